@@ -1,0 +1,3 @@
+"""relcam-onnx."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,127 @@
+"""The eager backend: ONNX's ops on NumPy arrays, the reference to step through and to audit.
+
+It is a table. An op for which ONNX's reference implementation is right and fast enough has no line
+here: the last method finds it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from relcam_onnx.backends import _conv, _movement, _pool, _resize
+from relcam_onnx.backends import _elementwise as _each
+from relcam_onnx.backends._arrays import Array
+from relcam_onnx.backends._reference import reference, schema
+
+
+class Eager:
+    """Every op of ONNX's default domain as a method, in its form of opset 18 and newer.
+
+    Inputs are positional, attributes are keywords under ONNX's names, optional inputs may be None. Arrays
+    keep their dtype (float32 in, float32 out); Python numbers and lists take that of the arrays that they
+    meet, or float32. An op with several outputs returns a tuple.
+
+    Parameters
+    ----------
+    targets
+        K, the number of targets explained at once. Relevance then has a leading axis of K·N: K blocks of N
+        images.
+
+    Raises
+    ------
+    AttributeError
+        The attribute is no op of ONNX's default domain.
+    TypeError
+        The arrays of one call differ in dtype.
+    """
+
+    def __init__(self, targets: int = 1) -> None:
+        self.targets = targets
+
+    def each(self, a: Array) -> Array:
+        """Repeat what comes from activations, (N, ...), once for each target: (K·N, ...), to meet relevance.
+
+        What broadcasts anyway (one target, a scalar, a leading axis of one) is returned as it is.
+        """
+        if self.targets == 1 or a.ndim == 0 or a.shape[0] == 1:
+            return a
+        return np.concatenate([a] * self.targets)
+
+    @staticmethod
+    def dims(a: Array) -> tuple[int, ...]:
+        """The shape of an array."""
+        return a.shape
+
+    Add = staticmethod(_each.binary(np.add))
+    Sub = staticmethod(_each.binary(np.subtract))
+    Mul = staticmethod(_each.binary(np.multiply))
+    Div = staticmethod(_each.binary(_each.divide))
+    Pow = staticmethod(_each.power)
+    MatMul = staticmethod(_each.binary(np.matmul))
+    Max = staticmethod(_each.variadic(np.maximum))
+    Min = staticmethod(_each.variadic(np.minimum))
+    Sum = staticmethod(_each.variadic(np.add))
+    Neg = staticmethod(_each.unary(np.negative))
+    Abs = staticmethod(_each.unary(np.abs))
+    Sign = staticmethod(_each.unary(np.sign))
+    Sqrt = staticmethod(_each.unary(np.sqrt))
+    Exp = staticmethod(_each.unary(np.exp))
+    Log = staticmethod(_each.unary(np.log))
+    Reciprocal = staticmethod(_each.unary(lambda x: 1 / x))
+    Erf = staticmethod(_each.unary(_each.erf))
+    Relu = staticmethod(_each.unary(lambda x: np.maximum(x, 0)))
+    Sigmoid = staticmethod(_each.unary(_each.sigmoid))
+    Tanh = staticmethod(_each.unary(np.tanh))
+    Softplus = staticmethod(_each.unary(_each.softplus))
+    Softmax = staticmethod(_each.softmax)
+    Clip = staticmethod(_each.clip)
+
+    Where = staticmethod(_each.where)
+    Greater = staticmethod(_each.binary(np.greater))
+    Less = staticmethod(_each.binary(np.less))
+    Equal = staticmethod(_each.binary(np.equal))
+    GreaterOrEqual = staticmethod(_each.binary(np.greater_equal))
+    LessOrEqual = staticmethod(_each.binary(np.less_equal))
+    And = staticmethod(_each.binary(np.logical_and))
+    Or = staticmethod(_each.binary(np.logical_or))
+    Not = staticmethod(_each.unary(np.logical_not))
+
+    ReduceSum = staticmethod(_each.reduction(np.sum))
+    ReduceMean = staticmethod(_each.reduction(np.mean))
+    ReduceMax = staticmethod(_each.reduction(np.max))
+    ReduceMin = staticmethod(_each.reduction(np.min))
+    ReduceL2 = staticmethod(_each.reduction(_each.root_of_squares))
+
+    Conv = staticmethod(_conv.conv)
+    ConvTranspose = staticmethod(_conv.conv_transpose)
+    MaxPool = staticmethod(_pool.max_pool)
+    AveragePool = staticmethod(_pool.average_pool)
+    GlobalAveragePool = staticmethod(_pool.global_average_pool)
+    GlobalMaxPool = staticmethod(_pool.global_max_pool)
+    Resize = staticmethod(_resize.resize)
+
+    Reshape = staticmethod(_movement.reshape)
+    Transpose = staticmethod(_movement.transpose)
+    Concat = staticmethod(_movement.concat)
+    Split = staticmethod(_movement.split)
+    Slice = staticmethod(_movement.slice_)
+    Pad = staticmethod(_movement.pad)
+    Gather = staticmethod(_movement.gather)
+    GatherElements = staticmethod(_movement.gather_elements)
+    ScatterElements = staticmethod(_movement.scatter_elements)
+    OneHot = staticmethod(_movement.one_hot)
+    Expand = staticmethod(_movement.expand)
+    Tile = staticmethod(_movement.tile)
+    Squeeze = staticmethod(_movement.squeeze)
+    Unsqueeze = staticmethod(_movement.unsqueeze)
+    Flatten = staticmethod(_movement.flatten)
+    Shape = staticmethod(_movement.shape_of)
+    Cast = staticmethod(_movement.cast)
+
+    def __getattr__(self, op: str) -> Callable[..., Any]:
+        schema(op)  # raises where there is no such op, so that hasattr() tells the truth
+        return functools.partial(reference, op)

@@ -1,0 +1,218 @@
+"""Ops that move values without changing them: Reshape, Transpose, Concat, Slice, Pad and their like.
+
+Relevance moves back the way the values came. The batch must stay the leading axis: relevance has K of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.ops.records import Backend, Call, Message, Relay, Value
+from relcam_onnx.ops.table import Known, Strides, every_input, op, sign_kept
+
+
+def moved(f: Backend, call: Call, adjoint: Callable[[Value], Value], index: int = 0) -> Relay:
+    """Input ``index`` gets what ``adjoint`` makes of the output's: relevance, quotient and gradient alike.
+
+    A quotient R / y becomes R / x, because y holds values of x.
+    """
+
+    def relevance(message: Message) -> dict[int, Message]:
+        if message.of is call.output:
+            return {index: Message(adjoint(message.value), call.inputs[index])}
+        return {index: Message(adjoint(message.relevance(f)))}
+
+    return Relay(relevance, lambda g: {index: adjoint(g)})
+
+
+@op("Identity", "Dropout", "Cast", nonnegative=sign_kept)
+def identity(f: Backend, call: Call) -> Relay:
+    """Identity, Dropout in inference, Cast between floats."""
+    return moved(f, call, lambda s: s)
+
+
+@op("Reshape", "Flatten", "Squeeze", "Unsqueeze", nonnegative=sign_kept)
+def reshape(f: Backend, call: Call) -> Relay:
+    """Any change of shape that keeps the order of the elements."""
+    return moved(f, call, lambda s: f.Reshape(s, [-1, *f.dims(call.inputs[0])[1:]]))
+
+
+def transpose_refuses(node: gs.Node) -> str | None:
+    """The batch stays first."""
+    perm = node.attrs.get("perm")
+    return None if perm and perm[0] == 0 else "it moves the batch from the first axis"
+
+
+@op("Transpose", nonnegative=sign_kept, refuses=transpose_refuses)
+def transpose(f: Backend, call: Call) -> Relay:
+    """Transpose, opset 13."""
+    rank = len(f.dims(call.output))
+    perm = list(call.attr("perm", list(range(rank))[::-1]))
+    return moved(f, call, lambda s: f.Transpose(s, perm=[perm.index(axis) for axis in range(rank)]))
+
+
+def concat_refuses(node: gs.Node) -> str | None:
+    """Images of a batch stay apart."""
+    return "it joins along the batch" if node.attrs.get("axis") == 0 else None
+
+
+def all_nonnegative(node: gs.Node, known: Known) -> bool:
+    """Constants that are joined count too."""
+    return all(map(known, node.inputs))
+
+
+@op("Concat", carries=every_input, nonnegative=all_nonnegative, refuses=concat_refuses)
+def concat(f: Backend, call: Call) -> Relay:
+    """Concat, opset 13: each input gets its slice."""
+    axis = int(call.attr("axis", 1)) % len(f.dims(call.output))
+    ends = np.cumsum([f.dims(x)[axis] for x in call.inputs]).tolist()
+    starts = [0, *ends[:-1]]
+    carried = every_input(call.node)
+
+    def part(s: Value, index: int) -> Value:
+        return f.Slice(s, [starts[index]], [ends[index]], [axis])
+
+    def relevance(message: Message) -> dict[int, Message]:
+        if message.of is call.output:
+            return {i: Message(part(message.value, i), call.inputs[i]) for i in carried}
+        whole = message.relevance(f)
+        return {i: Message(part(whole, i)) for i in carried}
+
+    return Relay(relevance, lambda g: {i: part(g, i) for i in carried})
+
+
+def slice_strides(node: gs.Node) -> Strides:
+    """Steps of a Slice over the last two axes (the focus layer of detection networks)."""
+    if len(node.inputs) < 5 or not all(isinstance(t, gs.Constant) for t in node.inputs[3:5]):
+        return (Fraction(1),)
+    shape = node.inputs[0].shape
+    rank = len(shape) if shape is not None else 4
+    steps = {int(a) % rank: abs(int(s)) for a, s in zip(node.inputs[3].values, node.inputs[4].values, strict=True)}
+    return tuple(Fraction(steps.get(axis, 1)) for axis in range(2, rank))
+
+
+@op("Slice", strides=slice_strides, nonnegative=sign_kept)
+def slice_(f: Backend, call: Call) -> Relay:
+    """Slice, opset 13, with any steps."""
+    dims = f.dims(call.inputs[0])
+    starts, ends, axes, steps = (call.get(i) for i in (1, 2, 3, 4))
+    axes = list(range(len(starts))) if axes is None else [int(a) % len(dims) for a in axes]
+    steps = [1] * len(starts) if steps is None else [int(v) for v in steps]
+    read = {}
+    for axis, start, end, step in zip(axes, map(int, starts), map(int, ends), steps, strict=True):
+        # With a negative step an end before the beginning means: up to and with position 0.
+        stop = None if step < 0 and end < -dims[axis] else end
+        read[axis] = np.arange(dims[axis])[start:stop:step]
+    return moved(f, call, lambda s: place(f, s, dims, read))
+
+
+def place(f: Backend, s: Value, dims: tuple[int, ...], read: dict[int, np.ndarray]) -> Value:
+    """The adjoint of reading the positions ``read`` along each axis: what was read twice adds up, the rest is 0."""
+    for axis, positions in read.items():
+        size = dims[axis]
+        first, count = (int(positions[0]), len(positions)) if len(positions) else (0, 0)
+        if np.array_equal(positions, np.arange(first, first + count)):
+            before, after = [0] * len(dims), [0] * len(dims)
+            before[axis], after[axis] = first, size - first - count
+            s = f.Pad(s, before + after)
+            continue
+        matrix = np.zeros((count, size), np.float32)
+        matrix[np.arange(count), positions] = 1
+        last = [i for i in range(len(dims)) if i != axis] + [axis]
+        back = [last.index(i) for i in range(len(dims))]
+        s = f.Transpose(f.MatMul(f.Transpose(s, perm=last), matrix), perm=back)
+    return s
+
+
+def gather_refuses(node: gs.Node) -> str | None:
+    """Positions that do not depend on the picture, and not along the batch."""
+    if node.attrs.get("axis", 0) == 0:
+        return "it picks along the batch"
+    return None if isinstance(node.inputs[1], gs.Constant) else "its indices are computed"
+
+
+@op("Gather", nonnegative=sign_kept, refuses=gather_refuses)
+def gather(f: Backend, call: Call) -> Relay:
+    """Gather, opset 13, by constant indices."""
+    dims = f.dims(call.inputs[0])
+    axis = int(call.attr("axis", 0)) % len(dims)
+    indices = np.asarray(call.inputs[1]).astype(np.int64)
+
+    def adjoint(s: Value) -> Value:
+        flat = f.Reshape(s, [-1, *dims[1:axis], indices.size, *dims[axis + 1 :]])
+        return place(f, flat, dims, {axis: indices.reshape(-1) % dims[axis]})
+
+    return moved(f, call, adjoint)
+
+
+def pad_nonnegative(node: gs.Node, known: Known) -> bool:
+    """What a constant Pad writes must not be negative either; other modes repeat values."""
+    given = len(node.inputs) > 2 and isinstance(node.inputs[2], gs.Constant)
+    return known(node.inputs[0]) and (not given or float(node.inputs[2].values.reshape(-1)[0]) >= 0)
+
+
+@op("Pad", nonnegative=pad_nonnegative)
+def pad(f: Backend, call: Call) -> Relay:
+    """Pad, opset 21, all modes: a position that is repeated (reflect, edge, wrap) gets the sum."""
+    dims = f.dims(call.inputs[0])
+    amounts, axes = call.get(1), call.get(3)
+    axes = list(range(len(dims))) if axes is None else [int(a) % len(dims) for a in axes]
+    before, after = [0] * len(dims), [0] * len(dims)
+    for i, axis in enumerate(axes):
+        before[axis], after[axis] = int(amounts[i]), int(amounts[i + len(axes)])
+    mode: Any = call.attr("mode", "constant")
+    if mode == "constant":
+        return moved(f, call, lambda s: f.Pad(s, [-n for n in before + after]))
+    read = {a: np.pad(np.arange(dims[a]), (before[a], after[a]), mode=mode) for a in axes if before[a] or after[a]}
+    return moved(f, call, lambda s: place(f, s, dims, read))
+
+
+@op("Expand", "Tile", nonnegative=sign_kept)
+def expand(f: Backend, call: Call) -> Relay:
+    """Expand, opset 13, and Tile: every copy hands back to its original."""
+    before, after = f.dims(call.inputs[0]), f.dims(call.output)
+    padded = (1,) * (len(after) - len(before)) + tuple(before)
+    # Axis by axis as (copies, size): the copies are summed.
+    split = [n for size, grown in zip(padded, after, strict=True) for n in (grown // size if size else 1, size)]
+
+    def adjoint(s: Value) -> Value:
+        summed = f.ReduceSum(f.Reshape(s, [1, -1, *split[2:]]), list(range(0, len(split), 2)), keepdims=0)
+        return f.Reshape(summed, [-1, *before[1:]])
+
+    return moved(f, call, adjoint)
+
+
+def block_strides(node: gs.Node) -> Strides:
+    """SpaceToDepth makes channels of positions."""
+    return (Fraction(node.attrs["blocksize"]),)
+
+
+def unblock_strides(node: gs.Node) -> Strides:
+    """DepthToSpace makes positions of channels."""
+    return (Fraction(1, node.attrs["blocksize"]),)
+
+
+@op("DepthToSpace", strides=unblock_strides, nonnegative=sign_kept)
+def depth_to_space(f: Backend, call: Call) -> Relay:
+    """DepthToSpace, opset 13, modes DCR and CRD."""
+    block, mode = call.node.attrs["blocksize"], call.attr("mode", "DCR")
+    _, channels, height, width = f.dims(call.inputs[0])
+    fewer = channels // block**2
+
+    def adjoint(s: Value) -> Value:
+        apart = f.Reshape(s, [-1, fewer, height, block, width, block])
+        perm = [0, 3, 5, 1, 2, 4] if mode == "DCR" else [0, 1, 3, 5, 2, 4]
+        return f.Reshape(f.Transpose(apart, perm=perm), [-1, channels, height, width])
+
+    return moved(f, call, adjoint)
+
+
+@op("SpaceToDepth", strides=block_strides, nonnegative=sign_kept)
+def space_to_depth(f: Backend, call: Call) -> Relay:
+    """SpaceToDepth, opset 13."""
+    return moved(f, call, lambda s: f.DepthToSpace(s, blocksize=call.node.attrs["blocksize"], mode="DCR"))

@@ -1,0 +1,143 @@
+"""Ops that share by contribution among positions: average pools, ReduceMean, ReduceSum, Resize."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.graph import static_shape
+from relcam_onnx.ops.linear import conv_strides, explicit_pads, window_map
+from relcam_onnx.ops.records import Backend, Call, Linear, Term, Value
+from relcam_onnx.ops.table import Strides, op, sign_kept
+
+
+def average(f: Backend, call: Call, apply: Any, adjoint: Any) -> Linear:
+    """A linear op of one input whose coefficients are fixed and positive."""
+    term = Term(
+        call.inputs[0],
+        apply=lambda x, w: apply(x),
+        adjoint=lambda s, w: adjoint(s),
+        nonnegative=0 in call.nonnegative,
+    )
+    return Linear((term,), call.output)
+
+
+@op("AveragePool", strides=conv_strides, nonnegative=sign_kept, role="average")
+def average_pool(f: Backend, call: Call) -> Linear:
+    """AveragePool, opset 22: a depthwise convolution by ones, over the count of positions in each window."""
+    x = call.inputs[0]
+    size, kernel = f.dims(x)[2:], call.node.attrs["kernel_shape"]
+    rank = len(size)
+    strides, dilations = list(call.attr("strides", [1] * rank)), list(call.attr("dilations", [1] * rank))
+    pads = explicit_pads(call, kernel, size, strides, dilations)
+    attrs = call.given("kernel_shape", "ceil_mode", "count_include_pad", "strides", "dilations", "auto_pad", "pads")
+    out = f.dims(call.output)[2:]
+    for axis, (o, n, k) in enumerate(zip(out, size, kernel, strict=True)):
+        # ceil_mode lets the last window reach beyond the padding.
+        reach = strides[axis] * (o - 1) + dilations[axis] * (k - 1) + 1
+        pads[axis + rank] = max(pads[axis + rank], reach - n - pads[axis])
+    total, spread = window_map(f, size, kernel, strides, dilations, pads, 1)
+    kernel_of_ones, ones = np.ones((1, 1, *kernel), np.float32), f.Expand(1.0, [1, 1, *size])
+    # The pool's mean of ones is (positions read) / divisor, whatever it counts of the padding.
+    divisor = f.Div(total(ones, kernel_of_ones), f.AveragePool(ones, **attrs))
+
+    def adjoint(s: Value) -> Value:
+        each_channel = f.Reshape(f.Div(s, divisor), [-1, 1, *out])
+        return f.Reshape(spread(each_channel, kernel_of_ones), [-1, *f.dims(x)[1:]])
+
+    return average(f, call, lambda x: f.AveragePool(x, **attrs), adjoint)
+
+
+@op("GlobalAveragePool", nonnegative=sign_kept, role="average")
+def global_average_pool(f: Backend, call: Call) -> Linear:
+    """GlobalAveragePool, opset 1."""
+    dims = f.dims(call.inputs[0])
+    return reduction(f, call, list(range(2, len(dims))), True, float(np.prod(dims[2:])))
+
+
+@op("ReduceMean", nonnegative=sign_kept, role="average")
+def reduce_mean(f: Backend, call: Call) -> Linear:
+    """ReduceMean, opset 18."""
+    dims = f.dims(call.inputs[0])
+    axes = reduced_axes(call, len(dims))
+    return reduction(f, call, axes, bool(call.attr("keepdims", 1)), float(np.prod([dims[a] for a in axes])))
+
+
+@op("ReduceSum", nonnegative=sign_kept, role="average")
+def reduce_sum(f: Backend, call: Call) -> Linear:
+    """ReduceSum, opset 13."""
+    axes = reduced_axes(call, len(f.dims(call.inputs[0])))
+    return reduction(f, call, axes, bool(call.attr("keepdims", 1)), 1.0)
+
+
+def reduced_axes(call: Call, rank: int) -> list[int]:
+    """The axes that a ReduceX node, opset 18, removes, from 0 to rank - 1."""
+    axes = call.get(1)
+    if axes is None or len(axes) == 0:
+        return [] if call.attr("noop_with_empty_axes", 0) else list(range(rank))
+    return sorted(int(a) % rank for a in axes)
+
+
+def reduction(f: Backend, call: Call, axes: list[int], keepdims: bool, divisor: float) -> Linear:
+    """A sum over axes, divided by a count: every position has the same coefficient."""
+    x = call.inputs[0]
+    kept = [1 if axis in axes else d for axis, d in enumerate(f.dims(x))]
+
+    def apply(x: Value) -> Value:
+        return f.Div(f.ReduceSum(x, axes, keepdims=int(keepdims)), divisor)
+
+    def adjoint(s: Value) -> Value:
+        narrow = f.Reshape(f.Div(s, divisor), [-1, *kept[1:]])
+        return f.Expand(narrow, [1, *f.dims(x)[1:]])
+
+    return average(f, call, apply, adjoint)
+
+
+def resize_strides(node: gs.Node) -> Strides:
+    """One over the scale of each spatial axis, from ``scales`` or from the sizes where they are static."""
+    scales = node.inputs[2] if len(node.inputs) > 2 else None
+    if isinstance(scales, gs.Constant) and len(scales.values):
+        return tuple(1 / Fraction(float(s)).limit_denominator(64) for s in scales.values[-2:])
+    before, after = static_shape(node.inputs[0]), static_shape(node.outputs[0])
+    if before and after and None not in (*before[2:], *after[2:]):
+        return tuple(Fraction(b or 1, a or 1) for b, a in zip(before[2:], after[2:], strict=True))
+    return (Fraction(1),)
+
+
+@op("Resize", strides=resize_strides, nonnegative=sign_kept, role="average")
+def resize(f: Backend, call: Call) -> Linear:
+    """Resize, opset 18 and later: separable, so one matrix an axis, which resizing the identity gives."""
+    x = call.inputs[0]
+    before, after = f.dims(x), f.dims(call.output)
+    changed = [axis for axis, (b, a) in enumerate(zip(before, after, strict=True)) if a != b]
+    attrs = call.given("mode", "coordinate_transformation_mode", "nearest_mode", "cubic_coeff_a", "exclude_outside")
+    scales = call.get(2)
+    matrices = {}
+    for axis in changed:
+        grid = f.Reshape(np.eye(before[axis], dtype=np.float32), [before[axis], 1, before[axis]])
+        axes = call.attr("axes", list(range(len(before))))
+        if scales is not None and len(scales):
+            grown = f.Resize(grid, None, [1.0, 1.0, float(scales[axes.index(axis)])], None, **attrs)
+        else:
+            grown = f.Resize(grid, None, None, [before[axis], 1, after[axis]], **attrs)
+        matrices[axis] = f.Reshape(grown, [before[axis], after[axis]])
+
+    def along(value: Value, axis: int, matrix: Value) -> Value:
+        order = [i for i in range(len(before)) if i != axis] + [axis]
+        back = [order.index(i) for i in range(len(before))]
+        return f.Transpose(f.MatMul(f.Transpose(value, perm=order), matrix), perm=back)
+
+    def apply(value: Value) -> Value:
+        for axis, matrix in matrices.items():
+            value = along(value, axis, matrix)
+        return value
+
+    def adjoint(value: Value) -> Value:
+        for axis, matrix in matrices.items():
+            value = along(value, axis, f.Transpose(matrix, perm=[1, 0]))
+        return value
+
+    return average(f, call, apply, adjoint)

@@ -1,0 +1,145 @@
+"""What an op tells the walk: its linear part, or how it relays relevance.
+
+An op is a function that takes a `Call`, one node with the values its tensors have in this run, and returns a `Linear`
+(a weighted sum, for which a preset chooses a rule) or a `Relay` (anything else). Both speak only through a backend
+``f`` whose methods are named like ONNX ops, so the same lines run in NumPy and can be recorded as ONNX nodes.
+
+Shapes: activations have a leading axis N, the images; relevance has K·N, all images for the first target, then for the
+second, and so on. ``f.each(a)`` repeats something made of activations K times so that the two meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, TypeVar
+
+import onnx_graphsurgeon as gs
+
+Value: TypeAlias = Any
+"""A tensor of the backend: an ndarray for `eager`."""
+
+Backend: TypeAlias = Any
+"""An object whose methods are ONNX ops: ``f.Conv(x, w, strides=[2, 2])``."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Message:
+    """Relevance on its way back through one tensor.
+
+    R = ``value`` where ``of`` is None, else R = ``value`` · ``of``: a rule that divides by what the next one multiplies
+    with leaves the product undone, and passing an activation or a gate costs nothing.
+    """
+
+    value: Value
+    of: Value | None = None
+
+    def relevance(self, f: Backend) -> Value:
+        """R itself, (K·N, ...)."""
+        return self.value if self.of is None else f.Mul(self.value, f.each(self.of))
+
+
+def meet(f: Backend, messages: Sequence[Message]) -> Message:
+    """The sum of what all readers of a tensor hand back: relevance meets before it passes on."""
+    first, *others = messages
+    if not others:
+        return first
+    if first.of is not None and all(m.of is first.of for m in others):
+        return Message(f.Sum(*(m.value for m in messages)), first.of)
+    return Message(f.Sum(*(m.relevance(f) for m in messages)))
+
+
+@dataclass(frozen=True)
+class Term:
+    """One input of a linear op.
+
+    Attributes
+    ----------
+    x
+        The input's value, (N, ...).
+    apply
+        (x, w) -> its part of the output, linear in both arguments.
+    adjoint
+        (s, w) -> the transposed map of s, (K·N, *output) -> (K·N, *x).
+    weight
+        The weights; None where the op has none to choose a sign of (coefficients that are fixed and positive).
+    nonnegative
+        Whether x is known to be ≥ 0 for every picture (it comes from a ReLU, say).
+    index
+        Which input of the node it is.
+    """
+
+    x: Value
+    apply: Callable[[Value, Value | None], Value]
+    adjoint: Callable[[Value, Value | None], Value]
+    weight: Value | None = None
+    nonnegative: bool = False
+    index: int = 0
+
+
+@dataclass(frozen=True)
+class Linear:
+    """y = Σ_terms apply(x, w) + b.
+
+    ``y`` is the output that the forward pass computed, ``bias`` broadcasts to it. ``derivative`` replaces the adjoint
+    under the gradient where the weights themselves depend on the input (normalisation by instance statistics).
+    """
+
+    terms: tuple[Term, ...]
+    y: Value
+    bias: Value | None = None
+    derivative: Callable[[Value], Value] | None = None
+
+
+@dataclass(frozen=True)
+class Relay:
+    """An op without weights: how relevance, and how a gradient, passes back.
+
+    ``relevance`` and ``gradient`` map what arrives at the output to what each input gets, by input index.
+    """
+
+    relevance: Callable[[Message], Mapping[int, Message]]
+    gradient: Callable[[Value], Mapping[int, Value]]
+
+
+Record: TypeAlias = Linear | Relay
+
+
+@dataclass(frozen=True)
+class Call:
+    """One node, with what its tensors hold in one run.
+
+    ``inputs`` has None for an optional input left out; constants are ndarrays. ``output`` is the first output.
+    """
+
+    node: gs.Node
+    inputs: tuple[Value | None, ...]
+    output: Value
+    nonnegative: frozenset[int] = field(default_factory=frozenset)
+
+    def attr(self, name: str, default: T) -> T:
+        """An attribute of the node, ``default`` where it is not set."""
+        value = self.node.attrs.get(name, default)
+        return default if value is None else value
+
+    def constant(self, index: int) -> bool:
+        """Whether input ``index`` is there and stands in the file."""
+        return index < len(self.node.inputs) and isinstance(self.node.inputs[index], gs.Constant)
+
+    def get(self, index: int) -> Value:
+        """Input ``index``, or None where it is left out."""
+        return self.inputs[index] if index < len(self.inputs) else None
+
+    def given(self, *names: str) -> dict[str, Any]:
+        """Those of the named attributes that the node sets, as keywords for the backend."""
+        return {name: self.node.attrs[name] for name in names if self.node.attrs.get(name) is not None}
+
+
+def through(f: Backend, slope: Value | None = None) -> Relay:
+    """Relevance passes to input 0 as it is; a gradient times ``slope`` (N, ...), where there is one."""
+    return Relay(
+        relevance=lambda m: {0: m},
+        gradient=lambda g: {0: g if slope is None else f.Mul(g, f.each(slope))},
+    )

@@ -1,0 +1,114 @@
+"""The one table of ops: what the engine knows of each, under its ONNX name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TypeAlias
+
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.graph import variables
+from relcam_onnx.ops.records import Backend, Call, Record
+
+Build: TypeAlias = Callable[[Backend, Call], Record]
+Known: TypeAlias = Callable[[gs.Tensor], bool]
+Strides: TypeAlias = tuple[Fraction, ...]
+
+
+def first_input(node: gs.Node) -> tuple[int, ...]:
+    """Relevance goes to input 0 alone: weights, shapes and bounds get none."""
+    return (0,)
+
+
+def every_input(node: gs.Node) -> tuple[int, ...]:
+    """Relevance goes to every input that a run computes."""
+    return tuple(index for index, _ in variables(node))
+
+
+def never_refuses(node: gs.Node) -> str | None:
+    """Every form of the op is known."""
+    return None
+
+
+def sign_unknown(node: gs.Node, known: Known) -> bool:
+    """The output may be negative."""
+    return False
+
+
+def sign_nonnegative(node: gs.Node, known: Known) -> bool:
+    """The output never is negative."""
+    return True
+
+
+def sign_kept(node: gs.Node, known: Known) -> bool:
+    """The output is ≥ 0 where all inputs are that carry relevance."""
+    return all(known(node.inputs[index]) for index in lookup(node).carries(node))
+
+
+@dataclass(frozen=True)
+class Op:
+    """An entry of the table.
+
+    Attributes
+    ----------
+    build
+        (f, call) -> `Linear` or `Relay`.
+    carries
+        node -> the inputs that relevance can take.
+    nonnegative
+        (node, known) -> whether the output is ≥ 0 whatever the picture; ``known`` answers that for a tensor.
+    strides
+        node -> by how much the op thins out positions, per spatial axis (or one for all); above 1 for pooling, below
+        for upsampling. None: not at all.
+    refuses
+        node -> why this form of the op cannot be explained, or None.
+    role
+        What presets call it: ``"conv"``, ``"batch-norm"``, ``"norm"``, ``"bias"``, ``"sum"`` or ``"average"`` for an op
+        with a linear part; None for a relay. What makes a linear part dense or first is the plan's to say.
+    """
+
+    build: Build
+    carries: Callable[[gs.Node], tuple[int, ...]] = first_input
+    nonnegative: Callable[[gs.Node, Known], bool] = sign_unknown
+    strides: Callable[[gs.Node], Strides] | None = None
+    refuses: Callable[[gs.Node], str | None] = never_refuses
+    role: str | None = None
+
+
+TABLE: dict[str, Op] = {}
+
+
+def key(node: gs.Node) -> str:
+    """A node's name in the table: the op's, with the domain before it (``"com.acme::Gate"``) unless it is ONNX's own."""
+    domain = getattr(node, "domain", None)
+    return node.op if domain in (None, "", "ai.onnx") else f"{domain}::{node.op}"
+
+
+def lookup(node: gs.Node) -> Op:
+    """The entry of a node's op; KeyError where there is none."""
+    return TABLE[key(node)]
+
+
+def op(
+    *names: str,
+    carries: Callable[[gs.Node], tuple[int, ...]] = first_input,
+    nonnegative: Callable[[gs.Node, Known], bool] = sign_unknown,
+    strides: Callable[[gs.Node], Strides] | None = None,
+    refuses: Callable[[gs.Node], str | None] = never_refuses,
+    role: str | None = None,
+) -> Callable[[Build], Build]:
+    """Teach the engine an op.
+
+    The decorated function takes a backend ``f`` and a `Call` and returns a `Linear` or a `Relay`; the arguments are the
+    attributes of `Op`. Ops of other domains than ONNX's are named ``"domain::Op"``. A name that the table has already
+    is replaced. docs/ops.md walks through an example.
+    """
+
+    def register(build: Build) -> Build:
+        entry = Op(build, carries, nonnegative, strides, refuses, role)
+        TABLE.update(dict.fromkeys(names, entry))
+        return build
+
+    return register

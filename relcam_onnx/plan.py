@@ -1,0 +1,165 @@
+"""What must run between the scores and the layers asked for: the nodes in reverse, each with its rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.errors import OptionError, UnsupportedModelError
+from relcam_onnx.graph import Model, variables
+from relcam_onnx.ops import TABLE, key, lookup
+from relcam_onnx.paths import Paths, is_global, receivers, single_position
+from relcam_onnx.presets import ROLES, Preset, Site, matches
+from relcam_onnx.rules import Rule
+
+
+@dataclass(frozen=True)
+class Step:
+    """One node of the reverse walk: its rule, the inputs that get something, and those known to be ≥ 0."""
+
+    node: gs.Node
+    rule: Rule
+    receivers: frozenset[int]
+    nonnegative: frozenset[int]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The reverse walk for one set of layers: ``steps`` from the scores down, ``tensors`` whose values they read."""
+
+    steps: tuple[Step, ...]
+    scores: gs.Tensor
+    tensors: tuple[str, ...]
+
+
+def make_plan(model: Model, paths: Paths, preset: Preset, layers: Iterable[gs.Tensor]) -> Plan:
+    """Choose what runs.
+
+    Raises
+    ------
+    UnsupportedModelError
+        Nodes on the way cannot be handled; all are listed.
+    OptionError
+        The preset has no rule for an op, or a match that names no op of the model.
+    """
+    wanted = {id(t) for t in layers}
+    leads: set[int] = set(wanted)
+    needed = []
+    for node in paths.nodes:
+        if any(id(t) in leads for t in receivers(node)) or any(id(t) in leads for _, t in variables(node)):
+            leads.add(id(node.outputs[0]))
+            needed.append(node)
+    check_supported(model, needed)
+    check_matches(model, paths, preset)
+    signs = Signs()
+    steps, arriving = [], {id(paths.scores)}
+    for node in reversed(paths.nodes):
+        if id(node.outputs[0]) not in arriving:
+            continue
+        rule = rule_for(site_of(model, paths, node), node, preset)
+        takers = {
+            index: t
+            for index, t in variables(node)
+            if id(t) in leads and (rule.through_gates or index in lookup(node).carries(node))
+        }
+        if not takers:
+            continue
+        arriving.update(id(t) for t in takers.values())
+        nonnegative = frozenset(i for i, t in enumerate(node.inputs) if signs.nonnegative(t))
+        steps.append(Step(node, rule, frozenset(takers), nonnegative))
+    names = {t.name for step in steps for _, t in variables(step.node)}
+    names |= {step.node.outputs[0].name for step in steps} | {t.name for t in layers} | {paths.scores.name}
+    return Plan(tuple(steps), paths.scores, tuple(sorted(names)))
+
+
+def check_supported(model: Model, nodes: Iterable[gs.Node]) -> None:
+    """Every node that has no entry in the table, or a form that its entry refuses, in one error."""
+    problems = []
+    for node in nodes:
+        reason = lookup(node).refuses(node) if key(node) in TABLE else "the engine does not know this op"
+        if reason:
+            path = model.scopes.get(node.outputs[0].name)
+            where = f" in module {path!r}" if path else ""
+            problems.append(f"{key(node)} node {node.name or node.outputs[0].name!r}{where}: {reason}")
+    if problems:
+        raise UnsupportedModelError(
+            f"{len(problems)} node(s) stand in the way of relevance:\n  " + "\n  ".join(problems)
+            + "\nTeach the engine an op with relcam_onnx.op, or explain only layers above these nodes"
+        )  # fmt: skip
+
+
+def check_matches(model: Model, paths: Paths, preset: Preset) -> None:
+    """A match that is a text names a role, or something that the model has."""
+    sites = [site_of(model, paths, node) for node in paths.nodes]
+    for match, _ in preset.rules:
+        if isinstance(match, str) and match not in ROLES and match not in TABLE:
+            if not any(matches(match, site) for site in sites):
+                raise OptionError(
+                    f"preset {preset.name!r}: {match!r} is no role ({', '.join(ROLES)}), no op type, and fits no module "
+                    "path or node name of this model"
+                )
+
+
+def site_of(model: Model, paths: Paths, node: gs.Node) -> Site:
+    """A node as matches see it."""
+    roles = set()
+    role = lookup(node).role if key(node) in TABLE else None
+    if role == "conv":
+        roles.add("dense" if is_dense(node) else "conv")
+    elif role == "average":
+        roles |= {"average", "global-average"} if is_global(node) else {"average"}
+    elif role == "sum" or role == "bias":
+        roles.add("sum" if len(receivers(node)) > 1 else "bias")
+    elif role:
+        roles.add(role)
+    roles |= {
+        name
+        for name, nodes in (
+            ("first", paths.first),
+            ("input-shift", paths.input_shifts),
+            ("output", paths.output),
+        )
+        if id(node) in nodes
+    }
+    return Site(node.op, node.name, model.scopes.get(node.outputs[0].name, ""), frozenset(roles))
+
+
+def is_dense(node: gs.Node) -> bool:
+    """Gemm, MatMul, and Conv over a single position."""
+    return node.op in ("Gemm", "MatMul") or single_position(node.inputs[0])
+
+
+def rule_for(site: Site, node: gs.Node, preset: Preset) -> Rule:
+    """The preset's rule; relays that nothing matches relay as they are."""
+    rule = preset.rule(site)
+    if rule is not None:
+        return rule
+    if lookup(node).role is None:
+        return Rule()
+    raise OptionError(
+        f"preset {preset.name!r} has no rule for {site.op} node {site.name!r} ({', '.join(sorted(site.roles)) or 'no role'}); "
+        'end its rules with a match "*"'
+    )
+
+
+class Signs:
+    """Which tensors are ≥ 0 whatever the picture."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, bool] = {}
+
+    def nonnegative(self, tensor: gs.Tensor) -> bool:
+        """Whether a tensor is; a constant by its values, anything else by the op that makes it."""
+        if id(tensor) not in self._known:
+            self._known[id(tensor)] = self._ask(tensor)
+        return self._known[id(tensor)]
+
+    def _ask(self, tensor: gs.Tensor) -> bool:
+        if isinstance(tensor, gs.Constant):
+            return bool((tensor.values >= 0).all())
+        if not tensor.inputs or key(tensor.inputs[0]) not in TABLE:
+            return False
+        node = tensor.inputs[0]
+        return lookup(node).nonnegative(node, self.nonnegative)

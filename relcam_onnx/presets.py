@@ -1,0 +1,279 @@
+"""Presets: which rule each op gets, what relevance starts as, and how maps are made of it.
+
+A preset is an ordered list of (match, rule) pairs; the first match wins. A match is a role, an op type, a glob over
+module paths or node names, or a function of a `Site`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from relcam_onnx.errors import OptionError, nearest
+from relcam_onnx.published import PublishedAdaptivePool, PublishedConv
+from relcam_onnx.rules import (
+    RULES,
+    AlphaBeta,
+    Epsilon,
+    Flat,
+    Gamma,
+    Gradient,
+    Norm,
+    Pass,
+    Rule,
+    SignShare,
+    ZBox,
+    Zero,
+    ZPlus,
+)
+
+ROLES: dict[str, str] = {
+    "input-shift": "a constant that is added to the image before any layer",
+    "first": "every linear op that the image reaches without passing another",
+    "output": "the last linear op before the scores",
+    "dense": "Gemm, MatMul by a constant, Conv over a single position",
+    "conv": "every other Conv and ConvTranspose",
+    "batch-norm": "BatchNormalization that is not folded",
+    "norm": "instance, group and layer normalisation",
+    "bias": "a constant that is added",
+    "sum": "Add, Sum and Sub of computed tensors",
+    "global-average": "average pools and means over all positions",
+    "average": "average pools, ReduceMean, ReduceSum, Resize",
+    "*": "every op",
+}
+"""What a match may name besides op types and globs."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """An op as a match sees it: its type, node name, module path ("" where unknown) and roles."""
+
+    op: str
+    name: str
+    path: str
+    roles: frozenset[str]
+
+
+Match: TypeAlias = str | Callable[[Site], bool]
+
+
+def matches(match: Match, site: Site) -> bool:
+    """Whether a match covers an op."""
+    if callable(match):
+        return match(site)
+    return (
+        match == "*"
+        or match in site.roles
+        or match == site.op
+        or any(fnmatchcase(text, match) for text in (site.path, site.name) if text)
+    )
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Which rule each op gets, and the seed and method that go with it.
+
+    Attributes
+    ----------
+    name
+        What results and files call it.
+    rules
+        Ordered (match, rule) pairs. Ops without weights (activations, pools by maximum, movement) need no match: they
+        relay relevance as they are, unless a rule that matches says otherwise.
+    seed, method
+        The defaults of `Explainer` under this preset.
+    fold_batch_norm
+        Whether batch normalisation is folded into the layer before it.
+    """
+
+    name: str
+    rules: tuple[tuple[Match, Rule], ...]
+    seed: str = "contrast"
+    method: str = "local-relevance-cam"
+    fold_batch_norm: bool = True
+
+    def rule(self, site: Site) -> Rule | None:
+        """The first rule that matches an op; None where none does."""
+        return next((rule for match, rule in self.rules if matches(match, site)), None)
+
+    def bounded(self, low: tuple[float, ...], high: tuple[float, ...]) -> Preset:
+        """The same preset with the input's bounds set in every zᴮ rule that asks for them."""
+        return replace(
+            self,
+            rules=tuple(
+                (match, replace(rule, low=low, high=high))
+                if isinstance(rule, ZBox) and rule.known_bounds and rule.low is None
+                else (match, rule)
+                for match, rule in self.rules
+            ),
+        )
+
+
+def default(*, bias: bool = True, low: float | None = None, high: float | None = None) -> Preset:
+    """Ours: z⁺ with the positive bias in convolutions, ε in dense layers, zᴮ at the image, sums shared by sign."""
+    return Preset(
+        "default",
+        (
+            ("input-shift", Pass()),
+            ("first", ZBox(low, high)),
+            ("output", Epsilon()),
+            ("dense", Epsilon()),
+            ("sum", SignShare()),
+            ("average", SignShare()),
+            ("*", ZPlus(bias)),
+        ),
+    )
+
+
+def paper(*, bias: bool = False, low: float | None = None, high: float | None = None) -> Preset:
+    """The paper's equations: z⁺ without bias, in dense layers too, and Add in proportion."""
+    return Preset(
+        "paper",
+        (
+            ("input-shift", Pass()),
+            ("first", ZBox(low, high)),
+            ("sum", Norm()),
+            ("average", Norm()),
+            ("*", ZPlus(bias)),
+        ),
+        seed="clrp",
+        method="relevance-cam",
+    )
+
+
+def official() -> Preset:
+    """The authors' published code, figure by figure."""
+    return Preset(
+        "official",
+        (
+            ("input-shift", Pass()),
+            ("batch-norm", Pass()),
+            ("first", ZBox(known_bounds=False, eps=0.0)),
+            ("sum", Zero()),
+            ("global-average", PublishedAdaptivePool()),
+            ("average", Zero()),
+            ("Gemm", PublishedConv(bias=False)),
+            ("MatMul", PublishedConv(bias=False)),
+            ("*", PublishedConv()),
+        ),
+        seed="official",
+        method="relevance-cam",
+        fold_batch_norm=False,
+    )
+
+
+def gradient() -> Preset:
+    """Every op's plain adjoint."""
+    return Preset("gradient", (("*", Gradient()),), seed="one-hot", method="grad-cam")
+
+
+def composite(name: str, convolution: Rule, first: Rule | None = None) -> Preset:
+    """A composite of the LRP literature: ε in dense layers, one rule for convolutions, one for the first layer."""
+    return Preset(
+        name,
+        (
+            ("input-shift", Pass()),
+            *((("first", first),) if first else ()),
+            ("dense", Epsilon()),
+            ("sum", Norm()),
+            ("average", Norm()),
+            ("*", convolution),
+        ),
+        seed="logit",
+        method="lrp",
+    )
+
+
+def epsilon_gamma_box(*, low: float | None = None, high: float | None = None, gamma: float = 0.25) -> Preset:
+    """ε, γ and zᴮ."""
+    return composite("epsilon-gamma-box", Gamma(gamma), ZBox(low, high))
+
+
+PRESETS: dict[str, Callable[..., Preset]] = {
+    "default": default,
+    "paper": paper,
+    "official": official,
+    "gradient": gradient,
+    "epsilon-plus": lambda: composite("epsilon-plus", ZPlus()),
+    "epsilon-plus-flat": lambda: composite("epsilon-plus-flat", ZPlus(), Flat()),
+    "epsilon-gamma-box": epsilon_gamma_box,
+    "epsilon-alpha2-beta1": lambda: composite("epsilon-alpha2-beta1", AlphaBeta()),
+    "epsilon-alpha2-beta1-flat": lambda: composite("epsilon-alpha2-beta1-flat", AlphaBeta(), Flat()),
+}
+"""The presets by name."""
+
+
+def preset(name: str, **parameters: Any) -> Preset:
+    """A named preset with its parameters set: ``preset("epsilon-gamma-box", low=-3.0, high=3.0)``.
+
+    Raises
+    ------
+    OptionError
+        No preset has that name, or it has no such parameter.
+    """
+    if name not in PRESETS:
+        raise OptionError(
+            f"no preset is called {name!r}{nearest(name, PRESETS)}; there are {', '.join(PRESETS)}, "
+            "or the path of a TOML file"
+        )
+    make = PRESETS[name]
+    known = getattr(make, "__kwdefaults__", None) or {}
+    if unknown := sorted(set(parameters) - set(known)):
+        takes = f"it takes {', '.join(known)}" if known else "it takes none"
+        raise OptionError(f"preset {name!r} has no parameter {', '.join(unknown)}; {takes}")
+    return make(**parameters)
+
+
+def resolve(given: str | Path | Preset | None, method: str | None) -> Preset:
+    """What `Explainer` was given as a preset: a name, a TOML file, a `Preset`, or None for the method's own."""
+    if isinstance(given, Preset):
+        return given
+    if given is None:
+        return preset("gradient" if method == "grad-cam" else "default")
+    if isinstance(given, Path) or str(given).endswith(".toml"):
+        return read_toml(Path(given))
+    return preset(given)
+
+
+def read_toml(path: Path) -> Preset:
+    """A preset from a TOML file; docs/methods.md has an example.
+
+    Raises
+    ------
+    OptionError
+        The file cannot be read, or a key, rule or parameter in it does not exist.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise OptionError(f"preset file {str(path)!r} cannot be read: {error}") from error
+    known = {"name", "seed", "method", "fold_batch_norm", "rules"}
+    if unknown := sorted(set(table) - known):
+        raise OptionError(
+            f"preset file {str(path)!r}: no key {', '.join(unknown)}; there are {', '.join(sorted(known))}"
+        )
+    entries = table.pop("rules", [])
+    if not isinstance(entries, list) or not entries:
+        raise OptionError(f"preset file {str(path)!r}: no [[rules]]; each needs match = and rule =")
+    rules = tuple(_entry(path, number, entry) for number, entry in enumerate(entries, 1))
+    return Preset(**{"name": path.stem, **table, "rules": rules})
+
+
+def _entry(path: Path, number: int, entry: Mapping[str, Any]) -> tuple[str, Rule]:
+    """One [[rules]] table."""
+    where = f"preset file {str(path)!r}, rule {number}"
+    parameters = dict(entry)
+    match, name = parameters.pop("match", None), parameters.pop("rule", None)
+    if not isinstance(match, str) or not isinstance(name, str):
+        raise OptionError(f"{where}: match = and rule = must both be texts")
+    if name not in RULES:
+        raise OptionError(f"{where}: no rule is called {name!r}{nearest(name, RULES)}; there are {', '.join(RULES)}")
+    takes = [f.name for f in fields(RULES[name])]  # type: ignore[arg-type]
+    if unknown := sorted(set(parameters) - set(takes)):
+        raise OptionError(f"{where}: rule {name!r} has no parameter {', '.join(unknown)}; it takes {', '.join(takes)}")
+    lists = {k: tuple(v) if isinstance(v, list) else v for k, v in parameters.items()}
+    return match, RULES[name](**lists)

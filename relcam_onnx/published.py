@@ -1,0 +1,44 @@
+"""The rules of the Relevance-CAM authors' published code, for preset ``official``: kept as they are, to compare figures.
+
+They differ from the paper's equations: a denominator is replaced only where it is exactly zero, a convolution's signed
+bias is counted twice, and adaptive pools clamp their input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from relcam_onnx.contributions import handed, pushed, quotient
+from relcam_onnx.ops.records import Backend, Linear, Message
+from relcam_onnx.rules import Messages, Rule
+
+
+@dataclass(frozen=True)
+class PublishedConv(Rule):
+    """α1β0 with Z = conv(x⁺, W⁺) + conv(x⁻, W⁻), each with the signed bias; without ``bias`` for dense layers."""
+
+    bias: bool = True
+    name: ClassVar[str] = "published-conv"
+
+    def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
+        """See the class."""
+        z = pushed(f, op, +1, bias=False)
+        if self.bias and op.bias is not None:
+            z = f.Add(z, f.Mul(op.bias, 2.0))
+        s = quotient(f, message, z, eps=0.0)
+        return {t.index: Message(handed(f, t, s, +1), t.x) for t in op.terms}
+
+
+@dataclass(frozen=True)
+class PublishedAdaptivePool(Rule):
+    """Shares in proportion to the input clamped at 0."""
+
+    name: ClassVar[str] = "published-adaptive-pool"
+
+    def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
+        """See the class."""
+        (term,) = op.terms
+        clamped = f.Relu(term.x)
+        s = quotient(f, message, term.apply(clamped, None), eps=0.0)
+        return {term.index: Message(term.adjoint(s, None), clamped)}

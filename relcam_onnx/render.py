@@ -1,0 +1,149 @@
+"""Maps into pictures: colours, overlays, masks and sheets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from relcam_onnx.colormap import DIVERGING, HEAT
+from relcam_onnx.errors import InputError
+from relcam_onnx.geometry import Floats, centres, sample
+
+
+def resize_map(values: Floats, size: tuple[int, int]) -> Floats:
+    """Resize a map bilinearly with half-pixel centres, as ONNX's Resize does (no smoothing where it shrinks).
+
+    Parameters
+    ----------
+    values
+        (h, w).
+    size
+        The new height and width.
+
+    Returns
+    -------
+    NDArray
+        (H, W), float32.
+    """
+    height, width = values.shape
+    return sample(np.asarray(values, np.float32), centres(size[0], height), centres(size[1], width))
+
+
+def colorize(values: NDArray[np.floating], *, signed: bool = False) -> NDArray[np.uint8]:
+    """Colour a map.
+
+    Parameters
+    ----------
+    values
+        (H, W) in 0..1, or in -1..1 where ``signed``; what lies beyond takes the last colour.
+    signed
+        Blue below zero, white at it, red above.
+
+    Returns
+    -------
+    NDArray
+        (H, W, 3), uint8.
+    """
+    table, share = (DIVERGING, (values + 1) / 2) if signed else (HEAT, values)
+    return table[np.rint(np.clip(share, 0, 1) * 255).astype(np.uint8)]
+
+
+def overlay(image: Image.Image, heat: Floats, *, alpha: float = 0.8) -> Image.Image:
+    """Lay the positive part of a map over its picture.
+
+    Opacity grows with the value: where nothing is relevant the picture stays as it is.
+
+    Parameters
+    ----------
+    image
+        The picture.
+    heat
+        (H, W), raw, at the picture's size.
+    alpha
+        The opacity of the map's maximum, 0..1.
+
+    Returns
+    -------
+    Image.Image
+        Mode RGB, the picture's size.
+
+    Raises
+    ------
+    InputError
+        The map has another size than the picture.
+    """
+    if heat.shape != (image.height, image.width):
+        raise InputError(
+            f"a map of {heat.shape} does not fit a picture of {(image.height, image.width)}; use resize_map"
+        )
+    share = _positive(heat)
+    share /= max(share.max(), np.finfo(np.float32).tiny)
+    # The square root lets the middle of the map show, the ramp keeps a faint floor from veiling the picture.
+    opacity = (alpha * np.sqrt(share) * np.clip(share / 0.15, 0, 1))[..., None]
+    pixels = np.asarray(image.convert("RGB"), np.float32)
+    return Image.fromarray(np.rint(pixels + opacity * (colorize(share) - pixels)).astype(np.uint8))
+
+
+def mask(heat: Floats) -> NDArray[np.bool_]:
+    """Mark where a map's positive part p is high: p > mean(p) + deviation(p). (H, W) to (H, W)."""
+    positive = _positive(heat).astype(np.float64)
+    return np.asarray(positive > positive.mean() + positive.std())
+
+
+def box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
+    """Give a mask's extent in pixels, (left, top, right, bottom), the last two exclusive; None if empty."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return None
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _positive(heat: Floats) -> Floats:
+    return np.maximum(heat, np.float32(0))
+
+
+def contact_sheet(
+    rows: Sequence[Sequence[Image.Image]], column_titles: Sequence[str], row_titles: Sequence[str]
+) -> Image.Image:
+    """Set pictures out in a titled table on white.
+
+    Parameters
+    ----------
+    rows
+        One sequence of pictures a row, as many as there are columns; each is centred in a cell of the
+        largest one's size.
+    column_titles, row_titles
+        Above and to the left; line breaks are kept.
+
+    Returns
+    -------
+    Image.Image
+        Mode RGB.
+    """
+    cells = [image for row in rows for image in row]
+    width, height = max(image.width for image in cells), max(image.height for image in cells)
+    gap, font = max(4, width // 40), ImageFont.load_default(max(12, width // 13))
+    measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+
+    def extent(title: str) -> tuple[int, int]:
+        left, top, right, bottom = measure.multiline_textbbox((0, 0), title, font=font)
+        return round(right - left), round(bottom - top)
+
+    margin = max(extent(title)[0] for title in row_titles) + 2 * gap
+    header = max(extent(title)[1] for title in column_titles) + 3 * gap
+    across, down = width + gap, height + gap
+    sheet = Image.new("RGB", (margin + across * len(column_titles) + gap, header + down * len(rows)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for column, title in enumerate(column_titles):
+        at = (margin + across * column + width / 2, header - 1.5 * gap)
+        draw.multiline_text(at, title, "#222222", font, anchor="md", align="center")
+    for row, (title, images) in enumerate(zip(row_titles, rows, strict=True)):
+        top = header + down * row
+        draw.multiline_text((margin - gap, top + height / 2), title, "#222222", font, anchor="rm", align="right")
+        for column, image in enumerate(images):
+            left = margin + across * column
+            sheet.paste(image, (left + (width - image.width) // 2, top + (height - image.height) // 2))
+    return sheet

@@ -1,0 +1,81 @@
+"""What relevance starts as at the scores z, (N, classes), before any softmax.
+
+Each seed is one formula over ``z`` and ``hot``, both (K·N, classes): the scores and 1 at the target. docs/methods.md says
+when to use which. Sources: CLRP, Gu et al. 2018, arXiv:1812.02100, in Relevance-CAM's form (Lee et al. 2021, eq. 6);
+SGLRP, Iwana et al. 2019, arXiv:1908.04351; contrast is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from relcam_onnx.ops.records import Backend, Value
+
+Seed: TypeAlias = Callable[[Backend, Value, Value], Value]
+
+
+def at_target(f: Backend, z: Value, hot: Value) -> Value:
+    """z_t, (K·N, 1)."""
+    return f.ReduceSum(f.Mul(z, hot), [1], keepdims=1)
+
+
+def logit(f: Backend, z: Value, hot: Value) -> Value:
+    """z_t at t."""
+    return f.Mul(z, hot)
+
+
+def one_hot(f: Backend, z: Value, hot: Value) -> Value:
+    """1 at t."""
+    return hot
+
+
+def clrp(f: Backend, z: Value, hot: Value) -> Value:
+    """z_t at t, -z_t / (classes - 1) elsewhere."""
+    classes = f.dims(z)[1]
+    if classes == 1:
+        return logit(f, z, hot)
+    share = f.Div(f.Sub(1.0, hot), float(classes - 1))
+    return f.Mul(at_target(f, z, hot), f.Sub(hot, share))
+
+
+def official(f: Backend, z: Value, hot: Value) -> Value:
+    """1 at t, -1 / classes elsewhere: the authors' published code."""
+    classes = f.dims(z)[1]
+    return hot if classes == 1 else f.Sub(hot, f.Div(f.Sub(1.0, hot), float(classes)))
+
+
+def sglrp(f: Backend, z: Value, hot: Value) -> Value:
+    """p_t (1 - p_t) at t, -p_t p_c elsewhere, p the softmax over all; with one class p is the sigmoid."""
+    if f.dims(z)[1] == 1:
+        p = f.Sigmoid(z)
+        return f.Mul(p, f.Sub(1.0, p))
+    p = f.Softmax(z, axis=1)
+    return f.Mul(at_target(f, p, hot), f.Sub(hot, p))
+
+
+def contrast(f: Backend, z: Value, hot: Value) -> Value:
+    """z_t at t, -p_c z_c at every other class c, p the softmax over the others alone.
+
+    The sum is the target's margin over its competitors in logits. The target is masked out of the softmax, not
+    subtracted from it, so the seed does not vanish where the model is sure.
+    """
+    if f.dims(z)[1] == 1:
+        return logit(f, z, hot)
+    p = f.Softmax(f.Where(f.Greater(hot, 0.0), float("-inf"), z), axis=1)
+    return f.Mul(z, f.Sub(hot, p))
+
+
+SEEDS: dict[str, Seed] = {
+    "contrast": contrast,
+    "logit": logit,
+    "one-hot": one_hot,
+    "clrp": clrp,
+    "official": official,
+    "sglrp": sglrp,
+}
+"""The seeds that a name picks; ``given`` is an array that the caller brings."""
+
+GIVEN = "given"
+PROPORTIONAL = frozenset({"logit", "contrast", "one-hot"})
+"""Seeds that suit ε at the scores: each entry is proportional to its score, or there is only one."""

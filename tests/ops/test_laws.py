@@ -1,0 +1,215 @@
+"""The laws that every op of the table keeps, over generated shapes and attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pytest
+import test_activation
+import test_arithmetic
+import test_linear
+import test_movement
+import test_norm
+import test_pool
+import test_select
+from case import Case, noise
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relcam_onnx.backends.eager import Eager
+from relcam_onnx.contributions import pushed, total
+from relcam_onnx.ops import TABLE, Linear, Message, Record
+from relcam_onnx.rules import (
+    RULES,
+    AlphaBeta,
+    Epsilon,
+    Flat,
+    Gradient,
+    Norm,
+    Pass,
+    Rule,
+    SignShare,
+    WSquare,
+    ZBox,
+    Zero,
+    ZPlus,
+)
+
+MODULES = (test_linear, test_pool, test_activation, test_arithmetic, test_movement, test_norm, test_select)
+CASES: dict[str, st.SearchStrategy[Case]] = {op: s for module in MODULES for op, s in module.CASES.items()}
+MOVES = frozenset(test_movement.CASES) | frozenset(test_select.CASES)
+LINEAR = sorted(op for op, entry in TABLE.items() if entry.role is not None and op in CASES)
+RULE_INSTANCES = [make() for make in RULES.values()]
+
+
+def pass_through(rule: Rule, f: Eager, record: Record, message: Message) -> Mapping[int, Message]:
+    return rule.linear(f, record, message) if isinstance(record, Linear) else rule.relay(f, record, message)
+
+
+def rules_for(record: Record) -> list[Rule]:
+    """Every rule that takes this op; pass needs equal shapes."""
+    if not isinstance(record, Linear):
+        return [Rule(), Gradient()]
+    fits = len(record.terms) == 1 and record.terms[0].x.shape == record.y.shape
+    return [rule for rule in RULE_INSTANCES if fits or not isinstance(rule, Pass)]
+
+
+def inner(a: np.ndarray, b: np.ndarray) -> float:
+    return float((a.astype(np.float64) * b).sum())
+
+
+def close(got: float, wanted: float, scale: float, share: float = 1e-4) -> None:
+    """Float32 sums of a few hundred products round to about 1e-6 of the sum of magnitudes; 1e-4 is generous."""
+    assert abs(got - wanted) <= share * scale + 1e-6, (got, wanted, scale)
+
+
+def test_every_op_of_the_table_has_cases_under_its_own_name() -> None:
+    assert set(CASES) == {op for op in TABLE if "::" not in op}
+
+
+@pytest.mark.parametrize("op", LINEAR)
+@given(data=st.data())
+def test_terms_and_bias_make_onnxruntimes_output(op: str, data: st.DataObject) -> None:
+    f, call, record = data.draw(CASES[op]).describe()
+    assert isinstance(record, Linear)
+    parts = [t.apply(t.x, t.weight) for t in record.terms]
+    y = total(f, parts if record.bias is None else [*parts, record.bias])
+    tolerance = 1e-5 * max(1.0, *(float(np.abs(p).max()) for p in parts))
+    np.testing.assert_allclose(np.broadcast_to(y, call.output.shape), call.output, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("op", LINEAR)
+@given(data=st.data(), seed=st.integers(0, 99))
+def test_adjoint_is_the_transposed_map(op: str, data: st.DataObject, seed: int) -> None:
+    """<apply(x, w), s> = <x, adjoint(s, w)> for the model's weights and for any others of their shape."""
+    _, call, record = data.draw(CASES[op]).describe()
+    assert isinstance(record, Linear)
+    s = noise(seed, *call.output.shape)
+    for term in record.terms:
+        x = noise(seed + 1, *term.x.shape)
+        other = None if term.weight is None else noise(seed + 2, *np.shape(term.weight))
+        for weight in (term.weight, other):
+            y = np.broadcast_to(term.apply(x, weight), s.shape)
+            back = term.adjoint(s, weight)
+            assert back.shape == x.shape
+            close(inner(x, back), inner(y, s), inner(np.abs(y), np.abs(s)))
+
+
+@pytest.mark.parametrize("op", sorted(MOVES))
+@given(data=st.data(), seed=st.integers(0, 99))
+def test_what_moves_is_handed_back(op: str, data: st.DataObject, seed: int) -> None:
+    """<move(x), r> = Σ <x, adjoint(r)>, constants that are joined left out; as relevance, quotient and gradient."""
+    case = data.draw(CASES[op])
+    f, call, record = case.describe()
+    assert not isinstance(record, Linear)
+    r = noise(seed, *call.output.shape)
+    silent = {name: np.zeros_like(x) for name, x in case.values.items()}
+    moved = call.output if op in test_select.CASES else call.output - case.forward(silent)
+    handed = {
+        "gradient": record.gradient(r),
+        "relevance": {i: m.relevance(f) for i, m in record.relevance(Message(r)).items()},
+        "quotient": {i: m.value for i, m in record.relevance(Message(r, call.output)).items()},
+    }
+    for parts in handed.values():
+        assert all(part.shape == call.inputs[i].shape for i, part in parts.items())
+        got = sum(inner(call.inputs[i], part) for i, part in parts.items())
+        close(got, inner(moved, r), inner(np.abs(call.output), np.abs(r)))
+    as_relevance = record.relevance(Message(r * call.output))
+    for index, message in record.relevance(Message(r, call.output)).items():
+        np.testing.assert_allclose(message.relevance(f), as_relevance[index].relevance(f), atol=1e-4)
+
+
+@pytest.mark.parametrize("op", sorted(set(CASES) - {"QuantizeLinear", "DequantizeLinear"}))
+@given(data=st.data(), seed=st.integers(0, 99))
+def test_gradient_is_the_derivative(op: str, data: st.DataObject, seed: int) -> None:
+    """<g, J v> = Σ <gradient, v>, J v by central differences of onnx.reference in float64.
+
+    A step of 1e-5 leaves an error of about 1e-9; what is seen is float32's.
+    """
+    case = data.draw(CASES[op])
+    f, call, record = case.describe()
+    g, step = noise(seed, *call.output.shape), 1e-5
+    v = {name: noise(seed + i, *x.shape).astype(np.float64) for i, (name, x) in enumerate(case.values.items(), 1)}
+    ahead, behind = (
+        case.exact({name: x.astype(np.float64) + sign * step * v[name] for name, x in case.values.items()})
+        for sign in (+1, -1)
+    )
+    slope = (ahead - behind) / (2 * step)
+    handed = pass_through(Gradient(), f, record, Message(g))
+    got = sum(inner(v[call.node.inputs[i].name], m.value) for i, m in handed.items())
+    close(got, inner(slope, g), inner(np.abs(slope), np.abs(g)))
+
+
+@pytest.mark.parametrize("op", sorted(CASES))
+@given(data=st.data(), seed=st.integers(0, 99))
+def test_nothing_in_nothing_out_and_always_finite(op: str, data: st.DataObject, seed: int) -> None:
+    f, call, record = data.draw(CASES[op]).describe()
+    for rule in rules_for(record):
+        nothing = pass_through(rule, f, record, Message(np.zeros(call.output.shape, np.float32)))
+        assert not any(m.relevance(f).any() for m in nothing.values())
+        something = pass_through(rule, f, record, Message(noise(seed, *call.output.shape)))
+        for index, message in something.items():
+            assert message.relevance(f).shape == call.inputs[index].shape
+            assert np.isfinite(message.relevance(f)).all(), rule
+
+
+@pytest.mark.parametrize("op", sorted(CASES))
+@given(data=st.data(), seed=st.integers(0, 99))
+def test_targets_together_are_targets_alone(op: str, data: st.DataObject, seed: int) -> None:
+    """Three targets of N images, in one pass of 3·N, give what three passes give, to float32 rounding."""
+    case = data.draw(CASES[op])
+    f, call, record = case.describe()
+    f3, _, record3 = case.describe(targets=3)
+    arriving = [noise(seed + k, *call.output.shape) for k in range(3)]
+    for rule, rule3 in zip(rules_for(record), rules_for(record3), strict=True):
+        together = pass_through(rule3, f3, record3, Message(np.concatenate(arriving)))
+        alone = [pass_through(rule, f, record, Message(r)) for r in arriving]
+        for index, message in together.items():
+            wanted = np.concatenate([one[index].relevance(f) for one in alone])
+            got = message.relevance(f3)
+            np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5 * np.abs(wanted).max(initial=0))
+
+
+Denominator = Callable[[Eager, Linear], list[np.ndarray]]
+
+
+def sums(f: Eager, op: Linear) -> list[np.ndarray]:
+    return [total(f, (t.apply(t.x, t.weight) for t in op.terms))]
+
+
+CONSERVING: dict[str, tuple[Rule, Denominator]] = {
+    "epsilon": (Epsilon(bias=False), sums),
+    "norm": (Norm(), sums),
+    "zero": (Zero(bias=False), sums),
+    "z-plus": (ZPlus(bias=False), lambda f, op: [pushed(f, op, +1, False)]),
+    "alpha-beta": (AlphaBeta(bias=False), lambda f, op: [pushed(f, op, s, False) for s in (+1, -1)]),
+    "sign-share": (SignShare(), lambda f, op: [np.where(op.y > 0, pushed(f, op, 1, False), pushed(f, op, -1, False))]),
+    "flat": (Flat(), lambda f, op: []),
+    "w-square": (WSquare(), lambda f, op: []),
+    "z-box": (ZBox(-9.0, 9.0), lambda f, op: []),
+}
+
+
+@pytest.mark.parametrize("rule", CONSERVING)
+@pytest.mark.parametrize("op", LINEAR)
+@given(data=st.data(), seed=st.integers(0, 99))
+def test_relevance_is_conserved(op: str, rule: str, data: st.DataObject, seed: int) -> None:
+    """ΣR_in = ΣR_out wherever the denominator is no smaller than 0.1, so that ε takes at most 1e-5 of it."""
+    f, call, record = data.draw(CASES[op]).describe()
+    assert isinstance(record, Linear)
+    chosen, denominators = CONSERVING[rule]
+    relevance = noise(seed, *call.output.shape)
+    reached = spread_of_ones(f, record) > 0.1
+    for z in denominators(f, record):
+        reached = reached & (np.abs(z) > 0.1)
+    relevance = np.where(np.broadcast_to(reached, relevance.shape), relevance, np.float32(0))
+    handed = [m.relevance(f) for m in chosen.linear(f, record, Message(relevance)).values()]
+    scale = sum(float(np.abs(part).sum()) for part in handed) + float(np.abs(relevance).sum())
+    close(sum(float(part.sum(dtype=np.float64)) for part in handed), float(relevance.sum(dtype=np.float64)), scale)
+
+
+def spread_of_ones(f: Eager, op: Linear) -> np.ndarray:
+    """How much weight each output has: 0 where its window reads padding alone."""
+    ones = (t.apply(np.ones_like(t.x), None if t.weight is None else np.abs(t.weight)) for t in op.terms)
+    return np.asarray(total(f, ones))

@@ -1,0 +1,112 @@
+"""AveragePool, GlobalAveragePool, ReduceMean, ReduceSum and Resize."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from case import BATCH, SEED, Case, case, fixed, noise
+from hypothesis import assume
+from hypothesis import strategies as st
+
+from relcam_onnx.ops import Linear
+
+Draw = Any
+
+
+def window_attrs(draw: Draw, rank: int, *, dilations: bool) -> dict[str, Any]:
+    """kernel_shape, strides, pads (below the kernel) or auto_pad, ceil_mode, perhaps dilations."""
+    each = st.lists(st.integers(1, 3), min_size=rank, max_size=rank)
+    attrs: dict[str, Any] = {"kernel_shape": draw(each), "strides": draw(each)}
+    kernel = attrs["kernel_shape"]
+    if draw(st.booleans()):
+        attrs["pads"] = [draw(st.integers(0, k - 1)) for k in kernel * 2]
+        attrs["ceil_mode"] = draw(st.integers(0, 1))
+        if dilations:
+            attrs["dilations"] = draw(st.lists(st.integers(1, 2), min_size=rank, max_size=rank))
+    else:
+        attrs["auto_pad"] = draw(st.sampled_from(["SAME_UPPER", "SAME_LOWER", "VALID"]))
+    return attrs
+
+
+@st.composite
+def average_pool(draw: Draw) -> Case:
+    rank, seed = draw(st.integers(1, 3)), draw(SEED)
+    attrs = window_attrs(draw, rank, dilations=True) | {"count_include_pad": draw(st.integers(0, 1))}
+    reach = [
+        d * (k - 1) + 1
+        for k, d in zip(attrs["kernel_shape"], attrs.get("dilations", [1] * rank), strict=True)
+    ]
+    size = [r + draw(st.integers(0, 4)) for r in reach]
+    return case("AveragePool", noise(seed, draw(BATCH), 2, *size), **attrs)
+
+
+@st.composite
+def global_average_pool(draw: Draw) -> Case:
+    return case("GlobalAveragePool", noise(draw(SEED), draw(BATCH), 3, *[2, 3, 4][: draw(st.integers(1, 3))]))
+
+
+@st.composite
+def reduction(draw: Draw, op: str) -> Case:
+    x = noise(draw(SEED), draw(BATCH), 3, 2, 4)
+    axes = draw(st.lists(st.sampled_from([1, 2, 3]), min_size=1, max_size=3, unique=True))
+    axes = [a - 4 if draw(st.booleans()) else a for a in axes]
+    return case(op, x, fixed(np.array(axes, np.int64)), keepdims=draw(st.integers(0, 1)))
+
+
+RESIZES: tuple[dict[str, Any], ...] = (
+    {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
+    {"mode": "nearest", "coordinate_transformation_mode": "half_pixel", "nearest_mode": "round_prefer_floor"},
+    {"mode": "linear", "coordinate_transformation_mode": "half_pixel"},
+    {"mode": "linear", "coordinate_transformation_mode": "align_corners"},
+    {"mode": "linear", "coordinate_transformation_mode": "pytorch_half_pixel"},
+    {"mode": "cubic", "coordinate_transformation_mode": "half_pixel", "cubic_coeff_a": -0.75},
+    {"mode": "cubic", "coordinate_transformation_mode": "asymmetric", "exclude_outside": 1},
+)
+
+
+@st.composite
+def resize(draw: Draw) -> Case:
+    x = noise(draw(SEED), draw(BATCH), 2, draw(st.integers(2, 5)), draw(st.integers(2, 5)))
+    attrs = draw(st.sampled_from(RESIZES))
+    if draw(st.booleans()):
+        scales = [draw(st.sampled_from([0.5, 1.0, 1.5, 2.0, 3.0])) for _ in range(2)]
+        assume(all(int(n * s) > 0 for n, s in zip(x.shape[2:], scales, strict=True)))
+        return case("Resize", x, None, fixed(np.array([1, 1, *scales], np.float32)), **attrs)
+    sizes = [*x.shape[:2], draw(st.integers(1, 9)), draw(st.integers(1, 9))]
+    return case("Resize", x, None, None, fixed(np.array(sizes, np.int64)), **attrs)
+
+
+CASES: dict[str, st.SearchStrategy[Case]] = {
+    "AveragePool": average_pool(),
+    "GlobalAveragePool": global_average_pool(),
+    "ReduceMean": reduction("ReduceMean"),
+    "ReduceSum": reduction("ReduceSum"),
+    "Resize": resize(),
+}
+
+
+def adjoint(of: Case, s: np.ndarray) -> np.ndarray:
+    _, _, record = of.describe()
+    assert isinstance(record, Linear)
+    return np.asarray(record.terms[0].adjoint(s, None))
+
+
+def test_windows_at_the_border_divide_by_what_they_count() -> None:
+    """3 positions, kernel 2, stride 2, one position of padding before: windows {pad, 0} and {1, 2}."""
+    x, s = noise(0, 1, 1, 3), np.ones((1, 1, 2), np.float32)
+    attrs: dict[str, Any] = {"kernel_shape": [2], "strides": [2], "pads": [1, 0]}
+    counted = case("AveragePool", x, count_include_pad=1, **attrs)
+    left_out = case("AveragePool", x, count_include_pad=0, **attrs)
+    np.testing.assert_allclose(adjoint(counted, s), [[[0.5, 0.5, 0.5]]], rtol=1e-6)
+    np.testing.assert_allclose(adjoint(left_out, s), [[[1, 0.5, 0.5]]], rtol=1e-6)
+
+
+def test_the_last_window_of_ceil_mode_shares_among_the_positions_it_has() -> None:
+    pool = case("AveragePool", noise(0, 1, 1, 3), kernel_shape=[2], strides=[2], ceil_mode=1)
+    np.testing.assert_allclose(adjoint(pool, np.ones((1, 1, 2), np.float32)), [[[0.5, 0.5, 1]]], rtol=1e-6)
+
+
+def test_resize_nearest_hands_each_copy_back() -> None:
+    grown = case("Resize", noise(0, 1, 1, 2, 2), None, fixed(np.array([1, 1, 2, 3], np.float32)), **RESIZES[0])
+    np.testing.assert_allclose(adjoint(grown, np.ones((1, 1, 4, 6), np.float32)), np.full((1, 1, 2, 2), 6))

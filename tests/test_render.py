@@ -1,0 +1,124 @@
+"""Maps become the colours, masks and boxes that their definitions say."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import helper
+from PIL import Image
+
+from relcam_onnx.colormap import DIVERGING, HEAT
+from relcam_onnx.errors import InputError
+from relcam_onnx.render import box, colorize, contact_sheet, mask, overlay, resize_map
+
+
+@pytest.fixture(scope="module")
+def onnx_resize() -> ort.InferenceSession:
+    """ONNX's Resize, linear with half-pixel centres, to sizes given at run time."""
+    attributes = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
+    graph = helper.make_graph(
+        [helper.make_node("Resize", ["x", "", "", "sizes"], ["y"], **attributes)],
+        "resize",
+        [
+            helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 1, None, None]),
+            helper.make_tensor_value_info("sizes", onnx.TensorProto.INT64, [4]),
+        ],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    return ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+
+
+sizes = st.tuples(st.integers(1, 40), st.integers(1, 40))
+
+
+@settings(max_examples=50, deadline=None)
+@given(before=sizes, after=sizes)
+def test_resize_is_onnx_resize(onnx_resize: ort.InferenceSession, before, after) -> None:
+    values = np.random.default_rng(0).standard_normal(before).astype(np.float32)
+    feeds = {"x": values[None, None], "sizes": np.array([1, 1, *after], np.int64)}
+    (expected,) = onnx_resize.run(None, feeds)
+    resized = resize_map(values, after)
+    assert resized.dtype == np.float32
+    # onnxruntime computes positions in float32: a position off by 1e-6 moves a value by that share of a step.
+    np.testing.assert_allclose(resized, expected[0, 0], atol=5e-5)
+
+
+def lightness(table: np.ndarray) -> np.ndarray:
+    """CIE L* of sRGB colours, by the standard's formulas: not the space that the tables are made in."""
+    srgb = table / 255
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    luminance = linear @ [0.2126, 0.7152, 0.0722]
+    return 116 * np.cbrt(luminance) - 16
+
+
+def test_colour_maps_grow_evenly_lighter() -> None:
+    assert HEAT.shape == DIVERGING.shape == (256, 3)
+    steps = np.diff(lightness(HEAT)[::5])
+    assert steps.min() > 0
+    assert steps.max() < 3 * steps.mean()
+    halves = lightness(DIVERGING)[:128:5], lightness(DIVERGING)[:127:-5]
+    for half in halves:
+        assert np.diff(half).min() > 0
+    np.testing.assert_allclose(halves[0], halves[1], atol=8)  # neither sign looks stronger
+
+
+def test_colorize() -> None:
+    heat = colorize(np.array([[0, 1, 2, -1]]))
+    assert heat.shape == (1, 4, 3)
+    assert heat.dtype == np.uint8
+    np.testing.assert_array_equal(heat[0], HEAT[[0, 255, 255, 0]])
+    blue, white, red = colorize(np.array([[-1.0, 0.0, 1.0]]), signed=True)[0].astype(int)
+    assert white.min() > 240
+    assert blue[2] > blue[0] + 80
+    assert red[0] > red[2] + 80
+
+
+def test_overlay_leaves_the_picture_where_nothing_is() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    heat = np.full((20, 30), -1, np.float32)
+    np.testing.assert_array_equal(np.asarray(overlay(Image.fromarray(pixels), heat)), pixels)
+    heat[5, 6], heat[7, 8] = 1e-3, 2e-3
+    marked = overlay(Image.fromarray(pixels), heat, alpha=1)
+    changed = (np.asarray(marked) != pixels).any(axis=2)
+    assert set(zip(*np.nonzero(changed), strict=True)) == {(5, 6), (7, 8)}
+    np.testing.assert_array_equal(np.asarray(marked)[7, 8], HEAT[255])
+
+
+def test_overlay_refuses_another_size() -> None:
+    with pytest.raises(InputError, match=r"\(7, 7\).*\(20, 30\)"):
+        overlay(Image.new("RGB", (30, 20)), np.zeros((7, 7), np.float32))
+
+
+def test_mask_and_box_of_known_maps() -> None:
+    heat = np.full((10, 20), -5, np.float32)
+    heat[2:5, 7:11] = 1  # mean 0.06, deviation 0.24
+    found = mask(heat)
+    np.testing.assert_array_equal(found, heat > 0)
+    assert box(found) == (7, 2, 11, 5)
+    heat[0, 0] = 0.29  # below 0.0615 + 0.2376
+    assert not mask(heat)[0, 0]
+    heat[0, 0] = 0.31
+    assert mask(heat)[0, 0]
+    assert not mask(np.zeros((4, 4), np.float32)).any()
+    assert not mask(np.full((4, 4), -1, np.float32)).any()
+    assert box(np.zeros((4, 4), bool)) is None
+    assert box(np.ones((4, 6), bool)) == (0, 0, 6, 4)
+
+
+def test_contact_sheet_holds_every_picture() -> None:
+    colours = [["red", "lime", "blue"], ["yellow", "cyan", "magenta"]]
+    rows = [[Image.new("RGB", (60, 40), colour) for colour in row] for row in colours]
+    sheet = np.asarray(contact_sheet(rows, ["one", "two\nlines", "three"], ["first", "second"]))
+    for row in rows:
+        for image in row:
+            assert (sheet == np.asarray(image)[0, 0]).all(axis=2).sum() == 60 * 40
+    assert (sheet[0] == 255).all()
+    titles = sheet[: np.nonzero((sheet == [255, 0, 0]).all(axis=2))[0][0]]
+    assert (titles < 100).any()
+    with pytest.raises(ValueError, match="zip"):
+        contact_sheet(rows, ["a", "b", "c"], ["only one"])
