@@ -77,7 +77,7 @@ def fixed_batch(inputs: list[gs.Tensor]) -> int | None:
 def pieces(
     arrays: Mapping[str, np.ndarray], size: int | None, *, fixed: bool
 ) -> Iterator[tuple[slice, dict[str, np.ndarray]]]:
-    """The batch in pieces of ``size`` images, with the place of each; a ``fixed`` one is filled up with its last image."""
+    """The batch in pieces of ``size`` images, each with its place; ``fixed`` fills up the last with its last image."""
     total = len(next(iter(arrays.values())))
     step = size or total
     for start in range(0, total, step):

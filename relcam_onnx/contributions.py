@@ -1,7 +1,7 @@
 """What the rules are made of: contributions by sign, their sums, and the quotients R / z.
 
-A contribution is x_i w_ij. p_ij = x_i⁺ w_ij⁺ + x_i⁻ w_ij⁻ are those that push output j up, q_ij = x_i⁺ w_ij⁻ + x_i⁻ w_ij⁺ those
-that push it down.
+A contribution is x_i w_ij. p_ij = x_i⁺ w_ij⁺ + x_i⁻ w_ij⁻ are those that push output j up,
+q_ij = x_i⁺ w_ij⁻ + x_i⁻ w_ij⁺ those that push it down.
 """
 
 from __future__ import annotations

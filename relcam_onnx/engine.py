@@ -19,7 +19,7 @@ from relcam_onnx.backends.eager import Eager
 from relcam_onnx.canon import canonicalise
 from relcam_onnx.conventions import known_preprocess
 from relcam_onnx.errors import InputError, LayerError, OptionError, nearest
-from relcam_onnx.explanation import Explanation, Maps
+from relcam_onnx.explanation import Explanation, Maps, Settings
 from relcam_onnx.graph import static_shape
 from relcam_onnx.layers import FUSED, INPUT, LAST, Layer, Layers, as_names, unique
 from relcam_onnx.load import load
@@ -47,8 +47,8 @@ class Explainer:
     layers
         A name or several: ``"stages"``, ``"fused"``, ``"last"``, ``"input"``, a module path, a tensor or a node.
     method
-        How a map is made of relevance: ``"local-relevance-cam"``, ``"relevance-cam"``, ``"grad-cam"`` or ``"lrp"``; None:
-        the preset's.
+        How a map is made of relevance: ``"local-relevance-cam"``, ``"relevance-cam"``, ``"grad-cam"`` or ``"lrp"``;
+        None: the preset's.
     preset
         Which LRP rule each op gets: a name, a `Preset` or the path of a TOML file; None: ``"default"``, or
         ``"gradient"`` where the method is ``"grad-cam"``.
@@ -115,6 +115,16 @@ class Explainer:
         self._warn_of_epsilon()
         self._forward: Forward | None = Forward(
             self.model.proto, self._plan.tensors, providers, threads, session_options
+        )
+        self.settings = Settings(
+            model=str(self.model.path) if self.model.path else None,
+            sha256=self.model.sha256,
+            layers=(*(layer.name for layer in self._maps), *((FUSED,) if self._fused else ())),
+            method=self.method,
+            preset=self.preset.name,
+            seed=self.seed,
+            output=self.scores.output,
+            backend=backend or "eager",
         )
 
     def __call__(self, x: Any, targets: Any = None, *, seed: Any = None) -> Explanation:
@@ -191,13 +201,14 @@ class Explainer:
         if self._fused:
             flat = [maps[s.name].sum(axis=1) if self.method == "lrp" else maps[s.name] for s in self._fused]
             maps[FUSED] = cam.fused(f, flat)
-        asked = [layer.name for layer in self._maps] + ([FUSED] if self._fused else [])
+        asked = self.settings.layers
         return Explanation(
             outputs={name: values[name][:count] for name in self._forward.outputs},
             targets=targets[:count],
             maps=Maps({name: by_image(maps[name], targets, count) for name in asked}, self._aliases),
             weights=Maps({n: by_image(weights[n], targets, count) for n in asked if n in weights}, self._aliases),
             scores=table[:count],
+            settings=self.settings,
             squashed_by=self.scores.squashed_by,
         )
 
@@ -208,7 +219,7 @@ class Explainer:
             raise LayerError("no layer was asked for; layers= takes 'stages', 'fused', 'last', 'input' or a name")
         self._maps = unique(layer for _, layers in found for layer in layers)
         self._fused = self.layers.stages if FUSED in names else ()
-        self._aliases = {LAST: layers[0].name for name, layers in found if name == LAST}
+        self._aliases = {name: layers[0].name for name, layers in found if name == LAST}
         for layer in self._maps:
             if self.method != "lrp" and layer.name != INPUT and layer.stride is None:
                 raise LayerError(
@@ -237,12 +248,11 @@ class Explainer:
         images = self.paths.images
         folder = self.model.path.parent if self.model.path else None
         found = known_preprocess(preprocess, self.model.metadata, folder)
-        if found is None or len(images) != 1:
+        shape = static_shape(images[0]) if len(images) == 1 else None
+        if found is None or shape is None:
             return
         try:
-            low, high = (
-                found[0].fitted(static_shape(images[0]), dtype=np.dtype(images[0].dtype or np.float32).name).bounds
-            )
+            low, high = found[0].fitted(shape, dtype=np.dtype(images[0].dtype or np.float32).name).bounds
         except InputError:
             return  # an input that takes no pictures has no bounds
         self.preset = self.preset.bounded(tuple(low.tolist()), tuple(high.tolist()))
@@ -252,8 +262,9 @@ class Explainer:
         last = next((step for step in self._plan.steps if id(step.node) in self.paths.output), None)
         if last is not None and isinstance(last.rule, Epsilon) and self.seed not in PROPORTIONAL:
             warnings.warn(
-                f"seed {self.seed!r} under preset {self.preset.name!r}: the ε rule of the last layer divides it by every score, "
-                "also those near zero; take a preset with z⁺ there ('paper'), or seed 'contrast', 'logit' or 'one-hot'",
+                f"seed {self.seed!r} under preset {self.preset.name!r}: the ε rule of the last layer divides it by "
+                "every score, also those near zero; take a preset with z⁺ there ('paper'), or seed 'contrast', 'logit' "
+                "or 'one-hot'",
                 stacklevel=3,
             )
 

@@ -163,25 +163,22 @@ class Layers:
     def table(self) -> list[LayerInfo]:
         """Every layer that can be named: each module's output, and each tensor that is no module's."""
         stages = {id(layer.tensor) for layer in self.stages}
-        rows = []
         names: dict[str, list[str]] = {}
         for path, tensor in self.modules.items():
             names.setdefault(self.model.current(tensor), []).append(path)
-        for tensor in (*self.paths.images, *self.paths.tensors):
-            stride = self.paths.strides.get(id(tensor))
-            for name in sorted(names.get(tensor.name, [tensor.name]), key=len):
-                rows.append(
-                    LayerInfo(
-                        name,
-                        tensor.name,
-                        tuple(tensor.shape or ()),
-                        origin(tensor),
-                        None if stride is None else float(stride),
-                        id(tensor) in stages,
-                        note_on(tensor),
-                    )
-                )
-        return rows
+        return [
+            LayerInfo(
+                name,
+                tensor.name,
+                tuple(tensor.shape or ()),
+                origin(tensor),
+                float(self.paths.strides[id(tensor)]) if id(tensor) in self.paths.strides else None,
+                id(tensor) in stages,
+                note_on(tensor),
+            )
+            for tensor in self.tensors.values()
+            for name in sorted(names.get(tensor.name, [tensor.name]), key=len)
+        ]
 
 
 def note_on(tensor: gs.Tensor) -> str:

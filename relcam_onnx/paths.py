@@ -71,7 +71,7 @@ class Paths:
 
     @cached_property
     def strides(self) -> dict[int, Fraction]:
-        """Id of a tensor -> its stride: input pixels per position, the larger of both axes; unspatial ones have none."""
+        """Id of a tensor with positions -> its stride: input pixels per position, the larger of both axes."""
         found = {id(t): (Fraction(1), Fraction(1)) for t in self.images}
         for node in self.nodes:
             arriving = [found[id(t)] for t in receivers(node) if id(t) in found]

@@ -94,12 +94,12 @@ def check_matches(model: Model, paths: Paths, preset: Preset) -> None:
     """A match that is a text names a role, or something that the model has."""
     sites = [site_of(model, paths, node) for node in paths.nodes]
     for match, _ in preset.rules:
-        if isinstance(match, str) and match not in ROLES and match not in TABLE:
-            if not any(matches(match, site) for site in sites):
-                raise OptionError(
-                    f"preset {preset.name!r}: {match!r} is no role ({', '.join(ROLES)}), no op type, and fits no module "
-                    "path or node name of this model"
-                )
+        if callable(match) or match in ROLES or match in TABLE or any(matches(match, site) for site in sites):
+            continue
+        raise OptionError(
+            f"preset {preset.name!r}: {match!r} is no role ({', '.join(ROLES)}), no op type, and fits no module "
+            "path or node name of this model"
+        )
 
 
 def site_of(model: Model, paths: Paths, node: gs.Node) -> Site:
@@ -110,7 +110,7 @@ def site_of(model: Model, paths: Paths, node: gs.Node) -> Site:
         roles.add("dense" if is_dense(node) else "conv")
     elif role == "average":
         roles |= {"average", "global-average"} if is_global(node) else {"average"}
-    elif role == "sum" or role == "bias":
+    elif role == "sum":
         roles.add("sum" if len(receivers(node)) > 1 else "bias")
     elif role:
         roles.add(role)
@@ -139,8 +139,8 @@ def rule_for(site: Site, node: gs.Node, preset: Preset) -> Rule:
     if lookup(node).role is None:
         return Rule()
     raise OptionError(
-        f"preset {preset.name!r} has no rule for {site.op} node {site.name!r} ({', '.join(sorted(site.roles)) or 'no role'}); "
-        'end its rules with a match "*"'
+        f"preset {preset.name!r} has no rule for {site.op} node {site.name!r} "
+        f'({", ".join(sorted(site.roles)) or "no role"}); end its rules with a match "*"'
     )
 
 

@@ -1,4 +1,6 @@
-"""The rules of the Relevance-CAM authors' published code, for preset ``official``: kept as they are, to compare figures.
+"""The rules of the Relevance-CAM authors' published code, for preset ``official``.
+
+Kept as they are, for people who compare figures.
 
 They differ from the paper's equations: a denominator is replaced only where it is exactly zero, a convolution's signed
 bias is counted twice, and adaptive pools clamp their input.

@@ -1,11 +1,11 @@
 """The LRP rules: how the relevance of a linear op's output is shared among its inputs.
 
-Notation: y_j = Σ_i x_i w_ij + b_j, R_j the relevance of output j; x⁺ = max(x, 0), x⁻ = min(x, 0), same for w and b.
-Every denominator is stabilised, stab(z) = z + ε · sign(z) with sign(0) = +1. Each class is one formula, with its source;
+Notation: y_j = Σ_i x_i w_ij + b_j, R_j the relevance of output j; x⁺ = max(x, 0), x⁻ = min(x, 0), same for w, b.
+Every denominator is stabilised, stab(z) = z + ε · sign(z) with sign(0) = +1. Each class is one formula;
 docs/methods.md sets them beside each other.
 
-Sources: Bach et al. 2015, doi:10.1371/journal.pone.0130140 (ε, αβ); Montavon et al. 2017, arXiv:1512.02479 (z⁺, zᴮ, w²);
-Montavon et al. 2019, doi:10.1007/978-3-030-28954-6_10 (γ, rule 0); Lapuschkin et al. 2019, arXiv:1902.10178 (flat).
+Sources: Bach et al. 2015, doi:10.1371/journal.pone.0130140 (ε, αβ); Montavon et al. 2017, arXiv:1512.02479
+(z⁺, zᴮ, w²); Montavon et al. 2019, doi:10.1007/978-3-030-28954-6_10 (γ, rule 0); Lapuschkin et al. 2019, arXiv:1902.10178 (flat).
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ class Norm(Epsilon):
 class AlphaBeta(Rule):
     """R_i = α Σ_j p_ij R_j / stab(Σ_i p_ij + b_j⁺) - β Σ_j q_ij R_j / stab(Σ_i q_ij + b_j⁻).
 
-    p_ij = x_i⁺ w_ij⁺ + x_i⁻ w_ij⁻ are the contributions that push up, q_ij = x_i⁺ w_ij⁻ + x_i⁻ w_ij⁺ those that push down.
+    p_ij = x_i⁺ w_ij⁺ + x_i⁻ w_ij⁻ are the contributions that push up,
+    q_ij = x_i⁺ w_ij⁻ + x_i⁻ w_ij⁺ those that push down.
     """
 
     alpha: float = 2.0
@@ -119,8 +120,8 @@ class ZPlus(Rule):
 class Gamma(Rule):
     """What pushes the way the output went counts γ times more, for inputs of either sign.
 
-    Where y_j > 0: n_ij = x_i w_ij + γ p_ij over y_j + γ Σ_i p_ij + γ b_j⁺; where y_j < 0 the same with q_ij and b_j⁻; nothing
-    passes where y_j = 0.
+    Where y_j > 0: n_ij = x_i w_ij + γ p_ij over y_j + γ Σ_i p_ij + γ b_j⁺; where y_j < 0 the same with q_ij and b_j⁻;
+    nothing passes where y_j = 0.
     """
 
     gamma: float = 0.25
@@ -175,8 +176,8 @@ class ZBox(Rule):
     """zᴮ: n_ij = x_i w_ij - low_i w_ij⁺ - high_i w_ij⁻ over Σ_i n_ij, no bias, padding counts 0.
 
     ``low`` and ``high`` are the bounds of the input: a number, or one per channel (C,). Where they are None the input's
-    own smallest and largest value serve, one pair per image over all channels. ``known_bounds`` lets the engine set them
-    where the preprocessing tells.
+    own smallest and largest value serve, one pair per image over all channels. ``known_bounds`` lets the engine set
+    them where the preprocessing tells.
     """
 
     low: float | tuple[float, ...] | None = None

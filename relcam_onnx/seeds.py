@@ -1,7 +1,7 @@
 """What relevance starts as at the scores z, (N, classes), before any softmax.
 
-Each seed is one formula over ``z`` and ``hot``, both (K·N, classes): the scores and 1 at the target. docs/methods.md says
-when to use which. Sources: CLRP, Gu et al. 2018, arXiv:1812.02100, in Relevance-CAM's form (Lee et al. 2021, eq. 6);
+Each seed is one formula over ``z`` and ``hot``, both (K·N, classes): the scores and 1 at the target. docs/methods.md
+says when to use which. Sources: CLRP, Gu et al. 2018, arXiv:1812.02100, in the form of Relevance-CAM (Lee et al. 2021);
 SGLRP, Iwana et al. 2019, arXiv:1908.04351; contrast is ours.
 """
 

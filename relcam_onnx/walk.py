@@ -1,4 +1,4 @@
-"""The reverse pass: relevance meets at each tensor, passes its node by the node's rule, and stays at the layers asked for."""
+"""The reverse pass: relevance meets at each tensor and passes its node by the node's rule."""
 
 from __future__ import annotations
 

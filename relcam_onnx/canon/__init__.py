@@ -1,4 +1,7 @@
-"""Rewrites that bring ``model.graph`` into the one form that ops know; each is one file, and none touches ``model.proto``."""
+"""Rewrites that bring ``model.graph`` into the one form that ops know.
+
+Each is one file, and none touches ``model.proto``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What only the file decides becomes a constant: Shape of static sizes, Gather and Concat chains, ConstantOfShape, dequantised weights."""
+"""What only the file decides becomes a constant.
+
+That is Shape of static sizes, Gather and Concat chains, ConstantOfShape, dequantised weights.
+"""
 
 from __future__ import annotations
 

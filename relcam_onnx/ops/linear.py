@@ -139,7 +139,7 @@ def gemm(f: Backend, call: Call) -> Linear:
         bias = f.Mul(bias, beta)
     term = Term(
         call.inputs[0],
-        apply=lambda x, w: f.MatMul(x, w),
+        apply=f.MatMul,
         adjoint=lambda s, w: f.MatMul(s, f.Transpose(w, perm=[1, 0])),
         weight=weight,
         nonnegative=0 in call.nonnegative,
@@ -205,7 +205,7 @@ def diagonal(f: Backend, call: Call, weight: Value, bias: Value | None) -> Linea
     """Y = x · w + b, element by element, w of the model or of this image's statistics."""
     term = Term(
         call.inputs[0],
-        apply=lambda x, w: f.Mul(x, w),
+        apply=f.Mul,
         adjoint=lambda s, w: f.Mul(s, f.each(w)),
         weight=weight,
         nonnegative=0 in call.nonnegative,

@@ -1,4 +1,7 @@
-"""Ops that let the largest through: MaxPool, GlobalMaxPool, ReduceMax. The first largest in row-major order takes all."""
+"""Ops that let the largest through: MaxPool, GlobalMaxPool, ReduceMax.
+
+The first largest in row-major order takes all.
+"""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ TABLE: dict[str, Op] = {}
 
 
 def key(node: gs.Node) -> str:
-    """A node's name in the table: the op's, with the domain before it (``"com.acme::Gate"``) unless it is ONNX's own."""
+    """A node's name in the table: its op, with the domain before it (``"com.acme::Gate"``) unless that is ONNX's."""
     domain = getattr(node, "domain", None)
     return node.op if domain in (None, "", "ai.onnx") else f"{domain}::{node.op}"
 

@@ -20,7 +20,7 @@ BEYOND_ONNXRUNTIME = frozenset({"Swish"})
 """Ops whose forward pass only onnx.reference has here."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Case:
     """A node over computed inputs, ``values`` by name; its other inputs are constants."""
 
@@ -29,7 +29,7 @@ class Case:
     opset: int = OPSET
 
     def __repr__(self) -> str:
-        inputs = [f"{t.name}{tuple(t.shape)}" for t in self.node.inputs if not t.is_empty()]
+        inputs = ["-" if t.is_empty() else f"{t.name} {tuple(t.shape)}" for t in self.node.inputs]
         return f"{self.node.op}({', '.join(inputs)}, {dict(self.node.attrs)})"
 
     def model(self) -> onnx.ModelProto:
@@ -45,7 +45,7 @@ class Case:
             return np.asarray(ReferenceEvaluator(model).run(None, feed)[0])
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
-        options.log_severity_level = 3
+        options.log_severity_level = 4
         session = onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
@@ -59,8 +59,7 @@ class Case:
             if info.type.tensor_type.elem_type == narrow:
                 info.type.tensor_type.elem_type = wide
         for tensor in model.graph.initializer:
-            # The scales of Resize stay what the standard asks for: they are no data.
-            if tensor.data_type == narrow and self.node.op != "Resize":
+            if tensor.data_type == narrow:
                 array = onnx.numpy_helper.to_array(tensor).astype(np.float64)
                 tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
         return np.asarray(ReferenceEvaluator(model).run(None, values)[0])

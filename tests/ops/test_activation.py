@@ -89,11 +89,16 @@ TORCH: dict[str, tuple[Case, Callable[[torch.Tensor], torch.Tensor]]] = {
     ),
     "HardSwish": (case("HardSwish", np.array([[-3.0, 0.0, 3.0]], np.float32)), torch.nn.functional.hardswish),
     "Elu": (case("Elu", np.array([[0.0]], np.float32), alpha=2.0), lambda x: torch.nn.functional.elu(x, 2.0)),
+    "Gelu": (case("Gelu", noise(0, 2, 50)), torch.nn.functional.gelu),
+    "Gelu by tanh": (
+        case("Gelu", noise(0, 2, 50), approximate="tanh"),
+        lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
+    ),
 }
 
 
 @pytest.mark.parametrize("name", TORCH)
-def test_slopes_at_kinks_are_pytorchs(name: str) -> None:
+def test_slopes_are_pytorchs_at_kinks_too(name: str) -> None:
     one, function = TORCH[name]
     f, call, record = one.describe()
     assert isinstance(record, Relay)

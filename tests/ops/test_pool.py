@@ -26,6 +26,8 @@ def window_attrs(draw: Draw, rank: int, *, dilations: bool) -> dict[str, Any]:
             attrs["dilations"] = draw(st.lists(st.integers(1, 2), min_size=rank, max_size=rank))
     else:
         attrs["auto_pad"] = draw(st.sampled_from(["SAME_UPPER", "SAME_LOWER", "VALID"]))
+        # SAME of a kernel below the stride would have to pad by a negative amount, which onnxruntime refuses.
+        attrs["kernel_shape"] = [max(k, s) for k, s in zip(kernel, attrs["strides"], strict=True)]
     return attrs
 
 

@@ -1,0 +1,95 @@
+"""Files that are written whole or not at all, and names that every file system takes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from relcam_onnx.errors import OptionError
+
+LONGEST = 200
+"""Bytes of a name, before any suffix: most file systems stop at 255."""
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to write; it stands under its name only once everything is in it.
+
+    Until then it is a hidden file in the same folder, which is removed if anything goes wrong.
+
+    Raises
+    ------
+    OSError
+        The disk is full, or the folder cannot be written.
+    """
+    unfinished = path.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        with unfinished.open("xb") as file:
+            yield file
+        os.replace(unfinished, path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and the ones above it, and see that it takes files.
+
+    Raises
+    ------
+    OptionError
+        It is a file, or cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OptionError(cannot_write(folder, error)) from error
+
+
+def cannot_write(folder: Path, error: OSError) -> str:
+    """What to tell the user when the output cannot be written."""
+    return f"cannot write to {str(folder)!r} ({reason(error)}): make room, or give another folder"
+
+
+def reason(error: OSError) -> str:
+    """The system's words for an error, without its number."""
+    return error.strerror or str(error)
+
+
+def plain(text: str) -> str:
+    """A text made fit for a file name: letters, digits, ``. _ -``; one ``_`` for each run of anything else."""
+    return re.sub(r"[^\w.-]+", "_", text).strip("_.") or "_"
+
+
+def shortened(name: str) -> str:
+    """A name of at most `LONGEST` bytes; a longer one is cut and gets a digest of the whole."""
+    data = os.fsencode(name)
+    if len(data) <= LONGEST:
+        return name
+    digest = hashlib.sha256(data).hexdigest()[:8]
+    return f"{data[: LONGEST - 9].decode('utf-8', 'ignore')}-{digest}"
+
+
+class Names:
+    """Hands out file names of which no two meet, letter case aside."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def take(self, name: str, suffix: str = "") -> str:
+        """``name`` and ``suffix``, with ``-2``, ``-3``, ... between them where that was given out before."""
+        stem = name = shortened(name)
+        count = 1
+        while f"{stem}{suffix}".lower() in self._taken:
+            count += 1
+            stem = f"{name}-{count}"
+        self._taken.add(f"{stem}{suffix}".lower())
+        return f"{stem}{suffix}"
