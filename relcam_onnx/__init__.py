@@ -1,3 +1,82 @@
-"""relcam-onnx."""
+"""Relevance-CAMs for deployed vision models: explain an ONNX file with nothing but the file.
+
+The public names load on first use, so that importing the package costs nothing and ``relcam --help`` is quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from relcam_onnx.errors import (
+    InputError,
+    LayerError,
+    ModelFileError,
+    OptionError,
+    RelcamError,
+    TargetError,
+    UnsupportedModelError,
+)
+
+if TYPE_CHECKING:
+    from relcam_onnx import rules
+    from relcam_onnx.engine import Explainer
+    from relcam_onnx.engine import layer_table as layers
+    from relcam_onnx.explain import explain
+    from relcam_onnx.explanation import Explanation
+    from relcam_onnx.ops import op
+    from relcam_onnx.presets import Preset, preset
 
 __version__ = "0.1.0"
+__all__ = [
+    "Explainer",
+    "Explanation",
+    "InputError",
+    "LayerError",
+    "ModelFileError",
+    "OptionError",
+    "Preset",
+    "RelcamError",
+    "TargetError",
+    "UnsupportedModelError",
+    "__version__",
+    "explain",
+    "layers",
+    "op",
+    "preset",
+    "rules",
+]
+
+_HOMES = {
+    "Explainer": "engine.Explainer",
+    "Explanation": "explanation.Explanation",
+    "Preset": "presets.Preset",
+    "explain": "explain.explain",
+    "layers": "engine.layer_table",
+    "op": "ops.op",
+    "preset": "presets.preset",
+}
+"""Public name -> the module and the name that it has there."""
+
+
+class _Package(ModuleType):
+    """Loads public names on first use. Two of them are also modules, ``explain`` and ``layers``: the names win."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in _HOMES:
+            home, attribute = _HOMES[name].split(".")
+            return getattr(import_module(f"relcam_onnx.{home}"), attribute)
+        return super().__getattribute__(name)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "rules":
+            return import_module("relcam_onnx.rules")
+        raise AttributeError(f"module 'relcam_onnx' has no attribute {name!r}")
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *__all__})
+
+
+sys.modules[__name__].__class__ = _Package

@@ -59,6 +59,8 @@ class Settings:
         The names of the maps.
     method, preset, seed, output, backend
         As in `Explainer`, every None resolved.
+    classes
+        How many the model tells apart; None where only a run knows.
     preprocess
         What was done to the pictures; None where arrays were given.
     """
@@ -71,6 +73,7 @@ class Settings:
     seed: str
     output: str
     backend: str
+    classes: int | None
     preprocess: Preprocess | None = None
 
 
@@ -153,9 +156,14 @@ class Explanation:
         """(N, classes): sigmoid of the scores where the model ends in one, else their softmax."""
         z = self.scores.astype(np.float64)
         if self.squashed_by == "Sigmoid":
-            return np.exp(-np.logaddexp(0, -z)).astype(np.float32)
-        shares = np.exp(z - z.max(axis=1, keepdims=True))
-        return (shares / shares.sum(axis=1, keepdims=True)).astype(np.float32)
+            logs = -np.logaddexp(0, -z)
+        else:
+            logs = z - np.logaddexp.reduce(z, axis=1, keepdims=True)
+        return np.asarray(np.exp(logs), np.float32)
+
+    def label(self, target: int) -> str | None:
+        """The name of a class; None where there is none."""
+        return self.labels[target] if self.labels and target < len(self.labels) else None
 
     def heat(self, layer: str | None = None, index: int = 0, target: int = 0) -> Floats:
         """One map as pictures show it: signed, channels summed, at the picture's size.

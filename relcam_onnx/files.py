@@ -66,7 +66,7 @@ def reason(error: OSError) -> str:
 
 def plain(text: str) -> str:
     """A text made fit for a file name: letters, digits, ``. _ -``; one ``_`` for each run of anything else."""
-    return re.sub(r"[^\w.-]+", "_", text).strip("_.") or "_"
+    return re.sub(r"[^\w.-]+", "_", text)
 
 
 def shortened(name: str) -> str:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from relcam_onnx import render
+from relcam_onnx import __version__, render
 from relcam_onnx.errors import LayerError, OptionError
 from relcam_onnx.files import Names, plain, whole
-from relcam_onnx.version import __version__
+from relcam_onnx.geometry import Floats
 
 if TYPE_CHECKING:
     from relcam_onnx.explanation import Explanation, Settings
@@ -108,36 +108,33 @@ class Report:
             image |= {"width": picture.image.width, "height": picture.image.height}
         image["targets"] = _targets(explanation)
         maps = {layer: values[0] for layer, values in explanation.maps.items()}
-        if "npz" in self.formats:
-            image["npz"] = self._save_maps(name, maps, written)
+        file = self._save_maps(name, maps, written) if "npz" in self.formats else None
         image["layers"] = {
-            layer: [self._map(explanation, name, layer, place, written) for place in range(len(values))]
+            layer: [
+                {"target": target, "file": file, "key": layer, **_numbers(values[place])}
+                | self._draw(explanation, name, layer, place, written)
+                for place, target in enumerate(explanation.targets[0].tolist())
+            ]
             for layer, values in maps.items()
         }
         return image
 
-    def _map(self, explanation: Explanation, name: str, layer: str, place: int, written: list[Path]) -> dict[str, Any]:
-        """One map: its numbers, its pictures' files, and its mask in the picture's pixels."""
-        targets = explanation.targets[0].tolist()
-        values = explanation.maps[layer][0, place]
-        entry: dict[str, Any] = {
-            "target": targets[place],
-            "minimum": _number(values.min()),
-            "maximum": _number(values.max()),
-            "sum": _number(values.sum(dtype=np.float64)),
-        }
+    def _draw(self, explanation: Explanation, name: str, layer: str, place: int, written: list[Path]) -> dict[str, Any]:
+        """One map's overlay, and its mask in the picture's pixels; None for what there is not."""
+        entry: dict[str, Any] = {"png": None, "mask": None}
         if not explanation.pictures:
             return entry
         try:
             heat = explanation.heat(layer, target=place)
-        except LayerError:  # relevance of a layer without positions: numbers, but no picture
+        except LayerError:  # the relevance of a layer without positions has no picture
             return entry
+        targets = explanation.targets[0]
         stem = f"{name}.{self._layers[layer]}" + (f".{targets[place]}" if len(targets) > 1 else "")
         if "png" in self.formats:
             lit = render.overlay(explanation.pictures[0].image, heat)
             entry["png"] = self._save_picture(stem, ".png", lit, written)
         marked = render.mask(heat)
-        entry["mask"] = {"box": render.box(marked), "area": int(marked.sum())}
+        entry["mask"] = {"png": None, "box": render.box(marked), "area": int(marked.sum())}
         if self.mask:
             bits = Image.fromarray(marked.astype(np.uint8) * np.uint8(255))
             entry["mask"]["png"] = self._save_picture(stem, ".mask.png", bits, written)
@@ -162,11 +159,19 @@ class Report:
 
 
 def _targets(explanation: Explanation) -> list[dict[str, Any]]:
-    labels, probabilities = explanation.labels, explanation.probabilities[0]
+    probabilities = explanation.probabilities[0]
     return [
-        {"index": c, "label": labels[c] if labels else None, "probability": _number(probabilities[c])}
+        {"index": c, "label": explanation.label(c), "probability": _number(probabilities[c])}
         for c in explanation.targets[0].tolist()
     ]
+
+
+def _numbers(values: Floats) -> dict[str, float | None]:
+    return {
+        "minimum": _number(values.min()),
+        "maximum": _number(values.max()),
+        "sum": _number(values.sum(dtype=np.float64)),
+    }
 
 
 def _stem(explanation: Explanation) -> str:

@@ -5,7 +5,8 @@ Every denominator is stabilised, stab(z) = z + ε · sign(z) with sign(0) = +1. 
 docs/methods.md sets them beside each other.
 
 Sources: Bach et al. 2015, doi:10.1371/journal.pone.0130140 (ε, αβ); Montavon et al. 2017, arXiv:1512.02479
-(z⁺, zᴮ, w²); Montavon et al. 2019, doi:10.1007/978-3-030-28954-6_10 (γ, rule 0); Lapuschkin et al. 2019, arXiv:1902.10178 (flat).
+(z⁺, zᴮ, w²); Montavon et al. 2019, doi:10.1007/978-3-030-28954-6_10 (γ, rule 0); Lapuschkin et al. 2019,
+arXiv:1902.10178 (flat).
 """
 
 from __future__ import annotations

@@ -37,6 +37,8 @@ class Forward:
         options = session_options or onnxruntime.SessionOptions()
         if session_options is None:
             options.log_severity_level = 3
+            # Its threads would spin on, next to NumPy's, while the reverse walk runs.
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if threads is not None:
             options.intra_op_num_threads = threads
         self.outputs = tuple(output.name for output in proto.graph.output)

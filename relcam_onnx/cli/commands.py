@@ -1,0 +1,176 @@
+"""The commands and their options. What they run is imported when they run, so that ``--help`` is quick."""
+
+# ruff: noqa: PLC0415 - see above
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from relcam_onnx import __version__
+from relcam_onnx.cli.console import Commands, reporting
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Explain what an ONNX model sees: Relevance-CAMs at every depth, from nothing but the file.",
+)
+
+
+class BatchNorm(StrEnum):
+    """What `relcam export` does with batch normalisation."""
+
+    FUSED = "fused"
+    UNFUSED = "unfused"
+
+
+FORMATS = ("png", "npz")
+Model = Annotated[Path, typer.Argument(help="The ONNX file.", show_default=False)]
+Preset = Annotated[
+    str | None, typer.Option(help="Which LRP rule each op gets: a name, or a TOML file.", show_default="default")
+]
+Output = Annotated[str | None, typer.Option(help="Which of the model's outputs holds the scores.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"relcam-onnx {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def relcam(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="The version.")] = False,
+) -> None:
+    """Hold the options that stand before any command."""
+
+
+@app.command()
+def explain(
+    model: Model,
+    sources: Annotated[list[str], typer.Argument(help="Pictures: files, folders, globs.", show_default=False)],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The folder to write to.", show_default=False)],
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(help="A layer's name, or stages, fused, last, input; repeatable.", show_default="stages, fused"),
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(help="A class by index, label or rank (-1: the top); repeatable.", show_default="-1"),
+    ] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="The K top classes of each picture.")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="local-relevance-cam, relevance-cam, grad-cam or lrp.", show_default="the preset's"),
+    ] = None,
+    preset: Preset = None,
+    seed: Annotated[
+        str | None, typer.Option(help="What relevance starts as, such as contrast.", show_default="the preset's")
+    ] = None,
+    output: Output = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Names of the classes: .txt or .json.", show_default="the model's")
+    ] = None,
+    preprocess: Annotated[
+        str | None,
+        typer.Option(help="A name (imagenet, torchvision, ...) or JSON file.", show_default="the model's"),
+    ] = None,
+    form: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            help="png, npz, json (only results.json, always there).",
+            show_default="png, npz",
+        ),
+    ] = None,
+    mask: Annotated[bool, typer.Option("--mask", help="Also write each map's mask as PNG.")] = False,
+    backend: Annotated[str | None, typer.Option(help="What runs the reverse walk.", show_default="eager")] = None,
+    provider: Annotated[
+        list[str] | None, typer.Option(help="onnxruntime's provider (cpu, cuda, ...); repeatable, in order.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Of the forward pass.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="So many pictures at a time.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Explain pictures: overlays (PNG), raw maps (NPZ) and results.json.
+
+    A picture's files are called <picture>.<layer>.png and <picture>.npz; with several targets
+    <picture>.<layer>.<class>.png.
+    """
+    with reporting(debug=debug):
+        from relcam_onnx.cli.explaining import explain_pictures
+
+        options = {
+            "layers": layer,
+            "method": method,
+            "preset": preset,
+            "seed": seed,
+            "output": output,
+            "backend": backend,
+            "providers": provider,
+            "threads": threads,
+        }
+        code = explain_pictures(
+            model,
+            sources,
+            out,
+            targets=[*(target or []), *range(-1, -1 - (top or 0), -1)] or [-1],
+            labels=labels,
+            preprocess=preprocess,
+            formats=form or FORMATS,
+            mask=mask,
+            batch=batch,
+            debug=debug,
+            options={name: value for name, value in options.items() if value is not None},
+        )
+        raise typer.Exit(code)
+
+
+@app.command()
+def layers(
+    model: Model,
+    preset: Preset = None,
+    output: Output = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    debug: Debug = False,
+) -> None:
+    """List the layers that can be named."""
+    with reporting(debug=debug):
+        from relcam_onnx.cli.layer_table import print_layers
+
+        print_layers(model, preset, output, as_json=as_json)
+
+
+@app.command()
+def export(
+    arch: Annotated[str, typer.Argument(help="resnet50, vgg16_bn, efficientnet-lite0, ...", show_default=False)],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The ONNX file to write.", show_default=False)],
+    size: Annotated[tuple[int, int] | None, typer.Option(help="Height and width.", show_default="as trained")] = None,
+    fixed: Annotated[bool, typer.Option("--fixed", help="Fix the batch at 1, and the size.")] = False,
+    batch_norm: Annotated[BatchNorm, typer.Option(help="Fold it into the convolutions, or keep it.")] = BatchNorm.FUSED,
+    activation: Annotated[list[str] | None, typer.Option(help="A module to make an output; repeatable.")] = None,
+    weights: Annotated[str, typer.Option(help="default, random, or a state dict's path.")] = "default",
+    seed: Annotated[int, typer.Option(help="Of random weights.")] = 0,
+    opset: Annotated[int, typer.Option(help="Of the file.")] = 18,
+    debug: Debug = False,
+) -> None:
+    """Write a torchvision network as ONNX, with module paths, preprocessing and labels (needs the export extra)."""
+    with reporting(debug=debug):
+        from relcam_exporters.cli import run_export
+
+        run_export(
+            arch,
+            out,
+            size=size,
+            dynamic=not fixed,
+            batch_norm=batch_norm.value,
+            activations=activation or (),
+            weights=weights,
+            seed=seed,
+            opset=opset,
+        )

@@ -1,0 +1,84 @@
+"""What the commands say on stderr, and the exit codes."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+import typer
+from typer.core import TyperGroup
+
+from relcam_onnx.errors import RelcamError
+
+SOME_FAILED, NOTHING_DONE = 1, 2
+USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
+
+
+def say(kind: str, text: object) -> None:
+    """One line on stderr, whatever breaks the text has."""
+    line = "; ".join(part.strip() for part in str(text).splitlines() if part.strip())
+    typer.echo(f"relcam: {kind}: {line.replace(':; ', ': ')}", err=True)
+
+
+@contextmanager
+def reporting(*, debug: bool = False) -> Iterator[None]:
+    """Turn an error into one line and exit code 2, and each warning into one line.
+
+    Parameters
+    ----------
+    debug
+        Show the traceback too.
+    """
+    with warnings.catch_warnings():
+        warnings.showwarning = _warn
+        try:
+            yield
+        except (typer.Exit, USAGE_ERROR):
+            raise
+        except KeyboardInterrupt:
+            say("error", "interrupted")
+            raise typer.Exit(NOTHING_DONE) from None
+        except Exception as error:
+            if debug:
+                traceback.print_exc()
+            say("error", error if isinstance(error, RelcamError) else unexpected(error))
+            raise typer.Exit(NOTHING_DONE) from error
+
+
+def unexpected(error: BaseException) -> str:
+    """What to say of an error that is none of ours."""
+    return f"{type(error).__name__}: {error} (unexpected; --debug shows where)"
+
+
+def _warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Say a warning as `warnings.showwarning` is asked to."""
+    say("warning", message)
+
+
+class Commands(TyperGroup):
+    """A group of commands whose usage errors are one line as well."""
+
+    def main(self, args: Sequence[str] | None = None, *more: Any, **extra: Any) -> Any:
+        """Run a command and end the process with its exit code."""
+        try:
+            code = super().main(args, *more, **{**extra, "standalone_mode": False})
+        except USAGE_ERROR as error:
+            told: Any = error
+            if message := told.format_message():  # none where the help was shown instead
+                command = told.ctx.command_path if told.ctx else "relcam"
+                say("error", f"{message.rstrip('.')}; see '{command} --help'")
+            code = NOTHING_DONE
+        except typer.Abort:
+            code = NOTHING_DONE
+        sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,137 @@
+"""What ``relcam explain`` does: every picture it can, and a word about each that it cannot."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from relcam_onnx.cli.console import NOTHING_DONE, SOME_FAILED, say, unexpected
+from relcam_onnx.engine import Explainer
+from relcam_onnx.errors import RelcamError
+from relcam_onnx.explain import PictureExplainer, Result
+from relcam_onnx.explanation import Explanation
+from relcam_onnx.files import cannot_write, make_folder
+from relcam_onnx.pictures import find_pictures
+from relcam_onnx.report import Report
+
+
+def explain_pictures(
+    model: Path,
+    sources: Sequence[str],
+    out: Path,
+    *,
+    targets: Sequence[str | int],
+    labels: str | None,
+    preprocess: str | None,
+    formats: Sequence[str],
+    mask: bool,
+    batch: int | None,
+    debug: bool,
+    options: dict[str, Any],
+) -> int:
+    """Explain pictures into a folder.
+
+    Parameters
+    ----------
+    model, sources, out, targets, labels, preprocess, formats, mask, batch, debug
+        As on the command line.
+    options
+        Of `Explainer`.
+
+    Returns
+    -------
+    int
+        The exit code: 0 all done, 1 some or all pictures failed, 2 the folder took no result at all.
+
+    Raises
+    ------
+    RelcamError
+        Nothing could be done: the model, an option or the folder is at fault.
+    """
+    pictures, missing = find_pictures(sources)
+    with Explainer(model, preprocess=preprocess, **options) as explainer:
+        pictorial = PictureExplainer(explainer, preprocess, labels)
+        classes = pictorial.indices(list(targets))
+        kept = [p.path.name for p in pictures if p.path.resolve().parent == out.resolve()]
+        report = Report(out, pictorial.settings, formats, mask=mask, kept=kept)
+        make_folder(out)
+        for source in missing:
+            say("failed", source.error)
+            report.fail(source.file, source.error)
+        with closing(pictorial.stream(pictures, classes, batch)) as results:
+            left = {found.name: str(found.path) for found in pictures}
+            stopped = _keep(results, report, left, len(pictures), debug=debug)
+    if stopped:
+        say("error", f"{stopped}; {len(report.images)} of {len(pictures)} pictures are done")
+        for file in left.values():
+            report.fail(file, f"not explained: {stopped}")
+    try:
+        report.write()
+    except OSError as error:
+        say("error", f"results.json is missing: {cannot_write(out, error)}")
+        return SOME_FAILED if report.images else NOTHING_DONE
+    if stopped and not report.images:
+        return NOTHING_DONE
+    return SOME_FAILED if report.failed else 0
+
+
+def _keep(results: Iterable[Result], report: Report, left: dict[str, str], total: int, *, debug: bool) -> str | None:
+    """Write results as they come, and strike them from ``left``; why it ended before the last one, or None."""
+    try:
+        for found, result in _shown(results, total):
+            outcome = _add(report, found.name, result)
+            if isinstance(outcome, Explanation):
+                typer.echo(f"{found.path}: {_summary(outcome)}")
+            else:
+                _fail(report, str(found.path), outcome, debug=debug)
+            del left[found.name]
+    except (KeyboardInterrupt, BrokenPipeError):  # Ctrl-C, or whoever reads our output has gone
+        return "interrupted"
+    except OSError as error:
+        return cannot_write(report.folder, error)
+    return None
+
+
+def _add(report: Report, name: str, result: Explanation | Exception) -> Explanation | Exception:
+    """A result that was written, or what went wrong with the picture."""
+    if isinstance(result, Explanation):
+        try:
+            report.add(result, name)
+        except RelcamError as error:
+            return error
+    return result
+
+
+def _fail(report: Report, file: str, error: Exception, *, debug: bool) -> None:
+    """Name one picture that failed, and why."""
+    if debug:
+        traceback.print_exception(error)
+    why = str(error) if isinstance(error, RelcamError) else unexpected(error)
+    say("failed", why if why.startswith(file) else f"{file}: {why}")
+    report.fail(file, why)
+
+
+def _summary(explanation: Explanation) -> str:
+    """The targets of a picture in words: ``282 tiger cat 37 %``."""
+    chances = explanation.probabilities[0]
+    return ", ".join(
+        f"{target} {explanation.label(target) or ''} {chances[target]:.0%}".replace("  ", " ")
+        for target in explanation.targets[0].tolist()
+    )
+
+
+def _shown(results: Iterable[Result], total: int) -> Iterator[Result]:
+    """The same results, with a progress bar where stderr is a terminal."""
+    if not sys.stderr.isatty():
+        yield from results
+        return
+    from rich.console import Console  # noqa: PLC0415 - slow to import, and seldom needed
+    from rich.progress import track  # noqa: PLC0415
+
+    yield from track(results, "explaining", total=total, console=Console(stderr=True), transient=True)

@@ -1,0 +1,210 @@
+"""`explain`: from pictures to an explanation. What the command line does too, picture after picture."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias, cast
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from relcam_onnx.conventions import Option, find_preprocess
+from relcam_onnx.engine import Explainer
+from relcam_onnx.errors import InputError, OptionError, TargetError
+from relcam_onnx.explanation import Explanation, Picture, PictureSource
+from relcam_onnx.graph import static_shape
+from relcam_onnx.labels import find_label, find_labels
+from relcam_onnx.pictures import Found, open_picture
+
+Labels = Sequence[str] | Mapping[Any, str] | str | Path
+BATCH = 4
+"""So many pictures at a time, where the model does not say otherwise: more gains no speed and costs memory."""
+
+
+def explain(
+    model: str | PathLike[str] | bytes | onnx.ModelProto | Explainer,
+    images: PictureSource | Sequence[PictureSource],
+    targets: Any = None,
+    preprocess: Option | None = None,
+    labels: Labels | None = None,
+    **options: Any,
+) -> Explanation:
+    """Explain what a model sees in one or several pictures.
+
+    Parameters
+    ----------
+    model
+        Path, bytes, ``onnx.ModelProto``, or an `Explainer` that is kept open (and then no options).
+    images
+        A path, a PIL image or an array of pixels (H, W[, 1|3|4]), or a list of them.
+    targets
+        As `Explainer` takes them: None (the top class), an int, N, or (N, K). Labels may stand for ints.
+    preprocess
+        A `Preprocess`, its fields, a name ("imagenet", "torchvision", "tensorflow", "caffe", "unit", "raw") or a
+        JSON file; None: what the model says of it.
+    labels
+        The names of the classes: a list, a mapping, or a .txt or .json file; None: those that come with the model.
+    **options
+        Of `Explainer`: layers, method, preset, seed, output, backend, providers, ...
+
+    Returns
+    -------
+    Explanation
+        With ``pictures`` and ``labels``, so that it draws and saves in the pictures' own pixels.
+
+    Raises
+    ------
+    RelcamError
+        As `Explainer`; `InputError` also for a picture that cannot be read, and for pictures that come to the
+        model in different sizes (where neither it nor the preprocessing fixes one).
+    """
+    if isinstance(model, Explainer):
+        if options:
+            raise OptionError(f"a ready Explainer has its options already: give {', '.join(options)} to it instead")
+        return PictureExplainer(model, preprocess, labels)(images, targets)
+    with Explainer(model, preprocess=preprocess, **options) as explainer:
+        return PictureExplainer(explainer, preprocess, labels)(images, targets)
+
+
+class Ready(NamedTuple):
+    """A picture that was read, and the array that the model takes for it."""
+
+    array: NDArray[Any]
+    picture: Picture
+
+
+Result: TypeAlias = tuple[Found, Explanation | Exception]
+"""A picture with its explanation (N = 1), or with what went wrong with it alone."""
+
+
+class PictureExplainer:
+    """An `Explainer` for pictures: it knows the model's preprocessing and labels.
+
+    Raises
+    ------
+    InputError
+        The model takes no pictures, or several inputs.
+    OptionError
+        Preprocessing or labels are malformed or do not fit the model.
+    """
+
+    def __init__(self, explainer: Explainer, preprocess: Option | None = None, labels: Labels | None = None) -> None:
+        if len(explainer.inputs) != 1:
+            names = ", ".join(repr(tensor.name) for tensor in explainer.inputs)
+            raise InputError(
+                f"pictures go into models with one input; this one has {names}: call an Explainer with a dict of arrays"
+            )
+        (tensor,) = explainer.inputs
+        model = explainer.model
+        folder = model.path.parent if model.path else None
+        shape, dtype = static_shape(tensor) or (), np.dtype(tensor.dtype).name
+        self.explainer = explainer
+        self.preprocess = find_preprocess(preprocess, model.metadata, folder, shape, dtype=dtype)[0]
+        self.labels = find_labels(labels, model.metadata, folder)
+        self.settings = replace(explainer.settings, preprocess=self.preprocess)
+        self._fixed_batch = shape[0]
+        self._check_labels()
+
+    def __call__(self, images: PictureSource | Sequence[PictureSource], targets: Any = None) -> Explanation:
+        """Explain one picture or a list of them at once; see `explain`."""
+        several = images if isinstance(images, list | tuple) else [cast(PictureSource, images)]
+        if not several:
+            raise InputError("the list of pictures is empty; give at least one")
+        batch = [self._read(source) for source in several]
+        shapes = {each.array.shape for each in batch}
+        if len(shapes) > 1:
+            sizes = ", ".join(sorted(map(str, shapes)))
+            raise InputError(
+                f"the pictures come to the model in different sizes ({sizes}): explain them one at a time, or give "
+                "preprocess= a size"
+            )
+        return self._explain(batch, self.indices(targets))
+
+    def stream(
+        self, pictures: Iterable[Found], targets: Sequence[int] = (-1,), batch: int | None = None
+    ) -> Generator[Result, None, None]:
+        """Explain any number of pictures, a few in memory at a time.
+
+        Parameters
+        ----------
+        pictures
+            What `relcam_onnx.pictures.find_pictures` finds.
+        targets
+            K classes or ranks, the same for every picture.
+        batch
+            How many run at once; None: what the model fixes, else `BATCH`.
+
+        Raises
+        ------
+        RelcamError
+            `TargetError` or `OptionError`: what holds for every picture.
+        """
+        waiting: list[tuple[Found, Ready]] = []
+        most = batch or self._fixed_batch or BATCH
+        for found in pictures:
+            try:
+                ready = self._read(found.path)
+            except Exception as error:  # whatever is wrong with one picture, the others go on
+                yield found, error
+                continue
+            if waiting and (len(waiting) == most or ready.array.shape != waiting[0][1].array.shape):
+                yield from self._each(waiting, targets)
+                waiting = []
+            waiting.append((found, ready))
+        if waiting:
+            yield from self._each(waiting, targets)
+
+    def indices(self, targets: Any) -> Any:
+        """Targets with each label replaced by its index.
+
+        Raises
+        ------
+        TargetError
+            No class, or several, have that label.
+        """
+        if isinstance(targets, list | tuple):
+            return [self.indices(target) for target in targets]
+        if not isinstance(targets, str):
+            return targets
+        found = find_label(targets, self.labels)
+        if len(found) > 1:
+            raise TargetError(
+                f"target {targets!r} is the label of {len(found)} classes: {', '.join(map(str, found))}; give an index"
+            )
+        return found[0]
+
+    def _read(self, source: PictureSource) -> Ready:
+        image = open_picture(source)
+        array, geometry = self.preprocess.apply(image)
+        return Ready(array, Picture(image, geometry, str(source) if isinstance(source, str | Path) else None))
+
+    def _explain(self, batch: Sequence[Ready], targets: Any) -> Explanation:
+        explanation = self.explainer(np.stack([each.array for each in batch]), targets)
+        pictures = tuple(each.picture for each in batch)
+        return replace(explanation, pictures=pictures, labels=self.labels, settings=self.settings)
+
+    def _each(self, batch: Sequence[tuple[Found, Ready]], targets: Sequence[int]) -> Iterator[Result]:
+        """A batch, picture by picture; where it fails its pictures are tried alone."""
+        try:
+            together = self._explain([ready for _, ready in batch], [list(targets)] * len(batch))
+        except (TargetError, OptionError):
+            raise
+        except Exception as error:  # as in `stream`
+            if len(batch) == 1:
+                yield batch[0][0], error
+            else:
+                for one in batch:
+                    yield from self._each([one], targets)
+            return
+        for index, (found, _) in enumerate(batch):
+            yield found, together.single(index)
+
+    def _check_labels(self) -> None:
+        """One label for each class, as far as the file tells their number."""
+        classes = self.settings.classes
+        if self.labels is not None and classes is not None and len(self.labels) != classes:
+            raise OptionError(f"there are {len(self.labels)} labels for {classes} classes; give labels= that fit")

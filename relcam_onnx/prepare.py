@@ -1,0 +1,140 @@
+"""A model made ready to be explained: what was asked for, resolved against the graph. Both backends start from it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from relcam_onnx import cam
+from relcam_onnx.canon import canonicalise
+from relcam_onnx.conventions import known_preprocess
+from relcam_onnx.errors import InputError, LayerError, OptionError, nearest
+from relcam_onnx.graph import Model, static_shape
+from relcam_onnx.layers import FUSED, INPUT, LAST, Layer, Layers, as_names, unique
+from relcam_onnx.load import load
+from relcam_onnx.paths import Paths
+from relcam_onnx.plan import Plan, make_plan
+from relcam_onnx.presets import Preset, resolve
+from relcam_onnx.rules import Epsilon, Gradient
+from relcam_onnx.scores import find_scores
+from relcam_onnx.seeds import GIVEN, PROPORTIONAL, SEEDS
+
+
+class Prepared:
+    """One model with one choice of layers, method, preset and seed; the parameters are `Explainer`'s.
+
+    Attributes
+    ----------
+    model, paths, layers, scores
+        The canonical graph and what was found in it.
+    preset, method, seed
+        As resolved.
+    maps
+        The layers whose maps are asked for.
+    fused
+        The stages that the fused map is made of; empty where it is not asked for.
+    plan
+        The reverse walk to all of them.
+    """
+
+    def __init__(
+        self,
+        source: str | PathLike[str] | bytes | onnx.ModelProto | Model,
+        layers: str | Sequence[str] = ("stages", FUSED),
+        method: str | None = None,
+        preset: str | Path | Preset | None = None,
+        seed: str | None = None,
+        output: str | None = None,
+        preprocess: Any = None,
+    ) -> None:
+        self.preset = resolve(preset, method)
+        self.method = choose("method", method or self.preset.method, cam.METHODS)
+        if self.method == "grad-cam" and not all(isinstance(rule, Gradient) for _, rule in self.preset.rules):
+            raise OptionError(f"method 'grad-cam' needs preset 'gradient', not {self.preset.name!r}")
+        self.model = source if isinstance(source, Model) else load(source)
+        canonicalise(self.model, batch_norm=self.preset.fold_batch_norm)
+        self.scores = find_scores(self.model, output)
+        usual = "logit" if self.scores.squashed_by == "Sigmoid" else self.preset.seed
+        self.seed = choose("seed", seed or usual, (*SEEDS, GIVEN))
+        self.paths = Paths(self.model, self.scores.tensor)
+        self.layers = Layers(self.model, self.paths)
+        self._resolve(as_names(layers))
+        self._know_bounds(preprocess)
+        self.plan: Plan = make_plan(self.model, self.paths, self.preset, [layer.tensor for layer in self.walked])
+        self._warn_of_epsilon()
+
+    @property
+    def walked(self) -> tuple[Layer, ...]:
+        """Every layer that relevance is wanted at: those of ``maps`` and of ``fused``."""
+        return unique((*self.maps, *self.fused))
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the maps, in order."""
+        return [layer.name for layer in self.maps] + ([FUSED] if self.fused else [])
+
+    @cached_property
+    def classes(self) -> int | None:
+        """The number of classes, where the file tells."""
+        shape = static_shape(self.scores.tensor)
+        if shape is None or None in shape[1:]:
+            return None
+        return int(np.prod([d for d in shape[1:] if d is not None]))
+
+    def window(self, layer: Layer) -> int:
+        """How many positions of a layer, a side, the model's deepest stage sees as one."""
+        strides = [s.stride for s in self.layers.stages] or list(self.paths.strides.values())
+        deepest = max(s for s in strides if s is not None)
+        return cam.window_size(float(deepest), float(layer.stride or deepest))
+
+    def _resolve(self, names: Iterable[str]) -> None:
+        found = [(name, self.layers.resolve(name)) for name in names]
+        if not found:
+            raise LayerError("no layer was asked for; layers= takes 'stages', 'fused', 'last', 'input' or a name")
+        self.maps = unique(layer for _, layers in found for layer in layers)
+        self.fused = self.layers.stages if any(name == FUSED for name, _ in found) else ()
+        self.aliases = {name: layers[0].name for name, layers in found if name == LAST}
+        for layer in self.maps:
+            if self.method != "lrp" and layer.name != INPUT and layer.stride is None:
+                raise LayerError(
+                    f"layer {layer.name!r} has no positions to make a map of; method 'lrp' gives its relevance"
+                )
+
+    def _know_bounds(self, preprocess: Any) -> None:
+        """Set the bounds of zᴮ where the preprocessing is known."""
+        images = self.paths.images
+        folder = self.model.path.parent if self.model.path else None
+        found = known_preprocess(preprocess, self.model.metadata, folder)
+        shape = static_shape(images[0]) if len(images) == 1 else None
+        if found is None or shape is None:
+            return
+        try:
+            low, high = found[0].fitted(shape, dtype=np.dtype(images[0].dtype or np.float32).name).bounds
+        except InputError:
+            return  # an input that takes no pictures has no bounds
+        self.preset = self.preset.bounded(tuple(low.tolist()), tuple(high.tolist()))
+
+    def _warn_of_epsilon(self) -> None:
+        """Say that ε divides by each score, which suits only seeds proportional to them."""
+        last = next((step for step in self.plan.steps if id(step.node) in self.paths.output), None)
+        if last is not None and isinstance(last.rule, Epsilon) and self.seed not in PROPORTIONAL:
+            warnings.warn(
+                f"seed {self.seed!r} under preset {self.preset.name!r}: the ε rule of the last layer divides it by "
+                "every score, also those near zero; take a preset with z⁺ there ('paper'), or seed 'contrast', 'logit' "
+                "or 'one-hot'",
+                stacklevel=4,
+            )
+
+
+def choose(what: str, name: str, known: Any) -> str:
+    """``name`` if it is one of ``known``; else an `OptionError` that lists them."""
+    if name not in known:
+        raise OptionError(f"no {what} is called {name!r}{nearest(str(name), known)}; there are {', '.join(known)}")
+    return name
