@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from relcam_onnx import rules
     from relcam_onnx.engine import Explainer
     from relcam_onnx.engine import layer_table as layers
-    from relcam_onnx.explain import explain
+    from relcam_onnx.explaining import explain
     from relcam_onnx.explanation import Explanation
     from relcam_onnx.ops import op
     from relcam_onnx.presets import Preset, preset
@@ -53,7 +53,7 @@ _HOMES = {
     "Explainer": "engine.Explainer",
     "Explanation": "explanation.Explanation",
     "Preset": "presets.Preset",
-    "explain": "explain.explain",
+    "explain": "explaining.explain",
     "layers": "engine.layer_table",
     "op": "ops.op",
     "preset": "presets.preset",
@@ -62,7 +62,7 @@ _HOMES = {
 
 
 class _Package(ModuleType):
-    """Loads public names on first use. Two of them are also modules, ``explain`` and ``layers``: the names win."""
+    """Loads public names on first use. One of them, ``layers``, is a module's name too: the function wins."""
 
     def __getattribute__(self, name: str) -> Any:
         if name in _HOMES:

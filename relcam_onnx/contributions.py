@@ -6,7 +6,8 @@ q_ij = x_i⁺ w_ij⁻ + x_i⁻ w_ij⁺ those that push it down.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from functools import reduce
 
 from relcam_onnx.ops.records import Backend, Linear, Message, Term, Value
 
@@ -21,35 +22,57 @@ def signed(f: Backend, weight: Value | None) -> tuple[Value, Value]:
     return f.Max(weight, 0.0), f.Min(weight, 0.0)
 
 
-def halves(f: Backend, t: Term, sign: int) -> Iterator[tuple[Value, Value]]:
-    """The (x, w) pairs whose products have this sign: (x⁺, w⁺), (x⁻, w⁻) for +1, (x⁺, w⁻), (x⁻, w⁺) for -1."""
-    plus, minus = signed(f, t.weight)
-    first, second = (plus, minus) if sign > 0 else (minus, plus)
-    if first is not ABSENT:
-        yield (t.x if t.nonnegative else f.Max(t.x, 0.0)), first
-    if second is not ABSENT and not t.nonnegative:
-        yield f.Min(t.x, 0.0), second
-
-
-def pushed(f: Backend, op: Linear, sign: int, bias: bool) -> Value:
-    """Σ_i p_ij + b_j⁺ for +1, Σ_i q_ij + b_j⁻ for -1."""
-    parts = [t.apply(x, w) for t in op.terms for x, w in halves(f, t, sign)]
-    if bias and op.bias is not None:
-        parts.append(f.Max(op.bias, 0.0) if sign > 0 else f.Min(op.bias, 0.0))
+def pushed(f: Backend, op: Linear, sign: int) -> Value:
+    """Σ_i p_ij for +1, Σ_i q_ij for -1; 0.0 where there is no such contribution."""
+    parts = [part for t in op.terms if (part := pushed_by(f, op, t, sign)) is not None]
     return total(f, parts) if parts else 0.0
 
 
-def handed(f: Backend, t: Term, s: Value, sign: int) -> Value:
-    """R_i / x_i of Σ_j p_ij s_j (+1) or Σ_j q_ij s_j (-1): each x takes the half of the weights that its sign picks."""
+def pushed_by(f: Backend, op: Linear, t: Term, sign: int) -> Value | None:
+    """One term's part of `pushed`; None where it has none.
+
+    For inputs of either sign it is (Σ x w ± Σ |x| |w|) / 2, half the price of a map for each sign: Σ x w is the output
+    less its bias. Rounding may leave a trace of the wrong sign there, which is cut.
+    """
+    if t.weight is None:
+        if t.nonnegative:
+            return t.apply(t.x, None) if sign > 0 else None
+        return t.apply(f.Relu(t.x) if sign > 0 else f.Min(t.x, 0.0), None)
+    if t.nonnegative:
+        return t.apply(t.x, signed(f, t.weight)[0 if sign > 0 else 1])
+    half = f.Mul(f.Abs(t.weight), 0.5 if sign > 0 else -0.5)
+    lean = f.Mul(without_bias(f, op) if len(op.terms) == 1 else t.apply(t.x, t.weight), 0.5)
+    found = f.Add(t.apply(f.Abs(t.x), half), lean)
+    return f.Relu(found) if sign > 0 else f.Min(found, 0.0)
+
+
+def without_bias(f: Backend, op: Linear) -> Value:
+    """Σ_i x_i w_ij of a linear op: its output less its bias."""
+    return op.y if op.bias is None else f.Sub(op.y, op.bias)
+
+
+def pushed_quotient(f: Backend, op: Linear, message: Message, sign: int, bias: bool, eps: float) -> Value:
+    """R_j / stab(Σ_i p_ij + b_j⁺) for +1, R_j / stab(Σ_i q_ij + b_j⁻) for -1."""
+    lean = 0.0
+    if bias and op.bias is not None:
+        lean = f.Max(op.bias, 0.0) if sign > 0 else f.Min(op.bias, 0.0)
+    # No contribution of this sign can be on the wrong side of 0, so ε needs no sign test.
+    z = f.Add(pushed(f, op, sign), f.Add(lean, sign * eps))
+    return f.Div(message.relevance(f), f.each(z))
+
+
+def handed(f: Backend, t: Term, s: Value, sign: int) -> Message:
+    """Σ_j p_ij s_j (+1) or Σ_j q_ij s_j (-1): each x takes the half of the weights that its sign picks."""
     plus, minus = signed(f, t.weight)
     for_positive, for_negative = (plus, minus) if sign > 0 else (minus, plus)
-
-    def side(w: Value) -> Value:
-        return 0.0 if w is ABSENT else t.adjoint(s, w)
-
     if t.nonnegative:
-        return side(for_positive)
-    return f.Where(f.each(f.Greater(t.x, 0.0)), side(for_positive), side(for_negative))
+        return Message(0.0 if for_positive is ABSENT else t.adjoint(s, for_positive), t.x)
+    parts = [
+        f.Mul(t.adjoint(s, w), f.each(half(t.x)))
+        for w, half in ((for_positive, f.Relu), (for_negative, lambda x: f.Min(x, 0.0)))
+        if w is not ABSENT
+    ]
+    return Message(total(f, parts), support=t.x)
 
 
 def share_by_weight(
@@ -65,12 +88,13 @@ def share_by_weight(
 
 def total(f: Backend, parts: Iterable[Value]) -> Value:
     """The sum of one or more values that broadcast."""
-    first, *others = parts
-    return f.Sum(first, *others) if others else first
+    return reduce(f.Add, parts)
 
 
-def quotient(f: Backend, message: Message, z: Value, eps: float) -> Value:
-    """R / stab(z), (K·N, ...); for ε = 0 what has no denominator gets 0."""
+def quotient(f: Backend, message: Message, z: Value, eps: float, *, positive: bool = False) -> Value:
+    """R / stab(z), (K·N, ...); for ε = 0 what has no denominator gets 0. ``positive``: z is known to be ≥ 0."""
+    if eps and positive:
+        return f.Div(message.relevance(f), f.each(f.Add(z, eps)))
     if eps:
         return f.Div(message.relevance(f), f.each(f.Add(z, f.Where(f.Less(z, 0.0), -eps, eps))))
     nothing = f.Equal(z, 0.0)

@@ -16,7 +16,7 @@ from relcam_onnx.arrays import check_inputs, fixed_batch, pieces
 from relcam_onnx.backends.eager import Eager
 from relcam_onnx.canon import canonicalise
 from relcam_onnx.errors import OptionError
-from relcam_onnx.explanation import Explanation, Maps, Settings
+from relcam_onnx.explanation import Explanation, Maps
 from relcam_onnx.layers import FUSED, LayerInfo, Layers
 from relcam_onnx.load import load
 from relcam_onnx.maps import make_maps
@@ -27,6 +27,7 @@ from relcam_onnx.presets import Preset, resolve
 from relcam_onnx.scores import find_scores
 from relcam_onnx.seeds import GIVEN, SEEDS
 from relcam_onnx.session import Forward
+from relcam_onnx.settings import Settings
 from relcam_onnx.targets import check_range, read_seed, read_targets, resolve_ranks
 
 BACKENDS = ("eager",)

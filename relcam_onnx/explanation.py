@@ -16,8 +16,8 @@ from relcam_onnx.errors import InputError, LayerError, OptionError, TargetError,
 from relcam_onnx.files import cannot_write, make_folder
 from relcam_onnx.geometry import Floats, Geometry
 from relcam_onnx.pictures import open_picture
-from relcam_onnx.preprocess import Preprocess
 from relcam_onnx.report import Report
+from relcam_onnx.settings import Settings
 
 PictureSource = str | Path | Image.Image | NDArray[np.generic]
 """What can be read as a picture, see `relcam_onnx.pictures.open_picture`."""
@@ -43,38 +43,6 @@ class Maps(dict[str, NDArray[np.float32]]):
     def joined(cls, parts: Sequence[Maps]) -> Maps:
         """The images of several batches, of the same layers, as one."""
         return cls({name: np.concatenate([p[name] for p in parts]) for name in parts[0]}, parts[0].aliases)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What an explanation was made with.
-
-    Attributes
-    ----------
-    model
-        The path as it was given, None for bytes and protos.
-    sha256
-        Hex digest of the model file.
-    layers
-        The names of the maps.
-    method, preset, seed, output, backend
-        As in `Explainer`, every None resolved.
-    classes
-        How many the model tells apart; None where only a run knows.
-    preprocess
-        What was done to the pictures; None where arrays were given.
-    """
-
-    model: str | None
-    sha256: str
-    layers: tuple[str, ...]
-    method: str
-    preset: str
-    seed: str
-    output: str
-    backend: str
-    classes: int | None
-    preprocess: Preprocess | None = None
 
 
 @dataclass(frozen=True)

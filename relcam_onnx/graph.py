@@ -83,6 +83,14 @@ def variables(node: gs.Node) -> Iterator[tuple[int, gs.Variable]]:
             yield index, tensor
 
 
+def captured(node: gs.Node) -> list[gs.Variable]:
+    """The tensors of the graph that the subgraphs of a node read (If, Loop, Scan)."""
+    inner = [n for graph in node.attrs.values() if isinstance(graph, gs.Graph) for n in graph.nodes]
+    made = {id(t) for n in inner for t in n.outputs}
+    read = [t for n in inner for t in (*(v for _, v in variables(n)), *captured(n))]
+    return [t for t in read if id(t) not in made]
+
+
 def static_shape(tensor: gs.Tensor) -> tuple[int | None, ...] | None:
     """A tensor's shape with None for sizes that only a run knows; None where even the rank is unknown."""
     if tensor.shape is None:

@@ -1,4 +1,4 @@
-"""From activations and a seed to maps: the walk, the method at each layer, the fused map; one text for both backends."""
+"""From activations and a seed to maps: the walk, the method at each layer, the fused map; one text for each backend."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def make_maps(
             continue
         maps[layer.name] = cam.METHODS[prepared.method](f, activation, relevance, prepared.window(layer))
         if layer.stride is not None:
-            weights[layer.name] = cam.channel_weights(f, relevance)
+            weights[layer.name] = cam.channel_weights(f, activation, relevance)
     if prepared.fused:
         stages = [maps[stage.name] for stage in prepared.fused]
         if prepared.method == "lrp":
             stages = [f.ReduceSum(stage, [1], keepdims=0) for stage in stages]
-        maps[FUSED] = cam.fused(f, stages)
+        maps[FUSED] = cam.fused(f, stages, [positions(f, stage, values) for stage in prepared.fused])
     return {name: maps[name] for name in prepared.names}, {n: weights[n] for n in prepared.names if n in weights}
 
 
@@ -56,5 +56,11 @@ def channels_first(f: Backend, layer: Layer, value: Value) -> Value:
     """(N, positions..., C) as (N, C, positions...), where the layer is in that order."""
     if not layer.channels_last:
         return value
-    rank = len(f.dims(value))
+    rank = len(layer.tensor.shape)
     return f.Transpose(value, perm=[0, rank - 1, *range(1, rank - 1)])
+
+
+def positions(f: Backend, layer: Layer, values: Mapping[str, Value]) -> tuple[Value, ...]:
+    """The sizes of a layer's map."""
+    dims = f.dims(values[layer.tensor.name])
+    return tuple(dims[1:-1] if layer.channels_last else dims[2:])

@@ -14,15 +14,16 @@ from functools import cached_property
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.graph import Model, producer, static_shape, variables
+from relcam_onnx.graph import Model, captured, producer, static_shape, variables
 from relcam_onnx.ops import TABLE, key, lookup
 
 
 def receivers(node: gs.Node) -> tuple[gs.Variable, ...]:
     """The inputs of a node that relevance can take, constants left out; all of them for an op that nobody knows."""
     computed = dict(variables(node))
-    indices = lookup(node).carries(node) if key(node) in TABLE else tuple(computed)
-    return tuple(computed[i] for i in indices if i in computed)
+    if key(node) not in TABLE:
+        return (*computed.values(), *captured(node))
+    return tuple(computed[i] for i in lookup(node).carries(node) if i in computed)
 
 
 class Paths:
@@ -50,7 +51,7 @@ class Paths:
         """Ids of the tensors that depend on an input."""
         seen = {id(t) for t in self.model.graph.inputs}
         for node in self.model.graph.nodes:
-            if any(id(t) in seen for _, t in variables(node)):
+            if any(id(t) in seen for t in (*(t for _, t in variables(node)), *captured(node))):
                 seen.update(id(t) for t in node.outputs)
         return frozenset(seen)
 

@@ -25,11 +25,11 @@ class PublishedConv(Rule):
 
     def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
         """See the class."""
-        z = pushed(f, op, +1, bias=False)
+        z = pushed(f, op, +1)
         if self.bias and op.bias is not None:
             z = f.Add(z, f.Mul(op.bias, 2.0))
         s = quotient(f, message, z, eps=0.0)
-        return {t.index: Message(handed(f, t, s, +1), t.x) for t in op.terms}
+        return {t.index: handed(f, t, s, +1) for t in op.terms}
 
 
 @dataclass(frozen=True)

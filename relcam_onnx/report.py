@@ -17,9 +17,10 @@ from relcam_onnx import __version__, render
 from relcam_onnx.errors import LayerError, OptionError
 from relcam_onnx.files import Names, plain, whole
 from relcam_onnx.geometry import Floats
+from relcam_onnx.settings import Settings
 
 if TYPE_CHECKING:
-    from relcam_onnx.explanation import Explanation, Settings
+    from relcam_onnx.explanation import Explanation
 
 FORMATS = ("png", "npz", "json")
 """What can be written for a picture: overlays, raw maps; "json" adds nothing to ``results.json``, always there."""

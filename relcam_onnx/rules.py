@@ -17,7 +17,17 @@ from typing import ClassVar, TypeAlias
 
 import numpy as np
 
-from relcam_onnx.contributions import ABSENT, handed, pushed, quotient, share_by_weight, signed, total
+from relcam_onnx.contributions import (
+    ABSENT,
+    handed,
+    pushed,
+    pushed_quotient,
+    quotient,
+    share_by_weight,
+    signed,
+    total,
+    without_bias,
+)
 from relcam_onnx.errors import OptionError
 from relcam_onnx.ops.records import Backend, Linear, Message, Relay, Term, Value
 
@@ -54,9 +64,9 @@ class Epsilon(Rule):
 
     def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
         """See the class."""
-        z = op.y if self.bias or op.bias is None else total(f, (t.apply(t.x, t.weight) for t in op.terms))
-        s = quotient(f, message, z, self.eps)
-        return {t.index: Message(t.adjoint(s, t.weight), t.x) for t in op.terms}
+        z = op.y if self.bias else without_bias(f, op)
+        s = quotient(f, message, z, self.eps, positive=all(t.nonnegative and t.weight is None for t in op.terms))
+        return {t.index: Message(t.adjoint(s, t.weight), t.x, t.x) for t in op.terms}
 
 
 @dataclass(frozen=True)
@@ -91,16 +101,14 @@ class AlphaBeta(Rule):
 
     def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
         """See the class."""
-        up = quotient(f, message, pushed(f, op, +1, self.bias), self.eps)
-        if not self.beta:
-            return {t.index: Message(f.Mul(handed(f, t, up, +1), self.alpha), t.x) for t in op.terms}
-        down = quotient(f, message, pushed(f, op, -1, self.bias), self.eps)
-        return {
-            t.index: Message(
-                f.Sub(f.Mul(handed(f, t, up, +1), self.alpha), f.Mul(handed(f, t, down, -1), self.beta)), t.x
-            )
-            for t in op.terms
-        }
+        up = pushed_quotient(f, op, message, +1, self.bias, self.eps)
+        down = pushed_quotient(f, op, message, -1, self.bias, self.eps)
+
+        def share(t: Term) -> Value:
+            gained, lost = handed(f, t, up, +1).relevance(f), handed(f, t, down, -1).relevance(f)
+            return f.Sub(f.Mul(gained, self.alpha), f.Mul(lost, self.beta))
+
+        return {t.index: Message(share(t), support=t.x) for t in op.terms}
 
 
 @dataclass(frozen=True)
@@ -113,8 +121,8 @@ class ZPlus(Rule):
 
     def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
         """See the class."""
-        s = quotient(f, message, pushed(f, op, +1, self.bias), self.eps)
-        return {t.index: Message(handed(f, t, s, +1), t.x) for t in op.terms}
+        s = pushed_quotient(f, op, message, +1, self.bias, self.eps)
+        return {t.index: handed(f, t, s, +1) for t in op.terms}
 
 
 @dataclass(frozen=True)
@@ -131,22 +139,24 @@ class Gamma(Rule):
 
     def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
         """See the class."""
-        relevance = message.relevance(f)
         up, down = (
-            quotient(
-                f,
-                Message(f.Where(f.each(side), relevance, 0.0)),
-                f.Add(op.y, f.Mul(pushed(f, op, sign, True), self.gamma)),
-                self.eps,
-            )
-            for sign, side in ((+1, f.Greater(op.y, 0.0)), (-1, f.Less(op.y, 0.0)))
+            quotient(f, side, f.Add(op.y, f.Mul(self._lean(f, op, sign), self.gamma)), self.eps)
+            for sign, side in zip((+1, -1), by_sign(f, op, message), strict=True)
         )
 
         def share(t: Term) -> Value:
-            extra = f.Add(handed(f, t, up, +1), handed(f, t, down, -1))
-            return f.Add(t.adjoint(f.Add(up, down), t.weight), f.Mul(extra, self.gamma))
+            extra = f.Add(handed(f, t, up, +1).relevance(f), handed(f, t, down, -1).relevance(f))
+            plain = f.Mul(t.adjoint(f.Add(up, down), t.weight), f.each(t.x))
+            return f.Add(plain, f.Mul(extra, self.gamma))
 
-        return {t.index: Message(share(t), t.x) for t in op.terms}
+        return {t.index: Message(share(t), support=t.x) for t in op.terms}
+
+    def _lean(self, f: Backend, op: Linear, sign: int) -> Value:
+        """Σ_i p_ij + b_j⁺, or Σ_i q_ij + b_j⁻."""
+        found = pushed(f, op, sign)
+        if op.bias is None:
+            return found
+        return f.Add(found, f.Max(op.bias, 0.0) if sign > 0 else f.Min(op.bias, 0.0))
 
 
 @dataclass(frozen=True)
@@ -162,14 +172,31 @@ class SignShare(Rule):
 
     def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
         """See the class."""
-        if all(t.nonnegative and t.weight is None for t in op.terms):
+        if len(op.terms) == 1 and op.terms[0].nonnegative and op.terms[0].weight is None:
             return Norm(self.eps).linear(f, op, message)
-        relevance = message.relevance(f)
+        if len(op.terms) == 2 and all(t.weight is None or f.dims(t.weight) == () for t in op.terms):
+            return self._of_two(f, op, message)
         up, down = (
-            quotient(f, Message(f.Where(f.each(side), relevance, 0.0)), pushed(f, op, sign, False), self.eps)
-            for sign, side in ((+1, f.Greater(op.y, 0.0)), (-1, f.Less(op.y, 0.0)))
+            pushed_quotient(f, op, side, sign, bias=False, eps=self.eps)
+            for sign, side in zip((+1, -1), by_sign(f, op, message), strict=True)
         )
-        return {t.index: Message(f.Add(handed(f, t, up, +1), handed(f, t, down, -1)), t.x) for t in op.terms}
+        return {
+            t.index: Message(f.Add(handed(f, t, up, +1).relevance(f), handed(f, t, down, -1).relevance(f)), support=t.x)
+            for t in op.terms
+        }
+
+    def _of_two(self, f: Backend, op: Linear, message: Message) -> Messages:
+        """R · clip(x / y, 0, 1) and the rest: one quotient for both."""
+        first, second = sorted(op.terms, key=lambda t: not t.nonnegative)
+        relevance, y = message.relevance(f), message.support
+        if y is None:
+            y = op.y
+            relevance = f.Where(f.each(f.Equal(y, 0.0)), 0.0, relevance)
+        # 1e-30 is below every activation and keeps 0 / 0 from being NaN.
+        share = f.Clip(f.Div(first.apply(first.x, first.weight), f.Add(y, 1e-30)), 0.0, 1.0)
+        taken = f.Mul(relevance, f.each(share))
+        rest = f.Sub(relevance, taken)
+        return {t.index: Message(t.adjoint(r, None), support=t.x) for t, r in ((first, taken), (second, rest))}
 
 
 @dataclass(frozen=True)
@@ -254,7 +281,7 @@ class Pass(Rule):
                 f"rule pass needs one input of the output's shape {tuple(f.dims(op.y))}, not "
                 f"{[tuple(f.dims(t.x)) for t in op.terms]}; choose another rule for this op"
             )
-        return {op.terms[0].index: message}
+        return {op.terms[0].index: message.unsupported()}
 
 
 @dataclass(frozen=True)
@@ -273,6 +300,14 @@ class Gradient(Rule):
     def relay(self, f: Backend, op: Relay, message: Message) -> Messages:
         """The chain rule."""
         return {i: Message(g) for i, g in op.gradient(message.value).items()}
+
+
+def by_sign(f: Backend, op: Linear, message: Message) -> tuple[Message, Message]:
+    """The relevance of the outputs that are above 0, and of those below."""
+    relevance = message.relevance(f)
+    sides = (f.Greater(op.y, 0.0), f.Less(op.y, 0.0))
+    up, down = (Message(f.Where(f.each(side), relevance, 0.0)) for side in sides)
+    return up, down
 
 
 RULES: dict[str, type[Rule]] = {

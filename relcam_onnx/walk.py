@@ -60,13 +60,13 @@ def pass_back(f: Backend, step: Step, values: Mapping[str, Value], message: Mess
 
 def describe(f: Backend, step: Step, values: Mapping[str, Value]) -> Record:
     """A node's linear part or relay, with the values of this run."""
-    inputs = tuple(value_of(tensor, values) for tensor in step.node.inputs)
+    inputs = tuple(value_of(f, tensor, values) for tensor in step.node.inputs)
     output = values[step.node.outputs[0].name]
     return lookup(step.node).build(f, Call(step.node, inputs, output, step.nonnegative))
 
 
-def value_of(tensor: gs.Tensor, values: Mapping[str, Value]) -> Value | None:
+def value_of(f: Backend, tensor: gs.Tensor, values: Mapping[str, Value]) -> Value | None:
     """A tensor's value in this run: the file's for constants, None for an optional input left out."""
     if isinstance(tensor, gs.Constant):
-        return tensor.values
+        return f.constant(tensor)
     return None if tensor.is_empty() else values[tensor.name]

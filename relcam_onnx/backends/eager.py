@@ -7,10 +7,11 @@ here: the last method finds it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import onnx_graphsurgeon as gs
 
 from relcam_onnx.backends import _conv, _movement, _pool, _resize
 from relcam_onnx.backends import _elementwise as _each
@@ -50,6 +51,43 @@ class Eager:
         if self.targets == 1 or a.ndim == 0 or a.shape[0] == 1:
             return a
         return np.concatenate([a] * self.targets)
+
+    @staticmethod
+    def constant(tensor: gs.Constant) -> Array:
+        """The value of a constant of the model; halves become float32."""
+        value = np.asarray(tensor.values)
+        return value.astype(np.float32) if value.dtype == np.float16 else value
+
+    @staticmethod
+    def sizes(sizes: Sequence[int]) -> Array:
+        """Sizes as an int64 vector."""
+        return np.array(sizes, np.int64)
+
+    def conv_adjoint(
+        self,
+        s: Array,
+        w: Array,
+        *,
+        size: Sequence[int],
+        kernel: Sequence[int],
+        strides: Sequence[int],
+        dilations: Sequence[int],
+        pads: Sequence[int],
+        group: int,
+    ) -> Array:
+        """The adjoint of Conv over inputs of ``size``: a transposed convolution, grown by what no window reached."""
+        unread = [
+            (n + pads[i] + pads[i + len(size)] - d * (k - 1) - 1) % stride
+            for i, (n, k, stride, d) in enumerate(zip(size, kernel, strides, dilations, strict=True))
+        ]
+        return self.ConvTranspose(
+            s, w, strides=strides, dilations=dilations, pads=pads, group=group, output_padding=unread
+        )
+
+    @staticmethod
+    def number(size: int) -> float:
+        """A size as a float32 operand."""
+        return float(size)
 
     @staticmethod
     def dims(a: Array) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ import typer
 from relcam_onnx.cli.console import NOTHING_DONE, SOME_FAILED, say, unexpected
 from relcam_onnx.engine import Explainer
 from relcam_onnx.errors import RelcamError
-from relcam_onnx.explain import PictureExplainer, Result
+from relcam_onnx.explaining import PictureExplainer, Result
 from relcam_onnx.explanation import Explanation
 from relcam_onnx.files import cannot_write, make_folder
 from relcam_onnx.pictures import find_pictures

@@ -23,7 +23,8 @@ def activation(
     def register(slope: Callable[[Backend, Call], Value]) -> Callable[[Backend, Call], Value]:
         def build(f: Backend, call: Call) -> Relay:
             return Relay(
-                relevance=lambda m: {0: m},
+                # Where a ReLU is not 0 it is its input, so what was promised of its output still holds.
+                relevance=lambda m: {0: m if name == "Relu" else m.unsupported()},
                 gradient=lambda g: {0: f.Mul(g, f.each(slope(f, call)))},
             )
 

@@ -43,7 +43,8 @@ def unbroadcast(f: Backend, s: Value, like: Value, output: Value) -> Value:
         return s
     padded = (1,) * (len(large) - len(small)) + small
     axes = [axis for axis in range(1, len(large)) if padded[axis] == 1 and large[axis] != 1]
-    return f.Reshape(f.ReduceSum(s, axes, keepdims=1), [-1, *small[1:]])
+    whole = f.ReduceSum(s, axes, keepdims=1) if axes else s
+    return whole if len(small) == len(large) else f.Reshape(whole, [-1, *small[1:]])
 
 
 def summed(f: Backend, call: Call, signs: tuple[float, ...]) -> Linear:
@@ -144,7 +145,7 @@ def mul(f: Backend, call: Call) -> Relay:
             return {i: Message(unbroadcast(f, half, call.inputs[i], call.output)) for i in receivers}
         (i,) = receivers
         if tuple(f.dims(call.inputs[i])[1:]) == tuple(f.dims(call.output)[1:]):
-            return {i: message}
+            return {i: message.unsupported()}
         return {i: Message(unbroadcast(f, message.relevance(f), call.inputs[i], call.output))}
 
     def gradient(g: Value) -> dict[int, Value]:
@@ -168,7 +169,7 @@ def div(f: Backend, call: Call) -> Relay:
 
     def relevance(message: Message) -> dict[int, Message]:
         if tuple(f.dims(x)[1:]) == tuple(f.dims(y)[1:]):
-            return {0: message}
+            return {0: message.unsupported()}
         return {0: Message(unbroadcast(f, message.relevance(f), x, y))}
 
     def gradient(g: Value) -> dict[int, Value]:

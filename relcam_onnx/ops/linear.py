@@ -61,15 +61,10 @@ def window_map(
 ) -> tuple[Apply, Apply]:
     """A convolution over inputs of this size, and its exact adjoint: both (value, weight) -> value."""
     attrs: dict[str, Any] = {"strides": strides, "dilations": dilations, "pads": pads, "group": group}
-    # Positions at the far border that no window reached: the transposed convolution must grow by them again.
-    unread = [
-        (n + pads[i] + pads[i + len(size)] - d * (k - 1) - 1) % s
-        for i, (n, k, s, d) in enumerate(zip(size, kernel, strides, dilations, strict=True))
-    ]
     return (
         lambda x, w: f.Conv(x, w, **attrs),
-        lambda s, w: f.ConvTranspose(s, w, output_padding=unread, **attrs),
-    )  # fmt: skip
+        lambda s, w: f.conv_adjoint(s, w, size=list(size), kernel=list(kernel), **attrs),
+    )
 
 
 @op("Conv", strides=conv_strides, role="conv", refuses=weight_refuses)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,17 +18,21 @@ from relcam_onnx.ops.table import Known, Strides, every_input, op, sign_kept
 
 
 def moved(f: Backend, call: Call, adjoint: Callable[[Value], Value], index: int = 0) -> Relay:
-    """Input ``index`` gets what ``adjoint`` makes of the output's: relevance, quotient and gradient alike.
-
-    A quotient R / y becomes R / x, because y holds values of x.
-    """
+    """Input ``index`` gets what ``adjoint`` makes of the output's: relevance, quotient and gradient alike."""
 
     def relevance(message: Message) -> dict[int, Message]:
-        if message.of is call.output:
-            return {index: Message(adjoint(message.value), call.inputs[index])}
-        return {index: Message(adjoint(message.relevance(f)))}
+        return {index: carried(f, call, message, adjoint, index)}
 
     return Relay(relevance, lambda g: {index: adjoint(g)})
+
+
+def carried(f: Backend, call: Call, message: Message, adjoint: Callable[[Value], Value], index: int) -> Message:
+    """A message taken from the output to input ``index``; what it says of y it says of x, whose values y holds."""
+    x = call.inputs[index]
+    support = x if message.support is call.output else None
+    if message.of is call.output:
+        return Message(adjoint(message.value), x, support)
+    return Message(adjoint(message.relevance(f)), support=support)
 
 
 @op("Identity", "Dropout", "Cast", nonnegative=sign_kept)
@@ -72,18 +77,15 @@ def concat(f: Backend, call: Call) -> Relay:
     axis = int(call.attr("axis", 1)) % len(f.dims(call.output))
     ends = np.cumsum([f.dims(x)[axis] for x in call.inputs]).tolist()
     starts = [0, *ends[:-1]]
-    carried = every_input(call.node)
+    receivers = every_input(call.node)
 
     def part(s: Value, index: int) -> Value:
         return f.Slice(s, [starts[index]], [ends[index]], [axis])
 
     def relevance(message: Message) -> dict[int, Message]:
-        if message.of is call.output:
-            return {i: Message(part(message.value, i), call.inputs[i]) for i in carried}
-        whole = message.relevance(f)
-        return {i: Message(part(whole, i)) for i in carried}
+        return {i: carried(f, call, message, partial(part, index=i), i) for i in receivers}
 
-    return Relay(relevance, lambda g: {i: part(g, i) for i in carried})
+    return Relay(relevance, lambda g: {i: part(g, i) for i in receivers})
 
 
 def slice_strides(node: gs.Node) -> Strides:

@@ -89,4 +89,4 @@ def lrn(f: Backend, call: Call) -> Relay:
         others = f.Mul(f.Mul(neighbours(shared, above, below), f.each(x)), 2 * alpha * beta / size)
         return {0: f.Sub(own, others)}
 
-    return Relay(lambda m: {0: m}, gradient)
+    return Relay(lambda m: {0: m.unsupported()}, gradient)

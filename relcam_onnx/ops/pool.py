@@ -10,7 +10,7 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.graph import static_shape
 from relcam_onnx.ops.linear import conv_strides, explicit_pads, window_map
-from relcam_onnx.ops.records import Backend, Call, Linear, Term, Value
+from relcam_onnx.ops.records import Backend, Call, Linear, Term, Value, product
 from relcam_onnx.ops.table import Strides, op, sign_kept
 
 
@@ -54,23 +54,19 @@ def average_pool(f: Backend, call: Call) -> Linear:
 @op("GlobalAveragePool", nonnegative=sign_kept, role="average")
 def global_average_pool(f: Backend, call: Call) -> Linear:
     """GlobalAveragePool, opset 1."""
-    dims = f.dims(call.inputs[0])
-    return reduction(f, call, list(range(2, len(dims))), True, float(np.prod(dims[2:])))
+    return reduction(f, call, list(range(2, len(f.dims(call.inputs[0])))), mean=True)
 
 
 @op("ReduceMean", nonnegative=sign_kept, role="average")
 def reduce_mean(f: Backend, call: Call) -> Linear:
     """ReduceMean, opset 18."""
-    dims = f.dims(call.inputs[0])
-    axes = reduced_axes(call, len(dims))
-    return reduction(f, call, axes, bool(call.attr("keepdims", 1)), float(np.prod([dims[a] for a in axes])))
+    return reduction(f, call, reduced_axes(call, len(f.dims(call.inputs[0]))), mean=True)
 
 
 @op("ReduceSum", nonnegative=sign_kept, role="average")
 def reduce_sum(f: Backend, call: Call) -> Linear:
     """ReduceSum, opset 13."""
-    axes = reduced_axes(call, len(f.dims(call.inputs[0])))
-    return reduction(f, call, axes, bool(call.attr("keepdims", 1)), 1.0)
+    return reduction(f, call, reduced_axes(call, len(f.dims(call.inputs[0]))), mean=False)
 
 
 def reduced_axes(call: Call, rank: int) -> list[int]:
@@ -81,19 +77,18 @@ def reduced_axes(call: Call, rank: int) -> list[int]:
     return sorted(int(a) % rank for a in axes)
 
 
-def reduction(f: Backend, call: Call, axes: list[int], keepdims: bool, divisor: float) -> Linear:
-    """A sum over axes, divided by a count: every position has the same coefficient."""
-    x = call.inputs[0]
-    kept = [1 if axis in axes else d for axis, d in enumerate(f.dims(x))]
-
-    def apply(x: Value) -> Value:
-        return f.Div(f.ReduceSum(x, axes, keepdims=int(keepdims)), divisor)
+def reduction(f: Backend, call: Call, axes: list[int], *, mean: bool) -> Linear:
+    """A sum or a mean over axes: every position has the same coefficient."""
+    dims = f.dims(call.inputs[0])
+    kept = [1 if axis in axes else d for axis, d in enumerate(dims)]
+    reduce = f.ReduceMean if mean else f.ReduceSum
+    count = f.number(product([dims[a] for a in axes]) if mean else 1)
+    keepdims = int(call.attr("keepdims", 1))
 
     def adjoint(s: Value) -> Value:
-        narrow = f.Reshape(f.Div(s, divisor), [-1, *kept[1:]])
-        return f.Expand(narrow, [1, *f.dims(x)[1:]])
+        return f.Expand(f.Reshape(f.Div(s, count), [-1, *kept[1:]]), [1, *dims[1:]])
 
-    return average(f, call, apply, adjoint)
+    return average(f, call, lambda x: reduce(x, axes, keepdims=keepdims), adjoint)
 
 
 def resize_strides(node: gs.Node) -> Strides:

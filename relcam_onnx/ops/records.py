@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import mul
 from typing import Any, TypeAlias, TypeVar
 
 import onnx_graphsurgeon as gs
@@ -25,16 +27,29 @@ Backend: TypeAlias = Any
 T = TypeVar("T")
 
 
+def product(sizes: Sequence[Any]) -> Any:
+    """How many positions these sizes make."""
+    return reduce(mul, sizes, 1)
+
+
 @dataclass(frozen=True)
 class Message:
     """Relevance on its way back through one tensor.
 
     R = ``value`` where ``of`` is None, else R = ``value`` · ``of``: a rule that divides by what the next one multiplies
     with leaves the product undone, and passing an activation or a gate costs nothing.
+
+    ``support`` is a tensor (N, ...) that is 0 only where R is, and elsewhere equals the tensor that the message is
+    at; None where a rule makes no such promise. Before a ReLU it is the ReLU's output: its input need not be known.
     """
 
     value: Value
     of: Value | None = None
+    support: Value | None = None
+
+    def unsupported(self) -> Message:
+        """The same relevance at another tensor, of which nothing is promised."""
+        return Message(self.value, self.of)
 
     def relevance(self, f: Backend) -> Value:
         """R itself, (K·N, ...)."""
@@ -46,9 +61,10 @@ def meet(f: Backend, messages: Sequence[Message]) -> Message:
     first, *others = messages
     if not others:
         return first
+    support = first.support if all(m.support is first.support for m in others) else None
     if first.of is not None and all(m.of is first.of for m in others):
-        return Message(f.Sum(*(m.value for m in messages)), first.of)
-    return Message(f.Sum(*(m.relevance(f) for m in messages)))
+        return Message(f.Sum(*(m.value for m in messages)), first.of, support)
+    return Message(f.Sum(*(m.relevance(f) for m in messages)), support=support)
 
 
 @dataclass(frozen=True)
@@ -140,6 +156,6 @@ class Call:
 def through(f: Backend, slope: Value | None = None) -> Relay:
     """Relevance passes to input 0 as it is; a gradient times ``slope`` (N, ...), where there is one."""
     return Relay(
-        relevance=lambda m: {0: m},
+        relevance=lambda m: {0: m.unsupported()},
         gradient=lambda g: {0: g if slope is None else f.Mul(g, f.each(slope))},
     )

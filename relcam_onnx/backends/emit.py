@@ -1,0 +1,176 @@
+"""The emitting backend: the same calls as `eager`, recorded as ONNX nodes.
+
+A call whose arguments are all constants is folded at once, unless that would store a second copy of a weight: W⁺ stays a
+node over W, which onnxruntime folds when it loads the file.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.backends.eager import Eager
+from relcam_onnx.backends.lowering import conv_adjoint
+from relcam_onnx.backends.symbols import Dim, Size, Symbol, operand
+
+LARGE = 4096
+"""Constants of more elements are not stored twice: what is made of them stays a node."""
+
+INTEGERS = {
+    "Reshape": (1,), "Slice": (1, 2, 3, 4), "Pad": (1, 3), "Expand": (1,), "Tile": (1,), "Unsqueeze": (1,), "Squeeze": (1,),
+    "ReduceSum": (1,), "ReduceMean": (1,), "ReduceMax": (1,), "ReduceMin": (1,), "Gather": (1,), "Resize": (3,), "TopK": (1,),
+}  # fmt: skip
+"""The inputs that ONNX takes as int64, by op."""
+
+TRUTH = frozenset({"Greater", "Less", "Equal", "GreaterOrEqual", "LessOrEqual", "And", "Or", "Not"})
+COUNTS = frozenset({"Shape", "ArgMax", "Size"})
+
+
+class Emit:
+    """Every op of ONNX's default domain as a method that records a node and returns a `Symbol`.
+
+    Relevance and activations meet by broadcasting: see `relcam_onnx.compile` for how K·N and N come to agree.
+
+    Parameters
+    ----------
+    taken
+        Names that the model has; none of them is given away again.
+    prefix
+        Of the names that are made.
+    """
+
+    def __init__(self, taken: frozenset[str], prefix: str = "relcam") -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
+        self._taken, self._prefix = taken, prefix
+        self._counts: Counter[str] = Counter()
+        self._arrays: dict[int, tuple[np.ndarray, str]] = {}
+        self._small: dict[tuple[Any, ...], str] = {}
+
+    def __getattr__(self, op: str) -> Callable[..., Any]:
+        if op.startswith("_"):
+            raise AttributeError(op)
+        return partial(self.record, op)
+
+    def each(self, a: Any) -> Any:
+        """What comes from activations meets relevance by broadcasting."""
+        return a
+
+    def dims(self, a: Any) -> tuple[Size, ...]:
+        """The sizes of a tensor of the model, or of a constant."""
+        if isinstance(a, Symbol):
+            if a.dims is None:
+                raise ValueError(f"the sizes of {a.name!r} are not tracked")
+            return a.dims
+        return np.shape(a)
+
+    def constant(self, tensor: gs.Constant) -> np.ndarray:
+        """A constant of the model, which keeps its name in the file where it has one there."""
+        array = np.asarray(tensor.values)
+        if array.dtype == np.float16:
+            array = array.astype(np.float32)
+        elif tensor.name in self._taken:
+            self._arrays[id(array)] = (array, tensor.name)
+        return array
+
+    def size(self, tensor: Symbol, axis: int, key: str) -> Dim:
+        """The size of one axis of a tensor, known when the model runs."""
+        return Dim(self.record, key, lambda: self.Gather(self.Shape(tensor), [axis]))
+
+    def record(self, op: str, *inputs: Any, outputs: int = 1, **attributes: Any) -> Any:
+        """One node, or its value where everything is constant and small."""
+        if op == "MaxPool":
+            outputs = 2
+        known = self._arguments(op, inputs)
+        folded = None
+        if not any(isinstance(value, Symbol) for value in known):
+            folded = getattr(Eager(), op)(*known, **attributes)
+            if all(value is None or np.size(value) <= LARGE for value in (*known, folded)):
+                return folded
+        names = [self._name(value) for value in known]
+        while names and not names[-1]:
+            names.pop()
+        made = [self._new(op) for _ in range(outputs)]
+        given = {key: value for key, value in attributes.items() if value is not None}
+        self.nodes.append(onnx.helper.make_node(op, names, made, name=made[0], **given))
+        dims = None if folded is None or isinstance(folded, tuple) else np.shape(folded)
+        symbols = tuple(
+            Symbol(name, dtype, dims) for name, dtype in zip(made, result_types(op, known, given, outputs), strict=True)
+        )
+        return symbols[0] if outputs == 1 else symbols
+
+    def _arguments(self, op: str, inputs: Sequence[Any]) -> list[Any]:
+        """Symbols, arrays and None; numbers become arrays of the type that they meet."""
+        integral = INTEGERS.get(op, ())
+        found = [
+            self.sizes(value if isinstance(value, Sequence) else [value])
+            if index in integral and not isinstance(value, Symbol | np.ndarray | None)
+            else value.tensor if isinstance(value, Dim) else value
+            for index, value in enumerate(inputs)
+        ]  # fmt: skip
+        typed = [v.dtype for v in found[1 if op == "Where" else 0 :] if isinstance(v, Symbol | np.ndarray)]
+        dtype = typed[0] if typed and op not in INTEGERS else np.dtype(np.float32)
+        return [
+            value if value is None or isinstance(value, Symbol | np.ndarray) else np.asarray(value, dtype)
+            for value in found
+        ]
+
+    def sizes(self, sizes: Sequence[Size]) -> Any:
+        """A list of sizes as an int64 vector; some may be known only to a run."""
+        if not any(isinstance(size, Dim) for size in sizes):
+            return np.array(sizes, np.int64)
+        return self.record("Concat", *(operand(size) for size in sizes), axis=0)
+
+    def conv_adjoint(self, s: Symbol, w: Any, **attributes: Any) -> Any:
+        """The adjoint of Conv, in the nodes that onnxruntime runs fastest."""
+        return conv_adjoint(self, s, w, **attributes)
+
+    def number(self, size: Size) -> Any:
+        """A size as a float32 operand."""
+        return self.Cast(size.tensor, to=onnx.TensorProto.FLOAT) if isinstance(size, Dim) else float(size)
+
+    def _new(self, op: str) -> str:
+        """A name that nothing has yet."""
+        while True:
+            self._counts[op] += 1
+            name = f"{self._prefix}/{op}_{self._counts[op]}"
+            if name not in self._taken:
+                return name
+
+    def _name(self, value: Any) -> str:
+        """The name of an argument; an array becomes an initializer, each only once."""
+        if value is None:
+            return ""
+        if isinstance(value, Symbol):
+            return value.name
+        if id(value) in self._arrays:
+            return self._arrays[id(value)][1]
+        key = (value.dtype.str, value.shape, value.tobytes()) if value.size <= LARGE else None
+        if key is not None and key in self._small:
+            return self._small[key]
+        name = self._new("constant")
+        self.initializers.append(onnx.numpy_helper.from_array(np.ascontiguousarray(value), name))
+        if key is not None:
+            self._small[key] = name
+        else:
+            self._arrays[id(value)] = (value, name)
+        return name
+
+
+def result_types(op: str, known: Sequence[Any], attributes: dict[str, Any], outputs: int) -> list[np.dtype[Any]]:
+    """The element types of a node's outputs."""
+    counts, truth = np.dtype(np.int64), np.dtype(np.bool_)
+    if op in TRUTH:
+        return [truth]
+    if op in COUNTS:
+        return [counts]
+    if op == "Cast":
+        return [np.dtype(onnx.helper.tensor_dtype_to_np_dtype(attributes["to"]))]
+    own = known[1 if op == "Where" else 0].dtype
+    return [own, counts] if outputs == 2 else [own]

@@ -1,0 +1,93 @@
+"""What the emitting backend computes with: tensors of the graph being written, and sizes that only a run knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Symbol:
+    """A tensor of the graph being written: its name, element type, and its sizes where they are known."""
+
+    name: str
+    dtype: np.dtype[Any]
+    dims: tuple[Size, ...] | None = None
+
+
+class Dim:
+    """A size that only a run knows, as an int64 tensor of one element; arithmetic on it becomes nodes.
+
+    Two are equal where they are the same expression over the same symbols of the model.
+    """
+
+    def __init__(self, record: Callable[..., Symbol], key: str, make: Callable[[], Symbol]) -> None:
+        self.record, self.key, self._make = record, key, make
+
+    @cached_property
+    def tensor(self) -> Symbol:
+        """The tensor, recorded when first needed."""
+        return self._make()
+
+    def _with(self, op: str, other: Size, *, swapped: bool = False) -> Dim:
+        left, right = (other, self) if swapped else (self, other)
+        return Dim(
+            self.record,
+            f"{op}({key_of(left)},{key_of(right)})",
+            lambda: self.record(op, operand(left), operand(right)),
+        )
+
+    def __add__(self, other: Size) -> Size:
+        return self if other == 0 else self._with("Add", other)
+
+    def __radd__(self, other: int) -> Size:
+        return self + other
+
+    def __sub__(self, other: Size) -> Size:
+        if self == other:
+            return 0
+        return self if other == 0 else self._with("Sub", other)
+
+    def __rsub__(self, other: int) -> Size:
+        return self._with("Sub", other, swapped=True)
+
+    def __mul__(self, other: Size) -> Size:
+        return self if other == 1 else self._with("Mul", other)
+
+    def __rmul__(self, other: int) -> Size:
+        return self * other
+
+    def __floordiv__(self, other: Size) -> Size:
+        return self if other == 1 else self._with("Div", other)
+
+    def __mod__(self, other: Size) -> Size:
+        return 0 if other == 1 else self._with("Mod", other)
+
+    def __neg__(self) -> Size:
+        return self._with("Mul", -1)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Dim) and other.key == self.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __repr__(self) -> str:
+        return f"Dim({self.key})"
+
+
+Size: TypeAlias = int | Dim
+
+
+def key_of(size: Size) -> str:
+    """What identifies a size."""
+    return size.key if isinstance(size, Dim) else str(size)
+
+
+def operand(size: Size) -> Any:
+    """A size as an input of a node: (1,) int64."""
+    return size.tensor if isinstance(size, Dim) else np.array([size], np.int64)

@@ -1,0 +1,491 @@
+"""The command line: what it writes, what it says, and how it ends."""
+
+import errno
+import json
+import os
+import re
+import resource
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import onnx.external_data_helper
+import pytest
+from nets import Net, plain
+from PIL import Image
+from typer.testing import CliRunner
+
+import relcam_onnx as rc
+from relcam_onnx import explaining, files, report
+from relcam_onnx.cli import app
+
+ROOT = Path(__file__).parents[1]
+LITE = ROOT / "models" / "efficientnet-lite0.onnx"
+LABELS = ["cat", "dog", "crane", "ship", "crane"]
+
+
+def relcam(*arguments):
+    """Run in this process; every failure must be told in lines of our own, never in a traceback."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert isinstance(result.exception, SystemExit | None), result.exception
+    assert all(line.startswith("relcam: ") for line in result.stderr.splitlines()), result.stderr
+    return result
+
+
+def refused(*arguments):
+    """The one line on stderr of a command that could do nothing."""
+    result = relcam(*arguments)
+    errors = [line for line in result.stderr.splitlines() if line.startswith("relcam: error: ")]
+    assert (result.exit_code, len(errors), result.stdout) == (2, 1, "")
+    return errors[0]
+
+
+def results(folder):
+    return json.loads((folder / "results.json").read_text())
+
+
+def noise(path, height=40, width=60, seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def stored(path, model):
+    onnx.helper.set_model_props(
+        model,
+        {"relcam.labels": json.dumps(LABELS), "relcam.preprocess": '{"size": [32, 32], "resize": "squash"}'},
+    )
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.fixture
+def model(tmp_path):
+    return stored(tmp_path / "model.onnx", plain())
+
+
+@pytest.fixture
+def picture(tmp_path):
+    return noise(tmp_path / "a.png")
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+# What it does.
+
+
+def test_the_committed_model_knows_the_cat(out):
+    result = relcam("explain", LITE, ROOT / "examples" / "cat.jpg", "-o", out, "--mask")
+    assert (result.exit_code, result.stderr) == (0, "")
+    image = results(out)["images"][0]
+    assert image["targets"][0]["label"] == "tiger cat"
+    size = Image.open(ROOT / "examples" / "cat.jpg").size
+    assert (image["width"], image["height"]) == size
+    assert len(image["layers"]) == 5
+    for (entry,) in image["layers"].values():
+        assert Image.open(out / entry["png"]).size == Image.open(out / entry["mask"]["png"]).size == size
+        assert entry["maximum"] > 0
+
+
+def test_python_and_the_command_line_write_the_same(model, picture, out, tmp_path):
+    assert relcam("explain", model, picture, "-o", out, "--target", "ship", "--mask").exit_code == 0
+    rc.explain(model, picture, "ship").save(tmp_path / "python", mask=True)
+    assert {p.name: p.read_bytes() for p in out.iterdir() if p.suffix == ".png"} == {
+        p.name: p.read_bytes() for p in (tmp_path / "python").iterdir() if p.suffix == ".png"
+    }
+    assert results(out) == results(tmp_path / "python")
+
+
+def test_folders_and_globs_batches_and_names(model, out, tmp_path):
+    for place, name in enumerate(["one/a.png", "two/a.png", "two/b.png", "two/sub.c/a.jpg", "two/c.png"]):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        noise(tmp_path / name, seed=place)
+    sources = [tmp_path / "one", f"{tmp_path}/two/*.png", tmp_path / "two"]
+    assert relcam("explain", model, *sources, "-o", out, "--batch", 2, "--layer", "fused").exit_code == 0
+    names = {path.name for path in out.iterdir() if path.suffix == ".npz"}
+    assert names == {"a.npz", "a-2.npz", "b.npz", "c.npz", "sub.c-a.npz"}
+    for image in results(out)["images"]:
+        with np.load(out / image["layers"]["fused"][0]["file"]) as maps:
+            alone = rc.explain(model, image["file"], layers="fused")
+            np.testing.assert_allclose(maps["fused"], alone.maps["fused"][0], rtol=0, atol=1e-5)
+
+
+def test_options_reach_the_engine(model, picture, out):
+    chosen = {"method": "relevance-cam", "preset": "paper", "seed": "clrp", "output": "scores", "backend": "eager"}
+    options = [f"--{name}={value}" for name, value in chosen.items()]
+    options += ["--layer=stage2", "--layer=last", "--provider=cpu", "--threads=1", "--preprocess=unit", "--format=npz"]
+    assert relcam("explain", model, picture, "-o", out, *options).exit_code == 0
+    asked = results(out)["options"]
+    assert {name: asked[name] for name in chosen} == chosen
+    assert asked["layers"] == ["stage2", "stage4"]
+    assert asked["preprocess"]["resize"] == "shorter"
+    assert not list(out.glob("*.png"))
+
+
+def test_targets_by_index_label_and_rank(model, picture, out):
+    wanted = ["--target", 3, "--target", "dog", "--target", -2, "--top", 2]
+    assert relcam("explain", model, picture, "-o", out, *wanted).exit_code == 0
+    order = np.argsort(-rc.explain(model, picture).scores[0], kind="stable")
+    found = [target["index"] for target in results(out)["images"][0]["targets"]]
+    assert found == [3, 1, order[1], order[0], order[1]]
+
+
+def test_labels_from_a_file(model, picture, out, tmp_path):
+    (tmp_path / "names.txt").write_text("v\nw\nx\ny\nz\n")
+    names = ["--labels", tmp_path / "names.txt", "--target", "w"]
+    assert relcam("explain", model, picture, "-o", out, *names).exit_code == 0
+    assert results(out)["images"][0]["targets"][0]["label"] == "w"
+
+
+def test_a_preset_file(model, picture, out, tmp_path):
+    (tmp_path / "mine.toml").write_text('seed = "logit"\n[[rules]]\nmatch = "*"\nrule = "z-plus"\n')
+    result = relcam("explain", model, picture, "-o", out, "--preset", tmp_path / "mine.toml")
+    assert (result.exit_code, results(out)["options"]["preset"]) == (0, "mine")
+
+
+def test_overlays_and_boxes_lie_in_the_upright_picture(model, out, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    Image.new("RGB", (60, 40)).save(tmp_path / "turned.jpg", exif=exif)
+    assert relcam("explain", model, tmp_path / "turned.jpg", "-o", out, "--layer", "fused").exit_code == 0
+    image = results(out)["images"][0]
+    assert (image["width"], image["height"]) == (40, 60)
+    assert Image.open(out / "turned.fused.png").size == (40, 60)
+
+
+def test_layers_as_a_table_and_as_json(model):
+    rows = json.loads(relcam("layers", model, "--json").stdout)
+    assert rows == [vars(row) | {"shape": list(row.shape)} for row in rc.layers(model)]
+    assert [row["name"] for row in rows if row["stage"]] == ["stage1", "stage2", "stage4"]
+    table = relcam("layers", model).stdout
+    assert all(row["name"] in table for row in rows)
+
+
+def test_the_version():
+    assert relcam("--version").stdout == f"relcam-onnx {rc.__version__}\n"
+
+
+def test_export_passes_its_options_on(monkeypatch, out):
+    given = []
+    fake = SimpleNamespace(run_export=lambda *places, **options: given.append((places, options)))
+    monkeypatch.setitem(sys.modules, "relcam_exporters.cli", fake)
+    assert relcam("export", "resnet18", "-o", out, "--size", 64, 96, "--fixed", "--activation", "layer4").exit_code == 0
+    (((arch, path), options),) = given
+    assert (arch, path) == ("resnet18", out)
+    assert options == {
+        "size": (64, 96),
+        "dynamic": False,
+        "batch_norm": "fused",
+        "activations": ["layer4"],
+        "weights": "default",
+        "seed": 0,
+        "opset": 18,
+    }
+
+
+def test_export_without_torch_says_what_to_install(out):
+    code = "import sys; sys.modules['torch'] = None; from relcam_onnx.cli import app; app(sys.argv[1:])"
+    command = [sys.executable, "-c", code, "export", "resnet18", "-o", str(out)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.returncode, len(ended.stderr.splitlines())) == (2, 1)
+    assert "pip install" in ended.stderr
+
+
+# Some pictures fail: exit code 1, and every other result is there.
+
+
+def test_pictures_that_fail_are_named_and_the_others_kept(model, picture, out, tmp_path):
+    (tmp_path / "text.png").write_text("no picture")
+    whole = noise(tmp_path / "whole.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    sources = [tmp_path / "text.png", picture, tmp_path / "cut.png", tmp_path / "none.png", tmp_path / "*.webp"]
+    result = relcam("explain", model, *sources, "-o", out)
+    assert result.exit_code == 1
+    assert [image["file"] for image in results(out)["images"]] == [str(picture)]
+    failed = {Path(entry["file"]).name: entry["error"] for entry in results(out)["failed"]}
+    assert set(failed) == {"text.png", "cut.png", "none.png", "*.webp"}
+    assert len(result.stderr.splitlines()) == 4
+    assert all(name in result.stderr for name in failed)
+    assert "save it as PNG" in failed["text.png"]
+
+
+def test_all_pictures_fail(model, out, tmp_path):
+    assert relcam("explain", model, tmp_path / "none.png", "-o", out).exit_code == 1
+    assert results(out)["images"] == []
+
+
+def test_a_decompression_bomb_is_refused(model, picture, out, tmp_path):
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 40_000, 40_000, 8, 2, 0, 0, 0)
+    body = zlib.compress(bytes(1000))
+    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    (tmp_path / "bomb.png").write_bytes(png)
+    result = relcam("explain", model, tmp_path / "bomb.png", picture, "-o", out)
+    assert (result.exit_code, len(results(out)["images"])) == (1, 1)
+    assert "decompression bomb" in results(out)["failed"][0]["error"]
+
+
+def test_a_batch_that_fails_is_tried_one_by_one(model, out, tmp_path, monkeypatch):
+    for place in range(4):
+        noise(tmp_path / "in" / f"{place}.png", seed=place)
+    Image.new("RGB", (32, 32), "white").save(tmp_path / "in" / "2.png")
+    call = rc.Explainer.__call__
+
+    def short_of_memory(self, x, targets=None):
+        if (x.min(axis=(1, 2, 3)) > 0.99).any():
+            raise MemoryError
+        return call(self, x, targets)
+
+    monkeypatch.setattr(rc.Explainer, "__call__", short_of_memory)
+    result = relcam("explain", model, tmp_path / "in", "-o", out)
+    assert result.exit_code == 1
+    assert [Path(image["file"]).stem for image in results(out)["images"]] == ["0", "1", "3"]
+    assert "2.png: MemoryError" in result.stderr
+
+
+def test_an_interrupted_run_keeps_what_it_has(model, out, tmp_path, monkeypatch):
+    for place in range(3):
+        noise(tmp_path / "in" / f"{place}.png")
+    read = explaining.open_picture
+
+    def interrupted(source):
+        if source.stem == "2":
+            raise KeyboardInterrupt
+        return read(source)
+
+    monkeypatch.setattr(explaining, "open_picture", interrupted)
+    result = relcam("explain", model, tmp_path / "in", "-o", out, "--batch", 1)
+    assert result.exit_code == 1
+    assert "interrupted" in result.stderr
+    found = results(out)
+    assert [Path(image["file"]).stem for image in found["images"]] == ["0"]
+    assert [Path(entry["file"]).stem for entry in found["failed"]] == ["1", "2"]
+
+
+def test_a_full_disk_keeps_what_is_written(model, out, tmp_path, monkeypatch):
+    for place in range(3):
+        noise(tmp_path / "in" / f"{place}.png")
+    write = report.whole
+
+    def full(path):
+        if path.name == "1.stage2.png":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(path)
+
+    monkeypatch.setattr(report, "whole", full)
+    result = relcam("explain", model, tmp_path / "in", "-o", out)
+    assert result.exit_code == 1
+    assert re.fullmatch(
+        r"relcam: error: cannot write to '.*out' \(No space left .*1 of 3 pictures are done\n", result.stderr
+    )
+    assert [Path(image["file"]).stem for image in results(out)["images"]] == ["0"]
+    assert [Path(entry["file"]).stem for entry in results(out)["failed"]] == ["1", "2"]
+    assert {path.name.split(".")[0] for path in out.iterdir()} == {"0", "results"}
+
+
+def test_a_disk_that_is_full_from_the_start(model, picture, out, monkeypatch):
+    def full(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(report, "whole", full)
+    result = relcam("explain", model, picture, "-o", out)
+    assert result.exit_code == 2
+    assert "make room" in result.stderr
+    assert not list(out.iterdir())
+
+
+# Nothing can be done: exit code 2 and one line.
+
+
+def broken(name):
+    """The bytes of a model that is none, or of one that cannot be explained, and what is said of it."""
+    good = plain().SerializeToString()
+    if name == "truncated":
+        return good[: len(good) // 2], "truncated"
+    if name == "empty":
+        return b"", "empty"
+    if name == "text":
+        return b"not a model", "no ONNX"
+    if name == "picture":
+        return b"\x89PNG\r\n\x1a\n", "PNG"
+    if name == "NaN in the weights":
+        model = plain()
+        weight = onnx.numpy_helper.to_array(model.graph.initializer[0]).copy()
+        weight[0] = np.nan
+        model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(weight, model.graph.initializer[0].name))
+        return model.SerializeToString(), "NaN"
+    net = Net("N", 3, 32, 32)
+    x = net("Relu", net.conv(net.x, 3, 4), name="stage")
+    if name == "no spatial layer":
+        net = Net("N", 3, 32, 32)
+        model = net.model(net.dense(net("Flatten", net.x), 3 * 32 * 32, 5))
+        return model.SerializeToString(), "lrp"
+    if name == "scores of another shape":
+        return net.model(net.conv(x, 4, 5, name="dense_map")).SerializeToString(), "dense_map"
+    if name == "a custom op":
+        x = net("Gate", x, name="gate", domain="com.acme")
+        pooled = net("Flatten", net("GlobalAveragePool", x))
+        weight = net.normal(5, 4)
+        value = onnx.helper.make_tensor_value_info("scores", onnx.TensorProto.FLOAT, ["N", 5])
+        model = net.model(net("Gemm", pooled, weight, transB=1, name="scores"), domains=["com.acme"])
+        model.graph.output[0].CopyFrom(value)
+        return model.SerializeToString(), "com.acme::Gate"
+    assert name == "If on the path"
+    branches = {}
+    for place, op in enumerate(("Relu", "Neg")):
+        inner = onnx.helper.make_node(op, [x], [f"inner{place}"])
+        output = onnx.helper.make_tensor_value_info(f"inner{place}", onnx.TensorProto.FLOAT, ["N", 4, 32, 32])
+        branches["else_branch" if place else "then_branch"] = onnx.helper.make_graph([inner], f"b{place}", [], [output])
+    mean = net("ReduceMean", net.x, np.array([0, 1, 2, 3]), keepdims=0)
+    condition = net("Greater", mean, 0.0)
+    return net.model(net.head(net("If", condition, name="choice", **branches), 4)).SerializeToString(), "If"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "truncated", "empty", "text", "picture", "NaN in the weights", "no spatial layer", "scores of another shape",
+        "a custom op", "If on the path",
+    ],
+)  # fmt: skip
+def test_models_that_cannot_be_explained(name, picture, out, tmp_path):
+    data, word = broken(name)
+    (tmp_path / "bad.onnx").write_bytes(data)
+    below = ["--layer", "stage"] if name == "If on the path" else []  # the layers above it have their maps
+    assert word in refused("explain", tmp_path / "bad.onnx", picture, "-o", out, "--preprocess", "unit", *below)
+    assert not out.exists()
+
+
+def test_a_missing_model_names_its_neighbour(model, picture, out, tmp_path):
+    assert "did you mean 'model.onnx'?" in refused("explain", tmp_path / "modle.onnx", picture, "-o", out)
+    assert "no such file" in refused("layers", tmp_path / "modle.onnx")
+
+
+@pytest.mark.parametrize("place", ["missing.data", "../outside.data"])
+def test_external_data_that_is_missing_or_outside(place, picture, out, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    model = plain()
+    onnx.external_data_helper.convert_model_to_external_data(model, location="w.data", size_threshold=0)
+    onnx.save(model, folder / "model.onnx")
+    (tmp_path / "outside.data").write_bytes((folder / "w.data").read_bytes())
+    moved = onnx.load(folder / "model.onnx", load_external_data=False)
+    for tensor in moved.graph.initializer:
+        next(entry for entry in tensor.external_data if entry.key == "location").value = place
+    (folder / "model.onnx").write_bytes(moved.SerializeToString())
+    assert Path(place).name in refused("explain", folder / "model.onnx", picture, "-o", out)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--layer", "stage3", "'stage3'; did you mean"),
+        ("--target", "sheep", "'sheep' is no label"),
+        ("--target", "crane", "2 classes: 2, 4"),
+        ("--target", 5, "target 5 is out of range"),
+        ("--top", 6, "ranks"),
+        ("--top", 0, "--top"),
+        ("--preset", "defualt", "did you mean 'default'"),
+        ("--preset", "none.toml", "none.toml"),
+        ("--method", "lime", "'lime'"),
+        ("--method", "grad-cam --preset=paper", "gradient"),
+        ("--seed", "logits", "did you mean 'logit'"),
+        ("--seed", "given", "seed"),
+        ("--provider", "cpv", "did you mean 'cpu'"),
+        ("--backend", "fast", "eager"),
+        ("--format", "gif", "png, npz, json"),
+        ("--output", "probs", "scores"),
+        ("--labels", "none.txt", "none.txt"),
+        ("--preprocess", "imagnet", "did you mean 'imagenet'"),
+        ("--batch", 0, "--batch"),
+        ("--nonsense", 1, "--nonsense"),
+    ],
+)
+def test_options_that_do_not_exist(model, picture, out, option, value, words):
+    assert words in refused("explain", model, picture, "-o", out, option, *str(value).split(" "))
+
+
+@pytest.mark.parametrize("arguments", [[], ["explain"], ["explain", "m.onnx"], ["explane"], ["layers"]])
+def test_usage_errors(arguments):
+    result = relcam(*arguments)
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == (1 if arguments else 0)
+
+
+def test_an_output_that_is_a_file_or_lies_below_one(model, picture, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    assert "cannot write" in refused("explain", model, picture, "-o", tmp_path / "file")
+    assert "cannot write" in refused("explain", model, picture, "-o", tmp_path / "file" / "out")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_an_output_that_may_not_be_written(model, picture, out, monkeypatch):
+    def denied(**_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(files.tempfile, "TemporaryFile", denied)
+    assert "(Permission denied)" in refused("explain", model, picture, "-o", out)
+
+
+def test_a_guess_is_a_warning_of_one_line(picture, out, tmp_path):
+    (tmp_path / "bare.onnx").write_bytes(plain().SerializeToString())
+    result = relcam("explain", tmp_path / "bare.onnx", picture, "-o", out)
+    assert result.exit_code == 0
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("relcam: warning: nothing says how pictures become this model's input")
+
+
+def test_debug_shows_where(model, picture, out):
+    result = CliRunner().invoke(app, ["explain", str(model), str(picture), "-o", str(out), "--layer", "y", "--debug"])
+    assert result.exit_code == 2
+    assert "Traceback" in result.stderr
+    assert "LayerError" in result.stderr
+
+
+# As its own process.
+
+
+def process(*arguments, **options):
+    command = [sys.executable, "-m", "relcam_onnx", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+def test_a_process_ends_with_the_codes(model, picture, out, tmp_path):
+    assert process("explain", model, picture, "-o", out).returncode == 0
+    assert process("explain", model, picture, tmp_path / "none.png", "-o", out).returncode == 1
+    ended = process("explain", tmp_path / "none.onnx", picture, "-o", out)
+    assert (ended.returncode, ended.stdout, len(ended.stderr.splitlines())) == (2, "", 1)
+
+
+def test_a_file_that_may_grow_no_further_fails_alone(model, out, tmp_path):
+    """A limit of the system, in place of a full disk: large overlays cannot be written, small ones can."""
+    noise(tmp_path / "in" / "a.png")
+    noise(tmp_path / "in" / "b.png", 400, 400)
+    limit = 60_000
+    ended = process(
+        "explain", model, tmp_path / "in", "-o", out,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )  # fmt: skip
+    assert ended.returncode == 1
+    assert "File too large" in ended.stderr
+    assert {path.name.split(".")[0] for path in out.iterdir()} == {"a", "results"}
+    assert len(results(out)["images"]) == 1
+
+
+def test_whoever_stops_reading_does_not_cost_the_results(model, picture, out):
+    command = [sys.executable, "-m", "relcam_onnx", "explain", str(model), str(picture), "-o", str(out)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        running.stdout.close()
+        running.stderr.read()
+    assert len(results(out)["images"]) == 1

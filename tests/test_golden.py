@@ -1,0 +1,179 @@
+"""Whole networks against the numbers of other libraries; ``golden/README.md`` says what each file holds.
+
+Tolerance, per array and image: cosine at least 0.9999 and no value off by more than 1e-3 of the largest; totals to 1e-4.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import onnx
+import pytest
+from golden.calm import calm
+from golden.seeded_weights import seeded_input, seeded_state_dict
+from nets import run
+from relcam_exporters import export_module
+from relcam_exporters._torchvision import torchvision
+
+from relcam_onnx.engine import Explainer
+from relcam_onnx.presets import Preset, preset
+
+GOLDEN = Path(__file__).parent / "golden"
+LABELS = ("argmax", "3-777")
+Arrays: TypeAlias = Mapping[str, np.ndarray]
+Networks: TypeAlias = Callable[..., tuple[Path, np.ndarray]]
+
+
+def read(name: str) -> Arrays:
+    with np.load(GOLDEN / f"{name}.npz") as stored:
+        return dict(stored)
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> Networks:
+    """Name, seed and size of a seeded network -> its ONNX file, batch norm kept, and its input; exported once."""
+    folder = tmp_path_factory.mktemp("networks")
+
+    def build(name: str, seed: int, size: int, calmed: bool = False) -> tuple[Path, np.ndarray]:
+        path, x = folder / f"{name}-{seed}-{size}.onnx", seeded_input(seed, 2, size)
+        if not path.exists():
+            module = getattr(torchvision().models, name)(weights=None)
+            state = seeded_state_dict(module, seed)
+            module.load_state_dict(calm(state) if calmed else state)
+            export_module(module, path, example_input=x, batch_norm="unfused")
+        return path, x.numpy()
+
+    return build
+
+
+def agree(got: np.ndarray, wanted: np.ndarray) -> None:
+    for one, other in zip(got.reshape(wanted.shape), wanted.astype(np.float64), strict=True):
+        cosine = (one * other).sum() / (np.linalg.norm(one) * np.linalg.norm(other))
+        assert cosine >= 0.9999
+        assert np.abs(one - other).max() <= 1e-3 * np.abs(other).max()
+
+
+TARGETS = np.array([[-1, 3], [-1, 777]])
+"""Both target choices at once: each image's top class beside 3 for the first and 777 for the second."""
+
+
+@pytest.mark.parametrize("name", ["resnet50", "vgg16_bn"])
+def test_official_is_the_published_code(name: str, networks: Networks) -> None:
+    stored = read(f"{name}-seed0")
+    path, x = networks(name, 0, 224)
+    depths = {key.split("/")[1] for key in stored if key.startswith("cam/")}
+    layers = {d: f"features.{d}" if d.isdigit() else d for d in depths}
+    with Explainer(path, layers=list(layers.values()), preset="official") as explainer:
+        result = explainer(x, TARGETS)
+    agree(result.outputs["logits"], stored["logits"])
+    for depth, layer in layers.items():
+        for k, label in enumerate(LABELS):
+            agree(result.maps[layer][:, k], stored[f"cam/{depth}/{label}"])
+
+
+def bins(relevance: np.ndarray) -> np.ndarray:
+    """Sums over 8×8 pixels."""
+    n, c, h, w = relevance.shape
+    return relevance.reshape(n, c, h // 8, 8, w // 8, 8).sum(axis=(3, 5))
+
+
+VIEWS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "relevance": lambda r: r,
+    "relevance-bins8": bins,
+    "relevance-crop": lambda r: r[..., 96:128, 96:128],
+    "relevance-corner": lambda r: r[..., :16, :16],
+    "relevance-sum": lambda r: r.sum(axis=1),
+}
+"""What a zennit file keeps of the relevance (N, C, h, w) of a layer."""
+
+COMPOSITES = sorted(path.stem for path in GOLDEN.glob("zennit-*.npz"))
+
+
+@pytest.mark.parametrize("name", COMPOSITES)
+def test_composites_are_zennits(name: str, networks: Networks) -> None:
+    stored = read(name)
+    _, model, _, composite = name.split("-", 3)
+    path, x = networks(model, 0, json.loads(str(stored["about"]))["input_size"])
+    layers = sorted({key.split("/")[1] for key in stored if key.startswith("relevance")})
+    with Explainer(path, layers, preset=composite_of(composite), seed="one-hot", method="lrp") as explainer:
+        result = explainer(x, TARGETS)
+    views = [key for key in stored if key.partition("/")[0] in VIEWS]
+    assert {key.split("/")[1] for key in views} == set(layers)
+    for key in views:
+        kind, layer, label = key.split("/")
+        agree(VIEWS[kind](result.maps[layer][:, LABELS.index(label)]), stored[key])
+    for layer in layers:
+        for k, label in enumerate(LABELS):
+            total = result.maps[layer][:, k].sum(axis=(1, 2, 3))
+            np.testing.assert_allclose(total, stored[f"total/{layer}/{label}"], atol=1e-4)
+
+
+def composite_of(name: str) -> Preset:
+    return preset(name, **({"low": -3.0, "high": 3.0} if name.endswith("box") else {}))
+
+
+@pytest.mark.parametrize("name", [name for name in COMPOSITES if "resnet18" in name])
+def test_relevance_cams_of_composites(name: str, networks: Networks) -> None:
+    stored = read(name)
+    path, x = networks("resnet18", 0, 64)
+    cams = [key.split("/") for key in stored if key.startswith("cam/")]
+    chosen = composite_of(name.split("-", 3)[3])
+    with Explainer(path, sorted({layer for _, layer, _ in cams}), "relevance-cam", chosen, "one-hot") as explainer:
+        result = explainer(x, TARGETS)
+    for _, layer, label in cams:
+        agree(result.maps[layer][:, LABELS.index(label)], stored[f"cam/{layer}/{label}"])
+
+
+def over_positions(values: np.ndarray) -> np.ndarray:
+    return values.sum(axis=(2, 3), keepdims=True)
+
+
+def plus_plus(a: np.ndarray, g: np.ndarray) -> np.ndarray:
+    share = np.where(g == 0, 0, g**2 / (2 * g**2 + over_positions(a) * g**3 + 1e-6))
+    return a * over_positions(np.maximum(g, 0) * share)
+
+
+CAMS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "HiResCAM": lambda a, g: g * a,
+    "LayerCAM": lambda a, g: np.maximum(g, 0) * a,
+    "XGradCAM": lambda a, g: a * over_positions(g * a / (over_positions(a) + 1e-7)),
+    "GradCAMPlusPlus": plus_plus,
+}
+"""Each method's terms, (N, C, h, w), of the activation and the logit's gradient; the map is their sum over channels."""
+
+
+CAM_LAYERS = ("layer4", "layer2")
+
+
+@pytest.fixture(scope="module")
+def resnet18(networks: Networks) -> tuple[Path, np.ndarray]:
+    return networks("resnet18", 31, 224, calmed=True)
+
+
+def test_grad_cam_is_pytorch_grad_cams(resnet18: tuple[Path, np.ndarray]) -> None:
+    stored, (path, x) = read("cam-resnet18-seed31"), resnet18
+    raw = Explainer(path, CAM_LAYERS, preset="gradient", method="relevance-cam")(x, TARGETS)
+    shown = Explainer(path, CAM_LAYERS, method="grad-cam")(x, TARGETS)
+    for layer in CAM_LAYERS:
+        np.testing.assert_array_equal(shown.maps[layer], np.maximum(raw.maps[layer], 0))
+        for k, label in enumerate(LABELS):
+            agree(raw.maps[layer][:, k], stored[f"raw/GradCAM/{layer}/{label}"])
+            agree(raw.weights[layer][:, k], stored[f"weights/GradCAM/{layer}/{label}"])
+
+
+def test_the_gradient_makes_the_cam_family(resnet18: tuple[Path, np.ndarray]) -> None:
+    """Preset gradient with method lrp is G itself; A comes from the plain model."""
+    stored, (path, x) = read("cam-resnet18-seed31"), resnet18
+    explainer = Explainer(path, CAM_LAYERS, preset="gradient", method="lrp")
+    gradients, model = explainer(x, TARGETS).maps, onnx.load(path)
+    tensors = [explainer.layers.resolve(name)[0].tensor.name for name in CAM_LAYERS]
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors)
+    for layer, activation in zip(CAM_LAYERS, run(model, *tensors, input=x), strict=True):
+        for k, label in enumerate(LABELS):
+            for method, terms in CAMS.items():
+                made = terms(activation.astype(np.float64), gradients[layer][:, k].astype(np.float64))
+                agree(made.sum(axis=1), stored[f"raw/{method}/{layer}/{label}"])

@@ -1,0 +1,105 @@
+"""Importing is cheap and clean, and imports between modules go one way."""
+
+import ast
+import graphlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import relcam_onnx as rc
+
+PACKAGE = Path(rc.__file__).parent
+CHAIN = ["graph", "ops", "rules", "presets", "plan", "walk", "engine", "explaining", "cli"]
+"""The architecture's order: a module may import those before it, never those after it."""
+
+
+def loaded(code: str) -> set[str]:
+    """The top-level packages that a fresh interpreter has after ``code``."""
+    command = f"{code}\nimport sys; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
+    run = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
+    return set(run.stdout.splitlines()[-1].split())
+
+
+def imports_of(tree: ast.Module) -> set[str]:
+    """The modules of this package that a module imports, at its head or within functions; types alone do not count."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level <= 1
+            base = f"relcam_onnx.{node.module}" if node.level else str(node.module)
+            found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.fixture(scope="module")
+def graph() -> dict[str, set[str]]:
+    """Module -> the modules that it imports."""
+    files = {".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts): p for p in PACKAGE.rglob("*.py")}
+    modules = {name.removesuffix(".__init__"): path for name, path in files.items()}
+    edges = {name: imports_of(ast.parse(path.read_text())) & set(modules) for name, path in modules.items()}
+    return {name: found - {name, "relcam_onnx"} for name, found in edges.items()}
+
+
+def reached(graph: dict[str, set[str]], start: str) -> set[str]:
+    seen: set[str] = set()
+    todo = [name for name in graph if name == start or name.startswith(f"{start}.")]
+    while todo:
+        todo += (more := graph[todo.pop()] - seen)
+        seen |= more
+    return seen
+
+
+def test_importing_loads_nothing_heavy():
+    heavy = {"torch", "torchvision", "matplotlib", "typer", "click", "rich", "onnx", "onnxruntime", "numpy", "PIL"}
+    assert not loaded("import relcam_onnx") & heavy
+
+
+def test_explaining_needs_no_torch_no_plotting_no_command_line():
+    names = ", ".join(name for name in rc.__all__ if not name.startswith("_"))
+    strangers = {"torch", "torchvision", "matplotlib", "typer", "click", "rich", "scipy", "skimage", "relcam_exporters"}
+    assert not loaded(f"from relcam_onnx import {names}; import relcam_onnx.explaining") & strangers
+
+
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+def test_help_loads_no_engine(argument):
+    code = f"from relcam_onnx.cli import app\ntry: app(['{argument}'])\nexcept SystemExit: pass"
+    assert not loaded(code) & {"onnx", "onnxruntime", "onnx_graphsurgeon", "numpy", "PIL"}
+
+
+def test_public_names_are_what_they_say():
+    for name in rc.__all__:
+        assert getattr(rc, name) is not None
+    assert set(rc.__all__) <= set(dir(rc))
+    assert callable(rc.layers)
+    assert callable(rc.explain)
+    assert not hasattr(rc, "nothing_of_the_kind")
+
+
+def test_a_public_name_wins_over_the_module_of_the_same_name():
+    code = "import relcam_onnx.layers, relcam_onnx as rc; assert callable(rc.layers), rc.layers"
+    assert "relcam_onnx" in loaded(code)
+
+
+def test_no_module_imports_in_a_circle(graph):
+    order = list(graphlib.TopologicalSorter(graph).static_order())
+    assert set(order) == set(graph)
+
+
+@pytest.mark.parametrize("place", range(len(CHAIN)))
+def test_imports_go_one_way(graph, place):
+    below = reached(graph, f"relcam_onnx.{CHAIN[place]}")
+    later = {name for name in below for after in CHAIN[place + 1 :] if f"{name}.".startswith(f"relcam_onnx.{after}.")}
+    assert not later
+
+
+@pytest.mark.parametrize("early", ["load", "canon"])
+def test_reading_and_rewriting_know_no_rules(graph, early):
+    known = reached(graph, f"relcam_onnx.{early}")
+    assert not known & {f"relcam_onnx.{name}" for name in CHAIN[CHAIN.index("rules") :]}

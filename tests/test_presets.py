@@ -1,0 +1,213 @@
+"""Presets: which rule an op gets, their parameters, and TOML files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from nets import inverted, plain, residual
+
+from relcam_onnx.canon import canonicalise
+from relcam_onnx.errors import OptionError
+from relcam_onnx.load import load
+from relcam_onnx.paths import Paths
+from relcam_onnx.plan import make_plan
+from relcam_onnx.presets import PRESETS, Preset, Site, matches, preset, read_toml, resolve
+from relcam_onnx.published import PublishedAdaptivePool, PublishedConv
+from relcam_onnx.rules import (
+    AlphaBeta,
+    Epsilon,
+    Flat,
+    Gamma,
+    Gradient,
+    Norm,
+    Pass,
+    Rule,
+    SignShare,
+    ZBox,
+    Zero,
+    ZPlus,
+)
+from relcam_onnx.scores import find_scores
+
+
+def rules_of(chosen: Preset, model: object = None) -> dict[str, Rule]:
+    """Node name -> its rule, down to the image."""
+    loaded = load(residual() if model is None else model)  # type: ignore[arg-type]
+    canonicalise(loaded, batch_norm=chosen.fold_batch_norm)
+    paths = Paths(loaded, find_scores(loaded).tensor)
+    plan = make_plan(loaded, paths, chosen, paths.images)
+    return {step.node.outputs[0].name: step.rule for step in plan.steps}
+
+
+def kinds(chosen: Preset) -> dict[str, Rule]:
+    """The rules of a residual network by the part that an op plays."""
+    rules = rules_of(chosen)
+    first = "batchnormalization1" if chosen.fold_batch_norm else "conv0"
+    convolutions = [n for n in rules if n.startswith("batchnormalization" if chosen.fold_batch_norm else "conv")]
+    inner = next(n for n in convolutions if n != first)
+    pool = next(n for n in rules if n.startswith("globalaveragepool"))
+    return {
+        "first": rules[first], "conv": rules[inner], "dense": rules["scores"], "sum": rules["sum1"],
+        "pool": rules[pool], "relu": rules["stem"],
+    }  # fmt: skip
+
+
+COMPOSITE = {"dense": Epsilon(), "sum": Norm(), "pool": Norm()}
+EXPECTED: dict[str, dict[str, Rule]] = {
+    "default": {
+        "first": ZBox(), "conv": ZPlus(), "dense": Epsilon(), "sum": SignShare(), "pool": SignShare(),
+    },
+    "paper": {
+        "first": ZBox(), "conv": ZPlus(bias=False), "dense": ZPlus(bias=False), "sum": Norm(), "pool": Norm(),
+    },
+    "official": {
+        "first": ZBox(known_bounds=False, eps=0.0), "conv": PublishedConv(), "dense": PublishedConv(bias=False),
+        "sum": Zero(), "pool": PublishedAdaptivePool(),
+    },
+    "gradient": dict.fromkeys(("first", "conv", "dense", "sum", "pool", "relu"), Gradient()),
+    "epsilon-plus": COMPOSITE | {"first": ZPlus(), "conv": ZPlus()},
+    "epsilon-plus-flat": COMPOSITE | {"first": Flat(), "conv": ZPlus()},
+    "epsilon-gamma-box": COMPOSITE | {"first": ZBox(), "conv": Gamma(0.25)},
+    "epsilon-alpha2-beta1": COMPOSITE | {"first": AlphaBeta(2, 1), "conv": AlphaBeta(2, 1)},
+    "epsilon-alpha2-beta1-flat": COMPOSITE | {"first": Flat(), "conv": AlphaBeta(2, 1)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_which_rule_each_op_gets(name: str) -> None:
+    rules = kinds(preset(name))
+    wanted = EXPECTED[name]
+    assert {part: rules[part] for part in wanted} == wanted
+
+
+def test_official_passes_batch_norm_through() -> None:
+    rules = rules_of(preset("official"))
+    assert {type(rule) for name, rule in rules.items() if name.startswith("batchnorm")} == {Pass}
+
+
+def test_a_convolution_over_one_position_is_dense() -> None:
+    """Squeeze-and-excitation's convolutions get nothing; the gradient, which goes there, finds them dense."""
+    by_role = Preset("roles", (("dense", Gradient()), ("*", Gradient())))
+    loaded = load(inverted())
+    canonicalise(loaded, batch_norm=True)
+    paths = Paths(loaded, find_scores(loaded).tensor)
+    steps = make_plan(loaded, paths, by_role, paths.images).steps
+    squeezed = [s for s in steps if s.node.op == "Conv" and tuple(s.node.inputs[0].shape)[2:] == (1, 1)]
+    assert len(squeezed) == 0 or all(s.rule == Gradient() for s in squeezed)
+
+
+SITE = Site("Conv", "/layer1/conv", "layer1.0.conv1", frozenset({"conv", "first"}))
+
+
+@pytest.mark.parametrize(
+    ("match", "fits"),
+    [
+        ("*", True), ("conv", True), ("first", True), ("dense", False), ("Conv", True), ("Gemm", False),
+        ("layer1.*", True), ("layer2.*", False), ("/layer1/*", True), ("layer1.0.conv?", True),
+        (lambda site: site.path.endswith("conv1"), True), (lambda site: False, False),
+    ],
+)  # fmt: skip
+def test_matches(match: object, fits: bool) -> None:
+    assert matches(match, SITE) is fits  # type: ignore[arg-type]
+
+
+def test_the_first_match_wins() -> None:
+    ordered = Preset("mine", (("first", Flat()), ("conv", ZPlus()), ("*", Epsilon())))
+    assert ordered.rule(SITE) == Flat()
+    assert Preset("none", (("dense", Flat()),)).rule(SITE) is None
+
+
+def test_parameters() -> None:
+    assert preset("epsilon-gamma-box", low=-3.0, high=3.0).rules[1][1] == ZBox(-3.0, 3.0)
+    assert preset("default", bias=False).rules[-1][1] == ZPlus(bias=False)
+    with pytest.raises(OptionError, match="'paper' has no parameter gamma; it takes bias, low, high"):
+        preset("paper", gamma=1.0)
+    with pytest.raises(OptionError, match="'epsilon-plus' has no parameter low; it takes none"):
+        preset("epsilon-plus", low=1.0)
+    with pytest.raises(OptionError, match="did you mean 'epsilon-plus'"):
+        preset("epsilon-pluss")
+
+
+def test_bounds_are_set_where_a_rule_asks_for_them() -> None:
+    low, high = (-2.0, -2.1, -2.2), (2.0, 2.1, 2.2)
+    box = next(rule for match, rule in preset("default").bounded(low, high).rules if match == "first")
+    assert box == ZBox(low, high)
+    for own in (preset("official"), preset("default", low=-1.0, high=1.0), preset("epsilon-plus")):
+        assert own.bounded(low, high) == own
+
+
+def test_resolve() -> None:
+    mine = Preset("mine", (("*", Epsilon()),))
+    assert resolve(mine, "lrp") is mine
+    assert resolve(None, None).name == "default"
+    assert resolve(None, "grad-cam").name == "gradient"
+    assert resolve("paper", "grad-cam").name == "paper"
+
+
+TOML = """
+name = "mine"
+seed = "logit"
+method = "lrp"
+fold_batch_norm = false
+
+[[rules]]
+match = "first"
+rule = "z-box"
+low = [-2.0, -2.1, -2.2]
+high = 2.5
+
+[[rules]]
+match = "layer?.*"
+rule = "alpha-beta"
+alpha = 3.0
+beta = 2.0
+
+[[rules]]
+match = "*"
+rule = "epsilon"
+"""
+
+
+def test_toml(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(TOML)
+    wanted = Preset(
+        "mine",
+        (("first", ZBox((-2.0, -2.1, -2.2), 2.5)), ("layer?.*", AlphaBeta(3.0, 2.0)), ("*", Epsilon())),
+        "logit", "lrp", fold_batch_norm=False,
+    )  # fmt: skip
+    assert read_toml(path) == resolve(str(path), None) == resolve(path, None) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("rules = [", "cannot be read"),
+        ("", r"no \[\[rules\]\]"),
+        ("colour = 1", "no key colour"),
+        ('[[rules]]\nmatch = "*"', "rule 1: match = and rule = must both be texts"),
+        ('[[rules]]\nmatch = "*"\nrule = "epsilom"', "did you mean 'epsilon'"),
+        ('[[rules]]\nmatch = "*"\nrule = "gamma"\nbeta = 1', "'gamma' has no parameter beta; it takes gamma, eps"),
+    ],
+)
+def test_toml_mistakes(text: str, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text(text)
+    with pytest.raises(OptionError, match=says):
+        read_toml(path)
+
+
+def test_toml_missing(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"none\.toml' cannot be read"):
+        resolve(str(tmp_path / "none.toml"), None)
+
+
+def test_a_match_that_fits_nothing_is_refused() -> None:
+    with pytest.raises(OptionError, match=r"'layer9\.\*' is no role"):
+        rules_of(Preset("mine", (("layer9.*", Flat()), ("*", Epsilon()))), plain())
+
+
+def test_an_op_without_a_rule_is_refused() -> None:
+    with pytest.raises(OptionError, match=r"no rule for Gemm node 'scores'.*end its rules with a match"):
+        rules_of(Preset("mine", (("conv", Flat()),)), plain())
