@@ -1,5 +1,6 @@
 """What the exporter refuses, and small networks that show one thing each."""
 
+import json
 import subprocess
 import sys
 from urllib.error import URLError
@@ -19,17 +20,17 @@ from relcam_onnx.preprocess import Preprocess
 
 
 class Small(nn.Module):
-    """The tensor of module ``first`` gets the name "relu" in the export, that of module ``relu`` another."""
+    """PyTorch names the tensor of ``torch.relu`` "relu", as a module here is called."""
 
     def __init__(self):
         super().__init__()
         self.conv = nn.Conv2d(3, 4, 3)
-        self.first, self.relu, self.drop = nn.ReLU(), nn.ReLU(), nn.Dropout()
+        self.relu, self.drop = nn.ReLU(), nn.Dropout()
         self.block = nn.Sequential(nn.Conv2d(4, 4, 1), nn.Sigmoid())
         self.fc = nn.Linear(4, 5)
 
     def forward(self, x):
-        x = self.relu(self.first(self.conv(x)) - 0.1)
+        x = self.relu(torch.relu(self.conv(x)) - 0.1)
         return self.fc(self.drop(self.block(x).mean((2, 3))))
 
 
@@ -56,6 +57,47 @@ def test_a_tensor_of_the_same_name_gives_way_to_an_activation(small, tmp_path):
         expected = torch.relu(torch.relu(small.conv(x)) - 0.1)
         np.testing.assert_allclose(relu, expected, rtol=0, atol=1e-5)
         np.testing.assert_allclose(block, small.block(expected), rtol=0, atol=1e-5)
+
+
+class Clashing(nn.Module):
+    """Modules that share a name with the input, the output and another tensor, and one that is called twice."""
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.act = nn.Conv2d(4, 4, 3, padding=1), nn.ReLU()
+
+        def forward(self, x):
+            return self.act(x + self.act(self.conv(x)))
+
+    def __init__(self):
+        super().__init__()
+        self.input, self.logits = nn.Conv2d(3, 4, 1), self.Block()
+        self.relu, self.fc = nn.Sigmoid(), nn.Linear(4, 5)
+
+    def forward(self, x):
+        return self.fc(self.relu(self.logits(torch.relu(self.input(x)))).mean((2, 3)))
+
+
+def test_tensors_are_named_by_their_modules_and_a_bare_path_is_the_modules_output(tmp_path):
+    path = tmp_path / "clashing.onnx"
+    export_small(Clashing(), path)
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    assert [name for node in model.graph.node for name in node.output] == [
+        "input#1",  # "input" is the graph's
+        "relu_",  # torch.relu belongs to no module
+        "logits.conv",
+        "logits.act#1",
+        "logits#1",  # the sum is not what the block hands on
+        "logits.act#2",
+        "relu",
+        "mean",
+        "logits",
+    ]
+    scopes = json.loads({entry.key: entry.value for entry in model.metadata_props}["relcam.scopes"])
+    assert scopes["logits.act#2"] == "logits.act"
+    assert scopes["logits"] == "fc"
 
 
 def test_the_modules_mode_is_put_back(small, tmp_path):
@@ -152,9 +194,7 @@ def test_weights_that_cannot_be_read(tmp_path, content, reason):
     path = tmp_path / "weights.pth"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(
-        OptionError, match=rf"weights .*weights\.pth' are no state dict of resnet18: .*{reason}"
-    ):
+    with pytest.raises(OptionError, match=rf"weights .*weights\.pth' are no state dict of resnet18: .*{reason}"):
         export("resnet18", tmp_path / "x.onnx", weights=path)
 
 

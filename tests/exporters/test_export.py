@@ -58,9 +58,7 @@ def fused(weights, tmp_path_factory):
 def vgg():
     torch.manual_seed(0)
     module = torchvision().models.vgg11_bn(init_weights=False)
-    module.classifier = torch.nn.Sequential(
-        torch.nn.Linear(512 * 7 * 7, 10)
-    )  # the real one has 120 million weights
+    module.classifier = torch.nn.Sequential(torch.nn.Linear(512 * 7 * 7, 10))  # the real one has 120 million weights
     return scatter(module)
 
 
@@ -98,9 +96,7 @@ def reference(module, x, paths):
 def assert_close(actual, expected, share=1e-4):
     assert actual.keys() == expected.keys()
     for name, value in expected.items():
-        np.testing.assert_allclose(
-            actual[name], value, rtol=0, atol=share * np.abs(value).max(), err_msg=name
-        )
+        np.testing.assert_allclose(actual[name], value, rtol=0, atol=share * np.abs(value).max(), err_msg=name)
 
 
 def images(*shape):

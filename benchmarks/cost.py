@@ -1,0 +1,147 @@
+"""What an explanation costs: ratios of two times measured in one run on the same cores.
+
+``python -m benchmarks.cost`` prints the table, ``--write`` also puts it into docs/costs.md. PyTorch is needed once, to
+export a ResNet-50 with random weights; the file stays in build/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from rich.console import Console
+from rich.table import Table
+
+import relcam_onnx as rc
+
+ROOT = Path(__file__).parents[1]
+LITE = ROOT / "models" / "efficientnet-lite0.onnx"
+RESNET = ROOT / "build" / "resnet50-random.onnx"
+PICTURE = ROOT / "examples" / "cat.jpg"
+PAGE = ROOT / "docs" / "costs.md"
+MARKS = ("<!-- costs -->", "<!-- /costs -->")
+
+PARTS = "import onnx, onnxruntime, onnx_graphsurgeon"
+CLASSIFY = f"""
+import numpy as np, onnxruntime
+from PIL import Image
+picture = Image.open({str(PICTURE)!r}).convert("RGB").resize((224, 224))
+x = (np.asarray(picture, np.float32) - 127) / 128
+scores, = onnxruntime.InferenceSession({str(LITE)!r}).run(None, {{"input": x.transpose(2, 0, 1)[None]}})
+print(scores.argmax())
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison: what was timed, against what, both in seconds, and the most that the ratio may be."""
+
+    what: str
+    against: str
+    seconds: float
+    base: float
+    most: float | None = None
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The row as text."""
+        target = "" if self.most is None else f"≤ {self.most:g}"
+        times = (f"{1e3 * seconds:,.0f} ms" for seconds in (self.seconds, self.base))
+        return (self.what, self.against, *times, f"{self.seconds / self.base:.2f}", target)
+
+
+def alternate(repeats: int, *calls: Callable[[], object]) -> list[float]:
+    """The median time of each call; they take turns, so that a busy moment of the machine hits all alike.
+
+    Each is called once untimed before: the threads of the other one may still be spinning.
+    """
+    times: list[list[float]] = [[] for _ in calls]
+    for _ in range(repeats):
+        for call, found in zip(calls, times, strict=True):
+            call()
+            start = time.perf_counter()
+            call()
+            found.append(time.perf_counter() - start)
+    return [statistics.median(found) for found in times]
+
+
+def explaining(name: str, model: Path, targets: dict[str, float | None]) -> Iterator[Row]:
+    """Eager explanations of one 224×224 picture against onnxruntime's plain forward pass."""
+    x = np.random.default_rng(0).standard_normal((1, 3, 224, 224)).astype(np.float32)
+    session = onnxruntime.InferenceSession(str(model))
+    feed = {session.get_inputs()[0].name: x}
+    for layer, most in targets.items():
+        with rc.Explainer(model, layers=["stages", "fused"] if layer == "fused" else layer) as explainer:
+            took, base = alternate(15, lambda call=explainer: call(x), lambda: session.run(None, feed))
+        yield Row(f"{name}, explain to {layer}", "forward pass", took, base, most)
+
+
+def starting() -> Iterator[Row]:
+    """Fresh processes: imports, and the command line on one picture."""
+    for code, most in (("import relcam_onnx", 1.3), ("from relcam_onnx import explain", 1.3)):
+        took, base = alternate(9, lambda code=code: python("-c", code), lambda: python("-c", PARTS))
+        yield Row(f"`{code}`", f"`{PARTS}`", took, base, most)
+    with tempfile.TemporaryDirectory() as out:
+        command = ("-m", "relcam_onnx", "explain", str(LITE), str(PICTURE), "--out", out)
+        took, base = alternate(9, lambda: python(*command), lambda: python("-c", CLASSIFY))
+    yield Row("`relcam explain`, one picture, whole process", "script that classifies it", took, base, 6)
+
+
+def python(*arguments: str) -> None:
+    """Run this interpreter on the package of this checkout."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, *arguments], check=True, capture_output=True, env=environment, cwd=ROOT)
+
+
+def resnet() -> Path:
+    """A ResNet-50 with random weights; what they are does not matter to the time."""
+    if not RESNET.exists():
+        import relcam_exporters  # noqa: PLC0415 - only here is PyTorch needed
+
+        RESNET.parent.mkdir(exist_ok=True)
+        relcam_exporters.export("resnet50", RESNET, weights=None)
+    return RESNET
+
+
+def write(rows: list[Row], header: tuple[str, ...]) -> None:
+    """Put the table between the marks of docs/costs.md."""
+    lines = [header, ("---",) * len(header), *(row.cells for row in rows)]
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    before, rest = PAGE.read_text(encoding="utf-8").split(MARKS[0])
+    after = rest.split(MARKS[1])[1]
+    PAGE.write_text(f"{before}{MARKS[0]}\n{table}\n{MARKS[1]}{after}", encoding="utf-8")
+
+
+def main() -> None:
+    """Measure, print, and write if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help="rewrite the table of docs/costs.md")
+    options = parser.parse_args()
+    rows = [
+        *explaining(
+            "ResNet-50", resnet(), {"layer4": None, "layer3": None, "layer2": 15, "layer1": None, "input": None}
+        ),
+        *explaining("EfficientNet-Lite0", LITE, dict.fromkeys(["last", "fused", "input"])),
+        *starting(),
+    ]
+    header = ("what", "against", "time", "its time", "ratio", "target")
+    table = Table(*header)
+    for row in rows:
+        table.add_row(*row.cells)
+    Console().print(table)
+    if options.write:
+        write(rows, header)
+
+
+if __name__ == "__main__":
+    main()
