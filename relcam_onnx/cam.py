@@ -44,8 +44,8 @@ def local_relevance_cam(f: Backend, activation: Value, relevance: Value, window:
 
 def channel_sum(f: Backend, x: Value, dims: Sequence[Any]) -> Value:
     """Σ_k of (K·N, C, h, w) with the sizes ``dims``; a product with ones, which runs faster than a reduction."""
-    flat = f.Reshape(x, [-1, dims[1], product(dims[2:])])
-    return f.Reshape(f.MatMul(np.ones((1, dims[1]), np.float32), flat), [-1, *dims[2:]])
+    flat = f.Reshape(x, [0, dims[1], product(dims[2:])])
+    return f.Reshape(f.MatMul(np.ones((1, dims[1]), np.float32), flat), [0, *dims[2:]])
 
 
 def windowed(f: Backend, x: Value, window: int, size: Sequence[Any]) -> Value:

@@ -12,25 +12,25 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from relcam_onnx.arrays import check_inputs, fixed_batch, pieces
-from relcam_onnx.backends.eager import Eager
+from relcam_onnx.arrays import check_inputs, pieces, shape_of
 from relcam_onnx.canon import canonicalise
 from relcam_onnx.errors import OptionError
 from relcam_onnx.explanation import Explanation, Maps
 from relcam_onnx.layers import FUSED, LayerInfo, Layers
 from relcam_onnx.load import load
-from relcam_onnx.maps import make_maps
-from relcam_onnx.ops import Value
 from relcam_onnx.paths import Paths
 from relcam_onnx.prepare import Prepared, choose
 from relcam_onnx.presets import Preset, resolve
+from relcam_onnx.runners import Runner
+from relcam_onnx.runners.compiled import CompiledRunner
+from relcam_onnx.runners.eager import EagerRunner
 from relcam_onnx.scores import find_scores
-from relcam_onnx.seeds import GIVEN, SEEDS
-from relcam_onnx.session import Forward
+from relcam_onnx.seeds import GIVEN
+from relcam_onnx.session import SessionSettings
 from relcam_onnx.settings import Settings
 from relcam_onnx.targets import check_range, read_seed, read_targets, resolve_ranks
 
-BACKENDS = ("eager",)
+BACKENDS = ("compiled", "eager")
 
 
 class Explainer:
@@ -54,18 +54,21 @@ class Explainer:
     output
         Which output holds the scores, where there are several.
     backend
-        ``"eager"``: NumPy over activations that onnxruntime computes.
+        ``"compiled"`` (None too): the reverse walk is part of the model that onnxruntime runs; ``"eager"``: NumPy over
+        activations that onnxruntime computes, the reference.
     providers
         Onnxruntime's execution providers in order (``"cpu"``, ``"cuda"``, ``"tensorrt"`` or their full names, or pairs
         with options); None: CUDA where it is, else CPU.
     preprocess
         What is done to pictures, as in `explain`; here it tells the bounds of zᴮ. None: what the file says of it.
     max_batch
-        At most so many images at a time; None: all that are given.
+        At most so many images at a time; None: all that are given (in two halves where memory does not suffice).
     threads
         Of onnxruntime's forward pass; None: as many as it likes.
     session_options
         An ``onnxruntime.SessionOptions`` of one's own (custom op libraries, profiling).
+    cache
+        A folder that keeps compiled models, by content and options; None: none are kept.
 
     Raises
     ------
@@ -88,18 +91,22 @@ class Explainer:
         max_batch: int | None = None,
         threads: int | None = None,
         session_options: onnxruntime.SessionOptions | None = None,
+        cache: str | PathLike[str] | None = None,
     ) -> None:
-        choose("backend", backend or "eager", BACKENDS)
+        backend = choose("backend", backend or "compiled", BACKENDS)
         if max_batch is not None and max_batch < 1:
             raise OptionError(f"max_batch must be at least 1, not {max_batch}")
         self._prepared = Prepared(model, layers, method, preset, seed, output, preprocess)
         self.model, self.layers = self._prepared.model, self._prepared.layers
         self.method, self.preset, self.seed = self._prepared.method, self._prepared.preset, self._prepared.seed
         self.inputs = list(self.model.graph.inputs)
-        self._batch, self._max_batch = fixed_batch(self.inputs), max_batch
-        self._forward: Forward | None = Forward(
-            self.model.proto, self._prepared.plan.tensors, providers, threads, session_options
-        )
+        self._batch, self._max_batch = self._prepared.batch, max_batch
+        session = SessionSettings(providers, threads, session_options)
+        self._runner: Runner | None
+        if backend == "eager":
+            self._runner = EagerRunner(self._prepared, session)
+        else:
+            self._runner = CompiledRunner(self._prepared, session, None if cache is None else Path(cache))
         self.settings = Settings(
             model=str(self.model.path) if self.model.path else None,
             sha256=self.model.sha256,
@@ -108,7 +115,7 @@ class Explainer:
             preset=self.preset.name,
             seed=self.seed,
             output=self._prepared.scores.output,
-            backend=backend or "eager",
+            backend=backend,
             classes=self._prepared.classes,
         )
 
@@ -130,7 +137,7 @@ class Explainer:
             `InputError` or `TargetError`.
         """
         arrays = check_inputs(self.inputs, x)
-        images = len(next(iter(arrays.values())))
+        images = shape_of(next(iter(arrays.values())))[0]
         if (seed is not None) != (self.seed == GIVEN):
             raise OptionError(
                 "an array as seed goes with Explainer(seed='given'), and that with an array: explainer(x, seed=array)"
@@ -138,52 +145,37 @@ class Explainer:
         wanted = read_targets(targets, images)
         if self._prepared.classes is not None:
             check_range(wanted, self._prepared.classes)
-        size = self._batch or self._max_batch
+        seeds = None if seed is None else read_seed(seed, images, self._prepared.classes)
+        if seeds is not None and targets is None:
+            wanted = seeds.argmax(axis=2)
         parts = []
-        for place, piece in pieces(arrays, size, fixed=self._batch is not None):
-            count = place.stop - place.start
-            given = None if seed is None else np.asarray(seed)[place]
-            parts.append(self._explain(piece, wanted[place], given, count, named=targets is not None))
+        for place, piece in pieces(arrays, self._batch or self._max_batch, fixed=self._batch is not None):
+            given = None if seeds is None else seeds[place]
+            parts.append(self._explain(piece, wanted[place], given))
         return Explanation.joined(parts)
 
-    def _explain(
-        self, inputs: dict[str, np.ndarray], targets: np.ndarray, given: Any, count: int, *, named: bool
-    ) -> Explanation:
-        """One piece of a batch; its first ``count`` images matter."""
-        if self._forward is None:
+    def _explain(self, inputs: dict[str, Any], targets: np.ndarray, seeds: np.ndarray | None) -> Explanation:
+        """One piece of a batch, whose inputs may have been filled up."""
+        if self._runner is None:
             raise OptionError("this Explainer is closed; make another one")
-        values = self._forward.run(inputs)
-        scores = values[self._prepared.scores.tensor.name]
-        table = scores.reshape(len(scores), -1)
-        fill = len(scores) - count
-        targets = np.concatenate([targets, np.repeat(targets[-1:], fill, axis=0)])
-        seeds = None
-        if given is not None:
-            seeds = read_seed(given, count, table.shape[1])
-            seeds = np.concatenate([seeds, np.repeat(seeds[-1:], fill, axis=0)])
-            targets = targets if named else seeds.argmax(axis=2)
-        targets = resolve_ranks(targets, table)
-        f = Eager(targets.shape[1])
-        if seeds is not None:
-            start = seeds.transpose(1, 0, 2).reshape(-1, table.shape[1])
-        else:
-            hot = np.eye(table.shape[1], dtype=np.float32)[targets.T.reshape(-1)]
-            start = SEEDS[self.seed](f, f.each(table), hot)
-        maps, weights = make_maps(f, self._prepared, values, start.reshape(-1, *scores.shape[1:]))
-        aliases = self._prepared.aliases
+        count = len(targets)
+        fill = (self._batch or count) - count
+        result = self._runner.run(inputs, filled(targets, fill), None if seeds is None else filled(seeds, fill))
+        maps, weights = ({name: v[:count] for name, v in found.items()} for found in (result.maps, result.weights))
+        resolved = result.targets if seeds is None else resolve_ranks(filled(targets, fill), result.scores)
         return Explanation(
-            outputs={name: values[name][:count] for name in self._forward.outputs},
-            targets=targets[:count],
-            maps=Maps({name: by_image(value, targets, count) for name, value in maps.items()}, aliases),
-            weights=Maps({name: by_image(value, targets, count) for name, value in weights.items()}, aliases),
-            scores=table[:count],
+            outputs={name: value[:count] for name, value in result.outputs.items()},
+            targets=resolved[:count],
+            maps=Maps(maps, self._prepared.aliases),
+            weights=Maps(weights, self._prepared.aliases),
+            scores=result.scores[:count],
             settings=self.settings,
             squashed_by=self._prepared.scores.squashed_by,
         )
 
     def close(self) -> None:
         """Let go of the session."""
-        self._forward = None
+        self._runner = None
 
     def __enter__(self) -> Self:
         return self
@@ -194,11 +186,9 @@ class Explainer:
         self.close()
 
 
-def by_image(value: Value, targets: np.ndarray, count: int) -> np.ndarray:
-    """(K·N, ...) as (N, K, ...), the first ``count`` images."""
-    images, classes = targets.shape
-    apart: np.ndarray = np.asarray(value, np.float32).reshape(classes, images, *value.shape[1:])
-    return np.ascontiguousarray(apart.swapaxes(0, 1)[:count])
+def filled(rows: np.ndarray, more: int) -> np.ndarray:
+    """Rows, the last one repeated ``more`` times."""
+    return np.concatenate([rows, np.repeat(rows[-1:], more, axis=0)]) if more else rows
 
 
 def layer_table(

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
@@ -38,6 +39,9 @@ class Model:
         Tensor that a rewrite removed -> the tensor that holds the same value (Dropout, Identity).
     folded
         Tensor that folding removed -> the tensor that it was folded into (a convolution before its batch norm).
+    derived
+        Weight that folding made -> the weight of the file that it was made of, and the factor: a compiled file
+        multiplies where it would otherwise store the weight twice.
     """
 
     proto: onnx.ModelProto
@@ -48,6 +52,7 @@ class Model:
     path: Path | None = None
     replaced: dict[str, str] = field(default_factory=dict)
     folded: dict[str, str] = field(default_factory=dict)
+    derived: dict[str, tuple[str, np.ndarray]] = field(default_factory=dict)
 
     @property
     def opset(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import onnx
@@ -12,10 +13,10 @@ from google.protobuf.message import DecodeError, EncodeError
 from onnx import inliner
 from onnx_graphsurgeon.logger import G_LOGGER
 
-from .errors import ModelFileError, nearest
+from .errors import ModelFileError, OptionError, nearest
 from .external import load_external
 from .graph import Model
-from .opset import raise_opset
+from .opset import infer_again, raise_opset
 from .protos import nodes
 from .scopes import read_scopes
 from .validate import check_structure, check_weights
@@ -95,6 +96,39 @@ def _load(source: Source) -> Model:
     scopes = read_scopes(proto.graph, metadata)
     raise_opset(proto)
     return Model(proto, _graph(proto), metadata, scopes, hashlib.sha256(data).hexdigest(), path)
+
+
+def pixels(model: Model, size: tuple[int, int]) -> dict[str, tuple[int | None, ...]]:
+    """The sizes of the inputs behind the batch once pictures are ``size``, (height, width), wherever two are free.
+
+    Raises
+    ------
+    OptionError
+        No input has a free height and width, or ``size`` is no pair of positive numbers.
+    """
+    if len(size) != 2 or min(size) < 1:
+        raise OptionError(f"size is (height, width) in pixels, both at least 1, not {size!r}")
+    found = {}
+    for value in model.proto.graph.input:
+        dims = [d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim][1:]
+        if dims.count(None) == 2:
+            free = iter(size)
+            found[value.name] = tuple(next(free) if d is None else d for d in dims)
+    if not found:
+        raise OptionError("size= fixes a free height and width, and no input of this model has them free: leave it out")
+    return found
+
+
+def with_sizes(model: Model, sizes: Mapping[str, Sequence[int | None]]) -> Model:
+    """The same model for inputs of these sizes behind the batch, every shape inferred anew; not canonical yet."""
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    for value in proto.graph.input:
+        for dim, size in zip(value.type.tensor_type.shape.dim[1:], sizes.get(value.name, ()), strict=False):
+            if size is not None:
+                dim.dim_value = size
+    infer_again(proto)
+    return Model(proto, _graph(proto), model.metadata, model.scopes, model.sha256, model.path)
 
 
 def _graph(proto: onnx.ModelProto) -> gs.Graph:

@@ -55,6 +55,18 @@ def raise_opset(proto: onnx.ModelProto) -> None:
     proto.graph.initializer.extend(t for t in skeleton.graph.initializer if t.name not in stored)
 
 
+def infer_again(proto: onnx.ModelProto) -> None:
+    """Infer all shapes anew from the inputs', after these have changed."""
+    proto.graph.ClearField("value_info")
+    for output in proto.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    skeleton = _skeleton(proto)
+    _infer_shapes(skeleton)
+    for part in ("output", "value_info"):
+        proto.graph.ClearField(part)
+        getattr(proto.graph, part).extend(getattr(skeleton.graph, part))
+
+
 def _skeleton(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Copy a model with inputs of the same type in the place of its larger weights."""
     # Before IR version 4 every initializer had to be an input too.

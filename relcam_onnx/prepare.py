@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-from relcam_onnx import cam
+from relcam_onnx import __version__, cam
+from relcam_onnx.arrays import fixed_batch
 from relcam_onnx.canon import canonicalise
 from relcam_onnx.conventions import known_preprocess
 from relcam_onnx.errors import InputError, LayerError, OptionError, nearest
@@ -54,6 +55,7 @@ class Prepared:
         output: str | None = None,
         preprocess: Any = None,
     ) -> None:
+        self._asked = (layers, method, preset, seed, output, preprocess)
         self.preset = resolve(preset, method)
         self.method = choose("method", method or self.preset.method, cam.METHODS)
         if self.method == "grad-cam" and not all(isinstance(rule, Gradient) for _, rule in self.preset.rules):
@@ -87,6 +89,30 @@ class Prepared:
         if shape is None or None in shape[1:]:
             return None
         return int(np.prod([d for d in shape[1:] if d is not None]))
+
+    @cached_property
+    def batch(self) -> int | None:
+        """The batch size that the file fixes."""
+        return fixed_batch(list(self.model.graph.inputs))
+
+    @cached_property
+    def free_sizes(self) -> bool:
+        """Whether an input has a size, behind the batch, that only a run knows."""
+        return any(None in (static_shape(t) or (None,))[1:] for t in self.model.graph.inputs)
+
+    @cached_property
+    def fingerprint(self) -> str | None:
+        """What identifies the compiled model apart from sizes; None where a preset holds functions."""
+        if any(callable(match) for match, _ in self.preset.rules):
+            return None
+        parts = (__version__, self.model.sha256, self.names, self.method, self.preset, self.seed, self.scores.output)
+        return repr(parts)
+
+    def at(self, model: Model) -> Prepared:
+        """The same choices for another form of the model (its sizes fixed)."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they were said once
+            return Prepared(model, *self._asked)
 
     def window(self, layer: Layer) -> int:
         """How many positions of a layer, a side, the model's deepest stage sees as one."""

@@ -1,9 +1,11 @@
-"""The forward pass: one onnxruntime session whose outputs include the activations that the reverse walk reads."""
+"""onnxruntime's sessions: how they are made, and what their errors mean."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,66 +23,104 @@ PROVIDERS = {
 """Short names of onnxruntime's execution providers."""
 
 PROTOBUF_LIMIT = 2**31 - 1
+Provider = str | tuple[str, dict[str, Any]]
 
 
-class Forward:
-    """One session over a model with some of its tensors exposed."""
+@dataclass(frozen=True)
+class SessionSettings:
+    """What sessions are made with; the fields are `Explainer`'s."""
 
-    def __init__(
-        self,
-        proto: onnx.ModelProto,
-        exposed: Iterable[str],
-        providers: Sequence[str | tuple[str, dict[str, Any]]] | None = None,
-        threads: int | None = None,
-        session_options: onnxruntime.SessionOptions | None = None,
-    ) -> None:
-        options = session_options or onnxruntime.SessionOptions()
-        if session_options is None:
-            options.log_severity_level = 3
-            # Its threads would spin on, next to NumPy's, while the reverse walk runs.
-            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        self.outputs = tuple(output.name for output in proto.graph.output)
-        own = {*self.outputs, *(i.name for i in proto.graph.input)}
-        self.exposed = tuple(name for name in exposed if name not in own)
-        self.session = open_session(proto, self.exposed, options, choose_providers(providers))
+    providers: Provider | Sequence[Provider] | None = None
+    threads: int | None = None
+    options: onnxruntime.SessionOptions | None = None
 
-    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Tensor name -> value, for the inputs, the model's outputs and what is exposed; halves become float32."""
-        names = [*self.outputs, *self.exposed]
-        try:
-            values = self.session.run(names, dict(inputs))
-        except Exception as error:
-            raise InputError(f"onnxruntime could not run the model on this input: {first_line(error)}") from error
-        return {**inputs, **dict(zip(names, values, strict=True))}
+
+@contextmanager
+def expose(proto: onnx.ModelProto, names: Sequence[str]) -> Iterator[None]:
+    """Make tensors of a model outputs, for as long as this is open."""
+    own = len(proto.graph.output)
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    try:
+        yield
+    finally:
+        del proto.graph.output[own:]
 
 
 def open_session(
-    proto: onnx.ModelProto, exposed: Sequence[str], options: onnxruntime.SessionOptions, providers: list[Any]
+    proto: onnx.ModelProto, settings: SessionSettings, *, spinning: bool = True
 ) -> onnxruntime.InferenceSession:
-    """A session over ``proto`` with more outputs; ``proto`` itself is as before afterwards."""
-    own = len(proto.graph.output)
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in exposed)
+    """A session over a model.
+
+    Raises
+    ------
+    ModelFileError
+        onnxruntime does not take the model.
+    OptionError
+        A provider does not exist.
+    """
+    options = settings.options
+    if options is None:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        if not spinning:
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if settings.threads is not None:
+        options.intra_op_num_threads = settings.threads
+    providers = choose_providers(settings.providers)
     try:
         if proto.ByteSize() <= PROTOBUF_LIMIT:
             return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=providers)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.onnx"
-            copy = onnx.ModelProto()
-            copy.CopyFrom(proto)
-            onnx.save_model(copy, path, save_as_external_data=True, location="model.data")
+            save_external(proto, path)
             return onnxruntime.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:
+    except Exception as error:  # onnxruntime has a bare exception class for each of its error codes
         raise ModelFileError(f"onnxruntime does not take the model: {first_line(error)}") from error
-    finally:
-        del proto.graph.output[own:]
 
 
-def choose_providers(given: Sequence[str | tuple[str, dict[str, Any]]] | None) -> list[Any]:
+def save_external(proto: onnx.ModelProto, path: Path) -> None:
+    """Write a model that is too large for one protobuf file: its weights go into ``<name>.data`` beside it."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    onnx.save_model(copy, path, save_as_external_data=True, location=f"{path.stem}.data")
+
+
+def run_session(
+    session: onnxruntime.InferenceSession, names: Sequence[str], inputs: Mapping[str, Any]
+) -> list[np.ndarray]:
+    """Run a session; inputs may be arrays or OrtValues on any device, outputs are arrays.
+
+    Raises
+    ------
+    InputError
+        onnxruntime fails on this input.
+    """
+    try:
+        if any(isinstance(value, onnxruntime.OrtValue) for value in inputs.values()):
+            feeds = {name: as_ort_value(value) for name, value in inputs.items()}
+            return [value.numpy() for value in session.run_with_ort_values(list(names), feeds)]
+        found: list[np.ndarray] = session.run(list(names), dict(inputs))
+        return found
+    except Exception as error:  # see `open_session`
+        raise InputError(f"onnxruntime could not run the model on this input: {first_line(error)}") from error
+
+
+def as_ort_value(value: Any) -> onnxruntime.OrtValue:
+    """An array as a tensor of onnxruntime's; one that is so already, as it is."""
+    return value if isinstance(value, onnxruntime.OrtValue) else onnxruntime.OrtValue.ortvalue_from_numpy(value)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error of `run_session` says that memory ran out."""
+    text = str(error).lower()
+    return any(sign in text for sign in ("bad_alloc", "out of memory", "failed to allocate", "bad allocation"))
+
+
+def choose_providers(given: Provider | Sequence[Provider] | None) -> list[Any]:
     """Onnxruntime's providers in order, with their options.
 
-    None: CUDA where this onnxruntime has it, then CPU. CUDA runs without TF32, whose products are off by 1e-3.
+    None: CUDA where this onnxruntime has it, then CPU. CUDA runs without TF32, whose products are off by 1e-3; a pair
+    ``("cuda", {"use_tf32": "1"})`` allows it.
 
     Raises
     ------
@@ -91,7 +131,7 @@ def choose_providers(given: Sequence[str | tuple[str, dict[str, Any]]] | None) -
     if given is None:
         given = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
     chosen: list[Any] = []
-    for entry in [given] if isinstance(given, str) else given:
+    for entry in [given] if isinstance(given, str | tuple) else given:
         short, options = (entry, {}) if isinstance(entry, str) else entry
         name = PROVIDERS.get(short.lower(), short)
         if name not in available:

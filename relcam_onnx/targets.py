@@ -69,7 +69,7 @@ def check_range(targets: np.ndarray, classes: int) -> None:
         )
 
 
-def read_seed(seed: Any, images: int, classes: int) -> np.ndarray:
+def read_seed(seed: Any, images: int, classes: int | None) -> np.ndarray:
     """A given seed as float32 (N, K, classes).
 
     Raises
@@ -80,7 +80,8 @@ def read_seed(seed: Any, images: int, classes: int) -> np.ndarray:
     array = np.asarray(seed, np.float32)
     if array.ndim == 2:
         array = array[:, None]
-    if array.ndim != 3 or array.shape[0] != images or array.shape[2] != classes or not array.shape[1]:
+    wide = array.ndim == 3 and (classes is None or array.shape[2] == classes)
+    if not wide or array.shape[0] != images or not array.shape[1]:
         raise TargetError(
             f"a seed must be (N, classes) or (N, K, classes), here ({images}, {classes}) or ({images}, K, {classes}), "
             f"not {np.shape(seed)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import onnx_graphsurgeon as gs
 
@@ -44,7 +45,8 @@ def walk(
         if output in wanted:
             kept[output] = message
         for index, handed in pass_back(f, step, values, message).items():
-            arriving[step.node.inputs[index].name].append(handed)
+            name = step.node.inputs[index].name
+            arriving[name].append(replace(handed, value=f.shaped_like(handed.value, values[name])))
     for name, messages in arriving.items():
         if name in wanted:
             kept[name] = meet(f, messages)

@@ -85,6 +85,11 @@ class Eager:
         )
 
     @staticmethod
+    def shaped_like(relevance: Array, activation: Array) -> Array:
+        """Say that relevance has an activation's sizes, but for the leading axis; here there is nothing to say."""
+        return relevance
+
+    @staticmethod
     def number(size: int) -> float:
         """A size as a float32 operand."""
         return float(size)

@@ -1,13 +1,13 @@
 """The emitting backend: the same calls as `eager`, recorded as ONNX nodes.
 
-A call whose arguments are all constants is folded at once, unless that would store a second copy of a weight: W⁺ stays a
-node over W, which onnxruntime folds when it loads the file.
+A call whose arguments are all constants is folded at once, unless that would store a second copy of a weight: W⁺ stays
+a node over W, which onnxruntime folds when it loads the file.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,10 +22,13 @@ from relcam_onnx.backends.symbols import Dim, Size, Symbol, operand
 LARGE = 4096
 """Constants of more elements are not stored twice: what is made of them stays a node."""
 
-INTEGERS = {
-    "Reshape": (1,), "Slice": (1, 2, 3, 4), "Pad": (1, 3), "Expand": (1,), "Tile": (1,), "Unsqueeze": (1,), "Squeeze": (1,),
-    "ReduceSum": (1,), "ReduceMean": (1,), "ReduceMax": (1,), "ReduceMin": (1,), "Gather": (1,), "Resize": (3,), "TopK": (1,),
-}  # fmt: skip
+INTEGERS: dict[str, tuple[int, ...]] = {
+    **dict.fromkeys(("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "Unsqueeze", "Squeeze"), (1,)),
+    **dict.fromkeys(("Reshape", "Expand", "Tile", "Gather", "TopK"), (1,)),
+    "Slice": (1, 2, 3, 4),
+    "Pad": (1, 3),
+    "Resize": (3,),
+}
 """The inputs that ONNX takes as int64, by op."""
 
 TRUTH = frozenset({"Greater", "Less", "Equal", "GreaterOrEqual", "LessOrEqual", "And", "Or", "Not"})
@@ -41,16 +44,26 @@ class Emit:
     ----------
     taken
         Names that the model has; none of them is given away again.
+    derived
+        `Model.derived`: weights that need not be stored twice.
     prefix
         Of the names that are made.
     """
 
-    def __init__(self, taken: frozenset[str], prefix: str = "relcam") -> None:
+    def __init__(
+        self, taken: frozenset[str], derived: Mapping[str, tuple[str, np.ndarray]] | None = None, prefix: str = "relcam"
+    ) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
-        self._taken, self._prefix = taken, prefix
+        self.shapes: list[onnx.ValueInfoProto] = []
+        self._taken, self._prefix, self._derived = taken, prefix, derived or {}
+        self._known: dict[str, np.ndarray] = {}
         self._counts: Counter[str] = Counter()
+        self.repeat: Symbol | None = None
+        self.single = False
         self._arrays: dict[int, tuple[np.ndarray, str]] = {}
+        self._recipes: dict[int, Callable[[], Symbol]] = {}
+        self._sizes: dict[str, Dim] = {}
         self._small: dict[tuple[Any, ...], str] = {}
 
     def __getattr__(self, op: str) -> Callable[..., Any]:
@@ -59,8 +72,13 @@ class Emit:
         return partial(self.record, op)
 
     def each(self, a: Any) -> Any:
-        """What comes from activations meets relevance by broadcasting."""
-        return a
+        """What comes from activations meets relevance: by broadcasting, or repeated where ``repeat`` is set."""
+        if self.repeat is None or not isinstance(a, Symbol) or (a.dims is not None and a.dims[:1] == (1,)):
+            return a
+        shape = self.Shape(a)
+        copies = self.Expand(self.Unsqueeze(a, [0]), self.Concat(self.repeat, shape, axis=0))
+        rest = self.Slice(shape, [1], [np.iinfo(np.int32).max])
+        return self.Reshape(copies, self.Concat(self.sizes([-1]), rest, axis=0))
 
     def dims(self, a: Any) -> tuple[Size, ...]:
         """The sizes of a tensor of the model, or of a constant."""
@@ -68,20 +86,32 @@ class Emit:
             if a.dims is None:
                 raise ValueError(f"the sizes of {a.name!r} are not tracked")
             return a.dims
-        return np.shape(a)
+        return tuple(np.shape(a))
 
     def constant(self, tensor: gs.Constant) -> np.ndarray:
-        """A constant of the model, which keeps its name in the file where it has one there."""
+        """A constant of the model; where the file has it, or what it was made of, it is not stored again."""
         array = np.asarray(tensor.values)
-        if array.dtype == np.float16:
-            array = array.astype(np.float32)
-        elif tensor.name in self._taken:
-            self._arrays[id(array)] = (array, tensor.name)
-        return array
+        origin, factor = self._derived.get(tensor.name, (tensor.name, None))
+        if origin not in self._taken or array.size <= LARGE:
+            return array.astype(np.float32) if array.dtype == np.float16 else array
+        if tensor.name not in self._known:
+            half = array.dtype == np.float16
+            self._known[tensor.name] = array.astype(np.float32) if half else array
+            self._recipes[id(self._known[tensor.name])] = partial(self._made, origin, factor, half=half)
+        return self._known[tensor.name]
+
+    def _made(self, origin: str, factor: np.ndarray | None, *, half: bool) -> Symbol:
+        """A weight of the file, as float32, times a factor."""
+        weight = Symbol(origin, np.dtype(np.float16 if half else np.float32))
+        if half:
+            weight = self.Cast(weight, to=onnx.TensorProto.FLOAT)
+        return weight if factor is None else self.Mul(weight, factor.astype(np.float32))
 
     def size(self, tensor: Symbol, axis: int, key: str) -> Dim:
-        """The size of one axis of a tensor, known when the model runs."""
-        return Dim(self.record, key, lambda: self.Gather(self.Shape(tensor), [axis]))
+        """The size of one axis of a tensor, known when the model runs; ``key`` names it, the first tensor tells it."""
+        if key not in self._sizes:
+            self._sizes[key] = Dim(self.record, key, lambda: self.Gather(self.Shape(tensor), [axis]))
+        return self._sizes[key]
 
     def record(self, op: str, *inputs: Any, outputs: int = 1, **attributes: Any) -> Any:
         """One node, or its value where everything is constant and small."""
@@ -93,7 +123,7 @@ class Emit:
             folded = getattr(Eager(), op)(*known, **attributes)
             if all(value is None or np.size(value) <= LARGE for value in (*known, folded)):
                 return folded
-        names = [self._name(value) for value in known]
+        names = [self.initializer_name(value) for value in known]
         while names and not names[-1]:
             names.pop()
         made = [self._new(op) for _ in range(outputs)]
@@ -131,6 +161,14 @@ class Emit:
         """The adjoint of Conv, in the nodes that onnxruntime runs fastest."""
         return conv_adjoint(self, s, w, **attributes)
 
+    def shaped_like(self, relevance: Any, activation: Symbol) -> Any:
+        """Say that relevance has an activation's sizes, where K is one; shape inference cannot see it everywhere."""
+        if self.single and isinstance(relevance, Symbol) and activation.dims is not None:
+            sizes = [d if isinstance(d, int) else d.key if isinstance(d, Dim) else None for d in activation.dims]
+            kind = onnx.helper.np_dtype_to_tensor_dtype(relevance.dtype)
+            self.shapes.append(onnx.helper.make_tensor_value_info(relevance.name, kind, sizes))
+        return relevance
+
     def number(self, size: Size) -> Any:
         """A size as a float32 operand."""
         return self.Cast(size.tensor, to=onnx.TensorProto.FLOAT) if isinstance(size, Dim) else float(size)
@@ -143,12 +181,14 @@ class Emit:
             if name not in self._taken:
                 return name
 
-    def _name(self, value: Any) -> str:
+    def initializer_name(self, value: Any) -> str:
         """The name of an argument; an array becomes an initializer, each only once."""
         if value is None:
             return ""
         if isinstance(value, Symbol):
             return value.name
+        if id(value) in self._recipes:
+            self._arrays[id(value)] = (value, self._recipes.pop(id(value))().name)
         if id(value) in self._arrays:
             return self._arrays[id(value)][1]
         key = (value.dtype.str, value.shape, value.tobytes()) if value.size <= LARGE else None

@@ -1,8 +1,8 @@
 """The adjoint of a convolution in the nodes that onnxruntime runs fastest.
 
-Its ConvTranspose is a plain matrix product followed by a scatter, and knows no blocked layout. At stride one the adjoint is
-a convolution with the kernel turned around. At stride s each of the s positions that fall between two outputs sees its
-own part of the kernel: a convolution for each such phase, and the phases interleaved.
+Its ConvTranspose is a plain matrix product followed by a scatter, and knows no blocked layout. At stride one the
+adjoint is a convolution with the kernel turned around. At stride s each of the s positions that fall between two
+outputs sees its own part of the kernel: a convolution for each such phase, and the phases interleaved.
 """
 
 from __future__ import annotations
@@ -29,21 +29,16 @@ def conv_adjoint(
     group: int,
 ) -> Any:
     """The transposed map of Conv with these attributes, for inputs of ``size`` positions."""
+    fixed, around = [n for n in size if isinstance(n, int)], [n for n in pads if isinstance(n, int)]
     rank = len(size)
-    begin, end = pads[:rank], pads[rank:]
-    reach = [d * (k - 1) for k, d in zip(kernel, dilations, strict=True)]
-    static = all(isinstance(n, int) for n in (*size, *pads))
-    if (
-        all(step == 1 for step in strides)
-        and static
-        and all(p <= r for p, r in zip((*begin, *end), reach * 2, strict=True))
-    ):
-        turned = turn(f, w, kernel, group)
-        around = [r - p for r, p in zip(reach, begin, strict=True)] + [r - p for r, p in zip(reach, end, strict=True)]
-        return f.Conv(s, turned, pads=around, dilations=list(dilations), group=group)
-    phased = static and rank == 2 and all(d == 1 for d in dilations) and max(kernel) > 1 and strides[0] == strides[1]
-    if phased:
-        return interleave(f, s, w, size, kernel, strides[0], pads, group)
+    if len(fixed) == rank and len(around) == 2 * rank:
+        reach = [d * (k - 1) for k, d in zip(kernel, dilations, strict=True)] * 2
+        turned = [r - p for r, p in zip(reach, around, strict=True)]
+        if all(step == 1 for step in strides) and min(turned) >= 0:
+            return f.Conv(s, turn(f, w, kernel, group), pads=turned, dilations=list(dilations), group=group)
+        plain = rank == 2 and all(d == 1 for d in dilations)
+        if plain and max(kernel) > 1 and strides[0] == strides[1]:
+            return interleave(f, s, w, fixed, kernel, strides[0], around, group)
     return grown(f, s, w, size, kernel, strides, dilations, pads, group)
 
 
@@ -74,7 +69,7 @@ def interleave(
     counts = [-(-n // stride) for n in size]
     out = [(n + pads[i] + pads[i + 2] - k) // stride + 1 for i, (n, k) in enumerate(zip(size, kernel, strict=True))]
     turned_channels = f.dims(w)[1] * group
-    phases = {}
+    phases: dict[tuple[int, ...], Any] = {}
     for place in product(range(stride), repeat=2):
         first = [(r + pads[i]) % stride for i, r in enumerate(place)]
         taps = [len(range(t, k, stride)) for t, k in zip(first, kernel, strict=True)]
@@ -99,8 +94,8 @@ def interleave(
             for horizontal in range(stride)
         ]
         line = f.Concat(*columns, axis=4)
-        rows.append(f.Reshape(line, [-1, turned_channels, counts[0], 1, counts[1] * stride]))
-    stacked = f.Reshape(f.Concat(*rows, axis=3), [-1, turned_channels, counts[0] * stride, counts[1] * stride])
+        rows.append(f.Reshape(line, [0, turned_channels, counts[0], 1, counts[1] * stride]))
+    stacked = f.Reshape(f.Concat(*rows, axis=3), [0, turned_channels, counts[0] * stride, counts[1] * stride])
     if [c * stride for c in counts] == list(size):
         return stacked
     return f.Slice(stacked, [0, 0], list(size), [2, 3])

@@ -26,13 +26,13 @@ def fold_batch_norm(model: Model) -> None:
             values = [first * scale, offset * scale + shift, np.zeros_like(scale), np.ones_like(scale)]
             layer.attrs = {"epsilon": 0.0}
             for index, value in enumerate(values, 1):
-                layer.inputs[index] = constant(f"{node.name}/folded/{index}", value)
-        elif not fold_into_layer(layer, node, scale, shift):
+                layer.inputs[index] = constant(f"{node.outputs[0].name}/folded/{index}", value)
+        elif not fold_into_layer(model, layer, node, scale, shift):
             continue
         absorb(model, layer, node)
 
 
-def fold_into_layer(layer: gs.Node, node: gs.Node, scale: np.ndarray, shift: np.ndarray) -> bool:
+def fold_into_layer(model: Model, layer: gs.Node, node: gs.Node, scale: np.ndarray, shift: np.ndarray) -> bool:
     """Rewrite a layer's weight and bias; False where its form does not allow that."""
     position = BIAS_INPUT.get(layer.op)
     weight = layer.inputs[1] if len(layer.inputs) > 1 else None
@@ -41,22 +41,25 @@ def fold_into_layer(layer: gs.Node, node: gs.Node, scale: np.ndarray, shift: np.
     old = layer.inputs[position] if len(layer.inputs) > position else None
     if old is not None and not isinstance(old, gs.Constant):
         return False
-    values = weight.values.astype(np.float64)
+    rank = weight.values.ndim
     if layer.op == "ConvTranspose":
         # (C_in, C_out / group, ...): each group of input rows makes its own outputs.
         group = layer.attrs.get("group", 1)
-        rows = np.repeat(scale.reshape(group, 1, -1), values.shape[0] // group, axis=1)
-        values = values * rows.reshape(*values.shape[:2], *[1] * (values.ndim - 2))
+        rows = np.repeat(scale.reshape(group, 1, -1), weight.values.shape[0] // group, axis=1)
+        factor = rows.reshape(*weight.values.shape[:2], *[1] * (rank - 2))
     elif layer.op == "Conv" or layer.attrs.get("transB"):
-        values = values * scale.reshape(-1, *[1] * (values.ndim - 1))
+        factor = scale.reshape(-1, *[1] * (rank - 1))
     else:
-        values = values * scale
+        factor = scale
+    name = f"{node.outputs[0].name}/folded"
+    origin, before = model.derived.get(weight.name, (weight.name, np.ones(1)))
+    model.derived[f"{name}/weight"] = (origin, before * factor)
     bias = shift if old is None else old.values.astype(np.float64) * scale + shift
-    layer.inputs[1] = constant(f"{node.name}/folded/weight", values)
+    layer.inputs[1] = constant(f"{name}/weight", weight.values.astype(np.float64) * factor)
     if old is None:
-        layer.inputs.append(constant(f"{node.name}/folded/bias", bias))
+        layer.inputs.append(constant(f"{name}/bias", bias))
     else:
-        layer.inputs[position] = constant(f"{node.name}/folded/bias", bias)
+        layer.inputs[position] = constant(f"{name}/bias", bias)
     return True
 
 

@@ -32,7 +32,9 @@ def attach_bias(model: Model) -> None:
             old = layer.inputs[position]
             if not isinstance(old, gs.Constant):
                 continue
-            layer.inputs[position] = gs.Constant(f"{old.name}/{node.name}", (old.values + bias).astype(np.float32))
+            layer.inputs[position] = gs.Constant(
+                f"{old.name}/{node.outputs[0].name}", (old.values + bias).astype(np.float32)
+            )
         else:
             layer.inputs.append(gs.Constant(f"{node.outputs[0].name}/bias", bias.astype(np.float32)))
         absorb(model, layer, node)

@@ -17,10 +17,12 @@ Pattern: TypeAlias = Any
 """``"x"`` for the activation's input, a number for a constant, (op, *patterns) for a node."""
 
 RELU6_SHIFTED = ("Clip", ("Add", "x", 3.0), 0.0, 6.0)
-TANH_INNER = ("Add", "x", ("Mul", ("Pow", "x", 3.0), 0.044715))
+CUBES = (("Pow", "x", 3.0), ("Mul", "x", ("Mul", "x", "x")))
 HALF_AREA = ("Add", ("Erf", ("Div", "x", math.sqrt(2))), 1.0)
 HALF_AREA_MUL = ("Add", ("Erf", ("Mul", "x", math.sqrt(0.5))), 1.0)
-BENT = ("Add", ("Tanh", ("Mul", TANH_INNER, math.sqrt(2 / math.pi))), 1.0)
+BENT = tuple(
+    ("Add", ("Tanh", ("Mul", ("Add", "x", ("Mul", cube, 0.044715)), math.sqrt(2 / math.pi))), 1.0) for cube in CUBES
+)
 
 PATTERNS: tuple[tuple[str, dict[str, Any], Pattern], ...] = (
     ("Swish", {}, ("Mul", "x", ("Sigmoid", "x"))),
@@ -32,7 +34,7 @@ PATTERNS: tuple[tuple[str, dict[str, Any], Pattern], ...] = (
     ("Mish", {}, ("Mul", "x", ("Tanh", ("Softplus", "x")))),
     *(
         ("Gelu", {"approximate": how}, pattern)
-        for how, area in (("none", HALF_AREA), ("none", HALF_AREA_MUL), ("tanh", BENT))
+        for how, area in (("none", HALF_AREA), ("none", HALF_AREA_MUL), *(("tanh", bent) for bent in BENT))
         for pattern in (
             ("Mul", ("Mul", "x", area), 0.5),
             ("Mul", ("Mul", "x", 0.5), area),

@@ -22,7 +22,7 @@ def slice_splits(model: Model) -> None:
                 gs.Constant(f"{result.name}/{what}", np.array([value], np.int64))
                 for what, value in (("start", start), ("end", ends[number]), ("axis", axis))
             ]
-            name = f"{node.name}/{number}"
+            name = f"{result.name}/slice"
             model.graph.nodes.append(gs.Node("Slice", name, inputs=[source, *bounds], outputs=[result]))
         node.inputs.clear()
         model.graph.nodes.remove(node)

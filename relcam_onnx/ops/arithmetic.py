@@ -44,7 +44,7 @@ def unbroadcast(f: Backend, s: Value, like: Value, output: Value) -> Value:
     padded = (1,) * (len(large) - len(small)) + small
     axes = [axis for axis in range(1, len(large)) if padded[axis] == 1 and large[axis] != 1]
     whole = f.ReduceSum(s, axes, keepdims=1) if axes else s
-    return whole if len(small) == len(large) else f.Reshape(whole, [-1, *small[1:]])
+    return whole if len(small) == len(large) else f.Reshape(whole, [0, *small[1:]])
 
 
 def summed(f: Backend, call: Call, signs: tuple[float, ...]) -> Linear:

@@ -44,7 +44,10 @@ def identity(f: Backend, call: Call) -> Relay:
 @op("Reshape", "Flatten", "Squeeze", "Unsqueeze", nonnegative=sign_kept)
 def reshape(f: Backend, call: Call) -> Relay:
     """Any change of shape that keeps the order of the elements."""
-    return moved(f, call, lambda s: f.Reshape(s, [-1, *f.dims(call.inputs[0])[1:]]))
+    before, after = f.dims(call.inputs[0]), f.dims(call.output)
+    # 0 keeps the leading axis, which shape inference can follow; -1 where positions have joined the batch.
+    leading = 0 if before[0] == after[0] else -1
+    return moved(f, call, lambda s: f.Reshape(s, [leading, *before[1:]]))
 
 
 def transpose_refuses(node: gs.Node) -> str | None:

@@ -22,9 +22,9 @@ def normalised(
 
     def over_groups(value: Value) -> Value:
         """The mean over each group, broadcast back to the shape of x; any leading axis."""
-        apart = f.Reshape(value, [-1, *grouped[1:]])
+        apart = f.Reshape(value, [0, *grouped[1:]])
         mean = f.Expand(f.ReduceMean(apart, axes, keepdims=1), [1, *grouped[1:]])
-        return f.Reshape(mean, [-1, *dims[1:]])
+        return f.Reshape(mean, [0, *dims[1:]])
 
     mean = over_groups(x)
     centred = f.Sub(x, mean)

@@ -34,21 +34,18 @@ def average_pool(f: Backend, call: Call) -> Linear:
     strides, dilations = list(call.attr("strides", [1] * rank)), list(call.attr("dilations", [1] * rank))
     pads = explicit_pads(call, kernel, size, strides, dilations)
     attrs = call.given("kernel_shape", "ceil_mode", "count_include_pad", "strides", "dilations", "auto_pad", "pads")
-    out = f.dims(call.output)[2:]
-    for axis, (o, n, k) in enumerate(zip(out, size, kernel, strict=True)):
+    for axis, (o, n, k) in enumerate(zip(f.dims(call.output)[2:], size, kernel, strict=True)):
         # ceil_mode lets the last window reach beyond the padding.
         reach = strides[axis] * (o - 1) + dilations[axis] * (k - 1) + 1
         pads[axis + rank] = max(pads[axis + rank], reach - n - pads[axis])
-    total, spread = window_map(f, size, kernel, strides, dilations, pads, 1)
-    kernel_of_ones, ones = np.ones((1, 1, *kernel), np.float32), f.Expand(1.0, [1, 1, *size])
+    channels = f.dims(x)[1]
+    total, _ = window_map(f, size, kernel, strides, dilations, pads, 1)
+    _, spread = window_map(f, size, kernel, strides, dilations, pads, channels)
+    ones = f.Expand(1.0, [1, 1, *size])
     # The pool's mean of ones is (positions read) / divisor, whatever it counts of the padding.
-    divisor = f.Div(total(ones, kernel_of_ones), f.AveragePool(ones, **attrs))
-
-    def adjoint(s: Value) -> Value:
-        each_channel = f.Reshape(f.Div(s, divisor), [-1, 1, *out])
-        return f.Reshape(spread(each_channel, kernel_of_ones), [-1, *f.dims(x)[1:]])
-
-    return average(f, call, lambda x: f.AveragePool(x, **attrs), adjoint)
+    divisor = f.Div(total(ones, np.ones((1, 1, *kernel), np.float32)), f.AveragePool(ones, **attrs))
+    kernel_of_ones = np.ones((channels, 1, *kernel), np.float32)
+    return average(f, call, lambda x: f.AveragePool(x, **attrs), lambda s: spread(f.Div(s, divisor), kernel_of_ones))
 
 
 @op("GlobalAveragePool", nonnegative=sign_kept, role="average")
@@ -86,7 +83,7 @@ def reduction(f: Backend, call: Call, axes: list[int], *, mean: bool) -> Linear:
     keepdims = int(call.attr("keepdims", 1))
 
     def adjoint(s: Value) -> Value:
-        return f.Expand(f.Reshape(f.Div(s, count), [-1, *kept[1:]]), [1, *dims[1:]])
+        return f.Expand(f.Reshape(f.Div(s, count), [0, *kept[1:]]), [1, *dims[1:]])
 
     return average(f, call, lambda x: reduce(x, axes, keepdims=keepdims), adjoint)
 

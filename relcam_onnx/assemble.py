@@ -1,0 +1,102 @@
+"""The file that a compilation ends in: the model's own graph, what was emitted, inputs, outputs and metadata."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from relcam_onnx.backends.emit import Emit
+from relcam_onnx.backends.symbols import Size, Symbol
+from relcam_onnx.errors import OptionError
+from relcam_onnx.graph import Model
+
+SCOPES_KEY = "relcam.scopes"
+
+
+class Assembly:
+    """A model that grows: nodes before it, nodes behind it, more inputs and outputs."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        graph = model.proto.graph
+        names = {name for node in graph.node for name in node.output}
+        self.taken = frozenset(names | {v.name for v in (*graph.input, *graph.initializer)})
+        self._renamed: dict[str, str] = {}
+        self._before = 0
+        self._rows: Symbol | None = None
+        self._inputs: list[onnx.ValueInfoProto] = []
+        self._outputs: list[onnx.ValueInfoProto] = []
+
+    def inside(self, name: str) -> str:
+        """What a tensor of the model is called within the file."""
+        return self._renamed.get(name, name)
+
+    def repeat_images(self, f: Emit, times: Any, rows: Any) -> None:
+        """Let the model run on every input repeated; its own outputs keep the first ``rows``."""
+        graph = self.model.proto.graph
+        for value in graph.input:
+            rank = len(value.type.tensor_type.shape.dim)
+            whole = Symbol(value.name, np.dtype(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)))
+            amounts = f.Concat(times, f.sizes([1] * (rank - 1)), axis=0) if rank > 1 else times
+            self._renamed[value.name] = f.Tile(whole, amounts).name
+        for value in graph.output:
+            self._renamed[value.name] = f"relcam/own/{value.name}"
+        self._before, self._rows = len(f.nodes), rows
+
+    def own_rows(self, f: Emit, value: Symbol) -> Symbol:
+        """The first N rows of something that may be repeated."""
+        return value if self._rows is None else f.Slice(value, f.sizes([0]), self._rows, f.sizes([0]))
+
+    def add_input(self, name: str, kind: int, shape: Sequence[int | str]) -> None:
+        """One more input."""
+        if name in self.taken:
+            raise OptionError(f"the model has a tensor {name!r} already, which the compiled model needs: rename it")
+        self._inputs.append(helper.make_tensor_value_info(name, kind, shape))
+
+    def add_output(self, f: Emit, name: str, value: Any, shape: Sequence[Size | None]) -> None:
+        """One more output, under a name that the model does not have; sizes that only a run knows stay open."""
+        if name in self.taken:
+            raise OptionError(
+                f"the model has a tensor {name!r} already, which would be the name of a map: rename it, or ask for "
+                "that layer by another of its names"
+            )
+        f.nodes.append(helper.make_node("Identity", [value.name], [name], name=name))
+        kind = helper.np_dtype_to_tensor_dtype(value.dtype)
+        sizes = [size if isinstance(size, int) else None for size in shape]
+        self._outputs.append(helper.make_tensor_value_info(name, kind, sizes))
+
+    def finish(self, f: Emit, metadata: Mapping[str, str]) -> onnx.ModelProto:
+        """The whole file."""
+        source = self.model.proto
+        proto = onnx.ModelProto(
+            ir_version=source.ir_version, producer_name="relcam-onnx", opset_import=source.opset_import
+        )
+        graph = proto.graph
+        graph.name = source.graph.name or "relcam"
+        graph.input.extend([*source.graph.input, *self._inputs])
+        graph.output.extend([*source.graph.output, *self._outputs])
+        graph.initializer.extend([*source.graph.initializer, *f.initializers])
+        graph.value_info.extend(f.shapes)
+        graph.value_info.extend(v for v in source.graph.value_info if v.name not in self._renamed)
+        graph.node.extend(f.nodes[: self._before])
+        for node in source.graph.node:
+            graph.node.add().CopyFrom(node)
+            for names in (graph.node[-1].input, graph.node[-1].output):
+                names[:] = [self._renamed.get(name, name) for name in names]
+        if self._rows is not None:
+            for value in source.graph.output:
+                starts, axes = (f.initializer_name(np.array([0], np.int64)) for _ in range(2))
+                graph.node.add().CopyFrom(
+                    helper.make_node("Slice", [self.inside(value.name), starts, self._rows.name, axes], [value.name])
+                )
+        graph.node.extend(f.nodes[self._before :])
+        kept = {**self.model.metadata, **metadata}
+        if self.model.scopes:
+            kept[SCOPES_KEY] = json.dumps({self.inside(k): v for k, v in self.model.scopes.items()})
+        helper.set_model_props(proto, kept)
+        return proto

@@ -1,0 +1,39 @@
+"""What runs an explanation of one piece of a batch: `eager` step by step, `compiled` as one ONNX file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run gives for N images and K targets each.
+
+    Attributes
+    ----------
+    outputs
+        The model's own outputs, name -> (N, ...).
+    targets
+        int64 (N, K), ranks resolved.
+    scores
+        float32 (N, classes), where relevance started.
+    maps, weights
+        Layer -> float32 (N, K, ...).
+    """
+
+    outputs: dict[str, np.ndarray]
+    targets: np.ndarray
+    scores: np.ndarray
+    maps: dict[str, np.ndarray]
+    weights: dict[str, np.ndarray]
+
+
+class Runner(Protocol):
+    """One of the two backends, made ready for one model."""
+
+    def run(self, inputs: Mapping[str, Any], targets: np.ndarray, seeds: np.ndarray | None) -> Result:
+        """Explain a piece: inputs of N images, targets int64 (N, K) with ranks, or seeds float32 (N, K, classes)."""

@@ -1,0 +1,133 @@
+"""The compiled model in one session: a file for each picture size and for one or several targets, the last few kept."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import warnings
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from relcam_onnx.arrays import on_host, shape_of
+from relcam_onnx.compile import CLASSES, SCORES, SEED, TARGETS, compile_prepared, map_output
+from relcam_onnx.errors import InputError
+from relcam_onnx.files import make_folder, whole
+from relcam_onnx.load import with_sizes
+from relcam_onnx.prepare import Prepared
+from relcam_onnx.runners import Result
+from relcam_onnx.session import SessionSettings, open_session, out_of_memory, run_session
+
+KEPT = 4
+"""How many sessions are kept, by picture size and by whether there is one target."""
+
+Key = tuple[tuple[tuple[str, tuple[int, ...]], ...], bool]
+
+
+class CompiledRunner:
+    """Compiles for the sizes that it is given: onnxruntime optimises fixed sizes better, the batch stays free."""
+
+    def __init__(self, prepared: Prepared, settings: SessionSettings, cache: Path | None) -> None:
+        self._prepared, self._settings, self._cache = prepared, settings, cache
+        if cache is not None:
+            make_folder(cache)
+        self._lock = threading.Lock()
+        self._sessions: OrderedDict[Key, onnxruntime.InferenceSession] = OrderedDict()
+        self._outputs = [output.name for output in prepared.model.proto.graph.output]
+        if not prepared.free_sizes:
+            self._session(((), True))  # what is wrong with the model is said now
+
+    def run(self, inputs: Mapping[str, Any], targets: np.ndarray, seeds: np.ndarray | None) -> Result:
+        """See `relcam_onnx.runners.Runner`."""
+        asked = targets if seeds is None else seeds
+        images, several = asked.shape[:2]
+        if images > 1 and several > 1 and self._prepared.batch is None:
+            # Image by image, so that the K targets of each share one forward pass.
+            return joined([self._run(rows(inputs, i), asked[i : i + 1]) for i in range(images)])
+        try:
+            return self._run(inputs, asked)
+        except InputError as error:
+            if images == 1 or self._prepared.batch is not None or not out_of_memory(error):
+                raise
+            half = -(-images // 2)
+            warnings.warn(
+                f"there is not enough memory for {images} images at once, trying {half}; set max_batch", stacklevel=4
+            )
+            parts = (slice(0, half), slice(half, images))
+            return joined([self._run({n: on_host(v)[p] for n, v in inputs.items()}, asked[p]) for p in parts])
+
+    def _run(self, inputs: Mapping[str, Any], asked: np.ndarray) -> Result:
+        """One run of a session."""
+        prepared = self._prepared
+        sizes = tuple((name, shape_of(value)[1:]) for name, value in inputs.items()) if prepared.free_sizes else ()
+        session = self._session((sizes, asked.shape[1] == 1))
+        names = [output.name for output in session.get_outputs()]
+        feeds = {**inputs, (TARGETS if asked.ndim == 2 else SEED): asked}
+        found = dict(zip(names, run_session(session, names, feeds), strict=True))
+        weights = {n: found[f"weights/{n}"] for n in prepared.names if f"weights/{n}" in found}
+        return Result(
+            {name: found[name] for name in self._outputs},
+            found[CLASSES],
+            found[SCORES],
+            {name: found[map_output(prepared, name)] for name in prepared.names},
+            weights,
+        )
+
+    def _session(self, key: Key) -> onnxruntime.InferenceSession:
+        """The session for these sizes, made where there is none yet."""
+        with self._lock:
+            if key in self._sessions:
+                self._sessions.move_to_end(key)
+            else:
+                self._sessions[key] = open_session(self._compiled(key), self._settings)
+                while len(self._sessions) > KEPT:
+                    self._sessions.popitem(last=False)
+            return self._sessions[key]
+
+    def _compiled(self, key: Key) -> onnx.ModelProto:
+        """The compiled model for these sizes, from the cache where it is there."""
+        file = self._cache_file(key)
+        if file is not None and file.exists():
+            return onnx.load(file)
+        sizes, single = key
+        prepared = self._prepared
+        if sizes:
+            prepared = prepared.at(with_sizes(prepared.model, dict(sizes)))
+        proto = compile_prepared(prepared, weights=True, scores=True, single=single)
+        if file is not None:
+            with whole(file) as stream:
+                stream.write(proto.SerializeToString())
+        return proto
+
+    def _cache_file(self, key: Key) -> Path | None:
+        """Where a compiled model is kept, by the content of the model and all that shapes it."""
+        fingerprint = self._prepared.fingerprint
+        if self._cache is None or fingerprint is None:
+            return None
+        digest = hashlib.sha256(f"{fingerprint}\n{key!r}".encode()).hexdigest()
+        return self._cache / f"{digest[:32]}.onnx"
+
+
+def rows(inputs: Mapping[str, Any], image: int) -> dict[str, Any]:
+    """One image of each input."""
+    return {name: on_host(value)[image : image + 1] for name, value in inputs.items()}
+
+
+def joined(parts: list[Result]) -> Result:
+    """Several runs as one."""
+
+    def together(field: str) -> dict[str, np.ndarray]:
+        return {name: np.concatenate([getattr(p, field)[name] for p in parts]) for name in getattr(parts[0], field)}
+
+    return Result(
+        together("outputs"),
+        np.concatenate([p.targets for p in parts]),
+        np.concatenate([p.scores for p in parts]),
+        together("maps"),
+        together("weights"),
+    )
