@@ -22,6 +22,7 @@ from relcam_onnx.errors import (
 
 if TYPE_CHECKING:
     from relcam_onnx import rules
+    from relcam_onnx.compile import compile_model
     from relcam_onnx.engine import Explainer
     from relcam_onnx.engine import layer_table as layers
     from relcam_onnx.explaining import explain
@@ -42,6 +43,7 @@ __all__ = [
     "TargetError",
     "UnsupportedModelError",
     "__version__",
+    "compile_model",
     "explain",
     "layers",
     "op",
@@ -53,6 +55,7 @@ _HOMES = {
     "Explainer": "engine.Explainer",
     "Explanation": "explanation.Explanation",
     "Preset": "presets.Preset",
+    "compile_model": "compile.compile_model",
     "explain": "explaining.explain",
     "layers": "engine.layer_table",
     "op": "ops.op",

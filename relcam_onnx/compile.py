@@ -18,7 +18,7 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
-from relcam_onnx import cam
+from relcam_onnx import __version__, cam
 from relcam_onnx.assemble import Assembly
 from relcam_onnx.backends.emit import Emit
 from relcam_onnx.backends.symbols import Size, Symbol
@@ -214,7 +214,8 @@ class Writer:
         # -1 equals no class, so what does not exist has no 1 anywhere.
         hot = f.Cast(f.Equal(rows, np.arange(count).reshape(1, -1)), to=TensorProto.FLOAT)
         valid = f.ReduceMax(hot, [1], keepdims=1)
-        start = SEEDS[self.prepared.seed](f, f.each(Symbol(z.name, z.dtype, (1, count))), hot)
+        scores = f.each(Symbol(z.name, z.dtype, (self.batch or 1, count)))
+        start = SEEDS[self.prepared.seed](f, Symbol(scores.name, scores.dtype, (1, count)), hot)
         return f.Mul(start, valid), valid
 
     def _given(self) -> tuple[Symbol, None]:
@@ -245,6 +246,7 @@ class Writer:
         """What the file tells of how it was made."""
         prepared = self.prepared
         return {
+            "relcam.version": __version__,
             "relcam.preset": prepared.preset.name,
             "relcam.method": prepared.method,
             "relcam.seed": prepared.seed,

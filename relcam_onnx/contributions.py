@@ -31,7 +31,7 @@ def pushed(f: Backend, op: Linear, sign: int) -> Value:
 def pushed_by(f: Backend, op: Linear, t: Term, sign: int) -> Value | None:
     """One term's part of `pushed`; None where it has none.
 
-    For inputs of either sign it is (Σ x w ± Σ |x| |w|) / 2, half the price of a map for each sign: Σ x w is the output
+    For inputs of either sign it is (Σ |x| |w| ± Σ x w) / 2, half the price of a map for each sign: Σ x w is the output
     less its bias. Rounding may leave a trace of the wrong sign there, which is cut.
     """
     if t.weight is None:
@@ -40,10 +40,14 @@ def pushed_by(f: Backend, op: Linear, t: Term, sign: int) -> Value | None:
         return t.apply(f.Relu(t.x) if sign > 0 else f.Min(t.x, 0.0), None)
     if t.nonnegative:
         return t.apply(t.x, signed(f, t.weight)[0 if sign > 0 else 1])
-    half = f.Mul(f.Abs(t.weight), 0.5 if sign > 0 else -0.5)
-    lean = f.Mul(without_bias(f, op) if len(op.terms) == 1 else t.apply(t.x, t.weight), 0.5)
-    found = f.Add(t.apply(f.Abs(t.x), half), lean)
-    return f.Relu(found) if sign > 0 else f.Min(found, 0.0)
+    size = t.apply(f.Abs(t.x), f.Abs(t.weight))
+    if len(op.terms) > 1:
+        lean = t.apply(t.x, t.weight)
+    else:
+        lean = op.y
+        if op.bias is not None:
+            size = f.Add(size, f.Neg(op.bias) if sign > 0 else op.bias)
+    return f.Mul(f.Relu(f.Add(size, lean) if sign > 0 else f.Sub(size, lean)), 0.5 * sign)
 
 
 def without_bias(f: Backend, op: Linear) -> Value:
@@ -66,7 +70,7 @@ def handed(f: Backend, t: Term, s: Value, sign: int) -> Message:
     plus, minus = signed(f, t.weight)
     for_positive, for_negative = (plus, minus) if sign > 0 else (minus, plus)
     if t.nonnegative:
-        return Message(0.0 if for_positive is ABSENT else t.adjoint(s, for_positive), t.x)
+        return Message(0.0 if for_positive is ABSENT else t.adjoint(s, for_positive), t.x, t.x)
     parts = [
         f.Mul(t.adjoint(s, w), f.each(half(t.x)))
         for w, half in ((for_positive, f.Relu), (for_negative, lambda x: f.Min(x, 0.0)))

@@ -14,6 +14,7 @@ import onnx
 import onnxruntime
 
 from relcam_onnx.errors import InputError, ModelFileError, OptionError, nearest
+from relcam_onnx.store import PROTOBUF_LIMIT, save_external
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -22,7 +23,6 @@ PROVIDERS = {
 }
 """Short names of onnxruntime's execution providers."""
 
-PROTOBUF_LIMIT = 2**31 - 1
 Provider = str | tuple[str, dict[str, Any]]
 
 
@@ -76,13 +76,6 @@ def open_session(
             return onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime has a bare exception class for each of its error codes
         raise ModelFileError(f"onnxruntime does not take the model: {first_line(error)}") from error
-
-
-def save_external(proto: onnx.ModelProto, path: Path) -> None:
-    """Write a model that is too large for one protobuf file: its weights go into ``<name>.data`` beside it."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(proto)
-    onnx.save_model(copy, path, save_as_external_data=True, location=f"{path.stem}.data")
 
 
 def run_session(

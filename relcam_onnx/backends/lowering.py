@@ -37,7 +37,7 @@ def conv_adjoint(
         if all(step == 1 for step in strides) and min(turned) >= 0:
             return f.Conv(s, turn(f, w, kernel, group), pads=turned, dilations=list(dilations), group=group)
         plain = rank == 2 and all(d == 1 for d in dilations)
-        if plain and max(kernel) > 1 and strides[0] == strides[1]:
+        if plain and strides[0] == strides[1]:
             return interleave(f, s, w, fixed, kernel, strides[0], around, group)
     return grown(f, s, w, size, kernel, strides, dilations, pads, group)
 

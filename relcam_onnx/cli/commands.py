@@ -33,7 +33,20 @@ Model = Annotated[Path, typer.Argument(help="The ONNX file.", show_default=False
 Preset = Annotated[
     str | None, typer.Option(help="Which LRP rule each op gets: a name, or a TOML file.", show_default="default")
 ]
+Layer = Annotated[
+    list[str] | None,
+    typer.Option(help="A layer's name, or stages, fused, last, input; repeatable.", show_default="stages, fused"),
+]
+Method = Annotated[
+    str | None, typer.Option(help="local-relevance-cam, relevance-cam, grad-cam or lrp.", show_default="the preset's")
+]
+Seed = Annotated[
+    str | None, typer.Option(help="What relevance starts as, such as contrast.", show_default="the preset's")
+]
 Output = Annotated[str | None, typer.Option(help="Which of the model's outputs holds the scores.")]
+Preprocess = Annotated[
+    str | None, typer.Option(help="A name (imagenet, torchvision, ...) or JSON file.", show_default="the model's")
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")]
 
 
@@ -55,31 +68,20 @@ def explain(
     model: Model,
     sources: Annotated[list[str], typer.Argument(help="Pictures: files, folders, globs.", show_default=False)],
     out: Annotated[Path, typer.Option("-o", "--out", help="The folder to write to.", show_default=False)],
-    layer: Annotated[
-        list[str] | None,
-        typer.Option(help="A layer's name, or stages, fused, last, input; repeatable.", show_default="stages, fused"),
-    ] = None,
+    layer: Layer = None,
     target: Annotated[
         list[str] | None,
         typer.Option(help="A class by index, label or rank (-1: the top); repeatable.", show_default="-1"),
     ] = None,
     top: Annotated[int | None, typer.Option(min=1, help="The K top classes of each picture.")] = None,
-    method: Annotated[
-        str | None,
-        typer.Option(help="local-relevance-cam, relevance-cam, grad-cam or lrp.", show_default="the preset's"),
-    ] = None,
+    method: Method = None,
     preset: Preset = None,
-    seed: Annotated[
-        str | None, typer.Option(help="What relevance starts as, such as contrast.", show_default="the preset's")
-    ] = None,
+    seed: Seed = None,
     output: Output = None,
     labels: Annotated[
         str | None, typer.Option(help="Names of the classes: .txt or .json.", show_default="the model's")
     ] = None,
-    preprocess: Annotated[
-        str | None,
-        typer.Option(help="A name (imagenet, torchvision, ...) or JSON file.", show_default="the model's"),
-    ] = None,
+    preprocess: Preprocess = None,
     form: Annotated[
         list[str] | None,
         typer.Option(
@@ -89,12 +91,17 @@ def explain(
         ),
     ] = None,
     mask: Annotated[bool, typer.Option("--mask", help="Also write each map's mask as PNG.")] = False,
-    backend: Annotated[str | None, typer.Option(help="What runs the reverse walk.", show_default="eager")] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="What runs the reverse walk: compiled or eager.", show_default="compiled")
+    ] = None,
     provider: Annotated[
         list[str] | None, typer.Option(help="onnxruntime's provider (cpu, cuda, ...); repeatable, in order.")
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Of the forward pass.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="So many pictures at a time.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="A folder that keeps compiled models.", show_default="none")
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Explain pictures: overlays (PNG), raw maps (NPZ) and results.json.
@@ -114,6 +121,7 @@ def explain(
             "backend": backend,
             "providers": provider,
             "threads": threads,
+            "cache": cache,
         }
         code = explain_pictures(
             model,
@@ -144,6 +152,39 @@ def layers(
         from relcam_onnx.cli.layer_table import print_layers
 
         print_layers(model, preset, output, as_json=as_json)
+
+
+@app.command("compile")
+def compile_(
+    model: Model,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The ONNX file to write.", show_default=False)],
+    layer: Layer = None,
+    method: Method = None,
+    preset: Preset = None,
+    seed: Seed = None,
+    output: Output = None,
+    preprocess: Preprocess = None,
+    heatmap: Annotated[bool, typer.Option("--heatmap", help="Also output each map in 0..1 at picture size.")] = False,
+    size: Annotated[
+        tuple[int, int] | None, typer.Option(help="Height and width to fix.", show_default="as in the model")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Write the reverse walk into the model: one ONNX file that returns scores and maps."""
+    with reporting(debug=debug):
+        from relcam_onnx.cli.compiling import compile_file
+
+        options = {
+            "layers": layer,
+            "method": method,
+            "preset": preset,
+            "seed": seed,
+            "output": output,
+            "preprocess": preprocess,
+            "size": size,
+        }
+        given = {name: value for name, value in options.items() if value is not None}
+        compile_file(model, out, heatmap=heatmap, options=given)
 
 
 @app.command()

@@ -17,11 +17,12 @@ import onnxruntime
 from relcam_onnx.arrays import on_host, shape_of
 from relcam_onnx.compile import CLASSES, SCORES, SEED, TARGETS, compile_prepared, map_output
 from relcam_onnx.errors import InputError
-from relcam_onnx.files import make_folder, whole
+from relcam_onnx.files import make_folder
 from relcam_onnx.load import with_sizes
 from relcam_onnx.prepare import Prepared
 from relcam_onnx.runners import Result
 from relcam_onnx.session import SessionSettings, open_session, out_of_memory, run_session
+from relcam_onnx.store import write_model
 
 KEPT = 4
 """How many sessions are kept, by picture size and by whether there is one target."""
@@ -100,8 +101,7 @@ class CompiledRunner:
             prepared = prepared.at(with_sizes(prepared.model, dict(sizes)))
         proto = compile_prepared(prepared, weights=True, scores=True, single=single)
         if file is not None:
-            with whole(file) as stream:
-                stream.write(proto.SerializeToString())
+            write_model(proto, file)
         return proto
 
     def _cache_file(self, key: Key) -> Path | None:

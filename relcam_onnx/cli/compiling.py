@@ -1,0 +1,41 @@
+"""What ``relcam compile`` does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from relcam_onnx.compile import compile_model
+from relcam_onnx.errors import OptionError
+from relcam_onnx.files import cannot_write, make_folder
+from relcam_onnx.store import write_model
+
+
+def compile_file(model: Path, out: Path, *, heatmap: bool, options: dict[str, Any]) -> None:
+    """Compile a model into a file and print what it holds.
+
+    Parameters
+    ----------
+    model, out, heatmap
+        As on the command line.
+    options
+        Of `compile_model`.
+
+    Raises
+    ------
+    RelcamError
+        The model or an option is at fault, or the file cannot be written.
+    """
+    if out.resolve() == model.resolve():
+        raise OptionError(f"{str(out)!r} is the model itself, which would be lost; give -o another name")
+    proto = compile_model(model, heatmap=heatmap, **options)
+    make_folder(out.parent)
+    try:
+        files = write_model(proto, out)
+    except OSError as error:
+        raise OptionError(cannot_write(out, error)) from error
+    size = sum(file.stat().st_size for file in files) / 1e6
+    names = ", ".join(output.name for output in proto.graph.output)
+    typer.echo(f"{' and '.join(map(str, files))}: {size:.1f} MB, outputs {names}")
