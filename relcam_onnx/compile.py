@@ -8,6 +8,7 @@ call image by image, so that K targets share one forward pass.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -250,7 +251,7 @@ class Writer:
             "relcam.preset": prepared.preset.name,
             "relcam.method": prepared.method,
             "relcam.seed": prepared.seed,
-            "relcam.layers": ",".join(prepared.names),
+            "relcam.layers": json.dumps(prepared.names),
             "relcam.source_sha256": prepared.model.sha256,
         }
 

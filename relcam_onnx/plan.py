@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.errors import OptionError, UnsupportedModelError
-from relcam_onnx.graph import Model, variables
+from relcam_onnx.graph import Model, static_shape, variables
 from relcam_onnx.ops import TABLE, key, lookup
 from relcam_onnx.paths import Paths, is_global, receivers, single_position
 from relcam_onnx.presets import ROLES, Preset, Site, matches
@@ -123,6 +123,8 @@ def site_of(model: Model, paths: Paths, node: gs.Node) -> Site:
         )
         if id(node) in nodes
     }
+    if "first" in roles and (static_shape(node.inputs[0]) or ())[1:2] == (3,):
+        roles.add("first-rgb")
     return Site(node.op, node.name, model.scopes.get(node.outputs[0].name, ""), frozenset(roles))
 
 

@@ -61,6 +61,7 @@ class Prepared:
         if self.method == "grad-cam" and not all(isinstance(rule, Gradient) for _, rule in self.preset.rules):
             raise OptionError(f"method 'grad-cam' needs preset 'gradient', not {self.preset.name!r}")
         self.model = source if isinstance(source, Model) else load(source)
+        self._warn_of_folded()
         canonicalise(self.model, batch_norm=self.preset.fold_batch_norm)
         self.scores = find_scores(self.model, output)
         usual = "logit" if self.scores.squashed_by == "Sigmoid" else self.preset.seed
@@ -146,6 +147,16 @@ class Prepared:
         except InputError:
             return  # an input that takes no pictures has no bounds
         self.preset = self.preset.bounded(tuple(low.tolist()), tuple(high.tolist()))
+
+    def _warn_of_folded(self) -> None:
+        """Say that a preset for separate batch normalisation finds none."""
+        if self.preset.fold_batch_norm or any(n.op_type == "BatchNormalization" for n in self.model.proto.graph.node):
+            return
+        warnings.warn(
+            f"preset {self.preset.name!r} takes batch normalisation as a layer of its own, and this file has none: "
+            "figures match the published code only if the network has none either; else export it unfused",
+            stacklevel=4,
+        )
 
     def _warn_of_epsilon(self) -> None:
         """Say that ε divides by each score, which suits only seeds proportional to them."""

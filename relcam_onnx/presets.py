@@ -34,6 +34,7 @@ from relcam_onnx.rules import (
 ROLES: dict[str, str] = {
     "input-shift": "a constant that is added to the image before any layer",
     "first": "every linear op that the image reaches without passing another",
+    "first-rgb": "the same, where what it reads has three channels",
     "output": "the last linear op before the scores",
     "dense": "Gemm, MatMul by a constant, Conv over a single position",
     "conv": "every other Conv and ConvTranspose",
@@ -152,7 +153,7 @@ def official() -> Preset:
         (
             ("input-shift", Pass()),
             ("batch-norm", Pass()),
-            ("first", ZBox(known_bounds=False, eps=0.0)),
+            ("first-rgb", ZBox(known_bounds=False, eps=0.0)),
             ("sum", Zero()),
             ("global-average", PublishedAdaptivePool()),
             ("average", Zero()),
