@@ -20,7 +20,8 @@ from relcam_onnx.layers import FUSED, LayerInfo, Layers
 from relcam_onnx.load import load
 from relcam_onnx.paths import Paths
 from relcam_onnx.prepare import Prepared, choose
-from relcam_onnx.presets import Preset, resolve
+from relcam_onnx.preset_file import resolve
+from relcam_onnx.presets import Preset
 from relcam_onnx.runners import Runner
 from relcam_onnx.runners.compiled import CompiledRunner
 from relcam_onnx.runners.eager import EagerRunner

@@ -22,8 +22,9 @@ from relcam_onnx.layers import FUSED, INPUT, LAST, Layer, Layers, as_names, uniq
 from relcam_onnx.load import load
 from relcam_onnx.paths import Paths
 from relcam_onnx.plan import Plan, make_plan
-from relcam_onnx.presets import Preset, resolve
-from relcam_onnx.rules import Epsilon, Gradient
+from relcam_onnx.preset_file import resolve
+from relcam_onnx.presets import Preset
+from relcam_onnx.rules import Epsilon, Gradient, PublishedConv
 from relcam_onnx.scores import find_scores
 from relcam_onnx.seeds import GIVEN, PROPORTIONAL, SEEDS
 
@@ -149,8 +150,9 @@ class Prepared:
         self.preset = self.preset.bounded(tuple(low.tolist()), tuple(high.tolist()))
 
     def _warn_of_folded(self) -> None:
-        """Say that a preset for separate batch normalisation finds none."""
-        if self.preset.fold_batch_norm or any(n.op_type == "BatchNormalization" for n in self.model.proto.graph.node):
+        """Say that the published code's rules, for batch normalisation as a layer of its own, find none."""
+        published = any(isinstance(rule, PublishedConv) for _, rule in self.preset.rules)
+        if not published or any(node.op_type == "BatchNormalization" for node in self.model.proto.graph.node):
             return
         warnings.warn(
             f"preset {self.preset.name!r} takes batch normalisation as a layer of its own, and this file has none: "

@@ -15,7 +15,7 @@ import onnx
 import onnxruntime
 
 from relcam_onnx.arrays import on_host, shape_of
-from relcam_onnx.compile import CLASSES, SCORES, SEED, TARGETS, compile_prepared, map_output
+from relcam_onnx.compile import compile_prepared
 from relcam_onnx.errors import InputError
 from relcam_onnx.files import make_folder
 from relcam_onnx.load import with_sizes
@@ -23,6 +23,7 @@ from relcam_onnx.prepare import Prepared
 from relcam_onnx.runners import Result
 from relcam_onnx.session import SessionSettings, open_session, out_of_memory, run_session
 from relcam_onnx.store import write_model
+from relcam_onnx.writer import CLASSES, SCORES, SEED, TARGETS, map_output
 
 KEPT = 4
 """How many sessions are kept, by picture size and by whether there is one target."""

@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from relcam_onnx.contributions import handed, pushed, quotient
 from relcam_onnx.ops.records import Backend, Linear, Message
-from relcam_onnx.rules import Messages, Rule
+from relcam_onnx.rules.base import Messages, Rule
+from relcam_onnx.rules.contributions import handed, pushed, quotient
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,31 @@
+"""What a rule is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, TypeAlias
+
+from relcam_onnx.errors import OptionError
+from relcam_onnx.ops.records import Backend, Linear, Message, Relay
+
+EPSILON = 1e-6
+"""The stabiliser of every denominator, unless a rule names another."""
+
+Messages: TypeAlias = Mapping[int, Message]
+"""What each input of a node gets, by input index."""
+
+
+class Rule:
+    """How one op hands relevance back. A rule of one's own overrides `linear`."""
+
+    name: ClassVar[str] = ""
+    through_gates: ClassVar[bool] = False
+    """Whether gates get something too, not only the signal that they weigh."""
+
+    def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
+        """Share a linear op's relevance among its inputs."""
+        raise OptionError(f"rule {self.name or type(self).__name__} is not for linear ops")
+
+    def relay(self, f: Backend, op: Relay, message: Message) -> Messages:
+        """Pass relevance through an op without weights, as the op itself says."""
+        return op.relevance(message)

@@ -1,0 +1,81 @@
+"""Rules for the layer that reads the image: zᴮ, w² and flat do not vanish where a pixel is 0."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from relcam_onnx.ops.records import Backend, Linear, Message, Term, Value
+from relcam_onnx.rules.base import EPSILON, Messages, Rule
+from relcam_onnx.rules.contributions import ABSENT, quotient, share_by_weight, signed, total
+
+
+@dataclass(frozen=True)
+class ZBox(Rule):
+    """zᴮ: n_ij = x_i w_ij - low_i w_ij⁺ - high_i w_ij⁻ over Σ_i n_ij, no bias, padding counts 0.
+
+    ``low`` and ``high`` are the bounds of the input: a number, or one per channel (C,). Where they are None the input's
+    own smallest and largest value serve, one pair per image over all channels. ``known_bounds`` lets the engine set
+    them where the preprocessing tells.
+    """
+
+    low: float | tuple[float, ...] | None = None
+    high: float | tuple[float, ...] | None = None
+    known_bounds: bool = True
+    eps: float = EPSILON
+    name: ClassVar[str] = "z-box"
+
+    def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
+        """See the class."""
+        boxes = [
+            (self._bound(f, t.x, self.low, f.ReduceMin), self._bound(f, t.x, self.high, f.ReduceMax)) for t in op.terms
+        ]
+        parts = []
+        for t, (low, high) in zip(op.terms, boxes, strict=True):
+            plus, minus = signed(f, t.weight)
+            parts.append(t.apply(t.x, t.weight))
+            parts += [f.Neg(t.apply(v, w)) for v, w in ((low, plus), (high, minus)) if w is not ABSENT]
+        s = quotient(f, message, total(f, parts), self.eps)
+
+        def share(t: Term, low: Value, high: Value) -> Message:
+            value = f.Mul(t.adjoint(s, t.weight), f.each(t.x))
+            for bound, w in zip((low, high), signed(f, t.weight), strict=True):
+                if w is not ABSENT:
+                    value = f.Sub(value, f.Mul(t.adjoint(s, w), f.each(bound)))
+            return Message(value)
+
+        return {t.index: share(t, *box) for t, box in zip(op.terms, boxes, strict=True)}
+
+    def _bound(self, f: Backend, x: Value, bound: float | tuple[float, ...] | None, extreme: Value) -> Value:
+        """The bound, spread over the shape of x."""
+        dims = f.dims(x)
+        if bound is None:
+            return f.Expand(extreme(x, list(range(1, len(dims))), keepdims=1), dims)
+        per_channel = np.asarray(bound, np.float32).reshape(1, -1, *[1] * (len(dims) - 2))
+        return f.Expand(per_channel, dims)
+
+
+@dataclass(frozen=True)
+class WSquare(Rule):
+    """w²: R_i = Σ_j w_ij² R_j / stab(Σ_i w_ij²), padding not counted; input values play no part."""
+
+    eps: float = EPSILON
+    name: ClassVar[str] = "w-square"
+
+    def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
+        """See the class."""
+        return share_by_weight(f, op, message, lambda w: f.Mul(w, w), self.eps)
+
+
+@dataclass(frozen=True)
+class Flat(Rule):
+    """Flat: every input of j gets the same, R_i = Σ_j R_j / count_j, padding not counted."""
+
+    eps: float = EPSILON
+    name: ClassVar[str] = "flat"
+
+    def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
+        """See the class."""
+        return share_by_weight(f, op, message, lambda w: f.Expand(1.0, f.dims(w)), self.eps)

@@ -1,0 +1,44 @@
+"""Rules that ask for no shares: pass, and the gradient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from relcam_onnx.errors import OptionError
+from relcam_onnx.ops.records import Backend, Linear, Message, Relay
+from relcam_onnx.rules.base import Messages, Rule
+
+
+@dataclass(frozen=True)
+class Pass(Rule):
+    """R_i = R_j: input and output have one shape (batch normalisation, a square layer)."""
+
+    name: ClassVar[str] = "pass"
+
+    def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
+        """See the class."""
+        if len(op.terms) != 1 or tuple(f.dims(op.terms[0].x)) != tuple(f.dims(op.y)):
+            raise OptionError(
+                f"rule pass needs one input of the output's shape {tuple(f.dims(op.y))}, not "
+                f"{[tuple(f.dims(t.x)) for t in op.terms]}; choose another rule for this op"
+            )
+        return {op.terms[0].index: message.unsupported()}
+
+
+@dataclass(frozen=True)
+class Gradient(Rule):
+    """The plain adjoint: the message is the gradient itself."""
+
+    name: ClassVar[str] = "gradient"
+    through_gates: ClassVar[bool] = True
+
+    def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
+        """The transposed map, or the op's own derivative."""
+        if op.derivative is not None:
+            return {op.terms[0].index: Message(op.derivative(message.value))}
+        return {t.index: Message(t.adjoint(message.value, t.weight)) for t in op.terms}
+
+    def relay(self, f: Backend, op: Relay, message: Message) -> Messages:
+        """The chain rule."""
+        return {i: Message(g) for i, g in op.gradient(message.value).items()}

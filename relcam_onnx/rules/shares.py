@@ -1,0 +1,163 @@
+"""Rules that share by contribution, x_i w_ij: ε and its kin, αβ, z⁺, γ, and the share by the output's sign."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from relcam_onnx.ops.records import Backend, Linear, Message, Term, Value
+from relcam_onnx.rules.base import EPSILON, Messages, Rule
+from relcam_onnx.rules.contributions import handed, pushed, pushed_quotient, quotient, without_bias
+
+
+@dataclass(frozen=True)
+class Epsilon(Rule):
+    """R_i = x_i Σ_j w_ij R_j / stab(y_j): the ε rule; the bias takes its share (``bias``)."""
+
+    eps: float = EPSILON
+    bias: bool = True
+    name: ClassVar[str] = "epsilon"
+
+    def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
+        """See the class."""
+        z = op.y if self.bias else without_bias(f, op)
+        s = quotient(f, message, z, self.eps, positive=all(t.nonnegative and t.weight is None for t in op.terms))
+        return {t.index: Message(t.adjoint(s, t.weight), t.x, t.x) for t in op.terms}
+
+
+@dataclass(frozen=True)
+class Zero(Epsilon):
+    """Rule 0: the ε rule with ε = 0; nothing passes where y_j = 0."""
+
+    eps: float = 0.0
+    name: ClassVar[str] = "zero"
+
+
+@dataclass(frozen=True)
+class Norm(Epsilon):
+    """The ε rule without bias, for Add and average pools: every input by its part of the sum."""
+
+    bias: bool = False
+    name: ClassVar[str] = "norm"
+
+
+@dataclass(frozen=True)
+class AlphaBeta(Rule):
+    """R_i = α Σ_j p_ij R_j / stab(Σ_i p_ij + b_j⁺) - β Σ_j q_ij R_j / stab(Σ_i q_ij + b_j⁻).
+
+    p_ij = x_i⁺ w_ij⁺ + x_i⁻ w_ij⁻ are the contributions that push up,
+    q_ij = x_i⁺ w_ij⁻ + x_i⁻ w_ij⁺ those that push down.
+    """
+
+    alpha: float = 2.0
+    beta: float = 1.0
+    bias: bool = True
+    eps: float = EPSILON
+    name: ClassVar[str] = "alpha-beta"
+
+    def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
+        """See the class."""
+        up = pushed_quotient(f, op, message, +1, self.bias, self.eps)
+        down = pushed_quotient(f, op, message, -1, self.bias, self.eps)
+
+        def share(t: Term) -> Value:
+            gained, lost = handed(f, t, up, +1).relevance(f), handed(f, t, down, -1).relevance(f)
+            return f.Sub(f.Mul(gained, self.alpha), f.Mul(lost, self.beta))
+
+        return {t.index: Message(share(t), support=t.x) for t in op.terms}
+
+
+@dataclass(frozen=True)
+class ZPlus(Rule):
+    """R_i = Σ_j p_ij R_j / stab(Σ_i p_ij + b_j⁺): only what pushes up counts; ``bias=False`` leaves b out."""
+
+    bias: bool = True
+    eps: float = EPSILON
+    name: ClassVar[str] = "z-plus"
+
+    def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
+        """See the class."""
+        s = pushed_quotient(f, op, message, +1, self.bias, self.eps)
+        return {t.index: handed(f, t, s, +1) for t in op.terms}
+
+
+@dataclass(frozen=True)
+class Gamma(Rule):
+    """What pushes the way the output went counts γ times more, for inputs of either sign.
+
+    Where y_j > 0: n_ij = x_i w_ij + γ p_ij over y_j + γ Σ_i p_ij + γ b_j⁺; where y_j < 0 the same with q_ij and b_j⁻;
+    nothing passes where y_j = 0.
+    """
+
+    gamma: float = 0.25
+    eps: float = EPSILON
+    name: ClassVar[str] = "gamma"
+
+    def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
+        """See the class."""
+        up, down = (
+            quotient(f, side, f.Add(op.y, f.Mul(self._lean(f, op, sign), self.gamma)), self.eps)
+            for sign, side in zip((+1, -1), by_sign(f, op, message), strict=True)
+        )
+
+        def share(t: Term) -> Value:
+            extra = f.Add(handed(f, t, up, +1).relevance(f), handed(f, t, down, -1).relevance(f))
+            plain = f.Mul(t.adjoint(f.Add(up, down), t.weight), f.each(t.x))
+            return f.Add(plain, f.Mul(extra, self.gamma))
+
+        return {t.index: Message(share(t), support=t.x) for t in op.terms}
+
+    def _lean(self, f: Backend, op: Linear, sign: int) -> Value:
+        """Σ_i p_ij + b_j⁺, or Σ_i q_ij + b_j⁻."""
+        found = pushed(f, op, sign)
+        if op.bias is None:
+            return found
+        return f.Add(found, f.Max(op.bias, 0.0) if sign > 0 else f.Min(op.bias, 0.0))
+
+
+@dataclass(frozen=True)
+class SignShare(Rule):
+    """Every input by its part of what has the output's sign; the rest gets nothing, nor does anything where y_j = 0.
+
+    For y = x + p that is R · clip(x / y, 0, 1) for x and the remainder for p: shares stay between 0 and 1, where
+    proportional ones explode as x and p cancel.
+    """
+
+    eps: float = EPSILON
+    name: ClassVar[str] = "sign-share"
+
+    def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
+        """See the class."""
+        if len(op.terms) == 1 and op.terms[0].nonnegative and op.terms[0].weight is None:
+            return Norm(self.eps).linear(f, op, message)
+        if len(op.terms) == 2 and all(t.weight is None or f.dims(t.weight) == () for t in op.terms):
+            return self._of_two(f, op, message)
+        up, down = (
+            pushed_quotient(f, op, side, sign, bias=False, eps=self.eps)
+            for sign, side in zip((+1, -1), by_sign(f, op, message), strict=True)
+        )
+        return {
+            t.index: Message(f.Add(handed(f, t, up, +1).relevance(f), handed(f, t, down, -1).relevance(f)), support=t.x)
+            for t in op.terms
+        }
+
+    def _of_two(self, f: Backend, op: Linear, message: Message) -> Messages:
+        """R · clip(x / y, 0, 1) and the rest: one quotient for both."""
+        first, second = sorted(op.terms, key=lambda t: not t.nonnegative)
+        relevance, y = message.relevance(f), message.support
+        if y is None:
+            y = op.y
+            relevance = f.Where(f.each(f.Equal(y, 0.0)), 0.0, relevance)
+        # 1e-30 is below every activation and keeps 0 / 0 from being NaN.
+        share = f.Clip(f.Div(first.apply(first.x, first.weight), f.Add(y, 1e-30)), 0.0, 1.0)
+        taken = f.Mul(relevance, f.each(share))
+        rest = f.Sub(relevance, taken)
+        return {t.index: Message(t.adjoint(r, None), support=t.x) for t, r in ((first, taken), (second, rest))}
+
+
+def by_sign(f: Backend, op: Linear, message: Message) -> tuple[Message, Message]:
+    """The relevance of the outputs that are above 0, and of those below."""
+    relevance = message.relevance(f)
+    sides = (f.Greater(op.y, 0.0), f.Less(op.y, 0.0))
+    up, down = (Message(f.Where(f.each(side), relevance, 0.0)) for side in sides)
+    return up, down
