@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.errors import OptionError, UnsupportedModelError
+from relcam_onnx.errors import OptionError
 from relcam_onnx.graph import Model, static_shape, variables
 from relcam_onnx.ops import TABLE, key, lookup
 from relcam_onnx.paths import Paths, is_global, receivers, single_position
 from relcam_onnx.presets import ROLES, Preset, Site, matches
 from relcam_onnx.rules import Rule
+from relcam_onnx.support import check_supported
 
 
 @dataclass(frozen=True)
@@ -72,22 +73,6 @@ def make_plan(model: Model, paths: Paths, preset: Preset, layers: Iterable[gs.Te
     names = {t.name for step in steps for _, t in variables(step.node)}
     names |= {step.node.outputs[0].name for step in steps} | {t.name for t in layers} | {paths.scores.name}
     return Plan(tuple(steps), paths.scores, tuple(sorted(names)))
-
-
-def check_supported(model: Model, nodes: Iterable[gs.Node]) -> None:
-    """Every node that has no entry in the table, or a form that its entry refuses, in one error."""
-    problems = []
-    for node in nodes:
-        reason = lookup(node).refuses(node) if key(node) in TABLE else "the engine does not know this op"
-        if reason:
-            path = model.scopes.get(node.outputs[0].name)
-            where = f" in module {path!r}" if path else ""
-            problems.append(f"{key(node)} node {node.name or node.outputs[0].name!r}{where}: {reason}")
-    if problems:
-        raise UnsupportedModelError(
-            f"{len(problems)} node(s) stand in the way of relevance:\n  " + "\n  ".join(problems)
-            + "\nTeach the engine an op with relcam_onnx.op, or explain only layers above these nodes"
-        )  # fmt: skip
 
 
 def check_matches(model: Model, paths: Paths, preset: Preset) -> None:

@@ -8,6 +8,8 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.errors import OptionError, UnsupportedModelError, nearest
 from relcam_onnx.graph import Model, producer, static_shape
+from relcam_onnx.ops import TABLE, key
+from relcam_onnx.support import check_supported
 
 SQUASHING = frozenset({"Softmax", "LogSoftmax", "Sigmoid"})
 AROUND = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "Identity", "Dropout"})
@@ -48,6 +50,9 @@ def find_scores(model: Model, output: str | None = None) -> Scores:
     named = [outputs[output]] if output is not None else list(outputs.values())
     fitting = [t for t in named if looks_like_scores(t)]
     if not fitting:
+        if any(t.shape is None for t in named):
+            # An op that nobody knows hides every shape behind it: that is what to say then.
+            check_supported(model, (node for node in model.graph.nodes if key(node) not in TABLE))
         what = f"output {output!r} is no" if output is not None else "no output is a"
         raise UnsupportedModelError(
             f"{what} table of scores (N, classes); the outputs are {listed(model)}. Explain a classifier, or name with "
