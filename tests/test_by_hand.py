@@ -17,11 +17,11 @@ import onnx
 import pytest
 from nets import Net
 
-from relcam_onnx.contributions import quotient, total
 from relcam_onnx.engine import Explainer
 from relcam_onnx.ops import Backend, Linear, Message
 from relcam_onnx.presets import Preset
 from relcam_onnx.rules import AlphaBeta, Epsilon, Gamma, Messages, Pass, Rule
+from relcam_onnx.rules.contributions import quotient, total
 
 GOLDEN = Path(__file__).parent / "golden"
 TWO = [[2.0] * 3] * 3
@@ -96,7 +96,7 @@ def network(nodes: list[dict[str, Any]], x: np.ndarray, arrays: Mapping[str, np.
         order = ["weight", "bias"] if op != "BatchNormalization" else ["scale", "bias", "mean", "var"]
         held = [node.pop(key) for key in order if key in node]
         constants = [np.asarray(arrays[v] if isinstance(v, str) else v, np.float64) for v in held if v is not None]
-        attrs = {"transB": 1} if op == "Gemm" else {}
+        attrs: dict[str, Any] = {"transB": 1} if op == "Gemm" else {}
         net(op, *inputs, *constants, name=name, **node, **attrs)
     return net.model(nodes[-1]["name"])
 

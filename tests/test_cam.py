@@ -38,15 +38,11 @@ def local_twin(a: np.ndarray, r: np.ndarray, s: int) -> np.ndarray:
 
     def windowed(values: np.ndarray) -> np.ndarray:
         rows, columns = (-(-n // s) for n in size)
-        means = [
-            [values[i * s : (i + 1) * s, j * s : (j + 1) * s].mean() for j in range(columns)] for i in range(rows)
-        ]
+        means = [[values[i * s : (i + 1) * s, j * s : (j + 1) * s].mean() for j in range(columns)] for i in range(rows)]
         return values if s == 1 else grown(np.array(means), s, size)
 
     strength = np.abs(a)
-    return sum(
-        (strength[k] * windowed(r[k]) / (windowed(strength[k]) + eps) for k in range(len(a))), np.zeros(size)
-    )
+    return sum((strength[k] * windowed(r[k]) / (windowed(strength[k]) + eps) for k in range(len(a))), np.zeros(size))
 
 
 @given(seed=st.integers(0, 99), window=st.integers(1, 4), h=st.integers(2, 9), w=st.integers(2, 9))
@@ -82,7 +78,7 @@ def test_relevance_cam_and_grad_cam(seed: int) -> None:
     f = Eager(2)
     weights = r.astype(np.float64).mean(axis=(2, 3))
     wanted = np.einsum("nchw,nc->nhw", np.concatenate([a, a]), weights)
-    np.testing.assert_allclose(cam.channel_weights(f, r), weights, atol=1e-6)
+    np.testing.assert_allclose(cam.channel_weights(f, a, r), weights, atol=1e-6)
     np.testing.assert_allclose(cam.relevance_cam(f, a, r, 9), wanted, atol=1e-5)
     np.testing.assert_allclose(cam.grad_cam(f, a, r, 9), np.maximum(wanted, 0), atol=1e-5)
     assert cam.lrp(f, a, r, 9) is r
@@ -90,7 +86,7 @@ def test_relevance_cam_and_grad_cam(seed: int) -> None:
 
 def test_fused_is_the_geometric_mean_of_unit_maps() -> None:
     fine, coarse = normal(0, 2, 6, 6), normal(1, 2, 3, 3)
-    got = cam.fused(Eager(), [fine, coarse])
+    got = cam.fused(Eager(), [fine, coarse], [(6, 6), (3, 3)])
     assert got.shape == (2, 6, 6)
     for n in range(2):
         units = [np.maximum(m[n], 0) / np.maximum(m[n], 0).max() for m in (fine, coarse)]
@@ -99,7 +95,8 @@ def test_fused_is_the_geometric_mean_of_unit_maps() -> None:
 
 
 def test_fused_of_nothing_positive_is_the_floor() -> None:
-    got = cam.fused(Eager(), [-np.ones((1, 4, 4), np.float32), -np.ones((1, 2, 2), np.float32)])
+    maps = [-np.ones((1, 4, 4), np.float32), -np.ones((1, 2, 2), np.float32)]
+    got = cam.fused(Eager(), maps, [(4, 4), (2, 2)])
     np.testing.assert_allclose(got, 1e-6, rtol=1e-3)
 
 

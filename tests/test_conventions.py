@@ -159,13 +159,9 @@ def test_transformers_crop(tmp_path: Path) -> None:
 
 
 def test_transformers_crop_share(tmp_path: Path) -> None:
-    small = in_folder(
-        tmp_path, "preprocessor_config.json", {"size": {"shortest_edge": 224}, "crop_pct": 0.875}
-    )
+    small = in_folder(tmp_path, "preprocessor_config.json", {"size": {"shortest_edge": 224}, "crop_pct": 0.875})
     assert (small.resize_size, small.size) == (256, (224, 224))
-    large = in_folder(
-        tmp_path, "preprocessor_config.json", {"size": {"shortest_edge": 384}, "crop_pct": 0.95}
-    )
+    large = in_folder(tmp_path, "preprocessor_config.json", {"size": {"shortest_edge": 384}, "crop_pct": 0.95})
     assert (large.resize, large.size) == ("squash", (384, 384))
 
 

@@ -48,9 +48,7 @@ def test_timm(tmp_path: Path) -> None:
     assert find_labels(None, {}, tmp_path) is None
 
 
-@pytest.mark.parametrize(
-    "text", ["{0: 'a', 2: 'b'}", "[]", "3", "__import__('os').getcwd()", "{0: ", "[" * 100_000]
-)
+@pytest.mark.parametrize("text", ["{0: 'a', 2: 'b'}", "[]", "3", "__import__('os').getcwd()", "{0: ", "[" * 100_000])
 def test_malformed_metadata_is_named(text: str) -> None:
     with pytest.raises(OptionError, match="metadata names"):
         find_labels(None, {"names": text}, None)

@@ -42,9 +42,7 @@ def test_values_follow_the_formula() -> None:
 def test_channels_layout_and_dtype() -> None:
     image = Image.new("RGB", (3, 2), (10, 20, 30))
     raw = {"size": None, "scale": 1.0}
-    bgr, _ = Preprocess(channels="BGR", layout="NHWC", dtype="float16", mean=(1.0, 2.0, 3.0), **raw).apply(
-        image
-    )
+    bgr, _ = Preprocess(channels="BGR", layout="NHWC", dtype="float16", mean=(1.0, 2.0, 3.0), **raw).apply(image)
     assert bgr.shape == (2, 3, 3)
     assert bgr.dtype == np.float16
     np.testing.assert_array_equal(bgr[0, 0], [29, 18, 7])  # mean and std count in the array's own order
@@ -101,9 +99,7 @@ def test_a_blob_comes_back_where_it_was(resize, original: tuple[int, int], size:
     at = (original[0] * 0.45, original[1] * 0.57)
     spot = blob(*original, at, min(original) / 20)
     image = Image.fromarray(np.rint(255 * spot).astype(np.uint8)).convert("RGB")
-    preprocess = Preprocess(
-        size=size, resize=resize, resize_size=round(min(size) * 1.1) if size[0] == 224 else None
-    )
+    preprocess = Preprocess(size=size, resize=resize, resize_size=round(min(size) * 1.1) if size[0] == 224 else None)
     array, geometry = preprocess.apply(image)
     back = geometry.undo(array[0])
     assert back.shape == original

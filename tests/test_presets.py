@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
 import pytest
-from nets import inverted, plain, residual
+from nets import Net, canonical, plain, residual
 
-from relcam_onnx.canon import canonicalise
 from relcam_onnx.errors import OptionError
-from relcam_onnx.load import load
 from relcam_onnx.paths import Paths
 from relcam_onnx.plan import make_plan
-from relcam_onnx.presets import PRESETS, Preset, Site, matches, preset, read_toml, resolve
-from relcam_onnx.published import PublishedAdaptivePool, PublishedConv
+from relcam_onnx.preset_file import read_toml, resolve
+from relcam_onnx.presets import PRESETS, Match, Preset, Site, matches, preset
 from relcam_onnx.rules import (
     AlphaBeta,
     Epsilon,
@@ -28,13 +27,13 @@ from relcam_onnx.rules import (
     Zero,
     ZPlus,
 )
+from relcam_onnx.rules.published import PublishedAdaptivePool, PublishedConv
 from relcam_onnx.scores import find_scores
 
 
-def rules_of(chosen: Preset, model: object = None) -> dict[str, Rule]:
-    """Node name -> its rule, down to the image."""
-    loaded = load(residual() if model is None else model)  # type: ignore[arg-type]
-    canonicalise(loaded, batch_norm=chosen.fold_batch_norm)
+def rules_of(chosen: Preset, model: onnx.ModelProto) -> dict[str, Rule]:
+    """Tensor -> the rule of the node that makes it, down to the image."""
+    loaded = canonical(model, batch_norm=chosen.fold_batch_norm)
     paths = Paths(loaded, find_scores(loaded).tensor)
     plan = make_plan(loaded, paths, chosen, paths.images)
     return {step.node.outputs[0].name: step.rule for step in plan.steps}
@@ -42,7 +41,7 @@ def rules_of(chosen: Preset, model: object = None) -> dict[str, Rule]:
 
 def kinds(chosen: Preset) -> dict[str, Rule]:
     """The rules of a residual network by the part that an op plays."""
-    rules = rules_of(chosen)
+    rules = rules_of(chosen, residual())
     first = "batchnormalization1" if chosen.fold_batch_norm else "conv0"
     convolutions = [n for n in rules if n.startswith("batchnormalization" if chosen.fold_batch_norm else "conv")]
     inner = next(n for n in convolutions if n != first)
@@ -82,19 +81,17 @@ def test_which_rule_each_op_gets(name: str) -> None:
 
 
 def test_official_passes_batch_norm_through() -> None:
-    rules = rules_of(preset("official"))
+    rules = rules_of(preset("official"), residual())
     assert {type(rule) for name, rule in rules.items() if name.startswith("batchnorm")} == {Pass}
 
 
 def test_a_convolution_over_one_position_is_dense() -> None:
-    """Squeeze-and-excitation's convolutions get nothing; the gradient, which goes there, finds them dense."""
-    by_role = Preset("roles", (("dense", Gradient()), ("*", Gradient())))
-    loaded = load(inverted())
-    canonicalise(loaded, batch_norm=True)
-    paths = Paths(loaded, find_scores(loaded).tensor)
-    steps = make_plan(loaded, paths, by_role, paths.images).steps
-    squeezed = [s for s in steps if s.node.op == "Conv" and tuple(s.node.inputs[0].shape)[2:] == (1, 1)]
-    assert len(squeezed) == 0 or all(s.rule == Gradient() for s in squeezed)
+    net = Net("N", 3, 8, 8)
+    pooled = net("GlobalAveragePool", net("Relu", net.conv(net.x, 3, 4)))
+    squeezed = net("Relu", net.conv(pooled, 4, 6, 1, name="squeezed"))
+    model = net.model(net("Flatten", net.conv(squeezed, 6, 5, 1, name="classes")))
+    rules = rules_of(preset("epsilon-plus"), model)
+    assert (rules["squeezed"], rules["classes"], rules["conv0"]) == (Epsilon(), Epsilon(), ZPlus())
 
 
 SITE = Site("Conv", "/layer1/conv", "layer1.0.conv1", frozenset({"conv", "first"}))
@@ -108,8 +105,8 @@ SITE = Site("Conv", "/layer1/conv", "layer1.0.conv1", frozenset({"conv", "first"
         (lambda site: site.path.endswith("conv1"), True), (lambda site: False, False),
     ],
 )  # fmt: skip
-def test_matches(match: object, fits: bool) -> None:
-    assert matches(match, SITE) is fits  # type: ignore[arg-type]
+def test_matches(match: Match, fits: bool) -> None:
+    assert matches(match, SITE) is fits
 
 
 def test_the_first_match_wins() -> None:

@@ -1,6 +1,6 @@
 """Every rule against its twin in `twins`, and how messages pass.
 
-Values are quarters, so that float32 holds every product and sum exactly, and a denominator is 0 on both sides or on none.
+Values are quarters: float32 holds every product and sum exactly, and a denominator is 0 on both sides or on none.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from twins import TWINS, Vector
 from relcam_onnx.backends.eager import Eager
 from relcam_onnx.errors import OptionError
 from relcam_onnx.ops import Linear, Message, Relay, Term, meet
-from relcam_onnx.published import PublishedAdaptivePool
 from relcam_onnx.rules import RULES, Gradient, Pass, Rule, SignShare
+from relcam_onnx.rules.published import PublishedAdaptivePool
 
 
 def dense(f: Eager, x: Vector, w: Vector, b: Vector | None, *, nonnegative: bool = False) -> Linear:

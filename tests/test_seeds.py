@@ -34,8 +34,8 @@ def twin(name: str, z: list[float], t: int) -> list[float]:
     if name == "official":
         return [1.0 if c == t else -1 / n for c in classes]
     if name == "sglrp":
-        p = softmax(z)
-        return [p[t] * (1 - p[t]) if c == t else -p[t] * p[c] for c in classes]
+        every = softmax(z)
+        return [every[t] * (1 - every[t]) if c == t else -every[t] * every[c] for c in classes]
     others = [c for c in classes if c != t]
     q = dict(zip(others, softmax([z[c] for c in others]), strict=True))
     return [z[t] if c == t else -q[c] * z[c] for c in classes]

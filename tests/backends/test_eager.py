@@ -44,9 +44,7 @@ def test_unary(check: Any, op: str) -> None:
 @settings(max_examples=8, deadline=None)
 @given(shapes=hnp.mutually_broadcastable_shapes(num_shapes=2, max_dims=3, max_side=4), seed=st.integers(0, 9))
 def test_binary_broadcasts(check: Any, op: str, shapes: Any, seed: int) -> None:
-    a, b = (
-        np.asarray(np.round(2 * array(*shape, seed=seed + i))) for i, shape in enumerate(shapes.input_shapes)
-    )
+    a, b = (np.asarray(np.round(2 * array(*shape, seed=seed + i))) for i, shape in enumerate(shapes.input_shapes))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check(op, a, b)

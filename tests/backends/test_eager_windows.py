@@ -109,9 +109,7 @@ def test_large_tensors_are_cut_into_blocks(monkeypatch: pytest.MonkeyPatch, kern
     back = f.ConvTranspose(whole, w, **options)
     monkeypatch.setattr(_conv, "_BLOCK_BYTES", 1)
     np.testing.assert_allclose(f.Conv(x, w, **options), whole, rtol=0, atol=1e-5 * np.abs(whole).max())
-    np.testing.assert_allclose(
-        f.ConvTranspose(whole, w, **options), back, rtol=0, atol=1e-5 * np.abs(back).max()
-    )
+    np.testing.assert_allclose(f.ConvTranspose(whole, w, **options), back, rtol=0, atol=1e-5 * np.abs(back).max())
 
 
 @few
@@ -157,9 +155,7 @@ NEAREST = ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"]
     coordinates=st.sampled_from(COORDINATES),
     nearest_mode=st.sampled_from(NEAREST),
 )
-def test_resize_to_sizes(
-    check: Any, *, shape: Any, sizes: Any, mode: str, coordinates: str, nearest_mode: str
-) -> None:
+def test_resize_to_sizes(check: Any, *, shape: Any, sizes: Any, mode: str, coordinates: str, nearest_mode: str) -> None:
     assume(mode != "nearest" or coordinates != "half_pixel_symmetric")  # see the test of that pair
     attributes = {"mode": mode, "coordinate_transformation_mode": coordinates, "nearest_mode": nearest_mode}
     wanted = np.array([2, 3, *sizes], np.int64)
@@ -208,7 +204,5 @@ def test_resize_matrix_is_shared_and_read_only() -> None:
 
 
 def test_resize_matrix_refuses_what_it_cannot_express() -> None:
-    with pytest.raises(
-        OptionError, match=r"coordinate_transformation_mode 'tf_crop_and_resize'; use half_pixel"
-    ):
+    with pytest.raises(OptionError, match=r"coordinate_transformation_mode 'tf_crop_and_resize'; use half_pixel"):
         resize_matrix(3, 6, 2.0, coordinate_transformation_mode="tf_crop_and_resize")

@@ -36,19 +36,18 @@ class Case:
         """The node as a model of its own."""
         inputs = [t for t in self.node.inputs if t.name in self.values]
         graph = gs.Graph([self.node], inputs=inputs, outputs=self.node.outputs[:1], opset=self.opset)
-        return gs.export_onnx(graph, do_type_check=False)
+        model: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
+        return model
 
     def forward(self, values: dict[str, np.ndarray] | None = None) -> np.ndarray:
         """The node's output for these inputs, its own where none are given, by onnxruntime."""
         model, feed = self.model(), self.values if values is None else values
         if self.node.op in BEYOND_ONNXRUNTIME:
-            return np.asarray(ReferenceEvaluator(model).run(None, feed)[0])
+            return reference(model, feed)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 4
-        session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         return np.asarray(session.run(None, feed)[0])
 
     def exact(self, values: dict[str, np.ndarray]) -> np.ndarray:
@@ -62,7 +61,7 @@ class Case:
             if tensor.data_type == narrow:
                 array = onnx.numpy_helper.to_array(tensor).astype(np.float64)
                 tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
-        return np.asarray(ReferenceEvaluator(model).run(None, values)[0])
+        return reference(model, values)
 
     def describe(self, targets: int = 1) -> tuple[Eager, Call, Record]:
         """What the table makes of the node in this run."""
@@ -70,11 +69,15 @@ class Case:
         inputs = tuple(
             None if t.is_empty() else self.values.get(t.name, getattr(t, "values", None)) for t in self.node.inputs
         )
-        nonnegative = frozenset(
-            i for i, value in enumerate(inputs) if value is not None and bool((value >= 0).all())
-        )
+        nonnegative = frozenset(i for i, value in enumerate(inputs) if value is not None and bool((value >= 0).all()))
         call = Call(self.node, inputs, y, nonnegative)
         return f, call, lookup(self.node).build(f, call)
+
+
+def reference(model: onnx.ModelProto, feed: dict[str, np.ndarray]) -> np.ndarray:
+    """The output by onnx.reference."""
+    (y,) = ReferenceEvaluator(model).run(None, feed)
+    return np.asarray(y)
 
 
 def fixed(array: Any) -> gs.Constant:

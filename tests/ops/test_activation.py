@@ -17,7 +17,7 @@ Draw = Any
 
 
 @st.composite
-def activation(draw: Draw, op: str, **choices: list[Any]) -> Case:
+def activation(draw: Draw, /, op: str, **choices: list[Any]) -> Case:
     """The op on signed values off its kinks, with attributes drawn from ``choices``."""
     attrs = {name: draw(st.sampled_from(values)) for name, values in choices.items()}
     opset = {"Swish": 24}.get(op, 21)
@@ -56,7 +56,7 @@ ALPHA = [0.3, 1.0, 2.0]
 CASES: dict[str, st.SearchStrategy[Case]] = {
     **{
         op: activation(op)
-        for op in "Relu Sigmoid Tanh Softplus Softsign Exp HardSwish Mish".split()
+        for op in ["Relu", "Sigmoid", "Tanh", "Softplus", "Softsign", "Exp", "HardSwish", "Mish"]
     },
     "LeakyRelu": activation("LeakyRelu", alpha=[0.01, 0.2]),
     "ThresholdedRelu": activation("ThresholdedRelu", alpha=[0.0, 1.0]),
@@ -100,12 +100,9 @@ TORCH: dict[str, tuple[Case, Callable[[torch.Tensor], torch.Tensor]]] = {
 @pytest.mark.parametrize("name", TORCH)
 def test_slopes_are_pytorchs_at_kinks_too(name: str) -> None:
     one, function = TORCH[name]
-    f, call, record = one.describe()
+    _, call, record = one.describe()
     assert isinstance(record, Relay)
     x = torch.tensor(call.inputs[0], requires_grad=True)
-    function(x).sum().backward()
-    assert x.grad is not None
+    (slope,) = torch.autograd.grad(function(x).sum(), x)
     got = record.gradient(np.ones_like(call.output))[0]
-    np.testing.assert_allclose(got, x.grad.numpy(), atol=1e-6)
-
-
+    np.testing.assert_allclose(got, slope.numpy(), atol=1e-6)

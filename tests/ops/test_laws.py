@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -18,22 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relcam_onnx.backends.eager import Eager
-from relcam_onnx.contributions import pushed, total
 from relcam_onnx.ops import TABLE, Linear, Message, Record
 from relcam_onnx.rules import (
     RULES,
-    AlphaBeta,
-    Epsilon,
-    Flat,
     Gradient,
-    Norm,
     Pass,
     Rule,
-    SignShare,
-    WSquare,
-    ZBox,
-    Zero,
-    ZPlus,
 )
 
 MODULES = (test_linear, test_pool, test_activation, test_arithmetic, test_movement, test_norm, test_select)
@@ -86,10 +76,10 @@ def test_every_op_of_the_table_has_cases_under_its_own_name() -> None:
 @pytest.mark.parametrize("op", LINEAR)
 @given(data=st.data())
 def test_terms_and_bias_make_onnxruntimes_output(op: str, data: st.DataObject) -> None:
-    f, call, record = data.draw(CASES[op]).describe()
+    _, call, record = data.draw(CASES[op]).describe()
     assert isinstance(record, Linear)
-    parts = [t.apply(t.x, t.weight) for t in record.terms]
-    y = total(f, parts if record.bias is None else [*parts, record.bias])
+    parts = [np.asarray(t.apply(t.x, t.weight)) for t in record.terms]
+    y = sum(parts) if record.bias is None else sum(parts) + record.bias
     tolerance = 1e-5 * max(1.0, *(float(np.abs(p).max()) for p in parts))
     np.testing.assert_allclose(np.broadcast_to(y, call.output.shape), call.output, rtol=0, atol=tolerance)
 
@@ -131,8 +121,8 @@ def test_what_moves_is_handed_back(op: str, data: st.DataObject, seed: int) -> N
         "quotient": {i: m.value for i, m in record.relevance(Message(r, call.output)).items()},
     }
     for parts in handed.values():
-        assert all(part.shape == call.inputs[i].shape for i, part in parts.items())
-        got = sum(inner(call.inputs[i], part) for i, part in parts.items())
+        assert all(part.shape == np.asarray(call.inputs[i]).shape for i, part in parts.items())
+        got = sum(inner(np.asarray(call.inputs[i]), part) for i, part in parts.items())
         close(got, inner(moved, r), inner(np.abs(call.output), np.abs(r)))
     as_relevance = record.relevance(Message(r * call.output))
     for index, message in record.relevance(Message(r, call.output)).items():
@@ -169,7 +159,7 @@ def test_nothing_in_nothing_out_and_always_finite(op: str, data: st.DataObject, 
         assert not any(m.relevance(f).any() for m in nothing.values())
         something = pass_through(rule, f, record, Message(noise(seed, *call.output.shape)))
         for index, message in something.items():
-            assert message.relevance(f).shape == call.inputs[index].shape
+            assert message.relevance(f).shape == np.asarray(call.inputs[index]).shape
             assert np.isfinite(message.relevance(f)).all(), rule
 
 
@@ -190,45 +180,26 @@ def test_targets_together_are_targets_alone(op: str, data: st.DataObject, seed: 
             np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5 * np.abs(wanted).max(initial=0))
 
 
-Denominator = Callable[[Eager, Linear], list[np.ndarray]]
-
-
-def sums(f: Eager, op: Linear) -> list[np.ndarray]:
-    return [total(f, (t.apply(t.x, t.weight) for t in op.terms))]
-
-
-CONSERVING: dict[str, tuple[Rule, Denominator]] = {
-    "epsilon": (Epsilon(bias=False), sums),
-    "norm": (Norm(), sums),
-    "zero": (Zero(bias=False), sums),
-    "z-plus": (ZPlus(bias=False), lambda f, op: [pushed(f, op, +1, False)]),
-    "alpha-beta": (AlphaBeta(bias=False), lambda f, op: [pushed(f, op, s, False) for s in (+1, -1)]),
-    "sign-share": (SignShare(), lambda f, op: [np.where(op.y > 0, pushed(f, op, 1, False), pushed(f, op, -1, False))]),
-    "flat": (Flat(), lambda f, op: []),
-    "w-square": (WSquare(), lambda f, op: []),
-    "z-box": (ZBox(-9.0, 9.0), lambda f, op: []),
-}
-
-
-@pytest.mark.parametrize("rule", CONSERVING)
-@pytest.mark.parametrize("op", LINEAR)
+@pytest.mark.parametrize("op", sorted(CASES))
 @given(data=st.data(), seed=st.integers(0, 99))
-def test_relevance_is_conserved(op: str, rule: str, data: st.DataObject, seed: int) -> None:
-    """ΣR_in = ΣR_out wherever the denominator is no smaller than 0.1, so that ε takes at most 1e-5 of it."""
+def test_support_is_true_and_changes_nothing(op: str, data: st.DataObject, seed: int) -> None:
+    """A message may bring a tensor that equals its own where relevance is: what is handed on is the same, and kept.
+
+    To 1e-4 of the largest share: another route to the same denominators rounds differently.
+    """
     f, call, record = data.draw(CASES[op]).describe()
-    assert isinstance(record, Linear)
-    chosen, denominators = CONSERVING[rule]
-    relevance = noise(seed, *call.output.shape)
-    reached = spread_of_ones(f, record) > 0.1
-    for z in denominators(f, record):
-        reached = reached & (np.abs(z) > 0.1)
-    relevance = np.where(np.broadcast_to(reached, relevance.shape), relevance, np.float32(0))
-    handed = [m.relevance(f) for m in chosen.linear(f, record, Message(relevance)).values()]
-    scale = sum(float(np.abs(part).sum()) for part in handed) + float(np.abs(relevance).sum())
-    close(sum(float(part.sum(dtype=np.float64)) for part in handed), float(relevance.sum(dtype=np.float64)), scale)
-
-
-def spread_of_ones(f: Eager, op: Linear) -> np.ndarray:
-    """How much weight each output has: 0 where its window reads padding alone."""
-    ones = (t.apply(np.ones_like(t.x), None if t.weight is None else np.abs(t.weight)) for t in op.terms)
-    return np.asarray(total(f, ones))
+    if call.output.dtype != np.float32:
+        return
+    relevance = np.where(call.output > 0.1, noise(seed, *call.output.shape), np.float32(0))
+    supported = Message(relevance, support=np.where(call.output > 0.1, call.output, np.float32(0)))
+    for rule in rules_for(record):
+        if isinstance(rule, Gradient):
+            continue
+        wanted = pass_through(rule, f, record, Message(relevance))
+        for index, message in pass_through(rule, f, record, supported).items():
+            got, share = message.relevance(f), wanted[index].relevance(f)
+            np.testing.assert_allclose(got, share, rtol=0, atol=1e-4 * np.abs(share).max(initial=0))
+            if message.support is not None:
+                silent = message.support == 0
+                assert not got[silent].any()
+                np.testing.assert_array_equal(message.support[~silent], np.asarray(call.inputs[index])[~silent])

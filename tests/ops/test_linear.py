@@ -41,9 +41,7 @@ def conv_transpose(draw: Draw) -> Case:
     each = st.lists(st.integers(1, 3), min_size=rank, max_size=rank)
     kernel, strides, size = draw(each), draw(each), draw(each)
     dilations = draw(st.lists(st.integers(1, 2), min_size=rank, max_size=rank))
-    natural = [
-        s * (n - 1) + d * (k - 1) + 1 for n, k, s, d in zip(size, kernel, strides, dilations, strict=True)
-    ]
+    natural = [s * (n - 1) + d * (k - 1) + 1 for n, k, s, d in zip(size, kernel, strides, dilations, strict=True)]
     attrs: dict[str, Any] = {"strides": strides, "dilations": dilations, "group": group}
     form = draw(st.sampled_from(["pads", "output_padding", "output_shape", "SAME_UPPER", "SAME_LOWER"]))
     if form == "pads":
@@ -75,9 +73,7 @@ def gemm(draw: Draw) -> Case:
 @st.composite
 def matmul(draw: Draw) -> Case:
     seed, batch = draw(SEED), draw(BATCH)
-    x, weight = draw(
-        st.sampled_from([((batch, 4), (4, 5)), ((batch, 3, 4), (4, 5)), ((batch, 2, 3, 4), (2, 4, 5))])
-    )
+    x, weight = draw(st.sampled_from([((batch, 4), (4, 5)), ((batch, 3, 4), (4, 5)), ((batch, 2, 3, 4), (2, 4, 5))]))
     if len(x) > 2 and draw(st.booleans()):
         left = (*weight[:-2], 5, x[-2])
         return case("MatMul", fixed(noise(seed, *left)), noise(seed, *x))
@@ -119,7 +115,7 @@ def test_conv_adjoint_reaches_positions_that_no_window_read() -> None:
         (case("MatMul", noise(0, 1, 4), noise(0, 4, 2)), "computed"),
         (case("Gemm", noise(0, 4, 2), fixed(noise(0, 4, 3)), transA=1), "transA"),
     ],
-    ids=lambda value: repr(value),
+    ids=repr,
 )
 def test_forms_without_weights_of_the_model_are_refused(refused: Case, why: str) -> None:
     assert why in str(lookup(refused.node).refuses(refused.node))

@@ -35,10 +35,7 @@ def window_attrs(draw: Draw, rank: int, *, dilations: bool) -> dict[str, Any]:
 def average_pool(draw: Draw) -> Case:
     rank, seed = draw(st.integers(1, 3)), draw(SEED)
     attrs = window_attrs(draw, rank, dilations=True) | {"count_include_pad": draw(st.integers(0, 1))}
-    reach = [
-        d * (k - 1) + 1
-        for k, d in zip(attrs["kernel_shape"], attrs.get("dilations", [1] * rank), strict=True)
-    ]
+    reach = [d * (k - 1) + 1 for k, d in zip(attrs["kernel_shape"], attrs.get("dilations", [1] * rank), strict=True)]
     size = [r + draw(st.integers(0, 4)) for r in reach]
     return case("AveragePool", noise(seed, draw(BATCH), 2, *size), **attrs)
 

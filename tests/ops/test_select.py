@@ -19,10 +19,7 @@ Draw = Any
 def max_pool(draw: Draw) -> Case:
     rank, seed = draw(st.integers(1, 3)), draw(SEED)
     attrs = window_attrs(draw, rank, dilations=True)
-    reach = [
-        d * (k - 1) + 1
-        for k, d in zip(attrs["kernel_shape"], attrs.get("dilations", [1] * rank), strict=True)
-    ]
+    reach = [d * (k - 1) + 1 for k, d in zip(attrs["kernel_shape"], attrs.get("dilations", [1] * rank), strict=True)]
     return case("MaxPool", apart(seed, draw(BATCH), 2, *(r + draw(st.integers(0, 4)) for r in reach)), **attrs)
 
 

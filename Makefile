@@ -1,0 +1,57 @@
+# `make demo` and `make test` each do all their own set-up: a virtual environment in .venv, then pip.
+# PYTHON names the interpreter (3.11 or newer) that the environment is made with.
+
+PYTHON ?= $(shell command -v python3.11 || echo python3)
+VENV := .venv
+BIN := $(VENV)/bin
+MODEL := models/efficientnet-lite0.onnx
+
+.PHONY: help demo test lint quality pictures bench clean
+
+help:
+	@echo "make demo      explain the photographs in examples/ into out/ (no PyTorch)"
+	@echo "make test      lint, types and every test (installs PyTorch for the exporters' tests)"
+	@echo "make lint      ruff and mypy alone"
+	@echo "make quality   how well maps hit their object, rewrites docs/quality.md"
+	@echo "make pictures  the contact sheet of the README"
+	@echo "make bench     what an explanation costs, rewrites docs/costs.md"
+	@echo "make clean     remove what these commands made"
+
+demo: $(VENV)/.cpu
+	$(BIN)/relcam explain $(MODEL) examples/*.jpg --out out
+
+# Two processes of one thread each: more threads than cores make small matrix products several times slower.
+test: export OPENBLAS_NUM_THREADS = 1
+test: export OMP_NUM_THREADS = 1
+test: lint
+	$(BIN)/pytest --numprocesses 2 --dist worksteal
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+quality: $(VENV)/.test
+	$(BIN)/python -m benchmarks.quality --write
+
+pictures: $(VENV)/.test
+	$(BIN)/python -m benchmarks.contact_sheet
+
+bench: $(VENV)/.test
+	$(BIN)/python -m benchmarks.cost --write
+
+clean:
+	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+
+# The empty files say what the environment holds, so that a second run installs nothing.
+$(VENV)/.made:
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.cpu: pyproject.toml | $(VENV)/.made
+	$(BIN)/pip install --quiet --editable ".[cpu]"
+	touch $@
+
+$(VENV)/.test: pyproject.toml requirements-test.txt | $(VENV)/.made
+	$(BIN)/pip install --quiet --editable ".[cpu,dev]" --requirement requirements-test.txt
+	touch $(VENV)/.cpu $@

@@ -1,0 +1,75 @@
+"""Activations that exporters spell as products become one op."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from nets import Net, canonical, ops
+from torch_exports import exported
+
+
+def shifted(net: Net, x: str) -> str:
+    return net("Clip", net("Add", x, 3.0), 0.0, 6.0)
+
+
+def area(net: Net, x: str) -> str:
+    return net("Add", net("Erf", net("Div", x, 2**0.5)), 1.0)
+
+
+def bent(net: Net, x: str) -> str:
+    cubic = net("Add", x, net("Mul", net("Pow", x, 3.0), 0.044715))
+    return net("Add", net("Tanh", net("Mul", cubic, (2 / np.pi) ** 0.5)), 1.0)
+
+
+SPELLINGS: dict[str, tuple[str, Callable[[Net, str], str]]] = {
+    "silu": ("Swish", lambda n, x: n("Mul", x, n("Sigmoid", x))),
+    "silu, turned": ("Swish", lambda n, x: n("Mul", n("Sigmoid", x), x)),
+    "hard-swish": ("HardSwish", lambda n, x: n("Mul", x, n("HardSigmoid", x, alpha=1 / 6, beta=0.5))),
+    "hard-swish, sixth last": ("HardSwish", lambda n, x: n("Div", n("Mul", x, shifted(n, x)), 6.0)),
+    "hard-swish, sixth first": ("HardSwish", lambda n, x: n("Mul", x, n("Div", shifted(n, x), 6.0))),
+    "hard-swish, times a sixth": ("HardSwish", lambda n, x: n("Mul", n("Mul", x, shifted(n, x)), 1 / 6)),
+    "mish": ("Mish", lambda n, x: n("Mul", x, n("Tanh", n("Softplus", x)))),
+    "gelu": ("Gelu", lambda n, x: n("Mul", n("Mul", x, area(n, x)), 0.5)),
+    "gelu, half first": ("Gelu", lambda n, x: n("Mul", n("Mul", x, 0.5), area(n, x))),
+    "gelu, half inside": ("Gelu", lambda n, x: n("Mul", x, n("Mul", area(n, x), 0.5))),
+    "gelu by tanh": ("Gelu", lambda n, x: n("Mul", n("Mul", x, 0.5), bent(n, x))),
+}
+
+
+@pytest.mark.parametrize("how", SPELLINGS)
+def test_spelled_activations_become_one_op(how: str) -> None:
+    op, spell = SPELLINGS[how]
+    net = Net("N", 3, 8, 8)
+    loaded = canonical(net.model(net.head(spell(net, net.conv(net.x, 3, 4)), 4)))
+    assert ops(loaded) == ["Conv", op, "GlobalAveragePool", "Flatten", "Gemm"]
+    approximate = loaded.graph.nodes[1].attrs.get("approximate", "none")
+    assert approximate == ("tanh" if "tanh" in how else "none")
+
+
+def test_a_gate_by_another_tensor_stays_a_product() -> None:
+    net = Net("N", 3, 8, 8)
+    y = net.conv(net.x, 3, 4)
+    model = net.model(net.head(net("Mul", y, net("Sigmoid", net.conv(y, 4, 4))), 4))
+    assert "Mul" in ops(canonical(model))
+
+
+ACTIVATIONS: dict[str, tuple[torch.nn.Module, str]] = {
+    "SiLU": (torch.nn.SiLU(), "Swish"),
+    "Hardswish": (torch.nn.Hardswish(), "HardSwish"),
+    "Mish": (torch.nn.Mish(), "Mish"),
+    "GELU": (torch.nn.GELU(), "Gelu"),
+    "GELU by tanh": (torch.nn.GELU(approximate="tanh"), "Gelu"),
+}
+
+
+@pytest.mark.parametrize("dynamo", [True, False], ids=["newer exporter", "older exporter"])
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_as_pytorch_writes_them(name: str, dynamo: bool) -> None:
+    activation, op = ACTIVATIONS[name]
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), activation, torch.nn.Flatten(), torch.nn.Linear(16, 5))
+    loaded = canonical(exported(module.eval(), torch.zeros(1, 3, 2, 2), dynamo=dynamo))
+    assert [o for o in ops(loaded) if o not in ("Flatten", "Reshape")] == ["Conv", op, "Gemm"]

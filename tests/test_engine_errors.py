@@ -1,0 +1,68 @@
+"""What `Explainer` refuses: options, targets and inputs, each with one clear error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from nets import picture, plain
+
+import relcam_onnx as rc
+
+X = picture(3, 3, 32, 32)
+
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "grad-cam": ({"method": "grad-cam", "preset": "paper"}, "method 'grad-cam' needs preset 'gradient', not 'paper'"),
+    "method": ({"method": "gradcam"}, "did you mean 'grad-cam'"),
+    "preset": ({"preset": "defualt"}, "did you mean 'default'"),
+    "seed": ({"seed": "logits"}, "did you mean 'logit'"),
+    "provider": ({"providers": ["gpu"]}, "no provider 'gpu'"),
+    "backend": ({"backend": "numpy"}, "no backend is called 'numpy'"),
+}
+
+
+@pytest.mark.parametrize("option", BAD)
+def test_options_that_do_not_exist(option: str) -> None:
+    arguments, says = BAD[option]
+    with pytest.raises(rc.OptionError, match=says):
+        rc.Explainer(plain(), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("targets", "says"),
+    [
+        (5, "target 5 is out of range: this model has 5 classes, 0 to 4"),
+        (-6, "target -6 is out of range"),
+        ([1, 2], r"targets of shape \(2,\) do not fit 3 image\(s\).*write \[\[1, 2\]\]"),
+        (0.5, "whole numbers"),
+        ([], "whole numbers"),
+    ],
+)
+def test_targets_that_do_not_fit(targets: Any, says: str) -> None:
+    with rc.Explainer(plain()) as explainer, pytest.raises(rc.TargetError, match=says):
+        explainer(X, targets)
+
+
+@pytest.mark.parametrize(
+    ("x", "says"),
+    [
+        (X.astype(np.float64), r"float64 .* the model takes float32 .*astype\('float32'\)"),
+        (X[0], r"add the batch axis: x\[None\]"),
+        (X[:, :2], r"\(3, 2, 32, 32\), the model takes float32 \(N, 3, 32, 32\)"),
+        (np.full_like(X, np.nan), "NaN or infinite"),
+        ({"y": X}, "no input is called 'y'"),
+        (X[:0], "empty"),
+    ],
+    ids=["dtype", "rank", "channels", "NaN", "name", "empty"],
+)
+def test_inputs_that_do_not_fit(x: Any, says: str) -> None:
+    with rc.Explainer(plain()) as explainer, pytest.raises(rc.InputError, match=says):
+        explainer(x)
+
+
+def test_closed_means_closed() -> None:
+    with rc.Explainer(plain()) as explainer:
+        explainer(X)
+    with pytest.raises(rc.OptionError, match="closed"):
+        explainer(X)
