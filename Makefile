@@ -6,11 +6,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 MODEL := models/efficientnet-lite0.onnx
 
-.PHONY: help demo test lint quality pictures bench clean
+.PHONY: help demo test test-web lint quality pictures bench clean
 
 help:
 	@echo "make demo      explain the photographs in examples/ into out/ (no PyTorch)"
 	@echo "make test      lint, types and every test (installs PyTorch for the exporters' tests)"
+	@echo "make test-web  compiled files in onnxruntime's web build (needs node and npm; part of make test where they are)"
 	@echo "make lint      ruff and mypy alone"
 	@echo "make quality   how well maps hit their object, rewrites docs/quality.md"
 	@echo "make pictures  the contact sheet of the README"
@@ -25,6 +26,11 @@ test: export OPENBLAS_NUM_THREADS = 1
 test: export OMP_NUM_THREADS = 1
 test: lint
 	$(BIN)/pytest --numprocesses 2 --dist worksteal
+	$(if $(shell command -v npm),$(MAKE) test-web,@echo "no npm here: the test in onnxruntime's web build was left out")
+
+# Compiled files in the runtime that browsers load; plain WebAssembly from npm, no browser.
+test-web: $(VENV)/.web $(VENV)/.test
+	NODE_PATH=$(abspath $(VENV))/web/node_modules $(BIN)/pytest tests/web/check_web.py
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -52,6 +58,23 @@ $(VENV)/.cpu: pyproject.toml | $(VENV)/.made
 	$(BIN)/pip install --quiet --editable ".[cpu]"
 	touch $@
 
+$(VENV)/.web: | $(VENV)/.made
+	npm install --silent --no-audit --no-fund --ignore-scripts --prefix $(VENV)/web onnxruntime-web@1.30.0
+	touch $@
+
 $(VENV)/.test: pyproject.toml requirements-test.txt | $(VENV)/.made
 	$(BIN)/pip install --quiet --editable ".[cpu,dev]" --requirement requirements-test.txt
 	touch $(VENV)/.cpu $@
+
+# Side by side with other libraries, whose versions are pip's to choose.
+.PHONY: bench-compiled bench-peers
+
+bench-compiled: $(VENV)/.test
+	$(BIN)/python -m benchmarks.compiled --write
+
+bench-peers: $(VENV)/.bench
+	$(BIN)/python -m benchmarks.peers --write
+
+$(VENV)/.bench: $(VENV)/.test
+	$(BIN)/pip install --quiet --editable ".[bench]"
+	touch $@

@@ -5,9 +5,7 @@ The public names load on first use, so that importing the package costs nothing 
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from relcam_onnx.errors import (
@@ -60,26 +58,19 @@ _HOMES = {
     "layers": "engine.layer_table",
     "op": "ops.op",
     "preset": "presets.preset",
+    "rules": "rules",
 }
-"""Public name -> the module and the name that it has there."""
+"""Public name -> the module, and the name that it has there."""
 
 
-class _Package(ModuleType):
-    """Loads public names on first use. One of them, ``layers``, is a module's name too: the function wins."""
-
-    def __getattribute__(self, name: str) -> Any:
-        if name in _HOMES:
-            home, attribute = _HOMES[name].split(".")
-            return getattr(import_module(f"relcam_onnx.{home}"), attribute)
-        return super().__getattribute__(name)
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "rules":
-            return import_module("relcam_onnx.rules")
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
         raise AttributeError(f"module 'relcam_onnx' has no attribute {name!r}")
+    home, _, attribute = _HOMES[name].partition(".")
+    module = import_module(f"relcam_onnx.{home}")
+    globals()[name] = getattr(module, attribute) if attribute else module
+    return globals()[name]
 
-    def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *__all__})
 
-
-sys.modules[__name__].__class__ = _Package
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

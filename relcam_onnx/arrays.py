@@ -53,6 +53,11 @@ def shape_of(array: Any) -> tuple[int, ...]:
     return tuple(array.shape() if isinstance(array, OrtValue) else array.shape)
 
 
+def batch_of(arrays: Mapping[str, Any]) -> int:
+    """How many images there are; inputs of one number for all have no say."""
+    return next(shape[0] for array in arrays.values() if (shape := shape_of(array)))
+
+
 def on_host(array: Any) -> np.ndarray:
     """An array as it is; a tensor of onnxruntime's copied from its device."""
     host: np.ndarray = array.numpy() if isinstance(array, OrtValue) else array
@@ -107,7 +112,7 @@ def fixed_batch(inputs: list[gs.Tensor]) -> int | None:
 
 def pieces(arrays: Mapping[str, Any], size: int | None, *, fixed: bool) -> Iterator[tuple[slice, dict[str, Any]]]:
     """The batch in pieces of ``size`` images, each with its place; ``fixed`` fills up the last with its last image."""
-    total = shape_of(next(iter(arrays.values())))[0]
+    total = batch_of(arrays)
     step = size or total
     if step == total or (step > total and not fixed):
         yield slice(0, total), dict(arrays)
@@ -115,8 +120,10 @@ def pieces(arrays: Mapping[str, Any], size: int | None, *, fixed: bool) -> Itera
     hosted = {name: on_host(array) for name, array in arrays.items()}
     for start in range(0, total, step):
         place = slice(start, min(start + step, total))
-        piece = {name: array[place] for name, array in hosted.items()}
+        piece = {name: array[place] if array.ndim else array for name, array in hosted.items()}
         short = step - (place.stop - place.start)
         if fixed and short:
-            piece = {n: np.concatenate([a, np.repeat(a[-1:], short, axis=0)]) for n, a in piece.items()}
+            piece = {
+                n: np.concatenate([a, np.repeat(a[-1:], short, axis=0)]) if a.ndim else a for n, a in piece.items()
+            }
         yield place, piece

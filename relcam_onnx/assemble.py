@@ -21,9 +21,9 @@ SCOPES_KEY = "relcam.scopes"
 class Assembly:
     """A model that grows: nodes before it, nodes behind it, more inputs and outputs."""
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
-        graph = model.proto.graph
+    def __init__(self, model: Model, proto: onnx.ModelProto) -> None:
+        self.model, self.proto = model, proto
+        graph = proto.graph
         names = {name for node in graph.node for name in node.output}
         self.taken = frozenset(names | {v.name for v in (*graph.input, *graph.initializer)})
         self._renamed: dict[str, str] = {}
@@ -38,13 +38,15 @@ class Assembly:
 
     def repeat_images(self, f: Emit, times: Any, rows: Any) -> None:
         """Let the model run on every input repeated; its own outputs keep the first ``rows``."""
-        graph = self.model.proto.graph
+        graph = self.proto.graph
         for value in graph.input:
             rank = len(value.type.tensor_type.shape.dim)
+            if rank == 0:
+                continue  # one number for all images
             whole = Symbol(value.name, np.dtype(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)))
             amounts = f.Concat(times, f.sizes([1] * (rank - 1)), axis=0) if rank > 1 else times
             self._renamed[value.name] = f.Tile(whole, amounts).name
-        for value in graph.output:
+        for value in (v for v in graph.output if not is_scalar(v)):
             self._renamed[value.name] = f"relcam/own/{value.name}"
         self._before, self._rows = len(f.nodes), rows
 
@@ -72,7 +74,7 @@ class Assembly:
 
     def finish(self, f: Emit, metadata: Mapping[str, str]) -> onnx.ModelProto:
         """The whole file."""
-        source = self.model.proto
+        source = self.proto
         proto = onnx.ModelProto(
             ir_version=source.ir_version, producer_name="relcam-onnx", opset_import=source.opset_import
         )
@@ -89,7 +91,7 @@ class Assembly:
             for names in (graph.node[-1].input, graph.node[-1].output):
                 names[:] = [self._renamed.get(name, name) for name in names]
         if self._rows is not None:
-            for value in source.graph.output:
+            for value in (v for v in source.graph.output if not is_scalar(v)):
                 starts, axes = (f.initializer_name(np.array([0], np.int64)) for _ in range(2))
                 graph.node.add().CopyFrom(
                     helper.make_node("Slice", [self.inside(value.name), starts, self._rows.name, axes], [value.name])
@@ -100,3 +102,9 @@ class Assembly:
             kept[SCOPES_KEY] = json.dumps({self.inside(k): v for k, v in self.model.scopes.items()})
         helper.set_model_props(proto, kept)
         return proto
+
+
+def is_scalar(value: onnx.ValueInfoProto) -> bool:
+    """Whether an output is one number for all images."""
+    kind = value.type.tensor_type
+    return kind.HasField("shape") and not kind.shape.dim

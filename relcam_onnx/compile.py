@@ -9,9 +9,10 @@ from typing import Any
 
 import onnx
 
+from relcam_onnx.backends.symbols import UnknownSizeError
 from relcam_onnx.errors import UnsupportedModelError
-from relcam_onnx.layers import FUSED
 from relcam_onnx.load import load, pixels, with_sizes
+from relcam_onnx.naming import FUSED
 from relcam_onnx.prepare import Prepared
 from relcam_onnx.presets import Preset
 from relcam_onnx.writer import Writer
@@ -56,24 +57,30 @@ def compile_model(
         As `Explainer`; `UnsupportedModelError` also where a size that only a run knows stands in the way.
     """
     loaded = load(model)
-    if size is not None:
-        loaded = with_sizes(loaded, pixels(loaded, size))
+    proto = None if size is None else with_sizes(loaded, pixels(loaded, size))
     prepared = Prepared(loaded, layers, method, preset, seed, output, preprocess)
-    return compile_prepared(prepared, weights=weights, heatmap=heatmap)
+    return compile_prepared(prepared, proto, weights=weights, heatmap=heatmap)
 
 
 def compile_prepared(
-    prepared: Prepared, *, weights: bool = False, heatmap: bool = False, scores: bool = False, single: bool = False
+    prepared: Prepared,
+    proto: onnx.ModelProto | None = None,
+    *,
+    weights: bool = False,
+    heatmap: bool = False,
+    scores: bool = False,
+    single: bool = False,
 ) -> onnx.ModelProto:
-    """Write a prepared explanation into its model; ``single`` is for one target each, whose K is not computed with.
+    """Write a prepared explanation into its model, or into ``proto``, the same with sizes fixed.
 
-    ``scores`` adds the output ``relcam_scores``, (N, classes), where relevance starts.
+    ``single`` is for one target each, whose K is not computed with; ``scores`` adds the output ``relcam_scores``,
+    (N, classes), where relevance starts.
     """
     try:
-        return Writer(prepared, single=single).write(weights=weights, heatmap=heatmap, scores=scores)
-    except TypeError as error:
-        if "Dim" not in str(error):
-            raise
+        return Writer(prepared, proto or prepared.model.proto, single=single).write(
+            weights=weights, heatmap=heatmap, scores=scores
+        )
+    except UnknownSizeError as error:
         raise UnsupportedModelError(
             f"the reverse walk needs a size that only a run knows ({error}); fix it: size=(height, width), --size H W"
         ) from error

@@ -12,12 +12,12 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from relcam_onnx.arrays import check_inputs, pieces, shape_of
+from relcam_onnx.arrays import batch_of, check_inputs, pieces
 from relcam_onnx.canon import canonicalise
-from relcam_onnx.errors import OptionError
+from relcam_onnx.errors import OptionError, TargetError
 from relcam_onnx.explanation import Explanation, Maps
-from relcam_onnx.layers import FUSED, LayerInfo, Layers
 from relcam_onnx.load import load
+from relcam_onnx.naming import FUSED, LayerInfo, Layers
 from relcam_onnx.paths import Paths
 from relcam_onnx.prepare import Prepared, choose
 from relcam_onnx.preset_file import resolve
@@ -138,7 +138,7 @@ class Explainer:
             `InputError` or `TargetError`.
         """
         arrays = check_inputs(self.inputs, x)
-        images = shape_of(next(iter(arrays.values())))[0]
+        images = batch_of(arrays)
         if (seed is not None) != (self.seed == GIVEN):
             raise OptionError(
                 "an array as seed goes with Explainer(seed='given'), and that with an array: explainer(x, seed=array)"
@@ -149,6 +149,10 @@ class Explainer:
         seeds = None if seed is None else read_seed(seed, images, self._prepared.classes)
         if seeds is not None and targets is None:
             wanted = seeds.argmax(axis=2)
+        if seeds is not None and wanted.shape[1] != seeds.shape[1]:
+            raise TargetError(
+                f"there are {wanted.shape[1]} targets for {seeds.shape[1]} seeds of each image; leave targets out"
+            )
         parts = []
         for place, piece in pieces(arrays, self._batch or self._max_batch, fixed=self._batch is not None):
             given = None if seeds is None else seeds[place]
@@ -165,7 +169,7 @@ class Explainer:
         maps, weights = ({name: v[:count] for name, v in found.items()} for found in (result.maps, result.weights))
         resolved = result.targets if seeds is None else resolve_ranks(filled(targets, fill), result.scores)
         return Explanation(
-            outputs={name: value[:count] for name, value in result.outputs.items()},
+            outputs={n: value[:count] if np.ndim(value) else value for n, value in result.outputs.items()},
             targets=resolved[:count],
             maps=Maps(maps, self._prepared.aliases),
             weights=Maps(weights, self._prepared.aliases),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from relcam_onnx.conventions import Option, find_preprocess
 from relcam_onnx.engine import Explainer
-from relcam_onnx.errors import InputError, OptionError, TargetError
+from relcam_onnx.errors import InputError, LayerError, ModelFileError, OptionError, TargetError, UnsupportedModelError
 from relcam_onnx.explanation import Explanation, Picture, PictureSource
 from relcam_onnx.graph import static_shape
 from relcam_onnx.labels import find_label, find_labels
@@ -191,8 +191,8 @@ class PictureExplainer:
         """A batch, picture by picture; where it fails its pictures are tried alone."""
         try:
             together = self._explain([ready for _, ready in batch], [list(targets)] * len(batch))
-        except (TargetError, OptionError):
-            raise
+        except (TargetError, OptionError, LayerError, ModelFileError, UnsupportedModelError):
+            raise  # no picture is to blame
         except Exception as error:  # as in `stream`
             if len(batch) == 1:
                 yield batch[0][0], error

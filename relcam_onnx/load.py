@@ -106,7 +106,7 @@ def pixels(model: Model, size: tuple[int, int]) -> dict[str, tuple[int | None, .
     OptionError
         No input has a free height and width, or ``size`` is no pair of positive numbers.
     """
-    if len(size) != 2 or min(size) < 1:
+    if not isinstance(size, Sequence) or len(size) != 2 or min(size) < 1:
         raise OptionError(f"size is (height, width) in pixels, both at least 1, not {size!r}")
     found = {}
     for value in model.proto.graph.input:
@@ -119,8 +119,8 @@ def pixels(model: Model, size: tuple[int, int]) -> dict[str, tuple[int | None, .
     return found
 
 
-def with_sizes(model: Model, sizes: Mapping[str, Sequence[int | None]]) -> Model:
-    """The same model for inputs of these sizes behind the batch, every shape inferred anew; not canonical yet."""
+def with_sizes(model: Model, sizes: Mapping[str, Sequence[int | None]]) -> onnx.ModelProto:
+    """The runnable file for inputs of these sizes behind the batch, every shape inferred anew."""
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
     for value in proto.graph.input:
@@ -128,7 +128,7 @@ def with_sizes(model: Model, sizes: Mapping[str, Sequence[int | None]]) -> Model
             if size is not None:
                 dim.dim_value = size
     infer_again(proto)
-    return Model(proto, _graph(proto), model.metadata, model.scopes, model.sha256, model.path)
+    return proto
 
 
 def _graph(proto: onnx.ModelProto) -> gs.Graph:

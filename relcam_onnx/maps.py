@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from relcam_onnx import cam
-from relcam_onnx.layers import FUSED, INPUT, Layer
+from relcam_onnx.naming import FUSED, INPUT, Layer
 from relcam_onnx.ops import Backend, Value
 from relcam_onnx.prepare import Prepared
 from relcam_onnx.walk import walk

@@ -18,6 +18,7 @@ from .protos import nodes
 WORKING_OPSET = 18
 _PER_CHANNEL_GROUP_NORM = 21  # GroupNormalization scales groups before this opset, channels from it on
 _SMALL = 128  # elements; constants up to this size stay, since shapes are computed from them
+_SAME_SHAPE = frozenset({"GroupNormalization"})  # ops that onnx infers nothing for, whose output is like their input
 _REMADE = ("node", "output", "value_info")  # what conversion and shape inference change in a graph
 
 
@@ -58,6 +59,7 @@ def raise_opset(proto: onnx.ModelProto) -> None:
 def infer_again(proto: onnx.ModelProto) -> None:
     """Infer all shapes anew from the inputs', after these have changed."""
     proto.graph.ClearField("value_info")
+    told = {output.name: output.type.tensor_type.shape for output in proto.graph.output}
     for output in proto.graph.output:
         output.type.tensor_type.ClearField("shape")
     skeleton = _skeleton(proto)
@@ -65,6 +67,9 @@ def infer_again(proto: onnx.ModelProto) -> None:
     for part in ("output", "value_info"):
         proto.graph.ClearField(part)
         getattr(proto.graph, part).extend(getattr(skeleton.graph, part))
+    for output in proto.graph.output:
+        if not output.type.tensor_type.HasField("shape"):
+            output.type.tensor_type.shape.CopyFrom(told[output.name])
 
 
 def _skeleton(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -100,8 +105,22 @@ def _converted(proto: onnx.ModelProto, version: int, target: int) -> onnx.GraphP
 
 def _infer_shapes(proto: onnx.ModelProto) -> None:
     """Add what shape inference finds; it is a help, so a model that defeats it goes on without."""
-    try:
-        inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
-    except (onnx.shape_inference.InferenceError, RuntimeError):
-        return
-    proto.graph.CopyFrom(inferred.graph)
+    blind = [node for node in proto.graph.node if node.op_type in _SAME_SHAPE]
+    while True:
+        try:
+            inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+        except (onnx.shape_inference.InferenceError, RuntimeError):
+            return
+        proto.graph.CopyFrom(inferred.graph)
+        known = {value.name: value for value in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output)}
+        more = [n for n in blind if _is_known(known.get(n.input[0])) and not _is_known(known.get(n.output[0]))]
+        if not more:
+            return
+        for node in more:
+            value = known.get(node.output[0]) or proto.graph.value_info.add(name=node.output[0])
+            value.type.CopyFrom(known[node.input[0]].type)
+
+
+def _is_known(value: onnx.ValueInfoProto | None) -> bool:
+    """Whether a tensor's shape is told."""
+    return value is not None and value.type.tensor_type.HasField("shape")

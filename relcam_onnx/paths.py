@@ -11,19 +11,26 @@ from collections.abc import Callable
 from fractions import Fraction
 from functools import cached_property
 
-import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.graph import Model, captured, producer, static_shape, variables
 from relcam_onnx.ops import TABLE, key, lookup
 
 
-def receivers(node: gs.Node) -> tuple[gs.Variable, ...]:
-    """The inputs of a node that relevance can take, constants left out; all of them for an op that nobody knows."""
+def takers(node: gs.Node, *, gates: bool) -> list[tuple[int, gs.Variable]]:
+    """The inputs of a node that relevance takes, with their positions, constants left out; ``gates``: a gradient.
+
+    All of them for an op that nobody knows, and with position -1 what its subgraphs read.
+    """
     computed = dict(variables(node))
     if key(node) not in TABLE:
-        return (*computed.values(), *captured(node))
-    return tuple(computed[i] for i in lookup(node).carries(node) if i in computed)
+        return [*computed.items(), *((-1, t) for t in captured(node))]
+    return [(i, computed[i]) for i in lookup(node).takers(node, gates=gates) if i in computed]
+
+
+def receivers(node: gs.Node) -> tuple[gs.Variable, ...]:
+    """The inputs of a node that relevance can take."""
+    return tuple(t for _, t in takers(node, gates=False))
 
 
 class Paths:
@@ -42,9 +49,9 @@ class Paths:
 
     @cached_property
     def images(self) -> tuple[gs.Variable, ...]:
-        """The inputs that relevance can reach: float tensors of the graph's inputs with a path to the scores."""
+        """The inputs with a path to the scores; integers, too, where a Cast follows."""
         reached = {id(t) for node in self.nodes for t in receivers(node)}
-        return tuple(t for t in self.model.graph.inputs if id(t) in reached and is_float(t))
+        return tuple(t for t in self.model.graph.inputs if id(t) in reached)
 
     @cached_property
     def computed(self) -> frozenset[int]:
@@ -58,11 +65,15 @@ class Paths:
     @cached_property
     def nodes(self) -> tuple[gs.Node, ...]:
         """The nodes on a path, in the order of the forward pass."""
+        return self.reached(gates=False)
+
+    def reached(self, *, gates: bool) -> tuple[gs.Node, ...]:
+        """The nodes that relevance reaches from the scores, in the order of the forward pass; ``gates``: a gradient."""
         wanted, found = {id(self.scores)}, set()
         for node in reversed(self.model.graph.nodes):
             if any(id(t) in wanted for t in node.outputs):
                 found.add(id(node))
-                wanted.update(id(t) for t in receivers(node) if id(t) in self.computed)
+                wanted.update(id(t) for _, t in takers(node, gates=gates) if id(t) in self.computed)
         return tuple(node for node in self.model.graph.nodes if id(node) in found)
 
     @cached_property
@@ -125,6 +136,16 @@ class Paths:
         return frozenset(found)
 
     @cached_property
+    def first_reads_image(self) -> bool:
+        """Whether the first layers read the image's own values: nothing scales or shifts it before them."""
+        untouched = {"Transpose", "Pad", "Cast", "Identity"}
+        raw = {id(t) for t in self.images}
+        for node in self.nodes:
+            if node.op in untouched and any(id(t) in raw for t in receivers(node)):
+                raw.add(id(node.outputs[0]))
+        return all(id(t) in raw for node in self.nodes if id(node) in self.first for t in receivers(node))
+
+    @cached_property
     def input_shifts(self) -> frozenset[int]:
         """Ids of the nodes that add a constant to the image before any layer."""
         raw, found = {id(t) for t in self.images}, set()
@@ -167,11 +188,6 @@ class Paths:
 def has_weights(node: gs.Node) -> bool:
     """Whether a node is a layer: its linear part has weights of the model."""
     return lookup(node).role in ("conv", "batch-norm") if key(node) in TABLE else False
-
-
-def is_float(tensor: gs.Tensor) -> bool:
-    """Whether a tensor holds floating-point numbers (where the file does not say, it is taken to)."""
-    return tensor.dtype is None or np.issubdtype(np.dtype(tensor.dtype), np.floating)
 
 
 def is_spatial(tensor: gs.Tensor) -> bool:

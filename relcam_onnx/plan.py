@@ -10,7 +10,7 @@ import onnx_graphsurgeon as gs
 from relcam_onnx.errors import OptionError
 from relcam_onnx.graph import Model, static_shape, variables
 from relcam_onnx.ops import TABLE, key, lookup
-from relcam_onnx.paths import Paths, is_global, receivers, single_position
+from relcam_onnx.paths import Paths, is_global, receivers, single_position, takers
 from relcam_onnx.presets import ROLES, Preset, Site, matches
 from relcam_onnx.rules import Rule
 from relcam_onnx.support import check_supported
@@ -45,31 +45,28 @@ def make_plan(model: Model, paths: Paths, preset: Preset, layers: Iterable[gs.Te
     OptionError
         The preset has no rule for an op, or a match that names no op of the model.
     """
-    wanted = {id(t) for t in layers}
-    leads: set[int] = set(wanted)
+    gates = any(rule.through_gates for _, rule in preset.rules)
+    leads = {id(t) for t in layers}
+    region = paths.reached(gates=gates)
     needed = []
-    for node in paths.nodes:
-        if any(id(t) in leads for t in receivers(node)) or any(id(t) in leads for _, t in variables(node)):
+    for node in region:
+        if any(id(t) in leads for _, t in takers(node, gates=gates)):
             leads.add(id(node.outputs[0]))
             needed.append(node)
     check_supported(model, needed)
     check_matches(model, paths, preset)
     signs = Signs()
     steps, arriving = [], {id(paths.scores)}
-    for node in reversed(paths.nodes):
+    for node in reversed(needed):
         if id(node.outputs[0]) not in arriving:
             continue
         rule = rule_for(site_of(model, paths, node), node, preset)
-        takers = {
-            index: t
-            for index, t in variables(node)
-            if id(t) in leads and (rule.through_gates or index in lookup(node).carries(node))
-        }
-        if not takers:
+        taking = {i: t for i, t in takers(node, gates=rule.through_gates) if id(t) in leads}
+        if not taking:
             continue
-        arriving.update(id(t) for t in takers.values())
+        arriving.update(id(t) for t in taking.values())
         nonnegative = frozenset(i for i, t in enumerate(node.inputs) if signs.nonnegative(t))
-        steps.append(Step(node, rule, frozenset(takers), nonnegative))
+        steps.append(Step(node, rule, frozenset(taking), nonnegative))
     names = {t.name for step in steps for _, t in variables(step.node)}
     names |= {step.node.outputs[0].name for step in steps} | {t.name for t in layers} | {paths.scores.name}
     return Plan(tuple(steps), paths.scores, tuple(sorted(names)))

@@ -16,10 +16,12 @@ from relcam_onnx import __version__, cam
 from relcam_onnx.arrays import fixed_batch
 from relcam_onnx.canon import canonicalise
 from relcam_onnx.conventions import known_preprocess
-from relcam_onnx.errors import InputError, LayerError, OptionError, nearest
+from relcam_onnx.errors import InputError, LayerError, ModelFileError, OptionError, nearest
 from relcam_onnx.graph import Model, static_shape
-from relcam_onnx.layers import FUSED, INPUT, LAST, Layer, Layers, as_names, unique
+from relcam_onnx.labels import find_labels
 from relcam_onnx.load import load
+from relcam_onnx.naming import FUSED, INPUT, LAST, Layer, Layers, as_names, unique
+from relcam_onnx.ops import TABLE
 from relcam_onnx.paths import Paths
 from relcam_onnx.plan import Plan, make_plan
 from relcam_onnx.preset_file import resolve
@@ -56,7 +58,6 @@ class Prepared:
         output: str | None = None,
         preprocess: Any = None,
     ) -> None:
-        self._asked = (layers, method, preset, seed, output, preprocess)
         self.preset = resolve(preset, method)
         self.method = choose("method", method or self.preset.method, cam.METHODS)
         if self.method == "grad-cam" and not all(isinstance(rule, Gradient) for _, rule in self.preset.rules):
@@ -69,6 +70,7 @@ class Prepared:
         self.seed = choose("seed", seed or usual, (*SEEDS, GIVEN))
         self.paths = Paths(self.model, self.scores.tensor)
         self.layers = Layers(self.model, self.paths)
+        self._check_types()
         self._resolve(as_names(layers))
         self._know_bounds(preprocess)
         self.plan: Plan = make_plan(self.model, self.paths, self.preset, [layer.tensor for layer in self.walked])
@@ -95,7 +97,7 @@ class Prepared:
     @cached_property
     def batch(self) -> int | None:
         """The batch size that the file fixes."""
-        return fixed_batch(list(self.model.graph.inputs))
+        return fixed_batch(list(self.paths.images))
 
     @cached_property
     def free_sizes(self) -> bool:
@@ -104,17 +106,12 @@ class Prepared:
 
     @cached_property
     def fingerprint(self) -> str | None:
-        """What identifies the compiled model apart from sizes; None where a preset holds functions."""
-        if any(callable(match) for match, _ in self.preset.rules):
+        """What identifies the compiled model apart from sizes; None where code that is not ours has a part in it."""
+        own = [rule for match, rule in self.preset.rules if callable(match) or not is_ours(type(rule))]
+        if own or not all(is_ours(op.build) for op in TABLE.values()):
             return None
         parts = (__version__, self.model.sha256, self.names, self.method, self.preset, self.seed, self.scores.output)
         return repr(parts)
-
-    def at(self, model: Model) -> Prepared:
-        """The same choices for another form of the model (its sizes fixed)."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they were said once
-            return Prepared(model, *self._asked)
 
     def window(self, layer: Layer) -> int:
         """How many positions of a layer, a side, the model's deepest stage sees as one."""
@@ -135,19 +132,29 @@ class Prepared:
                     f"layer {layer.name!r} has no positions to make a map of; method 'lrp' gives its relevance"
                 )
 
+    def _check_types(self) -> None:
+        """Relevance is computed in float32."""
+        doubles = [t.name for t in self.paths.images if t.dtype == np.float64]
+        if doubles:
+            raise ModelFileError(f"input {doubles[0]!r} is float64; export the model in float32 or float16")
+
     def _know_bounds(self, preprocess: Any) -> None:
-        """Set the bounds of zᴮ where the preprocessing is known."""
+        """Set the bounds of zᴮ where the preprocessing is known, and the image is what the first layers read."""
         images = self.paths.images
         folder = self.model.path.parent if self.model.path else None
+        self.labels = find_labels(None, self.model.metadata, folder)
+        self.preprocess, self.preprocess_given = None, preprocess is not None
         found = known_preprocess(preprocess, self.model.metadata, folder)
         shape = static_shape(images[0]) if len(images) == 1 else None
         if found is None or shape is None:
             return
         try:
-            low, high = found[0].fitted(shape, dtype=np.dtype(images[0].dtype or np.float32).name).bounds
+            self.preprocess = found[0].fitted(shape, dtype=np.dtype(images[0].dtype or np.float32).name)
         except InputError:
             return  # an input that takes no pictures has no bounds
-        self.preset = self.preset.bounded(tuple(low.tolist()), tuple(high.tolist()))
+        if self.paths.first_reads_image:
+            low, high = self.preprocess.bounds
+            self.preset = self.preset.bounded(tuple(low.tolist()), tuple(high.tolist()))
 
     def _warn_of_folded(self) -> None:
         """Say that the published code's rules, for batch normalisation as a layer of its own, find none."""
@@ -177,3 +184,8 @@ def choose(what: str, name: str, known: Any) -> str:
     if name not in known:
         raise OptionError(f"no {what} is called {name!r}{nearest(str(name), known)}; there are {', '.join(known)}")
     return name
+
+
+def is_ours(thing: Any) -> bool:
+    """Whether a class or function is this package's own, so that its version identifies it."""
+    return str(thing.__module__).startswith(f"{__name__.partition('.')[0]}.")

@@ -105,7 +105,7 @@ class Preset:
             self,
             rules=tuple(
                 (match, replace(rule, low=low, high=high))
-                if isinstance(rule, ZBox) and rule.known_bounds and rule.low is None
+                if isinstance(rule, ZBox) and rule.known_bounds and rule.low is None and rule.high is None
                 else (match, rule)
                 for match, rule in self.rules
             ),

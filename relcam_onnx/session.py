@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard, cast
 
 import numpy as np
 import onnx
@@ -59,6 +59,8 @@ def open_session(
         A provider does not exist.
     """
     options = settings.options
+    if options is not None and settings.threads is not None:
+        raise OptionError("threads= and session_options= exclude each other; set intra_op_num_threads there")
     if options is None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
@@ -124,7 +126,8 @@ def choose_providers(given: Provider | Sequence[Provider] | None) -> list[Any]:
     if given is None:
         given = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
     chosen: list[Any] = []
-    for entry in [given] if isinstance(given, str | tuple) else given:
+    several = [given] if is_provider(given) else cast(Sequence[Provider], given)
+    for entry in several:
         short, options = (entry, {}) if isinstance(entry, str) else entry
         name = PROVIDERS.get(short.lower(), short)
         if name not in available:
@@ -135,6 +138,11 @@ def choose_providers(given: Provider | Sequence[Provider] | None) -> list[Any]:
             )
         chosen.append((name, {"use_tf32": "0", **options} if name == PROVIDERS["cuda"] else options))
     return chosen
+
+
+def is_provider(given: Any) -> TypeGuard[Provider]:
+    """Whether something names one provider: a text, or a text and its options."""
+    return isinstance(given, str) or (isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], dict))
 
 
 def first_line(error: BaseException) -> str:

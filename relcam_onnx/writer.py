@@ -21,9 +21,8 @@ from relcam_onnx.assemble import Assembly
 from relcam_onnx.backends.emit import Emit
 from relcam_onnx.backends.symbols import Size, Symbol
 from relcam_onnx.errors import UnsupportedModelError
-from relcam_onnx.graph import static_shape
-from relcam_onnx.layers import FUSED, INPUT, Layer
 from relcam_onnx.maps import make_maps, positions
+from relcam_onnx.naming import FUSED, INPUT, Layer
 from relcam_onnx.prepare import Prepared
 from relcam_onnx.seeds import GIVEN, SEEDS
 
@@ -34,16 +33,13 @@ INT64 = np.dtype(np.int64)
 class Writer:
     """One compilation."""
 
-    def __init__(self, prepared: Prepared, *, single: bool) -> None:
-        if prepared.classes is None:
-            raise UnsupportedModelError(
-                "the file does not tell the number of classes: export it with scores of static width, or take "
-                "backend='eager'"
-            )
-        self.prepared, self.single, self.classes = prepared, single, prepared.classes
-        batch = static_shape(prepared.scores.tensor)
-        self.batch = batch[0] if batch else None
-        self.assembly = Assembly(prepared.model)
+    def __init__(self, prepared: Prepared, proto: onnx.ModelProto, *, single: bool) -> None:
+        self.prepared, self.single, self.classes = prepared, single, check_classes(prepared)
+        self.batch = prepared.batch
+        self.tensors = prepared.model.graph.tensors()
+        # A file with sizes fixed tells more than the graph that was planned with.
+        self.shapes = {v.name: shape_of(v) for v in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output)}
+        self.assembly = Assembly(prepared.model, proto)
         self.f = Emit(self.assembly.taken, prepared.model.derived)
         self.f.single = single
         if not single:
@@ -69,10 +65,10 @@ class Writer:
         f, prepared = self.f, self.prepared
         values = {name: self._symbol(name) for name in prepared.plan.tensors}
         raw = values[prepared.scores.tensor.name]
-        flat = len(f.dims(raw)) == 2
-        z = raw if flat else f.Reshape(raw, [0, self.classes])
+        table = len(f.dims(raw)) == 2
+        z = raw if table else f.Reshape(raw, [0, self.classes])
         start, valid = self._given() if prepared.seed == GIVEN else self._start(z)
-        if not flat:
+        if not table:
             start = f.Reshape(start, [0, *f.dims(raw)[1:]])
         maps, channel = make_maps(f, prepared, values, start)
         shapes = {layer.name: self._shape(layer, values) for layer in prepared.walked}
@@ -84,7 +80,8 @@ class Writer:
             self._add(map_output(prepared, name), value, shapes[name])
         if heatmap:
             size = positions(f, prepared.layers.image, {name: self._symbol(name) for name in self._images()})
-            for name in (name for name in maps if name != INPUT):
+            flat = {layer.name for layer in prepared.walked if layer.stride is None}
+            for name in (name for name in maps if name != INPUT and name not in flat):
                 self._add(f"heatmap/{name}", self._heat(name, maps[name], size), size)
         if weights:
             for layer in prepared.walked:
@@ -121,15 +118,16 @@ class Writer:
 
     def _symbol(self, name: str) -> Symbol:
         """A tensor of the model as the emitter sees it; halves are cast to float32."""
-        tensor: gs.Tensor = self.prepared.model.graph.tensors()[name]
-        if tensor.shape is None:
+        tensor: gs.Tensor = self.tensors[name]
+        shape = self.shapes.get(name) or tensor.shape
+        if shape is None:
             raise UnsupportedModelError(
                 f"shape inference cannot tell the rank of tensor {name!r}; export the model anew"
             )
         plain = Symbol(self.assembly.inside(name), np.dtype(tensor.dtype or np.float32))
         dims = tuple(
             d if isinstance(d, int) and d >= 0 else self.f.size(plain, axis, str(d or f"{name}:{axis}"))
-            for axis, d in enumerate(tensor.shape)
+            for axis, d in enumerate(shape)
         )
         if plain.dtype == np.float16:
             plain = self.f.Cast(plain, to=TensorProto.FLOAT)
@@ -174,13 +172,21 @@ class Writer:
         f = self.f
         if self.prepared.method == "lrp" and name != FUSED:
             value = f.ReduceSum(value, [1], keepdims=0)
-        heat: Symbol = cam.to_unit(f, cam.resize(f, value, size), len(size))
+        heat: Symbol = cam.to_unit(f, cam.resize(f, f.Relu(value), size), len(size))
         return heat
 
     def _metadata(self) -> dict[str, str]:
         """What the file tells of how it was made."""
         prepared = self.prepared
+        found = {}
+        # What stands beside the file, or was given, would be lost; what stands in it is carried over as it is.
+        known = prepared.model.metadata
+        if prepared.preprocess is not None and (prepared.preprocess_given or "relcam.preprocess" not in known):
+            found["relcam.preprocess"] = prepared.preprocess.to_json()
+        if prepared.labels is not None and "relcam.labels" not in known:
+            found["relcam.labels"] = json.dumps(prepared.labels)
         return {
+            **found,
             "relcam.version": __version__,
             "relcam.preset": prepared.preset.name,
             "relcam.method": prepared.method,
@@ -190,7 +196,25 @@ class Writer:
         }
 
 
+def check_classes(prepared: Prepared) -> int:
+    """The number of classes, which a compiled model needs to be told."""
+    if prepared.classes is None:
+        raise UnsupportedModelError(
+            "the file does not tell the number of classes: export it with scores of static width, or take "
+            "backend='eager'"
+        )
+    return prepared.classes
+
+
 def map_output(prepared: Prepared, name: str) -> str:
     """The output of the compiled model that holds a map."""
     whole = name == INPUT or (prepared.method == "lrp" and name != FUSED)
     return f"{'relevance' if whole else 'cam'}/{name}"
+
+
+def shape_of(value: onnx.ValueInfoProto) -> list[int | str | None] | None:
+    """The sizes that a file tells of a tensor: numbers, names, or None; None where it tells nothing."""
+    kind = value.type.tensor_type
+    if not kind.HasField("shape"):
+        return None
+    return [d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in kind.shape.dim]

@@ -12,7 +12,7 @@ from torch_exports import exported
 
 from relcam_onnx.engine import Explainer, layer_table
 from relcam_onnx.errors import LayerError
-from relcam_onnx.layers import Layers
+from relcam_onnx.naming import Layers
 from relcam_onnx.paths import Paths
 from relcam_onnx.scores import find_scores
 

@@ -73,7 +73,8 @@ class Emit:
 
     def each(self, a: Any) -> Any:
         """What comes from activations meets relevance: by broadcasting, or repeated where ``repeat`` is set."""
-        if self.repeat is None or not isinstance(a, Symbol) or (a.dims is not None and a.dims[:1] == (1,)):
+        sizes = a.dims if isinstance(a, Symbol) else np.shape(a)
+        if self.repeat is None or (sizes is not None and sizes[:1] in ((), (1,))):
             return a
         shape = self.Shape(a)
         copies = self.Expand(self.Unsqueeze(a, [0]), self.Concat(self.repeat, shape, axis=0))
@@ -121,7 +122,8 @@ class Emit:
         folded = None
         if not any(isinstance(value, Symbol) for value in known):
             folded = getattr(Eager(), op)(*known, **attributes)
-            if all(value is None or np.size(value) <= LARGE for value in (*known, folded)):
+            stored = (folded,) if op in COUNTS else (*known, folded)
+            if all(value is None or np.size(value) <= LARGE for value in stored):
                 return folded
         names = [self.initializer_name(value) for value in known]
         while names and not names[-1]:
@@ -130,6 +132,8 @@ class Emit:
         given = {key: value for key, value in attributes.items() if value is not None}
         self.nodes.append(onnx.helper.make_node(op, names, made, name=made[0], **given))
         dims = None if folded is None or isinstance(folded, tuple) else np.shape(folded)
+        if op == "Transpose" and isinstance(known[0], Symbol) and known[0].dims is not None:
+            dims = tuple(known[0].dims[axis] for axis in given["perm"])
         symbols = tuple(
             Symbol(name, dtype, dims) for name, dtype in zip(made, result_types(op, known, given, outputs), strict=True)
         )

@@ -122,7 +122,7 @@ def grown(
     """ConvTranspose without padding, then cut (or grown) to the size: any stride, and sizes that only a run knows."""
     rank = len(size)
     full = f.ConvTranspose(s, w, strides=list(strides), dilations=list(dilations), group=group)
-    if all(k == 1 for k in kernel) and all(step == 1 for step in strides):
+    if all(k == 1 for k in kernel) and all(step == 1 for step in strides) and not any(pads):
         return full
     starts = list(pads[:rank])
     missing = [

@@ -10,6 +10,15 @@ from typing import Any, TypeAlias
 import numpy as np
 
 
+class UnknownSizeError(TypeError):
+    """Something needs a value, while the graph is written, that only a run knows."""
+
+
+def unknown(self: Any, *_: Any, **__: Any) -> Any:
+    """Stand for every operation that would need the value now."""
+    raise UnknownSizeError(f"{self!r} is known only to a run")
+
+
 @dataclass(frozen=True, eq=False)
 class Symbol:
     """A tensor of the graph being written: its name, element type, and its sizes where they are known."""
@@ -17,6 +26,8 @@ class Symbol:
     name: str
     dtype: np.dtype[Any]
     dims: tuple[Size, ...] | None = None
+
+    __iter__ = __len__ = __index__ = __int__ = __float__ = __bool__ = __array__ = unknown
 
 
 class Dim:
@@ -69,6 +80,9 @@ class Dim:
 
     def __neg__(self) -> Size:
         return self._with("Mul", -1)
+
+    __index__ = __int__ = __float__ = __array__ = unknown
+    __lt__ = __le__ = __gt__ = __ge__ = __truediv__ = __rtruediv__ = __rfloordiv__ = __rmod__ = unknown
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Dim) and other.key == self.key

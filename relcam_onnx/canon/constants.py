@@ -7,14 +7,35 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
+import onnx_graphsurgeon as gs
 from onnx_graphsurgeon.logger import G_LOGGER
 
+from relcam_onnx.backends.eager import Eager
 from relcam_onnx.graph import Model
 
 
 def fold_constants(model: Model) -> None:
-    """onnx-graphsurgeon evaluates constant subgraphs with onnxruntime."""
+    """onnx-graphsurgeon evaluates constant subgraphs with onnxruntime; dequantised weights, which it spares, follow."""
     with G_LOGGER.suppress(G_LOGGER.CRITICAL), warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        dequantise(model)
         model.graph.fold_constants()
+    for tensor in model.graph.tensors().values():
+        # A Constant's value_float is a Python number to onnx-graphsurgeon; models of doubles are refused.
+        if isinstance(tensor, gs.Constant) and tensor.dtype == np.float64:
+            tensor.values = tensor.values.astype(np.float32)
     model.graph.cleanup(remove_unused_graph_inputs=False)
+
+
+def dequantise(model: Model) -> None:
+    """QuantizeLinear and DequantizeLinear of constants -> their values."""
+    for node in model.graph.nodes:
+        known = all(isinstance(t, gs.Constant) or t.is_empty() for t in node.inputs)
+        if node.op not in ("QuantizeLinear", "DequantizeLinear") or not known:
+            continue
+        arrays = [None if t.is_empty() else np.asarray(t.values) for t in node.inputs]
+        value = np.asarray(getattr(Eager(), node.op)(*arrays, **node.attrs))
+        (result,) = node.outputs
+        node.outputs.clear()
+        result.to_constant(value)

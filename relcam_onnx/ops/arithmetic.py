@@ -134,7 +134,7 @@ def is_halved(node: gs.Node) -> bool:
     return node.op == "Mul" and len(signals(node)) == 2
 
 
-@op("Mul", carries=signals, nonnegative=all_known)
+@op("Mul", carries=signals, differentiates=every_input, nonnegative=all_known)
 def mul(f: Backend, call: Call) -> Relay:
     """Mul, opset 14: by a constant or a gate R passes to the signal; else each operand gets half."""
     receivers = signals(call.node)
@@ -162,7 +162,7 @@ def div_refuses(node: gs.Node) -> str | None:
     return None if not isinstance(node.inputs[0], gs.Constant) else "its numerator is a constant"
 
 
-@op("Div", carries=div_carries, nonnegative=all_known, refuses=div_refuses)
+@op("Div", carries=div_carries, differentiates=every_input, nonnegative=all_known, refuses=div_refuses)
 def div(f: Backend, call: Call) -> Relay:
     """Div, opset 14: R passes to the numerator."""
     x, y = call.inputs[0], call.output

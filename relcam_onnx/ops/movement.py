@@ -35,10 +35,18 @@ def carried(f: Backend, call: Call, message: Message, adjoint: Callable[[Value],
     return Message(adjoint(message.relevance(f)), support=support)
 
 
-@op("Identity", "Dropout", "Cast", nonnegative=sign_kept)
+@op("Identity", "Dropout", nonnegative=sign_kept)
 def identity(f: Backend, call: Call) -> Relay:
-    """Identity, Dropout in inference, Cast between floats."""
+    """Identity, and Dropout in inference."""
     return moved(f, call, lambda s: s)
+
+
+@op("Cast", nonnegative=sign_kept)
+def cast(f: Backend, call: Call) -> Relay:
+    """Cast, opset 13; from integers relevance itself passes: a quotient would be by numbers of another type."""
+    if np.issubdtype(np.dtype(call.node.inputs[0].dtype or np.float32), np.floating):
+        return moved(f, call, lambda s: s)
+    return Relay(lambda m: {0: Message(m.relevance(f))}, lambda g: {0: g})
 
 
 @op("Reshape", "Flatten", "Squeeze", "Unsqueeze", nonnegative=sign_kept)

@@ -34,8 +34,9 @@ def average_pool(f: Backend, call: Call) -> Linear:
     strides, dilations = list(call.attr("strides", [1] * rank)), list(call.attr("dilations", [1] * rank))
     pads = explicit_pads(call, kernel, size, strides, dilations)
     attrs = call.given("kernel_shape", "ceil_mode", "count_include_pad", "strides", "dilations", "auto_pad", "pads")
-    for axis, (o, n, k) in enumerate(zip(f.dims(call.output)[2:], size, kernel, strict=True)):
-        # ceil_mode lets the last window reach beyond the padding.
+    rounded_up = call.attr("ceil_mode", 0) or call.attr("auto_pad", "NOTSET") != "NOTSET"
+    for axis, (o, n, k) in enumerate(zip(f.dims(call.output)[2:], size, kernel, strict=True) if rounded_up else ()):
+        # The last window may reach beyond the padding.
         reach = strides[axis] * (o - 1) + dilations[axis] * (k - 1) + 1
         pads[axis + rank] = max(pads[axis + rank], reach - n - pads[axis])
     channels = f.dims(x)[1]
@@ -99,13 +100,24 @@ def resize_strides(node: gs.Node) -> Strides:
     return (Fraction(1),)
 
 
-@op("Resize", strides=resize_strides, nonnegative=sign_kept, role="average")
+def resize_refuses(node: gs.Node) -> str | None:
+    """What is cut out of the picture or keeps its aspect is not separable by sizes alone."""
+    if node.attrs.get("coordinate_transformation_mode") == "tf_crop_and_resize":
+        return "coordinate_transformation_mode tf_crop_and_resize"
+    policy = node.attrs.get("keep_aspect_ratio_policy", "stretch")
+    return None if policy == "stretch" else f"keep_aspect_ratio_policy {policy}"
+
+
+@op("Resize", strides=resize_strides, nonnegative=sign_kept, role="average", refuses=resize_refuses)
 def resize(f: Backend, call: Call) -> Linear:
     """Resize, opset 18 and later: separable, so one matrix an axis, which resizing the identity gives."""
     x = call.inputs[0]
     before, after = f.dims(x), f.dims(call.output)
-    changed = [axis for axis, (b, a) in enumerate(zip(before, after, strict=True)) if a != b]
-    attrs = call.given("mode", "coordinate_transformation_mode", "nearest_mode", "cubic_coeff_a", "exclude_outside")
+    # Not the batch, which shape inference may call by another name behind a Resize.
+    changed = [axis for axis in range(1, len(before)) if after[axis] != before[axis]]
+    attrs = call.given(
+        "mode", "coordinate_transformation_mode", "nearest_mode", "cubic_coeff_a", "exclude_outside", "antialias"
+    )
     scales = call.get(2)
     matrices = {}
     for axis in changed:

@@ -57,6 +57,8 @@ class Op:
         (f, call) -> `Linear` or `Relay`.
     carries
         node -> the inputs that relevance can take.
+    differentiates
+        node -> the inputs that a gradient takes; None: the same. Gates have a gradient, and get no relevance.
     nonnegative
         (node, known) -> whether the output is ≥ 0 whatever the picture; ``known`` answers that for a tensor.
     strides
@@ -65,16 +67,21 @@ class Op:
     refuses
         node -> why this form of the op cannot be explained, or None.
     role
-        What presets call it: ``"conv"``, ``"batch-norm"``, ``"norm"``, ``"bias"``, ``"sum"`` or ``"average"`` for an op
+        What presets call it: ``"conv"``, ``"batch-norm"``, ``"norm"``, ``"sum"`` or ``"average"`` for an op
         with a linear part; None for a relay. What makes a linear part dense or first is the plan's to say.
     """
 
     build: Build
     carries: Callable[[gs.Node], tuple[int, ...]] = first_input
+    differentiates: Callable[[gs.Node], tuple[int, ...]] | None = None
     nonnegative: Callable[[gs.Node, Known], bool] = sign_unknown
     strides: Callable[[gs.Node], Strides] | None = None
     refuses: Callable[[gs.Node], str | None] = never_refuses
     role: str | None = None
+
+    def takers(self, node: gs.Node, *, gates: bool) -> tuple[int, ...]:
+        """The inputs that relevance takes; with ``gates`` those that a gradient takes."""
+        return self.differentiates(node) if gates and self.differentiates else self.carries(node)
 
 
 TABLE: dict[str, Op] = {}
@@ -94,6 +101,7 @@ def lookup(node: gs.Node) -> Op:
 def op(
     *names: str,
     carries: Callable[[gs.Node], tuple[int, ...]] = first_input,
+    differentiates: Callable[[gs.Node], tuple[int, ...]] | None = None,
     nonnegative: Callable[[gs.Node, Known], bool] = sign_unknown,
     strides: Callable[[gs.Node], Strides] | None = None,
     refuses: Callable[[gs.Node], str | None] = never_refuses,
@@ -107,7 +115,7 @@ def op(
     """
 
     def register(build: Build) -> Build:
-        entry = Op(build, carries, nonnegative, strides, refuses, role)
+        entry = Op(build, carries, differentiates, nonnegative, strides, refuses, role)
         TABLE.update(dict.fromkeys(names, entry))
         return build
 

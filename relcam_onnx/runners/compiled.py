@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
+from google.protobuf.message import DecodeError
 
 from relcam_onnx.arrays import on_host, shape_of
 from relcam_onnx.compile import compile_prepared
@@ -21,9 +22,9 @@ from relcam_onnx.files import make_folder
 from relcam_onnx.load import with_sizes
 from relcam_onnx.prepare import Prepared
 from relcam_onnx.runners import Result
-from relcam_onnx.session import SessionSettings, open_session, out_of_memory, run_session
+from relcam_onnx.session import SessionSettings, choose_providers, open_session, out_of_memory, run_session
 from relcam_onnx.store import write_model
-from relcam_onnx.writer import CLASSES, SCORES, SEED, TARGETS, map_output
+from relcam_onnx.writer import CLASSES, SCORES, SEED, TARGETS, check_classes, map_output
 
 KEPT = 4
 """How many sessions are kept, by picture size and by whether there is one target."""
@@ -41,8 +42,12 @@ class CompiledRunner:
         self._lock = threading.Lock()
         self._sessions: OrderedDict[Key, onnxruntime.InferenceSession] = OrderedDict()
         self._outputs = [output.name for output in prepared.model.proto.graph.output]
-        if not prepared.free_sizes:
-            self._session(((), True))  # what is wrong with the model is said now
+        # What is wrong with the options or the model is said now, as far as it does not hang on the picture's size.
+        choose_providers(settings.providers)
+        if prepared.free_sizes:
+            check_classes(prepared)
+        else:
+            self._session(((), True))
 
     def run(self, inputs: Mapping[str, Any], targets: np.ndarray, seeds: np.ndarray | None) -> Result:
         """See `relcam_onnx.runners.Runner`."""
@@ -94,13 +99,11 @@ class CompiledRunner:
     def _compiled(self, key: Key) -> onnx.ModelProto:
         """The compiled model for these sizes, from the cache where it is there."""
         file = self._cache_file(key)
-        if file is not None and file.exists():
-            return onnx.load(file)
+        if file is not None and (kept := read_cached(file)) is not None:
+            return kept
         sizes, single = key
-        prepared = self._prepared
-        if sizes:
-            prepared = prepared.at(with_sizes(prepared.model, dict(sizes)))
-        proto = compile_prepared(prepared, weights=True, scores=True, single=single)
+        sized = with_sizes(self._prepared.model, dict(sizes)) if sizes else None
+        proto = compile_prepared(self._prepared, sized, weights=True, scores=True, single=single)
         if file is not None:
             write_model(proto, file)
         return proto
@@ -114,16 +117,29 @@ class CompiledRunner:
         return self._cache / f"{digest[:32]}.onnx"
 
 
+def stacked(arrays: list[np.ndarray]) -> np.ndarray:
+    """Several runs' arrays one behind the other; single numbers have no place to stand behind, the first one stays."""
+    return np.concatenate(arrays) if arrays[0].ndim else arrays[0]
+
+
+def read_cached(file: Path) -> onnx.ModelProto | None:
+    """A compiled model that was kept; None where there is none, or not a whole one."""
+    try:
+        return onnx.load(file)
+    except (OSError, DecodeError, onnx.checker.ValidationError):
+        return None
+
+
 def rows(inputs: Mapping[str, Any], image: int) -> dict[str, Any]:
     """One image of each input."""
-    return {name: on_host(value)[image : image + 1] for name, value in inputs.items()}
+    return {name: host[image : image + 1] if (host := on_host(value)).ndim else host for name, value in inputs.items()}
 
 
 def joined(parts: list[Result]) -> Result:
     """Several runs as one."""
 
     def together(field: str) -> dict[str, np.ndarray]:
-        return {name: np.concatenate([getattr(p, field)[name] for p in parts]) for name in getattr(parts[0], field)}
+        return {name: stacked([getattr(p, field)[name] for p in parts]) for name in getattr(parts[0], field)}
 
     return Result(
         together("outputs"),

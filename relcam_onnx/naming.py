@@ -145,8 +145,8 @@ class Layers:
                 into = self.model.folded[into]
             label = self._preferred.get(into, into)
             raise LayerError(
-                f"layer {name!r} was folded into {label!r} (batch normalisation or a bias after it): name that one, or "
-                "take a preset that does not fold, such as 'official'"
+                f"layer {name!r} was folded into {label!r} by a batch normalisation or a bias after it: name that "
+                "one. Presets that do not fold batch normalisation, such as 'official', keep what stands before it"
             )
         if current not in self.tensors:
             raise LayerError(

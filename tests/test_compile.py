@@ -1,0 +1,295 @@
+"""The compiled model as any runtime sees it: its inputs, outputs, metadata, and what it gives."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from nets import Net, inverted, picture, plain, residual, run
+from onnx import TensorProto, helper
+
+import relcam_onnx as rc
+from relcam_onnx.cam import METHODS
+from relcam_onnx.seeds import SEEDS
+
+X = picture(3, 3, 32, 32)
+TARGETS = np.array([[-1, 3], [0, -2], [4, 1]])
+Arrays = dict[str, np.ndarray]
+
+
+def results(compiled: onnx.ModelProto, **inputs: Any) -> Arrays:
+    """Every output of a compiled model by name."""
+    names = [output.name for output in compiled.graph.output]
+    return dict(zip(names, run(compiled, *names, **inputs), strict=True))
+
+
+def explained(model: onnx.ModelProto, x: Any, targets: Any, **options: Any) -> rc.Explanation:
+    """What the reference makes of the same."""
+    with rc.Explainer(model, backend="eager", **options) as explainer:
+        return explainer(x, targets)
+
+
+def agree(got: np.ndarray, wanted: np.ndarray, share: float = 1e-4) -> None:
+    """To a share of each map's own maximum."""
+    assert got.shape == wanted.shape
+    for place in np.ndindex(*wanted.shape[:2]):
+        np.testing.assert_allclose(got[place], wanted[place], rtol=0, atol=share * np.abs(wanted[place]).max())
+
+
+def ports(values: Any) -> dict[str, tuple[int, list[str | int]]]:
+    """Name -> element type and sizes."""
+    found = {}
+    for value in values:
+        tensor = value.type.tensor_type
+        found[value.name] = (tensor.elem_type, [d.dim_param or d.dim_value for d in tensor.shape.dim])
+    return found
+
+
+def test_inputs_and_outputs() -> None:
+    source = plain()
+    compiled = rc.compile_model(source, ("input", "stages", "fused"), weights=True, heatmap=True)
+    onnx.checker.check_model(compiled, full_check=True)
+    assert ports(compiled.graph.input) == {
+        "x": (TensorProto.FLOAT, ["N", 3, 32, 32]), "relcam_targets": (TensorProto.INT64, ["N", "K"]),
+    }  # fmt: skip
+    outputs = ports(compiled.graph.output)
+    assert {kind for name, (kind, _) in outputs.items() if name != "relcam_classes"} == {TensorProto.FLOAT}
+    assert outputs["relcam_classes"][0] == TensorProto.INT64
+    shapes = {name: value.shape for name, value in results(compiled, x=X, relcam_targets=TARGETS).items()}
+    sizes = {"stage1": (32, 32), "stage2": (16, 16), "stage4": (8, 8), "fused": (32, 32)}
+    assert shapes == {
+        "scores": (3, 5), "relcam_classes": (3, 2), "relevance/input": (3, 2, 3, 32, 32),
+        **{f"cam/{name}": (3, 2, *size) for name, size in sizes.items()},
+        **{f"heatmap/{name}": (3, 2, 32, 32) for name in sizes},
+        "weights/stage1": (3, 2, 8), "weights/stage2": (3, 2, 12), "weights/stage4": (3, 2, 16),
+    }  # fmt: skip
+    assert next(iter(outputs)) == source.graph.output[0].name
+    assert compiled.opset_import == source.opset_import
+
+
+def test_outputs_and_ranks_are_the_plain_models() -> None:
+    (wanted,) = run(plain(), x=X)
+    order = np.argsort(-wanted, axis=1, kind="stable")
+    ranks = np.array([[-1, -2, -5]] * 3)
+    got = results(rc.compile_model(plain(), "last"), x=X, relcam_targets=ranks)
+    np.testing.assert_array_equal(got["relcam_classes"], order[:, [0, 1, 4]])
+    np.testing.assert_allclose(got["scores"], wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+
+
+def test_what_is_out_of_range_gives_zeros_there() -> None:
+    layers = ("input", "stages", "fused")
+    compiled = rc.compile_model(plain(), layers, heatmap=True, weights=True)
+    got = results(compiled, x=X, relcam_targets=np.array([[0, 5], [-6, 1], [2**40, -(2**40)]]))
+    np.testing.assert_array_equal(got["relcam_classes"], [[0, -1], [-1, 1], [-1, -1]])
+    there = np.array([[True, False], [False, True], [False, False]])
+    for name in set(got) - {"scores", "relcam_classes"}:
+        assert np.isfinite(got[name]).all()
+        assert (got[name].any(axis=tuple(range(2, got[name].ndim))) == there).all(), name
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_maps_are_the_references(method: str) -> None:
+    """cam/<layer>, with method lrp relevance/<layer>; fused is a cube root at its floor, so it is held to 1e-3."""
+    layers = ("input", "stages", "fused")
+    wanted = explained(residual(), X, TARGETS, layers=layers, method=method)
+    got = results(rc.compile_model(residual(), layers, method=method, weights=True), x=X, relcam_targets=TARGETS)
+    for layer, value in wanted.maps.items():
+        whole = layer == "input" or (method == "lrp" and layer != "fused")
+        agree(got[f"{'relevance' if whole else 'cam'}/{layer}"], value, 1e-3 if layer == "fused" else 1e-4)
+    for layer, value in wanted.weights.items():
+        agree(got[f"weights/{layer}"], value)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_every_seed(seed: str) -> None:
+    """1e-4 of the map's maximum; 1e-3 for the seeds whose sum cancels."""
+    share = 1e-4 if seed in ("logit", "one-hot", "contrast") else 1e-3
+    wanted = explained(residual(), X, TARGETS, layers="stages", preset="paper", seed=seed)
+    got = results(rc.compile_model(residual(), "stages", "paper", seed=seed), x=X, relcam_targets=TARGETS)
+    for layer, value in wanted.maps.items():
+        agree(got[f"cam/{layer}"], value, share)
+
+
+def test_a_seed_of_ones_own_is_an_input() -> None:
+    seed = picture(3, 2, 5, seed=7)
+    with rc.Explainer(plain(), "stages", preset="paper", seed="given", backend="eager") as explainer:
+        wanted = explainer(X, seed=seed)
+    compiled = rc.compile_model(plain(), "stages", "paper", seed="given")
+    assert ports(compiled.graph.input)["relcam_seed"] == (TensorProto.FLOAT, ["N", "K", 5])
+    got = results(compiled, x=X, relcam_seed=seed)
+    np.testing.assert_array_equal(got["relcam_classes"], seed.argmax(axis=2))
+    for layer, value in wanted.maps.items():
+        agree(got[f"cam/{layer}"], value)
+
+
+def test_heatmaps_are_the_positive_part_over_its_maximum() -> None:
+    for method in ("local-relevance-cam", "lrp"):
+        compiled = rc.compile_model(plain(), ("stages", "fused"), method=method, heatmap=True)
+        got = results(compiled, x=X, relcam_targets=TARGETS)
+        shown = {name: value for name, value in got.items() if name.startswith("heatmap/")}
+        assert len(shown) == 4
+        for name, value in shown.items():
+            assert value.shape == (3, 2, 32, 32)
+            assert value.min() >= 0
+            source = got[f"{'relevance' if f'relevance/{name[8:]}' in got else 'cam'}/{name[8:]}"]
+            whole = source.sum(axis=2) if source.ndim == 5 else source
+            positive = whole.max(axis=(2, 3)) > 0
+            np.testing.assert_allclose(value.max(axis=(2, 3)), positive, atol=1e-6, err_msg=name)
+    whole = np.maximum(got["relevance/stage1"].sum(axis=2), 0)
+    np.testing.assert_allclose(got["heatmap/stage1"], whole / whole.max(axis=(2, 3), keepdims=True), atol=1e-5)
+
+
+def test_metadata_tells_how_the_file_was_made() -> None:
+    labels = json.dumps(list("abcde"))
+    source = plain()
+    helper.set_model_props(source, {"relcam.labels": labels, "relcam.preprocess": '{"size": [32, 32]}', "own": "kept"})
+    compiled = rc.compile_model(source, ("stage1", "last"), "paper", "relevance-cam", "logit")
+    metadata = {p.key: p.value for p in compiled.metadata_props}
+    assert json.loads(metadata.pop("relcam.preprocess"))["size"] == [32, 32]
+    assert metadata == {
+        "relcam.version": rc.__version__, "relcam.preset": "paper", "relcam.method": "relevance-cam",
+        "relcam.seed": "logit", "relcam.layers": '["stage1", "stage4"]',
+        "relcam.source_sha256": rc.Explainer(source).settings.sha256,
+        "relcam.labels": labels, "own": "kept",
+    }  # fmt: skip
+
+
+def test_module_paths_survive() -> None:
+    source = plain()
+    helper.set_model_props(source, {"relcam.scopes": json.dumps({"stage1": "features.1", "stage4": "features.6"})})
+    compiled = rc.compile_model(source)
+    assert {"cam/features.1", "cam/features"} < {output.name for output in compiled.graph.output}
+    for model in (source, compiled):
+        named = {row.name: row.tensor for row in rc.layers(model, output="scores")}
+        assert {"features.1": "stage1", "features.6": "stage4"}.items() <= named.items()
+
+
+@pytest.mark.parametrize("targets", [TARGETS[:, :1], TARGETS], ids=["one target", "two"])
+def test_dynamic_picture_sizes(targets: np.ndarray) -> None:
+    source = inverted(size="size")
+    compiled = rc.compile_model(source, ("input", "stages"), heatmap=True)
+    onnx.checker.check_model(compiled, full_check=True)
+    for size in (32, 45):
+        x = picture(3, 3, size, size)
+        got = results(compiled, x=x, relcam_targets=targets)
+        heat = [value for name, value in got.items() if name.startswith("heatmap/")]
+        assert [value.shape[2:] for value in heat] == [(size, size)] * 3
+        wanted = explained(source, x, targets, layers=("input", "stages"))
+        for layer, value in wanted.maps.items():
+            agree(got[f"{'relevance' if layer == 'input' else 'cam'}/{layer}"], value)
+
+
+def test_size_fixes_height_and_width() -> None:
+    compiled = rc.compile_model(residual(size="size"), "stages", size=(32, 48))
+    assert ports(compiled.graph.input)["x"][1] == ["N", 3, 32, 48]
+    x = picture(2, 3, 32, 48)
+    got = results(compiled, x=x, relcam_targets=TARGETS[:2])
+    wanted = explained(residual(size="size"), x, TARGETS[:2], layers="stages")
+    for layer, value in wanted.maps.items():
+        agree(got[f"cam/{layer}"], value)
+    with pytest.raises(rc.RelcamError, match="no input of this model has them free"):
+        rc.compile_model(residual(), size=(48, 48))
+
+
+@pytest.mark.parametrize("preset", ["default", "epsilon-plus-flat", "epsilon-gamma-box"])
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_fixed_batch(batch: int, count: int, preset: str) -> None:
+    """The number of targets never depends on it; rules whose denominators are constants repeat those too."""
+    targets = np.array([[0, -1, 3], [1, 2, -2]])[:batch, :count]
+    compiled = rc.compile_model(plain(batch=batch), ("input", "stages"), preset, "lrp")
+    onnx.checker.check_model(compiled, full_check=True)
+    got = results(compiled, x=X[:batch], relcam_targets=targets)
+    wanted = explained(plain(), X[:batch], targets, layers=("input", "stages"), preset=preset, method="lrp")
+    np.testing.assert_array_equal(got["relcam_classes"], wanted.targets)
+    for layer, value in wanted.maps.items():
+        agree(got[f"relevance/{layer}"], value)
+
+
+@pytest.mark.parametrize(("images", "count"), [(1, 1), (1, 5), (8, 1), (3, 5)])
+@pytest.mark.parametrize("network", [plain, residual, inverted])
+def test_batches_and_targets(network: Any, images: int, count: int) -> None:
+    x, targets = picture(images, 3, 32, 32), np.arange(5)[None, :count].repeat(images, axis=0)
+    wanted = explained(network(), x, targets, layers="stages")
+    got = results(rc.compile_model(network(), "stages"), x=x, relcam_targets=targets)
+    for layer, value in wanted.maps.items():
+        agree(got[f"cam/{layer}"], value)
+
+
+@pytest.mark.parametrize("final", ["Softmax", "Sigmoid"])
+def test_a_final_squashing_stays_in_the_file(final: str) -> None:
+    model = plain(final=final)
+    got = results(rc.compile_model(model, "stages"), x=X, relcam_targets=TARGETS)
+    wanted = explained(model, X, TARGETS, layers="stages")
+    np.testing.assert_allclose(got["final"], run(model, x=X)[0], atol=1e-5)
+    for layer, value in wanted.maps.items():
+        agree(got[f"cam/{layer}"], value)
+
+
+def two_heads() -> onnx.ModelProto:
+    """An image in channels-last order beside one in channels-first, and two tables of scores."""
+    net = Net("N", 8, 8, 3)
+    other = net.input("other", "N", 3, 8, 8)
+    first = net("Transpose", net.x, perm=[0, 3, 1, 2])
+    both = net("Relu", net("Add", net.conv(first, 3, 4), net.conv(other, 3, 4)), name="both")
+    return net.model(net.head(both, 4, name="a"), net.head(both, 4, 7, name="b"), both)
+
+
+def test_several_inputs_and_outputs_and_channels_last() -> None:
+    x = {"x": picture(2, 8, 8, 3), "other": picture(2, 3, 8, 8, seed=1)}
+    options: dict[str, Any] = {"layers": ("both", "x", "other"), "method": "lrp", "output": "b"}
+    wanted = explained(two_heads(), x, [[6, 2], [0, -1]], **options)
+    compiled = rc.compile_model(two_heads(), **options)
+    got = results(compiled, **x, relcam_targets=np.array([[6, 2], [0, -1]]))
+    assert [output.name for output in compiled.graph.output][:3] == ["a", "b", "both"]
+    for layer, value in wanted.maps.items():
+        agree(got[f"relevance/{layer}"], value)
+
+
+def test_halves_are_explained_in_float32() -> None:
+    """Measured against the float32 model: 7e-4 of the map's maximum, which is the rounding of the activations."""
+    source, half = residual(batch_norm=False), halved(residual(batch_norm=False))
+    compiled = rc.compile_model(half, "stages")
+    onnx.checker.check_model(compiled, full_check=True)
+    got = results(compiled, x=X.astype(np.float16), relcam_targets=TARGETS)
+    assert got["scores"].dtype == np.float16
+    wanted = explained(source, X, TARGETS, layers="stages")
+    same = explained(half, X.astype(np.float16), TARGETS, layers="stages")
+    for layer, value in wanted.maps.items():
+        assert got[f"cam/{layer}"].dtype == np.float32
+        agree(got[f"cam/{layer}"], same.maps[layer], 1e-3)
+        agree(got[f"cam/{layer}"], value, 5e-3)
+
+
+def halved(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same network with weights, inputs and outputs in float16."""
+    for tensor in model.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT:
+            array = onnx.numpy_helper.to_array(tensor).astype(np.float16)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.elem_type = TensorProto.FLOAT16
+    del model.graph.value_info[:]
+    return model
+
+
+@pytest.mark.parametrize("name", ["cam/stage1", "relcam_classes", "relcam_targets"])
+def test_names_that_clash(name: str) -> None:
+    net = Net()
+    stage = net("Relu", net.conv(net.x, 3, 4), name="stage1")
+    model = net.model(net.head(net("Relu", stage, name=name), 4))
+    with pytest.raises(rc.OptionError, match=f"has a tensor '{name}' already"):
+        rc.compile_model(model, "stage1")
+
+
+def test_a_size_that_only_a_run_knows_asks_for_it() -> None:
+    net = Net("N", 3, "h", "w")
+    x = net("Relu", net.conv(net.x, 3, 4, stride=2), name="stage")
+    grown = net("Resize", x, None, np.array([1, 1, 2, 2], np.float32), mode="cubic")
+    model = net.model(net.head(net("Relu", grown), 4))
+    with pytest.raises(rc.UnsupportedModelError, match=r"size=\(height, width\), --size H W"):
+        rc.compile_model(model, "stage")
+    rc.compile_model(model, "stage", size=(16, 16))

@@ -1,0 +1,230 @@
+"""`Explainer` over compiled models: sessions, cache, memory, devices."""
+
+from __future__ import annotations
+
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from nets import picture, plain, residual
+
+import relcam_onnx as rc
+from relcam_onnx import session, store
+from relcam_onnx.compile import compile_prepared
+from relcam_onnx.errors import InputError
+from relcam_onnx.runners import compiled
+
+X = picture(4, 3, 32, 32)
+
+
+class Counted:
+    """A function that counts its calls."""
+
+    def __init__(self, function: Any) -> None:
+        self.function, self.calls = function, 0
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        self.calls += 1
+        return self.function(*arguments, **options)
+
+
+@pytest.fixture
+def sessions(monkeypatch: pytest.MonkeyPatch) -> Counted:
+    """How many sessions are made."""
+    counted = Counted(session.open_session)
+    monkeypatch.setattr(compiled, "open_session", counted)
+    return counted
+
+
+@pytest.fixture
+def compilations(monkeypatch: pytest.MonkeyPatch) -> Counted:
+    """How many models are compiled."""
+    counted = Counted(compile_prepared)
+    monkeypatch.setattr(compiled, "compile_prepared", counted)
+    return counted
+
+
+def same(got: rc.Explanation, wanted: rc.Explanation, share: float = 1e-5) -> None:
+    assert set(got.maps) == set(wanted.maps)
+    for name, value in wanted.maps.items():
+        np.testing.assert_allclose(got.maps[name], value, rtol=0, atol=share * np.abs(value).max())
+
+
+def test_one_session_serves_all_calls_and_threads(sessions: Counted) -> None:
+    with rc.Explainer(residual(), "stages", threads=1) as explainer:
+        alone = [explainer(X[i : i + 1]) for i in range(4)]
+        with ThreadPoolExecutor(4) as pool:
+            together = list(pool.map(lambda i: explainer(X[i : i + 1]), range(4)))
+    for got, wanted in zip(together, alone, strict=True):
+        same(got, wanted, 1e-6)
+    assert sessions.calls == 1
+
+
+def test_threads_that_meet_a_new_size_make_one_session_for_it(sessions: Counted) -> None:
+    with rc.Explainer(residual(size="size"), "stages", threads=1) as explainer, ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: explainer(X[:1]), range(8)))
+    assert sessions.calls == 1
+
+
+def test_sessions_of_the_last_sizes_are_kept(sessions: Counted) -> None:
+    with rc.Explainer(residual(size="size"), "last") as explainer:
+        for size in (16, 24, 32, 40, 16, 48, 16, 24):
+            explainer(picture(1, 3, size, size))
+    assert sessions.calls == 6  # 16 stays in use; 24 is the oldest when 48 comes
+    assert compiled.KEPT == 4
+
+
+def test_cache_serves_the_next_explainer(tmp_path: Path, compilations: Counted) -> None:
+    for _ in range(2):
+        with rc.Explainer(plain(), "stages", cache=tmp_path) as explainer:
+            first = explainer(X)
+    assert compilations.calls == 1
+    with rc.Explainer(plain(), "stages") as explainer:
+        same(first, explainer(X), 0)
+
+
+def test_cache_tells_models_and_options_apart(tmp_path: Path, compilations: Counted) -> None:
+    others: list[dict[str, Any]] = [
+        {}, {"layers": "last"}, {"seed": "logit"}, {"method": "lrp"}, {"preset": "paper"},
+        {"preset": rc.preset("default", low=-1.0, high=1.0)}, {"model": residual()},
+    ]  # fmt: skip
+    for options in others:
+        rc.Explainer(**{"model": plain(), "layers": "stages", "cache": tmp_path, **options})
+    assert compilations.calls == len(list(tmp_path.iterdir())) == len(others)
+
+
+def test_a_preset_of_functions_is_not_cached(tmp_path: Path) -> None:
+    own = rc.Preset("own", ((lambda site: site.op == "Conv", rc.rules.ZPlus()), ("*", rc.rules.Epsilon())))
+    rc.Explainer(plain(), "stages", preset=own, cache=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_large_models_are_cached_with_their_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compilations: Counted
+) -> None:
+    monkeypatch.setattr(store, "PROTOBUF_LIMIT", 1000)
+    monkeypatch.setattr(session, "PROTOBUF_LIMIT", 1000)
+    got = [rc.Explainer(plain(), "stages", cache=tmp_path)(X) for _ in range(2)]
+    assert compilations.calls == 1
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".data", ".onnx"]
+    same(got[0], rc.Explainer(plain(), "stages")(X), 0)
+    same(got[1], got[0], 0)
+
+
+@pytest.mark.parametrize("limit", [2**31 - 1, 1000], ids=["one file", "with data"])
+def test_a_broken_file_in_the_cache_is_made_anew(
+    limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compilations: Counted
+) -> None:
+    monkeypatch.setattr(store, "PROTOBUF_LIMIT", limit)
+    wanted = rc.Explainer(plain(), "stages", cache=tmp_path)(X)
+    (model,) = tmp_path.glob("*.onnx")
+    if limit == 1000:
+        model.with_suffix(".data").unlink()
+    else:
+        model.write_bytes(model.read_bytes()[:1000])
+    for _ in range(2):
+        same(rc.Explainer(plain(), "stages", cache=tmp_path)(X), wanted, 0)
+    assert compilations.calls == 2
+
+
+def test_max_batch_bounds_what_runs_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def spy(made: Any, names: Any, inputs: Any) -> Any:
+        seen.append(len(inputs["x"]))
+        return session.run_session(made, names, inputs)
+
+    with rc.Explainer(plain(), "stages") as whole:
+        wanted = whole(X)
+    monkeypatch.setattr(compiled, "run_session", spy)
+    with rc.Explainer(plain(), "stages", max_batch=3) as explainer:
+        same(explainer(X), wanted)
+    assert seen == [3, 1]
+
+
+def test_memory_that_does_not_suffice_is_tried_with_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def small(made: Any, names: Any, inputs: Any) -> Any:
+        seen.append(len(inputs["x"]))
+        if seen[-1] > 2:
+            raise InputError("onnxruntime could not run the model on this input: Failed to allocate memory")
+        return session.run_session(made, names, inputs)
+
+    with rc.Explainer(plain(), "stages") as whole:
+        wanted = whole(X)
+    monkeypatch.setattr(compiled, "run_session", small)
+    with rc.Explainer(plain(), "stages") as explainer:
+        with pytest.warns(UserWarning, match=r"not enough memory for 4 images at once, trying 2; set max_batch"):
+            same(explainer(X), wanted)
+        assert seen == [4, 2, 2]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            same(explainer(X[:2]), explainer(X[:2]), 0)
+
+
+def test_other_failures_and_single_images_are_not_retried(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def failing(*_: Any) -> Any:
+        seen.append(1)
+        raise InputError("onnxruntime could not run the model on this input: out of memory")
+
+    monkeypatch.setattr(compiled, "run_session", failing)
+    with rc.Explainer(plain(), "stages") as explainer, pytest.raises(rc.InputError, match="out of memory"):
+        explainer(X[:1])
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("backend", ["compiled", "eager"])
+@pytest.mark.parametrize("targets", [None, [[0, 1]] * 4], ids=["one target", "two"])
+def test_tensors_of_other_libraries(backend: str, targets: Any) -> None:
+    """DLPack tensors and OrtValues give what arrays give, cut into pieces or not."""
+    given = [torch.from_numpy(X), onnxruntime.OrtValue.ortvalue_from_numpy(X)]
+    with rc.Explainer(plain(), "stages", backend=backend) as explainer:
+        wanted = explainer(X, targets)
+        for x in given:
+            same(explainer(x, targets), wanted, 1e-6)
+            same(explainer({"x": x}, targets), wanted, 1e-6)
+    with rc.Explainer(plain(), "stages", backend=backend, max_batch=3) as explainer:
+        for x in given:
+            same(explainer(x, targets), wanted)
+
+
+def test_tensors_are_checked_as_arrays_are() -> None:
+    with rc.Explainer(plain(), "stages") as explainer:
+        with pytest.raises(rc.InputError, match=r"float64 .* the model takes float32"):
+            explainer(torch.zeros(1, 3, 32, 32, dtype=torch.float64))
+        with pytest.raises(rc.InputError, match=r"\(1, 3, 8, 8\), the model takes"):
+            explainer(onnxruntime.OrtValue.ortvalue_from_numpy(X[:1, :, :8, :8].copy()))
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An onnxruntime that has every provider."""
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(session.PROVIDERS.values()))
+
+
+@pytest.mark.usefixtures("gpu")
+def test_cuda_runs_without_tf32_unless_it_is_allowed() -> None:
+    cuda: Any = ("CUDAExecutionProvider", {"use_tf32": "0"})
+    cpu: Any = ("CPUExecutionProvider", {})
+    assert session.choose_providers(None) == [cuda, cpu]
+    assert session.choose_providers("cpu") == [cpu]
+    assert session.choose_providers(["CUDA", "cpu"]) == [cuda, cpu]
+    allowed = {"use_tf32": "1", "device_id": "1"}
+    assert session.choose_providers([("cuda", allowed)]) == [("CUDAExecutionProvider", allowed)]
+    assert session.choose_providers(["tensorrt", "cuda"]) == [("TensorrtExecutionProvider", {}), cuda]
+
+
+def test_without_a_gpu_the_default_is_cpu() -> None:
+    assert session.choose_providers(None) == [("CPUExecutionProvider", {})]
+    with pytest.raises(rc.OptionError, match=r"no provider 'cuda'.*it has cpu.*relcam-onnx\[gpu\]"):
+        rc.Explainer(plain(), providers=["cuda", "cpu"])
+    with pytest.raises(rc.OptionError, match="no provider 'cup'; did you mean 'cpu'"):
+        rc.Explainer(plain(), providers=["cup"])
