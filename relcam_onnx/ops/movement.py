@@ -113,14 +113,14 @@ def slice_strides(node: gs.Node) -> Strides:
 def slice_(f: Backend, call: Call) -> Relay:
     """Slice, opset 13, with any steps."""
     dims = f.dims(call.inputs[0])
-    starts, ends, axes, steps = (call.get(i) for i in (1, 2, 3, 4))
+    starts, axes, steps = (call.get(i) for i in (1, 3, 4))
     axes = list(range(len(starts))) if axes is None else [int(a) % len(dims) for a in axes]
     steps = [1] * len(starts) if steps is None else [int(v) for v in steps]
-    read = {}
-    for axis, start, end, step in zip(axes, map(int, starts), map(int, ends), steps, strict=True):
-        # With a negative step an end before the beginning means: up to and with position 0.
-        stop = None if step < 0 and end < -dims[axis] else end
-        read[axis] = np.arange(dims[axis])[start:stop:step]
+    counts = f.dims(call.output)  # they tell the ends, which may be computed
+    read = {
+        axis: np.arange(dims[axis])[start::step][: counts[axis]]
+        for axis, start, step in zip(axes, map(int, starts), steps, strict=True)
+    }
     return moved(f, call, lambda s: place(f, s, dims, read))
 
 
