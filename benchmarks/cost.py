@@ -1,4 +1,4 @@
-"""What an explanation costs: ratios of two times measured in one run on the same cores.
+"""What an explanation in NumPy costs, and starting up: ratios of two times measured in one run on the same cores.
 
 ``python -m benchmarks.cost`` prints the table, ``--write`` also puts it into docs/costs.md. PyTorch is needed once, to
 export a ResNet-50 with random weights; the file stays in build/.
@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -60,15 +61,16 @@ class Row:
         return (self.what, self.against, *times, f"{self.seconds / self.base:.2f}", target)
 
 
-def alternate(repeats: int, *calls: Callable[[], object]) -> list[float]:
+def alternate(repeats: int, *calls: Callable[[], object], settle: int = 0) -> list[float]:
     """The median time of each call; they take turns, so that a busy moment of the machine hits all alike.
 
-    Each is called once untimed before: the threads of the other one may still be spinning.
+    Each turn begins with ``settle`` calls untimed: the threads of the call before spin on for a while.
     """
     times: list[list[float]] = [[] for _ in calls]
     for _ in range(repeats):
         for call, found in zip(calls, times, strict=True):
-            call()
+            for _ in range(settle):
+                call()
             start = time.perf_counter()
             call()
             found.append(time.perf_counter() - start)
@@ -81,20 +83,23 @@ def explaining(name: str, model: Path, targets: dict[str, float | None]) -> Iter
     session = onnxruntime.InferenceSession(str(model))
     feed = {session.get_inputs()[0].name: x}
     for layer, most in targets.items():
-        with rc.Explainer(model, layers=["stages", "fused"] if layer == "fused" else layer) as explainer:
-            took, base = alternate(15, lambda call=explainer: call(x), lambda: session.run(None, feed))
-        yield Row(f"{name}, explain to {layer}", "forward pass", took, base, most)
+        layers = ["stages", "fused"] if layer == "fused" else layer
+        with rc.Explainer(model, layers=layers, backend="eager") as explainer:
+            took, base = alternate(11, partial(explainer, x), partial(session.run, None, feed), settle=4)
+        yield Row(f"{name} to {layer}, eager", "forward pass", took, base, most)
 
 
 def starting() -> Iterator[Row]:
     """Fresh processes: imports, and the command line on one picture."""
-    for code, most in (("import relcam_onnx", 1.3), ("from relcam_onnx import explain", 1.3)):
-        took, base = alternate(9, lambda code=code: python("-c", code), lambda: python("-c", PARTS))
-        yield Row(f"`{code}`", f"`{PARTS}`", took, base, most)
-    with tempfile.TemporaryDirectory() as out:
-        command = ("-m", "relcam_onnx", "explain", str(LITE), str(PICTURE), "--out", out)
-        took, base = alternate(9, lambda: python(*command), lambda: python("-c", CLASSIFY))
-    yield Row("`relcam explain`, one picture, whole process", "script that classifies it", took, base, 6)
+    parts = partial(python, "-c", PARTS)
+    for code, most in (("import relcam_onnx", 1.3), ("from relcam_onnx import explain", None)):
+        took, base = alternate(7, partial(python, "-c", code), parts)
+        yield Row(f"`{code}`", "its three imports", took, base, most)
+    for backend, most in (("eager", 6), ("compiled", 4)):
+        with tempfile.TemporaryDirectory() as out:
+            command = ("-m", "relcam_onnx", "explain", str(LITE), str(PICTURE), "--out", out, "--backend", backend)
+            took, base = alternate(7, partial(python, *command), partial(python, "-c", CLASSIFY))
+        yield Row(f"`relcam explain`, one picture, {backend}", "script that classifies it", took, base, most)
 
 
 def python(*arguments: str) -> None:

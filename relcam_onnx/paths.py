@@ -49,9 +49,9 @@ class Paths:
 
     @cached_property
     def images(self) -> tuple[gs.Variable, ...]:
-        """The inputs with a path to the scores; integers, too, where a Cast follows."""
+        """The inputs with a path to the scores but for single numbers; integers, too, where a Cast follows."""
         reached = {id(t) for node in self.nodes for t in receivers(node)}
-        return tuple(t for t in self.model.graph.inputs if id(t) in reached)
+        return tuple(t for t in self.model.graph.inputs if id(t) in reached and static_shape(t) != ())
 
     @cached_property
     def computed(self) -> frozenset[int]:

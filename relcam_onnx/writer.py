@@ -122,7 +122,8 @@ class Writer:
         shape = self.shapes.get(name) or tensor.shape
         if shape is None:
             raise UnsupportedModelError(
-                f"shape inference cannot tell the rank of tensor {name!r}; export the model anew"
+                f"shape inference cannot tell the rank of tensor {name!r}: export the model anew, or "
+                "take backend='eager'"
             )
         plain = Symbol(self.assembly.inside(name), np.dtype(tensor.dtype or np.float32))
         dims = tuple(

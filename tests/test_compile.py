@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from nets import Net, picture, plain, residual, run
 from onnx import TensorProto, helper
+from PIL import Image
 
 import relcam_onnx as rc
 from relcam_onnx.cam import METHODS
+from relcam_onnx.preprocess import Preprocess
 from relcam_onnx.seeds import SEEDS
 
 X = picture(3, 3, 32, 32)
@@ -140,6 +144,37 @@ def test_heatmaps_are_the_positive_part_over_its_maximum() -> None:
             np.testing.assert_allclose(value.max(axis=(2, 3)), positive, atol=1e-6, err_msg=name)
     whole = np.maximum(got["relevance/stage1"].sum(axis=2), 0)
     np.testing.assert_allclose(got["heatmap/stage1"], whole / whole.max(axis=(2, 3), keepdims=True), atol=1e-5)
+
+
+def test_heatmaps_are_cut_off_at_zero_before_they_grow() -> None:
+    """Torch resizes the positive part; resized first, the negative one would eat into its edges."""
+    compiled = rc.compile_model(plain(), "stage4", "paper", heatmap=True)
+    got = results(compiled, x=X, relcam_targets=TARGETS)
+    assert (got["cam/stage4"] < 0).any()
+    positive = torch.from_numpy(got["cam/stage4"]).clamp(min=0)
+    grown = torch.nn.functional.interpolate(positive, size=(32, 32), mode="bilinear").numpy()
+    highest = grown.max(axis=(2, 3), keepdims=True)
+    np.testing.assert_allclose(got["heatmap/stage4"], grown / np.where(highest > 0, highest, 1), atol=1e-5)
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["given", "beside the file"])
+def test_the_preprocessing_goes_into_the_file(given: bool, tmp_path: Path) -> None:
+    """Whoever has the compiled file alone prepares pictures as before."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(plain().SerializeToString())
+    values: dict[str, Any] = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6], "size": 32}
+    if not given:
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(values))
+    option = {"mean": values["image_mean"], "std": values["image_std"]} if given else None
+    compiled = rc.compile_model(path, "stage4", preprocess=option)
+    metadata = {p.key: p.value for p in compiled.metadata_props}
+    told = json.loads(metadata["relcam.preprocess"])
+    assert (told["mean"], told["std"], told["size"]) == ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6], [32, 32])
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    wanted = rc.explain(path, pixels, layers="stage4", preprocess=option)
+    x = Preprocess.from_json(metadata["relcam.preprocess"]).apply(Image.fromarray(pixels))[0][None]
+    got = results(compiled, x=x, relcam_targets=wanted.targets)
+    agree(got["cam/stage4"], wanted.maps["stage4"])
 
 
 def test_metadata_tells_how_the_file_was_made() -> None:

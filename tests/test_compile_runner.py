@@ -132,6 +132,19 @@ def test_a_broken_file_in_the_cache_is_made_anew(
     assert compilations.calls == 2
 
 
+def test_a_cache_that_cannot_be_written_is_only_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(compiled, "write_model", full)
+    with pytest.warns(UserWarning, match=r"compiled model is not kept: cannot write to .*No space left on device"):
+        explainer = rc.Explainer(plain(), "stages", cache=tmp_path)
+    same(explainer(X[:1]), rc.Explainer(plain(), "stages")(X[:1]), 0)
+    (tmp_path / "file").touch()
+    with pytest.raises(rc.OptionError, match=r"cannot write to .*file"):
+        rc.Explainer(plain(), "stages", cache=tmp_path / "file")
+
+
 def test_max_batch_bounds_what_runs_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
@@ -216,10 +229,19 @@ def test_cuda_runs_without_tf32_unless_it_is_allowed() -> None:
     cpu: Any = ("CPUExecutionProvider", {})
     assert session.choose_providers(None) == [cuda, cpu]
     assert session.choose_providers("cpu") == [cpu]
-    assert session.choose_providers(["CUDA", "cpu"]) == [cuda, cpu]
+    assert session.choose_providers(["CUDA", "cpu"]) == session.choose_providers(("CUDA", "cpu")) == [cuda, cpu]
     allowed = {"use_tf32": "1", "device_id": "1"}
     assert session.choose_providers([("cuda", allowed)]) == [("CUDAExecutionProvider", allowed)]
     assert session.choose_providers(["tensorrt", "cuda"]) == [("TensorrtExecutionProvider", {}), cuda]
+
+
+@pytest.mark.parametrize("given", ["cpu", ("cpu",), ["cpu"], ("cpu", {}), [("cpu", {})], (("cpu", {}),)])
+@pytest.mark.parametrize("backend", ["eager", "compiled"])
+def test_providers_as_lists_and_tuples(given: Any, backend: str) -> None:
+    with rc.Explainer(plain(), "last", providers=given, backend=backend) as explainer:
+        assert explainer(X[:1]).maps["last"].shape == (1, 1, 8, 8)
+    with pytest.raises(rc.OptionError, match="no provider 'cup'"):
+        rc.Explainer(plain(size="size"), providers=("cup", "cpu"), backend=backend)
 
 
 def test_without_a_gpu_the_default_is_cpu() -> None:

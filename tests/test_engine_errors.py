@@ -61,6 +61,16 @@ def test_inputs_that_do_not_fit(x: Any, says: str) -> None:
         explainer(x)
 
 
+@pytest.mark.parametrize("backend", ["eager", "compiled"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_targets_that_do_not_fit_the_seeds(backend: str, count: int) -> None:
+    seed = np.ones((3, count, 5), np.float32)
+    with rc.Explainer(plain(), "stages", preset="paper", seed="given", backend=backend) as explainer:
+        with pytest.raises(rc.TargetError, match=f"2 targets for {count} seeds of each image; leave targets out"):
+            explainer(X, [[0, 1]] * 3, seed=seed)
+        assert explainer(X, seed=seed).maps["stage4"].shape[1] == count
+
+
 def test_closed_means_closed() -> None:
     with rc.Explainer(plain()) as explainer:
         explainer(X)

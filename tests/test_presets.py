@@ -186,6 +186,15 @@ def test_toml(tmp_path: Path) -> None:
         ('[[rules]]\nmatch = "*"', "rule 1: match = and rule = must both be texts"),
         ('[[rules]]\nmatch = "*"\nrule = "epsilom"', "did you mean 'epsilon'"),
         ('[[rules]]\nmatch = "*"\nrule = "gamma"\nbeta = 1', "'gamma' has no parameter beta; it takes gamma, eps"),
+        ("seed = 3", "seed must be a str, not 3"),
+        ('fold_batch_norm = "no"', "fold_batch_norm must be a bool, not 'no'"),
+        ("fold_batch_norm = 1", "fold_batch_norm must be a bool, not 1"),
+        ('rules = "epsilon"', r"no \[\[rules\]\]; each needs match = and rule ="),
+        ('[[rules]]\nmatch = 1\nrule = "epsilon"', "rule 1: match = and rule = must both be texts"),
+        ('[[rules]]\nmatch = "*"\nrule = "epsilon"\neps = "a"', "rule 1: eps must be float, not 'a'"),
+        ('[[rules]]\nmatch = "*"\nrule = "epsilon"\neps = true', "eps must be float, not True"),
+        ('[[rules]]\nmatch = "*"\nrule = "epsilon"\nbias = 0.5', "bias must be bool, not 0.5"),
+        ('[[rules]]\nmatch = "*"\nrule = "z-box"\nlow = [-1.0, "a"]', r"low must be .*, not \[-1\.0, 'a'\]"),
     ],
 )
 def test_toml_mistakes(text: str, says: str, tmp_path: Path) -> None:

@@ -107,9 +107,9 @@ def is_gate(tensor: gs.Tensor) -> bool:
 
 
 def single_position(tensor: gs.Tensor) -> bool:
-    """Whether a tensor has one value per channel: (N, C) or (N, C, 1, 1)."""
+    """Whether a tensor has one value per channel, (N, C) or (N, C, 1, 1), or is one number for all images."""
     shape = static_shape(tensor)
-    return shape is not None and len(shape) >= 2 and all(d == 1 for d in shape[2:])
+    return shape is not None and len(shape) != 1 and all(d == 1 for d in shape[2:])
 
 
 def signals(node: gs.Node) -> tuple[int, ...]:

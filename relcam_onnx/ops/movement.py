@@ -109,7 +109,15 @@ def slice_strides(node: gs.Node) -> Strides:
     return tuple(Fraction(steps.get(axis, 1)) for axis in range(2, rank))
 
 
-@op("Slice", strides=slice_strides, nonnegative=sign_kept)
+def slice_refuses(node: gs.Node) -> str | None:
+    """Images of a batch stay apart: along the first axis all is read."""
+    known = (t.values.tolist() if isinstance(t, gs.Constant) else [] for t in node.inputs[1:4])
+    starts, ends, axes = (*known, [0])[:3]
+    whole = [axis for start, end, axis in zip(starts, ends, axes, strict=False) if start == 0 and end >= 2**31 - 1]
+    return "it cuts along the batch" if 0 in axes and 0 not in whole else None
+
+
+@op("Slice", strides=slice_strides, nonnegative=sign_kept, refuses=slice_refuses)
 def slice_(f: Backend, call: Call) -> Relay:
     """Slice, opset 13, with any steps."""
     dims = f.dims(call.inputs[0])
@@ -117,11 +125,23 @@ def slice_(f: Backend, call: Call) -> Relay:
     axes = list(range(len(starts))) if axes is None else [int(a) % len(dims) for a in axes]
     steps = [1] * len(starts) if steps is None else [int(v) for v in steps]
     counts = f.dims(call.output)  # they tell the ends, which may be computed
-    read = {
-        axis: np.arange(dims[axis])[start::step][: counts[axis]]
-        for axis, start, step in zip(axes, map(int, starts), steps, strict=True)
-    }
-    return moved(f, call, lambda s: place(f, s, dims, read))
+
+    def adjoint(s: Value) -> Value:
+        for axis, start, step in zip(axes, map(int, starts), steps, strict=True):
+            if step == 1 and start >= 0:  # needs no size to be known before a run
+                s = surround(f, s, len(dims), axis, start, dims[axis] - start - counts[axis])
+            else:
+                s = place(f, s, dims, {axis: np.arange(dims[axis])[start::step][: counts[axis]]})
+        return s
+
+    return moved(f, call, adjoint)
+
+
+def surround(f: Backend, s: Value, rank: int, axis: int, before: int, after: int) -> Value:
+    """So many zeros before and after along one axis."""
+    pads = [0] * (2 * rank)
+    pads[axis], pads[rank + axis] = before, after
+    return f.Pad(s, pads)
 
 
 def place(f: Backend, s: Value, dims: tuple[int, ...], read: dict[int, np.ndarray]) -> Value:
@@ -130,9 +150,7 @@ def place(f: Backend, s: Value, dims: tuple[int, ...], read: dict[int, np.ndarra
         size = dims[axis]
         first, count = (int(positions[0]), len(positions)) if len(positions) else (0, 0)
         if np.array_equal(positions, np.arange(first, first + count)):
-            before, after = [0] * len(dims), [0] * len(dims)
-            before[axis], after[axis] = first, size - first - count
-            s = f.Pad(s, before + after)
+            s = surround(f, s, len(dims), axis, first, size - first - count)
             continue
         matrix = np.zeros((count, size), np.float32)
         matrix[np.arange(count), positions] = 1

@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 from relcam_onnx.arrays import on_host, shape_of
 from relcam_onnx.compile import compile_prepared
 from relcam_onnx.errors import InputError
-from relcam_onnx.files import make_folder
+from relcam_onnx.files import cannot_write, make_folder
 from relcam_onnx.load import with_sizes
 from relcam_onnx.prepare import Prepared
 from relcam_onnx.runners import Result
@@ -105,7 +105,10 @@ class CompiledRunner:
         sized = with_sizes(self._prepared.model, dict(sizes)) if sizes else None
         proto = compile_prepared(self._prepared, sized, weights=True, scores=True, single=single)
         if file is not None:
-            write_model(proto, file)
+            try:
+                write_model(proto, file)
+            except OSError as error:
+                warnings.warn(f"the compiled model is not kept: {cannot_write(file.parent, error)}", stacklevel=4)
         return proto
 
     def _cache_file(self, key: Key) -> Path | None:

@@ -1,0 +1,138 @@
+"""Compiled models whose height and width only a run knows, and the ops that ask for them to be fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from nets import Net, picture
+from test_compile import agree, explained, results
+
+import relcam_onnx as rc
+
+Build = Callable[[Net, str], str]
+
+SIZES = [(17, 19), (24, 30)]
+TARGETS = np.array([[0, -1]])
+
+
+def ints(*values: int) -> np.ndarray:
+    return np.array(values, np.int64)
+
+
+def op(name: str, *inputs: Any, **attrs: Any) -> Build:
+    """One node behind the first convolution."""
+    return lambda net, x: net(name, x, *inputs, **attrs)
+
+
+def weighted(name: str, *shape: int, **attrs: Any) -> Build:
+    """One node with a weight of that shape."""
+    return lambda net, x: net(name, x, net.normal(*shape, scale=0.3), **attrs)
+
+
+def group_norm(net: Net, x: str) -> str:
+    return net("GroupNormalization", x, net.normal(8), net.normal(8), num_groups=2)
+
+
+def depth_to_space(net: Net, x: str) -> str:
+    return net("DepthToSpace", net.conv(x, 8, 32), blocksize=2)
+
+
+def reduce_max(net: Net, x: str) -> str:
+    return net("ReduceMax", x, ints(2, 3), keepdims=1)
+
+
+def computed_slice(net: Net, x: str) -> str:
+    """One row less than the picture has."""
+    rows = net("Shape", net.x, start=2, end=3)
+    return net("Slice", x, ints(0), net("Sub", rows, ints(1)), ints(2))
+
+
+FREE: dict[str, Build] = {
+    "AveragePool": op("AveragePool", kernel_shape=[2, 2], strides=[2, 2]),
+    "Conv": weighted("Conv", 8, 8, 3, 3, strides=[3, 2], dilations=[2, 1], pads=[1, 0, 2, 1]),
+    "MaxPool": op("MaxPool", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1),
+    "GroupNormalization": group_norm,
+    "DepthToSpace": depth_to_space,
+    "LRN": op("LRN", size=3),
+    "ReduceMax": reduce_max,
+    "ConvTranspose": weighted(
+        "ConvTranspose", 8, 8, 3, 3, strides=[2, 2], pads=[1, 1, 0, 0], output_padding=[1, 1]
+    ),
+    "Slice": op("Slice", ints(1, 2), ints(-1, 100), ints(2, 3)),
+    "Slice computed": computed_slice,
+}  # fmt: skip
+
+FIXED: dict[str, Build] = {
+    "Pad": op("Pad", ints(0, 0, 1, 2, 0, 0, 2, 1), mode="reflect"),
+    "Slice backwards": op("Slice", ints(-1), ints(-100), ints(3), ints(-2)),
+    "Slice from behind": op("Slice", ints(-9), ints(-1), ints(2)),
+    "Resize": op("Resize", None, np.array([1, 1, 2, 2], np.float32), mode="linear"),
+}
+
+
+def network(build: Build) -> onnx.ModelProto:
+    """A convolution, the op, a dense layer; height and width free."""
+    net = Net("N", 3, "h", "w", opset=21)
+    x = net("Relu", net.conv(net.x, 3, 8), name="first")
+    return net.model(net.head(net("Tanh", build(net, x), name="behind"), 8))
+
+
+def check(model: onnx.ModelProto, compiled: onnx.ModelProto, preset: str, height: int, width: int) -> None:
+    """The compiled model's relevance is the reference's, which is there."""
+    x = picture(1, 3, height, width)
+    got = results(compiled, x=x, relcam_targets=TARGETS)
+    wanted = explained(model, x, TARGETS, layers=("first", "input"), preset=preset, method="lrp")
+    for name, value in wanted.maps.items():
+        assert np.abs(value).max() > 0
+        agree(got[f"relevance/{name}"], value)
+
+
+@pytest.mark.parametrize("preset", ["default", "gradient"])
+@pytest.mark.parametrize("name", FREE)
+def test_one_file_serves_every_size(name: str, preset: str) -> None:
+    model = network(FREE[name])
+    compiled = rc.compile_model(model, ("first", "input"), preset, "lrp")
+    onnx.checker.check_model(compiled, full_check=True)
+    for height, width in SIZES:
+        check(model, compiled, preset, height, width)
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_what_needs_a_size_asks_for_it_and_is_right_with_it(name: str) -> None:
+    model = network(FIXED[name])
+    with pytest.raises(rc.UnsupportedModelError, match=r"only a run knows.*size=\(height, width\), --size H W"):
+        rc.compile_model(model, ("first", "input"), method="lrp")
+    for height, width in SIZES:
+        compiled = rc.compile_model(model, ("first", "input"), method="lrp", size=(height, width))
+        onnx.checker.check_model(compiled, full_check=True)
+        check(model, compiled, "default", height, width)
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_an_explainer_fixes_sizes_as_pictures_come(name: str) -> None:
+    model = network(FIXED[name])
+    with rc.Explainer(model, ("stages", "fused", "input"), backend="compiled") as explainer:
+        for height, width in SIZES:
+            x = picture(2, 3, height, width)
+            got = explainer(x, [[0, -1]] * 2)
+            wanted = explained(model, x, [[0, -1]] * 2, layers=("stages", "fused", "input"))
+            for layer, value in wanted.maps.items():
+                agree(got.maps[layer], value)
+
+
+@pytest.mark.parametrize("end", [2**31 - 1, 1])
+def test_a_slice_keeps_the_batch_whole(end: int) -> None:
+    model = network(op("Slice", ints(0, 1), ints(end, 9), ints(0, 2)))
+    if end == 1:
+        with pytest.raises(rc.UnsupportedModelError, match=r"Slice node .*: it cuts along the batch"):
+            rc.compile_model(model, "first")
+    else:
+        compiled = rc.compile_model(model, ("first", "input"), method="lrp")
+        x, targets = picture(3, 3, 17, 19), np.array([[0, 1]] * 3)
+        got = results(compiled, x=x, relcam_targets=targets)
+        for name, value in explained(model, x, targets, layers=("first", "input"), method="lrp").maps.items():
+            agree(got[f"relevance/{name}"], value)
