@@ -8,6 +8,7 @@ random weights, which needs PyTorch.
 from __future__ import annotations
 
 import argparse
+import gc
 import statistics
 import subprocess
 import sys
@@ -88,6 +89,7 @@ def depths(net: Net, rounds: int, batches: Sequence[int]) -> str:
         row.append(f"{worked(file, compiled(file, layers), rounds):.2f}")
         report(net.name, row)
         rows.append(row)
+        gc.collect()  # graphs are cycles that hold every weight: too few objects for Python to collect by itself
     head = ["to", "ideal", *(text for batch in batches for text in (f"batch {batch}", "target"))]
     head += [f"file, batch {batch}" for batch in batches] if limits else []
     return table([*head, "one thread"], rows)

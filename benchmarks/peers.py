@@ -139,6 +139,8 @@ def likeness(peer: Peer) -> str:
         from pytorch_grad_cam.utils.image import scale_cam_image  # noqa: PLC0415
 
         ours = scale_cam_image(ours, (SIZE, SIZE))
+    if not ours.any() and not theirs.any():
+        return "yes, both zero"
     return f"yes, cosine {ours.ravel() @ theirs / np.linalg.norm(ours) / np.linalg.norm(theirs):.4f}"
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 from numpy.typing import ArrayLike
 from onnx import helper
-from onnx.reference import ReferenceEvaluator
 
 from relcam_onnx.backends._arrays import Array
 from relcam_onnx.errors import nearest
@@ -52,6 +51,8 @@ def reference(op: str, *inputs: ArrayLike | None, **attributes: Any) -> Array | 
     AttributeError
         There is no such op.
     """
+    from onnx.reference import ReferenceEvaluator  # noqa: PLC0415 - slow to import, and rarely needed
+
     outputs = [f"y{i}" for i in range(max(1, schema(op).min_output))]
     arrays = {f"x{i}": _array(value) for i, value in enumerate(inputs) if value is not None}
     names = [f"x{i}" if f"x{i}" in arrays else "" for i in range(len(inputs))]
