@@ -97,7 +97,7 @@ def test_several_inputs_and_outputs_and_channels_last() -> None:
 
 
 def test_halves_are_explained_in_float32() -> None:
-    """Measured: 1.3e-3 of the map's maximum off the float32 model, which is the rounding of the activations; 1e-4 off eager."""
+    """Measured: 1.3e-3 of the map's maximum off the float32 model, the rounding of its activations; 1e-4 off eager."""
     source, half = residual(batch_norm=False), halved(residual(batch_norm=False))
     compiled = rc.compile_model(half, "stages")
     onnx.checker.check_model(compiled, full_check=True)
