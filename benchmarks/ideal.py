@@ -45,7 +45,7 @@ def passes(step: Step) -> int:
 
     ε: the adjoint; its denominator is the output that the forward pass has. z⁺: a denominator and an adjoint where the
     input is known to be ≥ 0; else one adjoint more, for the negative inputs (the denominator is half the sum of W·x,
-    which is known, and |W|·|x|). zᴮ: a denominator and three adjoints, W, W⁺ and W⁻; maps of the bounds are constants.
+    which is known, and |W|·|x|). zᴮ: a denominator and two adjoints, W⁺ and W⁻; maps of the bounds are constants.
     """
     match step.rule:
         case Epsilon():
@@ -53,6 +53,6 @@ def passes(step: Step) -> int:
         case ZPlus():
             return 2 if 0 in step.nonnegative else 3
         case ZBox():
-            return 4
+            return 3
         case _:
             return 0

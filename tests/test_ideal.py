@@ -52,7 +52,7 @@ def test_every_output_takes_one_for_each_weight_of_its_filter() -> None:
 
 @pytest.mark.parametrize(
     ("layer", "back"),
-    [("d", 30), ("b", 30 + 2 * 384), ("input", 30 + 2 * 384 + 4 * 6912)],
+    [("d", 30), ("b", 30 + 2 * 384), ("input", 30 + 2 * 384 + 3 * 6912)],
     ids=["dense by ε", "z⁺ on what is ≥ 0", "zᴮ at the image"],
 )
 def test_the_way_back_by_hand(layer: str, back: int) -> None:

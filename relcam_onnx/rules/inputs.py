@@ -40,11 +40,13 @@ class ZBox(Rule):
         s = quotient(f, message, total(f, parts), self.eps)
 
         def share(t: Term, low: Value, high: Value) -> Message:
-            value = f.Mul(t.adjoint(s, t.weight), f.each(t.x))
-            for bound, w in zip((low, high), signed(f, t.weight), strict=True):
-                if w is not ABSENT:
-                    value = f.Sub(value, f.Mul(t.adjoint(s, w), f.each(bound)))
-            return Message(value)
+            # x w - low w⁺ - high w⁻ = (x - low) w⁺ + (x - high) w⁻: two adjoints, not three.
+            parts = [
+                f.Mul(t.adjoint(s, w), f.each(f.Sub(t.x, bound)))
+                for bound, w in zip((low, high), signed(f, t.weight), strict=True)
+                if w is not ABSENT
+            ]
+            return Message(total(f, parts))
 
         return {t.index: share(t, *box) for t, box in zip(op.terms, boxes, strict=True)}
 
@@ -54,7 +56,7 @@ class ZBox(Rule):
         if bound is None:
             return f.Expand(extreme(x, list(range(1, len(dims))), keepdims=1), dims)
         per_channel = np.asarray(bound, np.float32).reshape(1, -1, *[1] * (len(dims) - 2))
-        return f.Expand(per_channel, dims)
+        return f.Expand(per_channel, [1, *dims[1:]])
 
 
 @dataclass(frozen=True)
