@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -89,8 +88,3 @@ def read_seed(seed: Any, images: int, classes: int | None) -> np.ndarray:
     if not np.isfinite(array).all():
         raise TargetError("the seed holds NaN or infinite values")
     return array
-
-
-def repeated(targets: Sequence[int], images: int) -> np.ndarray:
-    """The same K classes for each image, (N, K)."""
-    return np.tile(np.asarray(targets, np.int64), (images, 1))
