@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -73,35 +73,49 @@ class Assembly:
         self._outputs.append(helper.make_tensor_value_info(name, kind, sizes))
 
     def finish(self, f: Emit, metadata: Mapping[str, str]) -> onnx.ModelProto:
-        """The whole file."""
+        """The whole file, without what was emitted and never used."""
         source = self.proto
+        if self._rows is not None:
+            starts = f.initializer_name(np.array([0], np.int64))
+            for value in (v for v in source.graph.output if not is_scalar(v)):
+                whole = [self.inside(value.name), starts, self._rows.name, starts]
+                f.nodes.append(helper.make_node("Slice", whole, [value.name], name=value.name))
+        outputs = [*source.graph.output, *self._outputs]
+        behind, wanted = used(f.nodes[self._before :], [value.name for value in outputs])
+        before, wanted = used(f.nodes[: self._before], [*wanted, *self._renamed.values()])
+
         proto = onnx.ModelProto(
             ir_version=source.ir_version, producer_name="relcam-onnx", opset_import=source.opset_import
         )
         graph = proto.graph
         graph.name = source.graph.name or "relcam"
         graph.input.extend([*source.graph.input, *self._inputs])
-        graph.output.extend([*source.graph.output, *self._outputs])
-        graph.initializer.extend([*source.graph.initializer, *f.initializers])
-        graph.value_info.extend(f.shapes)
+        graph.output.extend(outputs)
+        graph.initializer.extend(source.graph.initializer)
+        graph.initializer.extend(tensor for tensor in f.initializers if tensor.name in wanted)
+        graph.value_info.extend(value for name, value in f.shapes.items() if name in wanted)
         graph.value_info.extend(v for v in source.graph.value_info if v.name not in self._renamed)
-        graph.node.extend(f.nodes[: self._before])
+        graph.node.extend(before)
         for node in source.graph.node:
             graph.node.add().CopyFrom(node)
             for names in (graph.node[-1].input, graph.node[-1].output):
                 names[:] = [self._renamed.get(name, name) for name in names]
-        if self._rows is not None:
-            for value in (v for v in source.graph.output if not is_scalar(v)):
-                starts, axes = (f.initializer_name(np.array([0], np.int64)) for _ in range(2))
-                graph.node.add().CopyFrom(
-                    helper.make_node("Slice", [self.inside(value.name), starts, self._rows.name, axes], [value.name])
-                )
-        graph.node.extend(f.nodes[self._before :])
+        graph.node.extend(behind)
         kept = {**self.model.metadata, **metadata}
         if self.model.scopes:
             kept[SCOPES_KEY] = json.dumps({self.inside(k): v for k, v in self.model.scopes.items()})
         helper.set_model_props(proto, kept)
         return proto
+
+
+def used(nodes: Sequence[onnx.NodeProto], wanted: Iterable[str]) -> tuple[list[onnx.NodeProto], set[str]]:
+    """Those of some nodes in order that tensors come from, and the names of all tensors that this takes."""
+    names, found = set(wanted), []
+    for node in reversed(nodes):
+        if names.intersection(node.output):
+            names.update(node.input)
+            found.append(node)
+    return found[::-1], names
 
 
 def is_scalar(value: onnx.ValueInfoProto) -> bool:

@@ -55,7 +55,7 @@ class Emit:
     ) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
-        self.shapes: list[onnx.ValueInfoProto] = []
+        self.shapes: dict[str, onnx.ValueInfoProto] = {}
         self._taken, self._prefix, self._derived = taken, prefix, derived or {}
         self._known: dict[str, np.ndarray] = {}
         self._counts: Counter[str] = Counter()
@@ -65,6 +65,7 @@ class Emit:
         self._recipes: dict[int, Callable[[], Symbol]] = {}
         self._sizes: dict[str, Dim] = {}
         self._small: dict[tuple[Any, ...], str] = {}
+        self._recorded: dict[tuple[Any, ...], tuple[Symbol, ...]] = {}
 
     def __getattr__(self, op: str) -> Callable[..., Any]:
         if op.startswith("_"):
@@ -115,7 +116,7 @@ class Emit:
         return self._sizes[key]
 
     def record(self, op: str, *inputs: Any, outputs: int = 1, **attributes: Any) -> Any:
-        """One node, or its value where everything is constant and small."""
+        """One node, or its value where everything is constant and small; the same call gives the same node."""
         if op == "MaxPool":
             outputs = 2
         known = self._arguments(op, inputs)
@@ -128,8 +129,12 @@ class Emit:
         names = [self.initializer_name(value) for value in known]
         while names and not names[-1]:
             names.pop()
-        made = [self._new(op) for _ in range(outputs)]
         given = {key: value for key, value in attributes.items() if value is not None}
+        key = (op, *names, repr(sorted(given.items())))
+        if key in self._recorded:
+            symbols = self._recorded[key]
+            return symbols[0] if outputs == 1 else symbols
+        made = [self._new(op) for _ in range(outputs)]
         self.nodes.append(onnx.helper.make_node(op, names, made, name=made[0], **given))
         dims = None if folded is None or isinstance(folded, tuple) else np.shape(folded)
         if op == "Transpose" and isinstance(known[0], Symbol) and known[0].dims is not None:
@@ -137,6 +142,7 @@ class Emit:
         symbols = tuple(
             Symbol(name, dtype, dims) for name, dtype in zip(made, result_types(op, known, given, outputs), strict=True)
         )
+        self._recorded[key] = symbols
         return symbols[0] if outputs == 1 else symbols
 
     def _arguments(self, op: str, inputs: Sequence[Any]) -> list[Any]:
@@ -170,7 +176,7 @@ class Emit:
         if self.single and isinstance(relevance, Symbol) and activation.dims is not None:
             sizes = [d if isinstance(d, int) else d.key if isinstance(d, Dim) else None for d in activation.dims]
             kind = onnx.helper.np_dtype_to_tensor_dtype(relevance.dtype)
-            self.shapes.append(onnx.helper.make_tensor_value_info(relevance.name, kind, sizes))
+            self.shapes[relevance.name] = onnx.helper.make_tensor_value_info(relevance.name, kind, sizes)
         return relevance
 
     def number(self, size: Size) -> Any:

@@ -46,13 +46,18 @@ def turn(f: Recorder, w: Any, kernel: Sequence[int], group: int) -> Any:
     """(O, I / g, ...) -> (I, O / g, ...), the positions reversed: the weights of the transposed convolution."""
     outputs, inputs = f.dims(w)[:2]
     rank = len(kernel)
-    apart = f.Reshape(w, [group, outputs // group, inputs, *kernel])
-    swapped = f.Transpose(apart, perm=[0, 2, 1, *range(3, 3 + rank)])
-    joined = f.Reshape(swapped, [group * inputs, outputs // group, *kernel])
+    if group == 1:
+        swapped = f.Transpose(w, perm=[1, 0, *range(2, 2 + rank)])
+    elif group == outputs and inputs == 1:
+        swapped = w
+    else:
+        apart = f.Reshape(w, [group, outputs // group, inputs, *kernel])
+        across = f.Transpose(apart, perm=[0, 2, 1, *range(3, 3 + rank)])
+        swapped = f.Reshape(across, [group * inputs, outputs // group, *kernel])
     wide = [axis for axis, k in enumerate(kernel) if k > 1]
     if not wide:
-        return joined
-    return f.Slice(joined, [-1] * len(wide), [-(2**31)] * len(wide), [axis + 2 for axis in wide], [-1] * len(wide))
+        return swapped
+    return f.Slice(swapped, [-1] * len(wide), [-(2**31)] * len(wide), [axis + 2 for axis in wide], [-1] * len(wide))
 
 
 def interleave(

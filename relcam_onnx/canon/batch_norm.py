@@ -55,7 +55,7 @@ def fold_into_layer(model: Model, layer: gs.Node, node: gs.Node, scale: np.ndarr
     origin, before = model.derived.get(weight.name, (weight.name, np.ones(1)))
     model.derived[f"{name}/weight"] = (origin, before * factor)
     bias = shift if old is None else old.values.astype(np.float64) * scale + shift
-    layer.inputs[1] = constant(f"{name}/weight", weight.values.astype(np.float64) * factor)
+    layer.inputs[1] = constant(f"{name}/weight", weight.values * factor.astype(np.float32))
     if old is None:
         layer.inputs.append(constant(f"{name}/bias", bias))
     else:

@@ -20,12 +20,18 @@ def fold_constants(model: Model) -> None:
     with G_LOGGER.suppress(G_LOGGER.CRITICAL), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dequantise(model)
-        model.graph.fold_constants()
+        if any(is_foldable(node) for node in model.graph.nodes):  # it copies the graph even where it finds nothing
+            model.graph.fold_constants()
     for tensor in model.graph.tensors().values():
         # A Constant's value_float is a Python number to onnx-graphsurgeon; models of doubles are refused.
         if isinstance(tensor, gs.Constant) and tensor.dtype == np.float64:
             tensor.values = tensor.values.astype(np.float32)
     model.graph.cleanup(remove_unused_graph_inputs=False)
+
+
+def is_foldable(node: gs.Node) -> bool:
+    """Whether a node may have a value that only the file decides."""
+    return node.op == "Shape" or all(isinstance(t, gs.Constant) or t.is_empty() for t in node.inputs)
 
 
 def dequantise(model: Model) -> None:
