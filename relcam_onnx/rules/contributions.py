@@ -22,32 +22,37 @@ def signed(f: Backend, weight: Value | None) -> tuple[Value, Value]:
     return f.Max(weight, 0.0), f.Min(weight, 0.0)
 
 
-def pushed(f: Backend, op: Linear, sign: int) -> Value:
-    """Σ_i p_ij for +1, Σ_i q_ij for -1; 0.0 where there is no such contribution."""
-    parts = [part for t in op.terms if (part := pushed_by(f, op, t, sign)) is not None]
+def is_either(t: Term) -> bool:
+    """Whether inputs of either sign meet weights of either sign."""
+    return t.weight is not None and not t.nonnegative
+
+
+def pushed(f: Backend, op: Linear, sign: int, *, twice: bool = False) -> Value:
+    """Σ_i p_ij for +1, Σ_i q_ij for -1; 0.0 where there is no such contribution. ``twice``: see `shared`."""
+    parts = [part for t in op.terms if (part := pushed_by(f, op, t, sign, twice)) is not None]
     return total(f, parts) if parts else 0.0
 
 
-def pushed_by(f: Backend, op: Linear, t: Term, sign: int) -> Value | None:
+def pushed_by(f: Backend, op: Linear, t: Term, sign: int, twice: bool) -> Value | None:
     """One term's part of `pushed`; None where it has none.
 
     For inputs of either sign it is (Σ |x| |w| ± Σ x w) / 2, half the price of a map for each sign: Σ x w is the output
     less its bias. Rounding may leave a trace of the wrong sign there, which is cut.
     """
-    if t.weight is None:
-        if t.nonnegative:
-            return t.apply(t.x, None) if sign > 0 else None
-        return t.apply(f.Relu(t.x) if sign > 0 else f.Min(t.x, 0.0), None)
-    if t.nonnegative:
+    if is_either(t):
+        size = t.apply(f.Abs(t.x), f.Abs(t.weight))
+        if len(op.terms) > 1:
+            lean = t.apply(t.x, t.weight)
+        else:
+            lean = op.y
+            if op.bias is not None:
+                size = f.Add(size, f.Neg(op.bias) if sign > 0 else op.bias)
+        return times(f, f.Relu(f.Add(size, lean) if sign > 0 else f.Sub(size, lean)), sign * (1.0 if twice else 0.5))
+    if t.weight is not None:
         return t.apply(t.x, signed(f, t.weight)[0 if sign > 0 else 1])
-    size = t.apply(f.Abs(t.x), f.Abs(t.weight))
-    if len(op.terms) > 1:
-        lean = t.apply(t.x, t.weight)
-    else:
-        lean = op.y
-        if op.bias is not None:
-            size = f.Add(size, f.Neg(op.bias) if sign > 0 else op.bias)
-    return f.Mul(f.Relu(f.Add(size, lean) if sign > 0 else f.Sub(size, lean)), 0.5 * sign)
+    if t.nonnegative:
+        return t.apply(t.x, None) if sign > 0 else None
+    return t.apply(f.Relu(t.x) if sign > 0 else f.Min(t.x, 0.0), None)
 
 
 def without_bias(f: Backend, op: Linear) -> Value:
@@ -55,28 +60,42 @@ def without_bias(f: Backend, op: Linear) -> Value:
     return op.y if op.bias is None else f.Sub(op.y, op.bias)
 
 
-def pushed_quotient(f: Backend, op: Linear, message: Message, sign: int, bias: bool, eps: float) -> Value:
-    """R_j / stab(Σ_i p_ij + b_j⁺) for +1, R_j / stab(Σ_i q_ij + b_j⁻) for -1."""
+def handed(f: Backend, t: Term, s: Value, sign: int, *, twice: bool = False) -> Message:
+    """Σ_j p_ij s_j (+1) or Σ_j q_ij s_j (-1); ``twice``: see `shared`.
+
+    For inputs of either sign it is (x Σ_j w_ij s_j ± |x| Σ_j |w_ij| s_j) / 2.
+    """
+    if is_either(t):
+        plain = f.Mul(t.adjoint(s, t.weight), f.each(t.x))
+        size = f.Mul(t.adjoint(s, f.Abs(t.weight)), f.each(f.Abs(t.x)))
+        both = f.Add(plain, size) if sign > 0 else f.Sub(plain, size)
+        return Message(times(f, both, 1.0 if twice else 0.5), support=t.x)
+    weight = signed(f, t.weight)[0 if sign > 0 else 1]
+    if not t.nonnegative:
+        half = f.Relu(t.x) if sign > 0 else f.Min(t.x, 0.0)
+        return Message(f.Mul(t.adjoint(s, None), f.each(half)), support=t.x)
+    return Message(0.0 if weight is ABSENT else t.adjoint(s, weight), t.x, t.x)
+
+
+def shared(f: Backend, op: Linear, message: Message, sign: int, bias: bool, eps: float) -> dict[int, Message]:
+    """R_i = Σ_j p_ij R_j / stab(Σ_i p_ij + b_j⁺) for +1, Σ_j q_ij R_j / stab(Σ_i q_ij + b_j⁻) for -1, by input index.
+
+    Where inputs of either sign stand alone, everything above and below the line is counted twice: nothing is halved.
+    """
+    twice = len(op.terms) == 1 and is_either(op.terms[0])
+    count = 2.0 if twice else 1.0
     lean = 0.0
     if bias and op.bias is not None:
-        lean = f.Max(op.bias, 0.0) if sign > 0 else f.Min(op.bias, 0.0)
+        lean = times(f, f.Max(op.bias, 0.0) if sign > 0 else f.Min(op.bias, 0.0), count)
     # No contribution of this sign can be on the wrong side of 0, so ε needs no sign test.
-    z = f.Add(pushed(f, op, sign), f.Add(lean, sign * eps))
-    return f.Div(message.relevance(f), f.each(z))
+    z = f.Add(pushed(f, op, sign, twice=twice), f.Add(lean, sign * eps * count))
+    s = f.Div(message.relevance(f), f.each(z))
+    return {t.index: handed(f, t, s, sign, twice=twice) for t in op.terms}
 
 
-def handed(f: Backend, t: Term, s: Value, sign: int) -> Message:
-    """Σ_j p_ij s_j (+1) or Σ_j q_ij s_j (-1): each x takes the half of the weights that its sign picks."""
-    plus, minus = signed(f, t.weight)
-    for_positive, for_negative = (plus, minus) if sign > 0 else (minus, plus)
-    if t.nonnegative:
-        return Message(0.0 if for_positive is ABSENT else t.adjoint(s, for_positive), t.x, t.x)
-    parts = [
-        f.Mul(t.adjoint(s, w), f.each(half(t.x)))
-        for w, half in ((for_positive, f.Relu), (for_negative, lambda x: f.Min(x, 0.0)))
-        if w is not ABSENT
-    ]
-    return Message(total(f, parts), support=t.x)
+def times(f: Backend, value: Value, factor: float) -> Value:
+    """A value times a number, without a node where that is 1."""
+    return value if factor == 1.0 else f.Mul(value, factor)
 
 
 def share_by_weight(

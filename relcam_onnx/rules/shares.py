@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from relcam_onnx.ops.records import Backend, Linear, Message, Term, Value
 from relcam_onnx.rules.base import EPSILON, Messages, Rule
-from relcam_onnx.rules.contributions import handed, pushed, pushed_quotient, quotient, without_bias
+from relcam_onnx.rules.contributions import handed, pushed, quotient, shared, without_bias
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,11 @@ class AlphaBeta(Rule):
 
     def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
         """See the class."""
-        up = pushed_quotient(f, op, message, +1, self.bias, self.eps)
-        down = pushed_quotient(f, op, message, -1, self.bias, self.eps)
+        up = shared(f, op, message, +1, self.bias, self.eps)
+        down = shared(f, op, message, -1, self.bias, self.eps)
 
         def share(t: Term) -> Value:
-            gained, lost = handed(f, t, up, +1).relevance(f), handed(f, t, down, -1).relevance(f)
+            gained, lost = up[t.index].relevance(f), down[t.index].relevance(f)
             return f.Sub(f.Mul(gained, self.alpha), f.Mul(lost, self.beta))
 
         return {t.index: Message(share(t), support=t.x) for t in op.terms}
@@ -77,8 +77,7 @@ class ZPlus(Rule):
 
     def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
         """See the class."""
-        s = pushed_quotient(f, op, message, +1, self.bias, self.eps)
-        return {t.index: handed(f, t, s, +1) for t in op.terms}
+        return shared(f, op, message, +1, self.bias, self.eps)
 
 
 @dataclass(frozen=True)
@@ -133,11 +132,11 @@ class SignShare(Rule):
         if len(op.terms) == 2 and all(t.weight is None or f.dims(t.weight) == () for t in op.terms):
             return self._of_two(f, op, message)
         up, down = (
-            pushed_quotient(f, op, side, sign, bias=False, eps=self.eps)
+            shared(f, op, side, sign, bias=False, eps=self.eps)
             for sign, side in zip((+1, -1), by_sign(f, op, message), strict=True)
         )
         return {
-            t.index: Message(f.Add(handed(f, t, up, +1).relevance(f), handed(f, t, down, -1).relevance(f)), support=t.x)
+            t.index: Message(f.Add(up[t.index].relevance(f), down[t.index].relevance(f)), support=t.x)
             for t in op.terms
         }
 
