@@ -56,6 +56,7 @@ $(VENV)/.made:
 
 $(VENV)/.cpu: pyproject.toml | $(VENV)/.made
 	$(BIN)/pip install --quiet --editable ".[cpu]"
+	$(BIN)/python -m compileall -q relcam_onnx # pip does so to what it copies
 	touch $@
 
 $(VENV)/.web: | $(VENV)/.made

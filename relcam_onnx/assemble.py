@@ -79,7 +79,7 @@ class Assembly:
             starts = f.initializer_name(np.array([0], np.int64))
             for value in (v for v in source.graph.output if not is_scalar(v)):
                 whole = [self.inside(value.name), starts, self._rows.name, starts]
-                f.nodes.append(helper.make_node("Slice", whole, [value.name], name=value.name))
+                f.nodes.append(helper.make_node("Slice", whole, [value.name]))
         outputs = [*source.graph.output, *self._outputs]
         behind, wanted = used(f.nodes[self._before :], [value.name for value in outputs])
         before, wanted = used(f.nodes[: self._before], [*wanted, *self._renamed.values()])
@@ -94,7 +94,7 @@ class Assembly:
         graph.initializer.extend(source.graph.initializer)
         graph.initializer.extend(tensor for tensor in f.initializers if tensor.name in wanted)
         graph.value_info.extend(value for name, value in f.shapes.items() if name in wanted)
-        graph.value_info.extend(v for v in source.graph.value_info if v.name not in self._renamed)
+        graph.value_info.extend(self._repeated(v) for v in source.graph.value_info if v.name not in self._renamed)
         graph.node.extend(before)
         for node in source.graph.node:
             graph.node.add().CopyFrom(node)
@@ -106,6 +106,16 @@ class Assembly:
             kept[SCOPES_KEY] = json.dumps({self.inside(k): v for k, v in self.model.scopes.items()})
         helper.set_model_props(proto, kept)
         return proto
+
+    def _repeated(self, value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
+        """What is known of a tensor of the model, whose rows may be repeated: the input's name is not theirs."""
+        sizes = value.type.tensor_type.shape.dim
+        if self._rows is None or not sizes or not sizes[0].dim_param:
+            return value
+        repeated = onnx.ValueInfoProto()
+        repeated.CopyFrom(value)
+        repeated.type.tensor_type.shape.dim[0].dim_param = "relcam_rows"
+        return repeated
 
 
 def used(nodes: Sequence[onnx.NodeProto], wanted: Iterable[str]) -> tuple[list[onnx.NodeProto], set[str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import onnx_graphsurgeon as gs
@@ -28,14 +28,27 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """The reverse walk for one set of layers: ``steps`` from the scores down, ``tensors`` whose values they read."""
+    """The reverse walk for one set of layers.
+
+    Attributes
+    ----------
+    steps
+        From the scores down.
+    scores
+        Where relevance starts.
+    tensors
+        The names of those whose values it reads.
+    nonnegative
+        The names of the layers that are ≥ 0 whatever the picture.
+    """
 
     steps: tuple[Step, ...]
     scores: gs.Tensor
     tensors: tuple[str, ...]
+    nonnegative: frozenset[str]
 
 
-def make_plan(model: Model, paths: Paths, preset: Preset, layers: Iterable[gs.Tensor]) -> Plan:
+def make_plan(model: Model, paths: Paths, preset: Preset, layers: Sequence[gs.Tensor]) -> Plan:
     """Choose what runs.
 
     Raises
@@ -69,7 +82,8 @@ def make_plan(model: Model, paths: Paths, preset: Preset, layers: Iterable[gs.Te
         steps.append(Step(node, rule, frozenset(taking), nonnegative))
     names = {t.name for step in steps for _, t in variables(step.node)}
     names |= {step.node.outputs[0].name for step in steps} | {t.name for t in layers} | {paths.scores.name}
-    return Plan(tuple(steps), paths.scores, tuple(sorted(names)))
+    positive = frozenset(t.name for t in layers if signs.nonnegative(t))
+    return Plan(tuple(steps), paths.scores, tuple(sorted(names)), positive)
 
 
 def check_matches(model: Model, paths: Paths, preset: Preset) -> None:

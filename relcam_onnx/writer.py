@@ -132,7 +132,7 @@ class Writer:
         )
         if plain.dtype == np.float16:
             plain = self.f.Cast(plain, to=TensorProto.FLOAT)
-        return Symbol(plain.name, plain.dtype, dims)
+        return Symbol(plain.name, plain.dtype, dims, nonnegative=name in self.prepared.plan.nonnegative)
 
     def _start(self, z: Symbol) -> tuple[Symbol, Symbol]:
         """What relevance starts as, (K·N, classes), and whether each target exists, (K·N, 1)."""

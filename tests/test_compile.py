@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,18 @@ def test_inputs_and_outputs() -> None:
     }  # fmt: skip
     assert next(iter(outputs)) == source.graph.output[0].name
     assert compiled.opset_import == source.opset_import
+
+
+@pytest.mark.parametrize("make", [plain, residual])
+def test_every_node_is_there_once_and_for_something(make: Callable[[], onnx.ModelProto]) -> None:
+    graph = rc.compile_model(make(), ("input", "stages", "fused")).graph
+    own = [node for node in graph.node if node.name.startswith("relcam/")]
+    calls = [(node.op_type, *node.input, *(a.SerializeToString() for a in node.attribute)) for node in own]
+    assert len(set(calls)) == len(calls)
+    used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+    assert all(used.intersection(node.output) for node in graph.node)
+    assert {tensor.name for tensor in graph.initializer} <= used
+    assert not any(node.op_type == "Abs" and node.input[0] == "stage1" for node in graph.node)  # it is a ReLU's
 
 
 def test_outputs_and_ranks_are_the_plain_models() -> None:

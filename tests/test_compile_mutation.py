@@ -17,7 +17,7 @@ from twins import TWINS
 from relcam_onnx.backends import lowering
 from relcam_onnx.backends.eager import Eager
 from relcam_onnx.ops import Message
-from relcam_onnx.rules import Rule, contributions, shares
+from relcam_onnx.rules import Rule, contributions
 
 
 def values(seed: int) -> list[np.ndarray]:
@@ -46,14 +46,13 @@ pushed_by, signed, turn = contributions.pushed_by, contributions.signed, lowerin
 
 BROKEN: dict[str, tuple[tuple[Any, str, Any], ...]] = {
     "the denominator sums the other sign": (
-        (contributions, "pushed_by", lambda f, op, t, sign: pushed_by(f, op, t, -sign)),
+        (contributions, "pushed_by", lambda f, op, t, sign, twice: pushed_by(f, op, t, -sign, twice)),
     ),
     "positive and negative weights change places": (
         (contributions, "signed", lambda f, weight: signed(f, weight)[::-1]),
     ),
     "only positive inputs hand on": (
-        (contributions, "handed", lambda f, t, s, sign: Message(t.adjoint(s, signed(f, t.weight)[0]), f.Relu(t.x))),
-        (shares, "handed", lambda f, t, s, sign: Message(t.adjoint(s, signed(f, t.weight)[0]), f.Relu(t.x))),
+        (contributions, "handed", lambda f, t, s, sign, twice: Message(t.adjoint(s, f.Max(t.weight, 0)), f.Relu(t.x))),
     ),
 }
 

@@ -117,6 +117,8 @@ class Emit:
 
     def record(self, op: str, *inputs: Any, outputs: int = 1, **attributes: Any) -> Any:
         """One node, or its value where everything is constant and small; the same call gives the same node."""
+        if op == "Abs" and isinstance(inputs[0], Symbol) and inputs[0].nonnegative:
+            return inputs[0]
         if op == "MaxPool":
             outputs = 2
         known = self._arguments(op, inputs)

@@ -21,11 +21,12 @@ def unknown(self: Any, *_: Any, **__: Any) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Symbol:
-    """A tensor of the graph being written: its name, element type, and its sizes where they are known."""
+    """A tensor of the graph being written: its name, element type, sizes where known, and whether it is surely ≥ 0."""
 
     name: str
     dtype: np.dtype[Any]
     dims: tuple[Size, ...] | None = None
+    nonnegative: bool = False
 
     __iter__ = __len__ = __index__ = __int__ = __float__ = __bool__ = __array__ = unknown
 

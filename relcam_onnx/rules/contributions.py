@@ -61,20 +61,25 @@ def without_bias(f: Backend, op: Linear) -> Value:
 
 
 def handed(f: Backend, t: Term, s: Value, sign: int, *, twice: bool = False) -> Message:
-    """Σ_j p_ij s_j (+1) or Σ_j q_ij s_j (-1); ``twice``: see `shared`.
+    """Σ_j p_ij s_j (+1) or Σ_j q_ij s_j (-1): each x takes the half of the weights that its sign picks.
 
-    For inputs of either sign it is (x Σ_j w_ij s_j ± |x| Σ_j |w_ij| s_j) / 2.
+    ``twice``: see `shared`.
     """
-    if is_either(t):
-        plain = f.Mul(t.adjoint(s, t.weight), f.each(t.x))
-        size = f.Mul(t.adjoint(s, f.Abs(t.weight)), f.each(f.Abs(t.x)))
-        both = f.Add(plain, size) if sign > 0 else f.Sub(plain, size)
-        return Message(times(f, both, 1.0 if twice else 0.5), support=t.x)
-    weight = signed(f, t.weight)[0 if sign > 0 else 1]
-    if not t.nonnegative:
-        half = f.Relu(t.x) if sign > 0 else f.Min(t.x, 0.0)
-        return Message(f.Mul(t.adjoint(s, None), f.each(half)), support=t.x)
-    return Message(0.0 if weight is ABSENT else t.adjoint(s, weight), t.x, t.x)
+    plus, minus = signed(f, t.weight)
+    for_positive, for_negative = (plus, minus) if sign > 0 else (minus, plus)
+    if t.nonnegative:
+        return Message(0.0 if for_positive is ABSENT else t.adjoint(s, for_positive), t.x, t.x)
+    if twice:
+        size = f.Abs(t.x)
+        halves = (f.Add(size, t.x), f.Sub(t.x, size))
+    else:
+        halves = (f.Relu(t.x), f.Min(t.x, 0.0))
+    parts = [
+        f.Mul(t.adjoint(s, w), f.each(half))
+        for w, half in zip((for_positive, for_negative), halves, strict=True)
+        if w is not ABSENT
+    ]
+    return Message(total(f, parts), support=t.x)
 
 
 def shared(f: Backend, op: Linear, message: Message, sign: int, bias: bool, eps: float) -> dict[int, Message]:

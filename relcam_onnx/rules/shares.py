@@ -136,8 +136,7 @@ class SignShare(Rule):
             for sign, side in zip((+1, -1), by_sign(f, op, message), strict=True)
         )
         return {
-            t.index: Message(f.Add(up[t.index].relevance(f), down[t.index].relevance(f)), support=t.x)
-            for t in op.terms
+            t.index: Message(f.Add(up[t.index].relevance(f), down[t.index].relevance(f)), support=t.x) for t in op.terms
         }
 
     def _of_two(self, f: Backend, op: Linear, message: Message) -> Messages:
