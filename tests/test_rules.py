@@ -66,6 +66,18 @@ def test_a_quotient_and_its_relevance_are_one_message(rule: Rule) -> None:
     np.testing.assert_allclose(done, undone, rtol=1e-6)
 
 
+@pytest.mark.parametrize("name", sorted({*OF_RELEVANCE} - {"flat"}))
+@given(data=st.data())
+def test_an_op_element_by_element_is_a_diagonal_matrix(name: str, data: st.DataObject) -> None:
+    """But for the flat rule, which counts zeros among the weights too."""
+    x, w, b, r = vectors(data, 4, 4, 4, 4)
+    f, rule = Eager(), OF_RELEVANCE[name]
+    term = Term(x[None], f.Mul, f.Mul, w, diagonal=True)
+    got = rule.linear(f, Linear((term,), x[None] * w + b, b), Message(r[None]))[0].relevance(f)
+    wanted = rule.linear(f, dense(f, x[None], np.diag(w), b), Message(r[None]))[0].relevance(f)
+    np.testing.assert_allclose(got, wanted, rtol=1e-5)
+
+
 def test_messages_meet_by_their_sum() -> None:
     f, a = Eager(), np.array([[2.0, -1.0]])
     c, d = Message(np.array([[1.0, 2.0]]), a), Message(np.array([[3.0, 4.0]]), a)

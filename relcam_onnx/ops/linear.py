@@ -204,6 +204,7 @@ def diagonal(f: Backend, call: Call, weight: Value, bias: Value | None) -> Linea
         adjoint=lambda s, w: f.Mul(s, f.each(w)),
         weight=weight,
         nonnegative=0 in call.nonnegative,
+        diagonal=True,
     )
     return Linear((term,), call.output, bias)
 

@@ -85,6 +85,8 @@ class Term:
         Whether x is known to be ≥ 0 for every picture (it comes from a ReLU, say).
     index
         Which input of the node it is.
+    diagonal
+        Whether each output has a single contribution from here, x · w element by element.
     """
 
     x: Value
@@ -93,6 +95,7 @@ class Term:
     weight: Value | None = None
     nonnegative: bool = False
     index: int = 0
+    diagonal: bool = False
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ def signed(f: Backend, weight: Value | None) -> tuple[Value, Value]:
 
 
 def is_either(t: Term) -> bool:
-    """Whether inputs of either sign meet weights of either sign."""
-    return t.weight is not None and not t.nonnegative
+    """Whether inputs of either sign meet weights of either sign in one sum."""
+    return t.weight is not None and not t.nonnegative and not t.diagonal
 
 
 def pushed(f: Backend, op: Linear, sign: int, *, twice: bool = False) -> Value:
@@ -48,11 +48,18 @@ def pushed_by(f: Backend, op: Linear, t: Term, sign: int, twice: bool) -> Value 
             if op.bias is not None:
                 size = f.Add(size, f.Neg(op.bias) if sign > 0 else op.bias)
         return times(f, f.Relu(f.Add(size, lean) if sign > 0 else f.Sub(size, lean)), sign * (1.0 if twice else 0.5))
+    if t.diagonal:
+        return half(f, t.apply(t.x, t.weight), sign)
     if t.weight is not None:
         return t.apply(t.x, signed(f, t.weight)[0 if sign > 0 else 1])
     if t.nonnegative:
         return t.apply(t.x, None) if sign > 0 else None
-    return t.apply(f.Relu(t.x) if sign > 0 else f.Min(t.x, 0.0), None)
+    return t.apply(half(f, t.x, sign), None)
+
+
+def half(f: Backend, value: Value, sign: int) -> Value:
+    """A value's positive part (+1) or its negative part (-1)."""
+    return f.Relu(value) if sign > 0 else f.Min(value, 0.0)
 
 
 def without_bias(f: Backend, op: Linear) -> Value:
@@ -65,6 +72,8 @@ def handed(f: Backend, t: Term, s: Value, sign: int, *, twice: bool = False) -> 
 
     ``twice``: see `shared`.
     """
+    if t.diagonal:
+        return Message(f.Mul(s, f.each(half(f, t.apply(t.x, t.weight), sign))), support=t.x)
     plus, minus = signed(f, t.weight)
     for_positive, for_negative = (plus, minus) if sign > 0 else (minus, plus)
     if t.nonnegative:
@@ -73,10 +82,10 @@ def handed(f: Backend, t: Term, s: Value, sign: int, *, twice: bool = False) -> 
         size = f.Abs(t.x)
         halves = (f.Add(size, t.x), f.Sub(t.x, size))
     else:
-        halves = (f.Relu(t.x), f.Min(t.x, 0.0))
+        halves = (half(f, t.x, +1), half(f, t.x, -1))
     parts = [
-        f.Mul(t.adjoint(s, w), f.each(half))
-        for w, half in zip((for_positive, for_negative), halves, strict=True)
+        f.Mul(t.adjoint(s, w), f.each(part))
+        for w, part in zip((for_positive, for_negative), halves, strict=True)
         if w is not ABSENT
     ]
     return Message(total(f, parts), support=t.x)
