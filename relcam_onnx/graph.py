@@ -11,10 +11,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
+
+
+class Derived(NamedTuple):
+    """A float32 weight as a product: a weight of the file by name, its element type, and a factor (float64)."""
+
+    origin: str
+    dtype: np.dtype[Any]
+    factor: np.ndarray
 
 
 @dataclass
@@ -40,8 +49,8 @@ class Model:
     folded
         Tensor that folding removed -> the tensor that it was folded into (a convolution before its batch norm).
     derived
-        Weight that folding made -> the weight of the file that it was made of, and the factor: a compiled file
-        multiplies where it would otherwise store the weight twice.
+        Weight that folding made -> what it was made of: a compiled file multiplies where it would otherwise store
+        the weight twice.
     """
 
     proto: onnx.ModelProto
@@ -52,7 +61,7 @@ class Model:
     path: Path | None = None
     replaced: dict[str, str] = field(default_factory=dict)
     folded: dict[str, str] = field(default_factory=dict)
-    derived: dict[str, tuple[str, np.ndarray]] = field(default_factory=dict)
+    derived: dict[str, Derived] = field(default_factory=dict)
 
     @property
     def opset(self) -> int:

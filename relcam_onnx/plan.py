@@ -78,7 +78,7 @@ def make_plan(model: Model, paths: Paths, preset: Preset, layers: Sequence[gs.Te
         if not taking:
             continue
         arriving.update(id(t) for t in taking.values())
-        nonnegative = frozenset(i for i, t in enumerate(node.inputs) if signs.nonnegative(t))
+        nonnegative = frozenset(i for i, t in variables(node) if signs.nonnegative(t))
         steps.append(Step(node, rule, frozenset(taking), nonnegative))
     names = {t.name for step in steps for _, t in variables(step.node)}
     names |= {step.node.outputs[0].name for step in steps} | {t.name for t in layers} | {paths.scores.name}

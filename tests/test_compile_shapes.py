@@ -111,6 +111,18 @@ def test_halves_are_explained_in_float32() -> None:
         agree(got[f"cam/{layer}"], value, 5e-3)
 
 
+def test_a_folded_weight_of_halves_is_made_of_the_files() -> None:
+    net = Net()
+    x = net("Relu", net.batch_norm(net.conv(net.x, 3, 32), 32), name="stage1")
+    x = net("Relu", net.batch_norm(net.conv(x, 32, 32, stride=2), 32), name="stage2")
+    half = halved(net.model(net.head(x, 32)))
+    compiled = rc.compile_model(half, "stages")
+    assert compiled.ByteSize() < 2 * half.ByteSize()
+    got = results(compiled, x=X.astype(np.float16), relcam_targets=TARGETS)
+    for layer, value in explained(half, X.astype(np.float16), TARGETS, layers="stages").maps.items():
+        agree(got[f"cam/{layer}"], value, 1e-3)
+
+
 def halved(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same network with weights, inputs and outputs in float16."""
     for tensor in model.graph.initializer:

@@ -18,6 +18,7 @@ import onnx_graphsurgeon as gs
 from relcam_onnx.backends.eager import Eager
 from relcam_onnx.backends.lowering import conv_adjoint
 from relcam_onnx.backends.symbols import Dim, Size, Symbol, operand
+from relcam_onnx.graph import Derived
 
 LARGE = 4096
 """Constants of more elements are not stored twice: what is made of them stays a node."""
@@ -32,6 +33,7 @@ INTEGERS: dict[str, tuple[int, ...]] = {
 """The inputs that ONNX takes as int64, by op."""
 
 TRUTH = frozenset({"Greater", "Less", "Equal", "GreaterOrEqual", "LessOrEqual", "And", "Or", "Not"})
+ELEMENTWISE = frozenset({"Abs", "Add", "Cast", "Max", "Min", "Mul"})
 COUNTS = frozenset({"Shape", "ArgMax", "Size"})
 
 
@@ -51,21 +53,20 @@ class Emit:
     """
 
     def __init__(
-        self, taken: frozenset[str], derived: Mapping[str, tuple[str, np.ndarray]] | None = None, prefix: str = "relcam"
+        self, taken: frozenset[str], derived: Mapping[str, Derived] | None = None, prefix: str = "relcam"
     ) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
         self.shapes: dict[str, onnx.ValueInfoProto] = {}
         self._taken, self._prefix, self._derived = taken, prefix, derived or {}
-        self._known: dict[str, np.ndarray] = {}
         self._counts: Counter[str] = Counter()
         self.repeat: Symbol | None = None
         self.single = False
         self._arrays: dict[int, tuple[np.ndarray, str]] = {}
-        self._recipes: dict[int, Callable[[], Symbol]] = {}
         self._sizes: dict[str, Dim] = {}
         self._small: dict[tuple[Any, ...], str] = {}
         self._recorded: dict[tuple[Any, ...], tuple[Symbol, ...]] = {}
+        self._transposed: dict[str, tuple[Any, tuple[int, ...]]] = {}
 
     def __getattr__(self, op: str) -> Callable[..., Any]:
         if op.startswith("_"):
@@ -90,24 +91,16 @@ class Emit:
             return a.dims
         return tuple(np.shape(a))
 
-    def constant(self, tensor: gs.Constant) -> np.ndarray:
+    def constant(self, tensor: gs.Constant) -> Any:
         """A constant of the model; where the file has it, or what it was made of, it is not stored again."""
-        array = np.asarray(tensor.values)
-        origin, factor = self._derived.get(tensor.name, (tensor.name, None))
-        if origin not in self._taken or array.size <= LARGE:
+        made = self._derived.get(tensor.name) or Derived(tensor.name, np.dtype(tensor.dtype), np.ones(()))
+        if made.origin not in self._taken or np.prod(tensor.shape) <= LARGE:
+            array = np.asarray(tensor.values)
             return array.astype(np.float32) if array.dtype == np.float16 else array
-        if tensor.name not in self._known:
-            half = array.dtype == np.float16
-            self._known[tensor.name] = array.astype(np.float32) if half else array
-            self._recipes[id(self._known[tensor.name])] = partial(self._made, origin, factor, half=half)
-        return self._known[tensor.name]
-
-    def _made(self, origin: str, factor: np.ndarray | None, *, half: bool) -> Symbol:
-        """A weight of the file, as float32, times a factor."""
-        weight = Symbol(origin, np.dtype(np.float16 if half else np.float32))
-        if half:
+        weight = Symbol(made.origin, made.dtype, tuple(tensor.shape))
+        if made.dtype == np.float16:
             weight = self.Cast(weight, to=onnx.TensorProto.FLOAT)
-        return weight if factor is None else self.Mul(weight, factor.astype(np.float32))
+        return self.Mul(weight, made.factor.astype(np.float32)) if made.factor.ndim else weight
 
     def size(self, tensor: Symbol, axis: int, key: str) -> Dim:
         """The size of one axis of a tensor, known when the model runs; ``key`` names it, the first tensor tells it."""
@@ -117,11 +110,11 @@ class Emit:
 
     def record(self, op: str, *inputs: Any, outputs: int = 1, **attributes: Any) -> Any:
         """One node, or its value where everything is constant and small; the same call gives the same node."""
-        if op == "Abs" and isinstance(inputs[0], Symbol) and inputs[0].nonnegative:
-            return inputs[0]
         if op == "MaxPool":
             outputs = 2
         known = self._arguments(op, inputs)
+        if (spared := self._spared(op, known, attributes)) is not None:
+            return spared
         folded = None
         if not any(isinstance(value, Symbol) for value in known):
             folded = getattr(Eager(), op)(*known, **attributes)
@@ -138,14 +131,27 @@ class Emit:
             return symbols[0] if outputs == 1 else symbols
         made = [self._new(op) for _ in range(outputs)]
         self.nodes.append(onnx.helper.make_node(op, names, made, name=made[0], **given))
-        dims = None if folded is None or isinstance(folded, tuple) else np.shape(folded)
-        if op == "Transpose" and isinstance(known[0], Symbol) and known[0].dims is not None:
-            dims = tuple(known[0].dims[axis] for axis in given["perm"])
+        dims = result_dims(op, known, given) if folded is None or isinstance(folded, tuple) else np.shape(folded)
         symbols = tuple(
             Symbol(name, dtype, dims) for name, dtype in zip(made, result_types(op, known, given, outputs), strict=True)
         )
         self._recorded[key] = symbols
+        if op == "Transpose":
+            self._transposed[made[0]] = (known[0], tuple(given["perm"]))
         return symbols[0] if outputs == 1 else symbols
+
+    def _spared(self, op: str, known: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
+        """What stands there already: |x| of x ≥ 0, and what a second Transpose turns back; else None."""
+        x = known[0] if known else None
+        if not isinstance(x, Symbol):
+            return None
+        if op == "Abs" and x.nonnegative:
+            return x
+        if op == "Transpose" and x.name in self._transposed:
+            origin, perm = self._transposed[x.name]
+            if all(perm[axis] == place for place, axis in enumerate(attributes["perm"])):
+                return origin
+        return None
 
     def _arguments(self, op: str, inputs: Sequence[Any]) -> list[Any]:
         """Symbols, arrays and None; numbers become arrays of the type that they meet."""
@@ -199,8 +205,6 @@ class Emit:
             return ""
         if isinstance(value, Symbol):
             return value.name
-        if id(value) in self._recipes:
-            self._arrays[id(value)] = (value, self._recipes.pop(id(value))().name)
         if id(value) in self._arrays:
             return self._arrays[id(value)][1]
         key = (value.dtype.str, value.shape, value.tobytes()) if value.size <= LARGE else None
@@ -213,6 +217,24 @@ class Emit:
         else:
             self._arrays[id(value)] = (value, name)
         return name
+
+
+def result_dims(op: str, known: Sequence[Any], attributes: Mapping[str, Any]) -> tuple[Size, ...] | None:
+    """The sizes of what is made of a weight, which lowerings ask for; None where they are not tracked."""
+    dims = known[0].dims if known and isinstance(known[0], Symbol) else None
+    if dims is None:
+        return None
+    if op == "Transpose":
+        return tuple(dims[axis] for axis in attributes["perm"])
+    others = (value.dims if isinstance(value, Symbol) else np.shape(value) for value in known[1:])
+    if op in ELEMENTWISE and all(other is not None and spreads(other, dims) for other in others):
+        return dims
+    return None
+
+
+def spreads(small: Sequence[Size], large: Sequence[Size]) -> bool:
+    """Whether broadcasting two tensors of these sizes gives the second one's."""
+    return len(small) <= len(large) and all(a in (1, b) for a, b in zip(small[::-1], large[::-1], strict=False))
 
 
 def result_types(op: str, known: Sequence[Any], attributes: dict[str, Any], outputs: int) -> list[np.dtype[Any]]:

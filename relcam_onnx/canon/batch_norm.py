@@ -6,7 +6,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.bias import BIAS_INPUT, absorb
-from relcam_onnx.graph import Model, consumers, producer
+from relcam_onnx.graph import Derived, Model, consumers, producer
 from relcam_onnx.ops.linear import scale_and_shift
 
 
@@ -52,8 +52,8 @@ def fold_into_layer(model: Model, layer: gs.Node, node: gs.Node, scale: np.ndarr
     else:
         factor = scale
     name = f"{node.outputs[0].name}/folded"
-    origin, before = model.derived.get(weight.name, (weight.name, np.ones(1)))
-    model.derived[f"{name}/weight"] = (origin, before * factor)
+    made = model.derived.get(weight.name, Derived(weight.name, weight.dtype, np.ones(1)))
+    model.derived[f"{name}/weight"] = made._replace(factor=made.factor * factor)
     bias = shift if old is None else old.values.astype(np.float64) * scale + shift
     layer.inputs[1] = constant(f"{name}/weight", weight.values * factor.astype(np.float32))
     if old is None:
