@@ -19,7 +19,7 @@ SCOPES_KEY = "relcam.scopes"
 
 
 class Assembly:
-    """A model that grows: nodes before it, nodes behind it, more inputs and outputs."""
+    """A model that grows: nodes before it, nodes behind it, more inputs and outputs. ``proto`` becomes the file."""
 
     def __init__(self, model: Model, proto: onnx.ModelProto) -> None:
         self.model, self.proto = model, proto
@@ -74,48 +74,43 @@ class Assembly:
 
     def finish(self, f: Emit, metadata: Mapping[str, str]) -> onnx.ModelProto:
         """The whole file, without what was emitted and never used."""
-        source = self.proto
+        proto, graph = self.proto, self.proto.graph
         if self._rows is not None:
             starts = f.initializer_name(np.array([0], np.int64))
-            for value in (v for v in source.graph.output if not is_scalar(v)):
+            for value in (v for v in graph.output if not is_scalar(v)):
                 whole = [self.inside(value.name), starts, self._rows.name, starts]
                 f.nodes.append(helper.make_node("Slice", whole, [value.name]))
-        outputs = [*source.graph.output, *self._outputs]
-        behind, wanted = used(f.nodes[self._before :], [value.name for value in outputs])
+        graph.input.extend(self._inputs)
+        graph.output.extend(self._outputs)
+        behind, wanted = used(f.nodes[self._before :], [value.name for value in graph.output])
         before, wanted = used(f.nodes[: self._before], [*wanted, *self._renamed.values()])
-
-        proto = onnx.ModelProto(
-            ir_version=source.ir_version, producer_name="relcam-onnx", opset_import=source.opset_import
-        )
-        graph = proto.graph
-        graph.name = source.graph.name or "relcam"
-        graph.input.extend([*source.graph.input, *self._inputs])
-        graph.output.extend(outputs)
-        graph.initializer.extend(source.graph.initializer)
+        own = list(graph.node)
+        del graph.node[:]
+        graph.node.extend([*before, *(self._rename(node) for node in own), *behind])
         graph.initializer.extend(tensor for tensor in f.initializers if tensor.name in wanted)
-        graph.value_info.extend(value for name, value in f.shapes.items() if name in wanted)
-        graph.value_info.extend(self._repeated(v) for v in source.graph.value_info if v.name not in self._renamed)
-        graph.node.extend(before)
-        for node in source.graph.node:
-            graph.node.add().CopyFrom(node)
-            for names in (graph.node[-1].input, graph.node[-1].output):
-                names[:] = [self._renamed.get(name, name) for name in names]
-        graph.node.extend(behind)
+        self._tell_sizes(value for name, value in f.shapes.items() if name in wanted)
+        proto.producer_name, proto.producer_version = "relcam-onnx", ""
         kept = {**self.model.metadata, **metadata}
         if self.model.scopes:
             kept[SCOPES_KEY] = json.dumps({self.inside(k): v for k, v in self.model.scopes.items()})
         helper.set_model_props(proto, kept)
         return proto
 
-    def _repeated(self, value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
-        """What is known of a tensor of the model, whose rows may be repeated: the input's name is not theirs."""
-        sizes = value.type.tensor_type.shape.dim
-        if self._rows is None or not sizes or not sizes[0].dim_param:
-            return value
-        repeated = onnx.ValueInfoProto()
-        repeated.CopyFrom(value)
-        repeated.type.tensor_type.shape.dim[0].dim_param = "relcam_rows"
-        return repeated
+    def _rename(self, node: onnx.NodeProto) -> onnx.NodeProto:
+        """The same node of the model, by the names that its tensors have within the file."""
+        for names in (node.input, node.output):
+            names[:] = [self.inside(name) for name in names]
+        return node
+
+    def _tell_sizes(self, more: Iterable[onnx.ValueInfoProto]) -> None:
+        """What is known of tensors within the file; rows that may be repeated lose the name of the input's."""
+        known = [value for value in self.proto.graph.value_info if value.name not in self._renamed]
+        if self._rows is not None:
+            for sizes in (value.type.tensor_type.shape.dim for value in known):
+                if sizes and sizes[0].dim_param:
+                    sizes[0].dim_param = "relcam_rows"
+        del self.proto.graph.value_info[:]
+        self.proto.graph.value_info.extend([*more, *known])
 
 
 def used(nodes: Sequence[onnx.NodeProto], wanted: Iterable[str]) -> tuple[list[onnx.NodeProto], set[str]]:
