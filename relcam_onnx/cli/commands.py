@@ -120,7 +120,6 @@ def explain(
             "output": output,
             "backend": backend,
             "providers": provider,
-            "threads": threads,
             "cache": cache,
         }
         code = explain_pictures(
@@ -134,6 +133,7 @@ def explain(
             mask=mask,
             batch=batch,
             debug=debug,
+            threads=threads,
             options={name: value for name, value in options.items() if value is not None},
         )
         raise typer.Exit(code)

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import onnxruntime
 import typer
 
 from relcam_onnx.cli.console import NOTHING_DONE, SOME_FAILED, say, unexpected
@@ -33,13 +34,14 @@ def explain_pictures(
     mask: bool,
     batch: int | None,
     debug: bool,
+    threads: int | None,
     options: dict[str, Any],
 ) -> int:
     """Explain pictures into a folder.
 
     Parameters
     ----------
-    model, sources, out, targets, labels, preprocess, formats, mask, batch, debug
+    model, sources, out, targets, labels, preprocess, formats, mask, batch, debug, threads
         As on the command line.
     options
         Of `Explainer`.
@@ -55,7 +57,8 @@ def explain_pictures(
         Nothing could be done: the model, an option or the folder is at fault.
     """
     pictures, missing = find_pictures(sources)
-    with Explainer(model, preprocess=preprocess, **options) as explainer:
+    session = session_options(threads)
+    with Explainer(model, preprocess=preprocess, session_options=session, **options) as explainer:
         pictorial = PictureExplainer(explainer, preprocess, labels)
         classes = pictorial.indices(list(targets))
         kept = [p.path.name for p in pictures if p.path.resolve().parent == out.resolve()]
@@ -79,6 +82,15 @@ def explain_pictures(
     if stopped and not report.images:
         return NOTHING_DONE
     return SOME_FAILED if report.failed else 0
+
+
+def session_options(threads: int | None) -> onnxruntime.SessionOptions:
+    """Onnxruntime's threads sleep between two pictures, when overlays are drawn; as a rule they spin."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.intra_op_num_threads = threads or 0
+    return options
 
 
 def _keep(results: Iterable[Result], report: Report, left: dict[str, str], total: int, *, debug: bool) -> str | None:
