@@ -1,8 +1,7 @@
-"""The two colour maps, as tables of 256 colours.
+"""The colour map of overlays, as a table of 256 colours.
 
-Each goes through a few anchor colours in Oklab (Ottosson 2020), where equal distances look equally far.
-Lightness rises evenly in `HEAT` and falls evenly from the middle of `DIVERGING`: neither shows an edge that
-is not there.
+It goes through a few anchor colours in Oklab (Ottosson 2020), where equal distances look equally far. Its lightness
+rises evenly, so that it shows no edge that is not there.
 """
 
 from __future__ import annotations
@@ -49,11 +48,3 @@ HEAT = _table(
     count=256,
 )
 """(256, 3) uint8: indigo, violet, magenta, orange, yellow."""
-
-DIVERGING = np.concatenate(
-    [
-        _table([(0.42, 0.17, 262), (0.70, 0.11, 252), (0.985, 0.0, 245)], count=128),
-        _table([(0.985, 0.0, 40), (0.70, 0.14, 30), (0.42, 0.16, 27)], count=128),
-    ]
-)
-"""(256, 3) uint8: blue below zero, white at it, red above."""

@@ -1,14 +1,12 @@
-"""Maps into pictures: colours, overlays, masks and sheets."""
+"""Maps into pictures: colours, overlays, masks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-from relcam_onnx.colormap import DIVERGING, HEAT
+from relcam_onnx.colormap import HEAT
 from relcam_onnx.errors import InputError
 from relcam_onnx.geometry import Floats, centres, sample
 
@@ -32,23 +30,20 @@ def resize_map(values: Floats, size: tuple[int, int]) -> Floats:
     return sample(np.asarray(values, np.float32), centres(size[0], height), centres(size[1], width))
 
 
-def colorize(values: NDArray[np.floating], *, signed: bool = False) -> NDArray[np.uint8]:
+def colorize(values: NDArray[np.floating]) -> NDArray[np.uint8]:
     """Colour a map.
 
     Parameters
     ----------
     values
-        (H, W) in 0..1, or in -1..1 where ``signed``; what lies beyond takes the last colour.
-    signed
-        Blue below zero, white at it, red above.
+        (H, W) in 0..1; what lies beyond takes the last colour.
 
     Returns
     -------
     NDArray
         (H, W, 3), uint8.
     """
-    table, share = (DIVERGING, (values + 1) / 2) if signed else (HEAT, values)
-    return table[np.rint(np.clip(share, 0, 1) * 255).astype(np.uint8)]
+    return np.asarray(HEAT[np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)])
 
 
 def overlay(image: Image.Image, heat: Floats, *, alpha: float = 0.8) -> Image.Image:
@@ -103,47 +98,3 @@ def box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
 
 def _positive(heat: Floats) -> Floats:
     return np.maximum(heat, np.float32(0))
-
-
-def contact_sheet(
-    rows: Sequence[Sequence[Image.Image]], column_titles: Sequence[str], row_titles: Sequence[str]
-) -> Image.Image:
-    """Set pictures out in a titled table on white.
-
-    Parameters
-    ----------
-    rows
-        One sequence of pictures a row, as many as there are columns; each is centred in a cell of the
-        largest one's size.
-    column_titles, row_titles
-        Above and to the left; line breaks are kept.
-
-    Returns
-    -------
-    Image.Image
-        Mode RGB.
-    """
-    cells = [image for row in rows for image in row]
-    width, height = max(image.width for image in cells), max(image.height for image in cells)
-    gap, font = max(4, width // 40), ImageFont.load_default(max(12, width // 13))
-    measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))
-
-    def extent(title: str) -> tuple[int, int]:
-        left, top, right, bottom = measure.multiline_textbbox((0, 0), title, font=font)
-        return round(right - left), round(bottom - top)
-
-    margin = max(extent(title)[0] for title in row_titles) + 2 * gap
-    header = max(extent(title)[1] for title in column_titles) + 3 * gap
-    across, down = width + gap, height + gap
-    sheet = Image.new("RGB", (margin + across * len(column_titles) + gap, header + down * len(rows)), "white")
-    draw = ImageDraw.Draw(sheet)
-    for column, title in enumerate(column_titles):
-        at = (margin + across * column + width / 2, header - 1.5 * gap)
-        draw.multiline_text(at, title, "#222222", font, anchor="md", align="center")
-    for row, (title, images) in enumerate(zip(row_titles, rows, strict=True)):
-        top = header + down * row
-        draw.multiline_text((margin - gap, top + height / 2), title, "#222222", font, anchor="rm", align="right")
-        for column, image in enumerate(images):
-            left = margin + across * column
-            sheet.paste(image, (left + (width - image.width) // 2, top + (height - image.height) // 2))
-    return sheet

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from onnx import helper
 from PIL import Image
 
-from relcam_onnx.colormap import DIVERGING, HEAT
+from relcam_onnx.colormap import HEAT
 from relcam_onnx.errors import InputError
-from relcam_onnx.render import box, colorize, contact_sheet, mask, overlay, resize_map
+from relcam_onnx.render import box, colorize, mask, overlay, resize_map
 
 
 @pytest.fixture(scope="module")
@@ -56,15 +56,11 @@ def lightness(table: np.ndarray) -> np.ndarray:
     return 116 * np.cbrt(luminance) - 16
 
 
-def test_colour_maps_grow_evenly_lighter() -> None:
-    assert HEAT.shape == DIVERGING.shape == (256, 3)
+def test_the_colour_map_grows_evenly_lighter() -> None:
+    assert HEAT.shape == (256, 3)
     steps = np.diff(lightness(HEAT)[::5])
     assert steps.min() > 0
     assert steps.max() < 3 * steps.mean()
-    halves = lightness(DIVERGING)[:128:5], lightness(DIVERGING)[:127:-5]
-    for half in halves:
-        assert np.diff(half).min() > 0
-    np.testing.assert_allclose(halves[0], halves[1], atol=8)  # neither sign looks stronger
 
 
 def test_colorize() -> None:
@@ -72,10 +68,6 @@ def test_colorize() -> None:
     assert heat.shape == (1, 4, 3)
     assert heat.dtype == np.uint8
     np.testing.assert_array_equal(heat[0], HEAT[[0, 255, 255, 0]])
-    blue, white, red = colorize(np.array([[-1.0, 0.0, 1.0]]), signed=True)[0].astype(int)
-    assert white.min() > 240
-    assert blue[2] > blue[0] + 80
-    assert red[0] > red[2] + 80
 
 
 def test_overlay_leaves_the_picture_where_nothing_is() -> None:
@@ -108,17 +100,3 @@ def test_mask_and_box_of_known_maps() -> None:
     assert not mask(np.full((4, 4), -1, np.float32)).any()
     assert box(np.zeros((4, 4), bool)) is None
     assert box(np.ones((4, 6), bool)) == (0, 0, 6, 4)
-
-
-def test_contact_sheet_holds_every_picture() -> None:
-    colours = [["red", "lime", "blue"], ["yellow", "cyan", "magenta"]]
-    rows = [[Image.new("RGB", (60, 40), colour) for colour in row] for row in colours]
-    sheet = np.asarray(contact_sheet(rows, ["one", "two\nlines", "three"], ["first", "second"]))
-    for row in rows:
-        for image in row:
-            assert (sheet == np.asarray(image)[0, 0]).all(axis=2).sum() == 60 * 40
-    assert (sheet[0] == 255).all()
-    titles = sheet[: np.nonzero((sheet == [255, 0, 0]).all(axis=2))[0][0]]
-    assert (titles < 100).any()
-    with pytest.raises(ValueError, match="zip"):
-        contact_sheet(rows, ["a", "b", "c"], ["only one"])
