@@ -30,6 +30,9 @@ from relcam_onnx.rules import Epsilon, Gradient, PublishedConv
 from relcam_onnx.scores import find_scores
 from relcam_onnx.seeds import GIVEN, PROPORTIONAL, SEEDS
 
+SOURCE = "relcam.source_sha256"
+"""What the metadata of a compiled file has, and no other's."""
+
 
 class Prepared:
     """One model with one choice of layers, method, preset and seed; the parameters are `Explainer`'s.
@@ -63,6 +66,11 @@ class Prepared:
         if self.method == "grad-cam" and not all(isinstance(rule, Gradient) for _, rule in self.preset.rules):
             raise OptionError(f"method 'grad-cam' needs preset 'gradient', not {self.preset.name!r}")
         self.model = source if isinstance(source, Model) else load(source)
+        if SOURCE in self.model.metadata:
+            raise ModelFileError(
+                "this file returns maps already, relcam compile wrote it: run it with onnxruntime, or give the model "
+                "that it was made of"
+            )
         self._warn_of_folded()
         canonicalise(self.model, batch_norm=self.preset.fold_batch_norm)
         self.scores = find_scores(self.model, output)

@@ -23,7 +23,7 @@ from relcam_onnx.backends.symbols import Size, Symbol
 from relcam_onnx.errors import UnsupportedModelError
 from relcam_onnx.maps import make_maps, positions
 from relcam_onnx.naming import FUSED, INPUT, Layer
-from relcam_onnx.prepare import Prepared
+from relcam_onnx.prepare import SOURCE, Prepared
 from relcam_onnx.seeds import GIVEN, SEEDS
 
 TARGETS, SEED, CLASSES, SCORES = "relcam_targets", "relcam_seed", "relcam_classes", "relcam_scores"
@@ -193,7 +193,7 @@ class Writer:
             "relcam.method": prepared.method,
             "relcam.seed": prepared.seed,
             "relcam.layers": json.dumps(prepared.names),
-            "relcam.source_sha256": prepared.model.sha256,
+            SOURCE: prepared.model.sha256,
         }
 
 

@@ -215,6 +215,13 @@ def test_module_paths_survive() -> None:
         assert {"features.1": "stage1", "features.6": "stage4"}.items() <= named.items()
 
 
+def test_a_compiled_file_is_not_compiled_again() -> None:
+    compiled = rc.compile_model(plain())
+    for make in (rc.compile_model, rc.Explainer):
+        with pytest.raises(rc.ModelFileError, match="relcam compile wrote it"):
+            make(compiled)
+
+
 @pytest.mark.parametrize("name", ["cam/stage1", "relcam_classes", "relcam_targets"])
 def test_names_that_clash(name: str) -> None:
     net = Net()
