@@ -25,13 +25,13 @@ from rich.console import Console
 from rich.table import Table
 
 import relcam_onnx as rc
+from benchmarks.page import fill, table
 
 ROOT = Path(__file__).parents[1]
 LITE = ROOT / "models" / "efficientnet-lite0.onnx"
 RESNET = ROOT / "build" / "resnet50-random.onnx"
 PICTURE = ROOT / "examples" / "cat.jpg"
 PAGE = ROOT / "docs" / "costs.md"
-MARKS = ("<!-- costs -->", "<!-- /costs -->")
 
 PARTS = "import onnx, onnxruntime, onnx_graphsurgeon"
 CLASSIFY = f"""
@@ -119,15 +119,6 @@ def resnet() -> Path:
     return RESNET
 
 
-def write(rows: list[Row], header: tuple[str, ...]) -> None:
-    """Put the table between the marks of docs/costs.md."""
-    lines = [header, ("---",) * len(header), *(row.cells for row in rows)]
-    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-    before, rest = PAGE.read_text(encoding="utf-8").split(MARKS[0])
-    after = rest.split(MARKS[1])[1]
-    PAGE.write_text(f"{before}{MARKS[0]}\n{table}\n{MARKS[1]}{after}", encoding="utf-8")
-
-
 def main() -> None:
     """Measure, print, and write if asked to."""
     compileall.compile_dir(ROOT / "relcam_onnx", quiet=1)  # as an installation does
@@ -142,12 +133,12 @@ def main() -> None:
         *starting(),
     ]
     header = ("what", "against", "time", "its time", "ratio", "target")
-    table = Table(*header)
+    shown = Table(*header)
     for row in rows:
-        table.add_row(*row.cells)
-    Console().print(table)
+        shown.add_row(*row.cells)
+    Console().print(shown)
     if options.write:
-        write(rows, header)
+        fill(PAGE, {"costs": table(header, [row.cells for row in rows])})
 
 
 if __name__ == "__main__":

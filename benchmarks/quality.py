@@ -26,6 +26,7 @@ from benchmarks.measures import (
     pairs,
     points,
 )
+from benchmarks.page import fill, table
 from relcam_onnx import Explainer, Preset, preset
 
 PAGE = ROOT / "docs" / "quality.md"
@@ -104,10 +105,9 @@ def sums(rules: Preset, seed: str, subjects: Iterable[Subject]) -> tuple[NDArray
     return np.array(left), max(errors)
 
 
-def table(head: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
-    """Lay out a Markdown table."""
-    lines = [["", *head], ["---"] * (len(head) + 1), *([name, *cells] for name, cells in rows.items())]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def named(head: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
+    """A Markdown table whose rows have names."""
+    return table(["", *head], [[name, *cells] for name, cells in rows.items()])
 
 
 def means(measured: NDArray[np.float64]) -> list[str]:
@@ -127,17 +127,17 @@ def tables() -> dict[str, str]:
         areas[name] = in_photographs(explainer, subjects.values(), classifier)
     kept = {name: sums(rules, seed, subjects.values()) for name, (rules, seed) in PRESETS.items()}
     return {
-        "two of four": table(
+        "two of four": named(
             LAYERS,
             {
                 name: [f"{mean:.2f} ({least:.2f})" for mean, least in zip(m.mean(axis=0), m.min(axis=0), strict=True)]
                 for name, m in two.items()
             },
         ),
-        "one of four": table(LAYERS, {name: means(measured["focus"]) for name, measured in one.items()}),
-        "pointing": table(LAYERS, {name: means(measured["pointing"]) for name, measured in one.items()}),
-        "insertion minus deletion": table(LAYERS, {name: means(measured) for name, measured in areas.items()}),
-        "sums": table(
+        "one of four": named(LAYERS, {name: means(measured["focus"]) for name, measured in one.items()}),
+        "pointing": named(LAYERS, {name: means(measured["pointing"]) for name, measured in one.items()}),
+        "insertion minus deletion": named(LAYERS, {name: means(measured) for name, measured in areas.items()}),
+        "sums": named(
             [*LAYERS[:-1], "ΣM differs at most"],
             {
                 name: [f"{100 * share:.1f} %" for share in (*left.mean(axis=0), error)]
@@ -145,18 +145,6 @@ def tables() -> dict[str, str]:
             },
         ),
     }
-
-
-def write(found: Mapping[str, str]) -> None:
-    """Put the tables between their marks in ``docs/quality.md``."""
-    text = PAGE.read_text(encoding="utf-8")
-    for name, markdown in found.items():
-        before, mark, rest = text.partition(f"<!-- {name} -->\n")
-        _, end, after = rest.partition("<!-- end -->")
-        if not end:
-            raise SystemExit(f"{PAGE} has no place for a table between <!-- {name} --> and <!-- end -->")
-        text = f"{before}{mark}\n{markdown}\n\n{end}{after}"
-    PAGE.write_text(text, encoding="utf-8")
 
 
 def main() -> None:
@@ -168,7 +156,7 @@ def main() -> None:
     for name, markdown in found.items():
         print(f"{name}\n\n{markdown}\n")
     if arguments.write:
-        write(found)
+        fill(PAGE, found)
 
 
 if __name__ == "__main__":

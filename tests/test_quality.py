@@ -16,7 +16,7 @@ from benchmarks.measures import (
     pairs,
     points,
 )
-from benchmarks.quality import LAYERS, in_mosaics, table
+from benchmarks.quality import LAYERS, in_mosaics, named
 from relcam_onnx import Explainer
 
 
@@ -69,8 +69,8 @@ def test_blur_is_a_gaussian_of_deviation_10() -> None:
     np.testing.assert_allclose(blurred(np.ones((2, 30, 40), np.float32)), 1, atol=1e-5)
 
 
-def test_table() -> None:
-    assert table(["a", "b"], {"one": ["1", "2"]}) == "|  | a | b |\n| --- | --- | --- |\n| one | 1 | 2 |"
+def test_a_table_of_named_rows() -> None:
+    assert named(["a", "b"], {"one": ["1", "2"]}) == "|  | a | b |\n| --- | --- | --- |\n| one | 1 | 2 |"
 
 
 def test_the_default_finds_a_class_at_every_stage() -> None:
