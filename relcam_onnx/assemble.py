@@ -46,9 +46,16 @@ class Assembly:
             whole = Symbol(value.name, np.dtype(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)))
             amounts = f.Concat(times, f.sizes([1] * (rank - 1)), axis=0) if rank > 1 else times
             self._renamed[value.name] = f.Tile(whole, amounts).name
-        for value in (v for v in graph.output if not is_scalar(v)):
-            self._renamed[value.name] = f"relcam/own/{value.name}"
+        for value in self._repeated_outputs():
+            self._renamed[value.name] = f.fresh("own")
         self._before, self._rows = len(f.nodes), rows
+
+    def _repeated_outputs(self) -> list[onnx.ValueInfoProto]:
+        """The model's outputs whose rows are images: neither a constant of the file nor one number for all."""
+        graph = self.proto.graph
+        constants = {tensor.name for tensor in graph.initializer}
+        constants |= {name for node in graph.node if node.op_type == "Constant" for name in node.output}
+        return [v for v in graph.output if v.name not in constants and not is_scalar(v)]
 
     def own_rows(self, f: Emit, value: Symbol) -> Symbol:
         """The first N rows of something that may be repeated."""
@@ -77,7 +84,7 @@ class Assembly:
         proto, graph = self.proto, self.proto.graph
         if self._rows is not None:
             starts = f.initializer_name(np.array([0], np.int64))
-            for value in (v for v in graph.output if not is_scalar(v)):
+            for value in self._repeated_outputs():
                 whole = [self.inside(value.name), starts, self._rows.name, starts]
                 f.nodes.append(helper.make_node("Slice", whole, [value.name]))
         graph.input.extend(self._inputs)
@@ -89,6 +96,9 @@ class Assembly:
         graph.node.extend([*before, *(self._rename(node) for node in own), *behind])
         graph.initializer.extend(tensor for tensor in f.initializers if tensor.name in wanted)
         self._tell_sizes(value for name, value in f.shapes.items() if name in wanted)
+        graph.name = graph.name or "relcam"
+        for stale in (graph.quantization_annotation, proto.training_info):  # they name tensors that may be renamed
+            del stale[:]
         proto.producer_name, proto.producer_version = "relcam-onnx", ""
         kept = {**self.model.metadata, **metadata}
         if self.model.scopes:
@@ -103,12 +113,12 @@ class Assembly:
         return node
 
     def _tell_sizes(self, more: Iterable[onnx.ValueInfoProto]) -> None:
-        """What is known of tensors within the file; rows that may be repeated lose the name of the input's."""
+        """What is known of tensors within the file; rows that may be repeated get names of their own."""
         known = [value for value in self.proto.graph.value_info if value.name not in self._renamed]
         if self._rows is not None:
             for sizes in (value.type.tensor_type.shape.dim for value in known):
                 if sizes and sizes[0].dim_param:
-                    sizes[0].dim_param = "relcam_rows"
+                    sizes[0].dim_param = f"relcam_rows/{sizes[0].dim_param}"
         del self.proto.graph.value_info[:]
         self.proto.graph.value_info.extend([*more, *known])
 

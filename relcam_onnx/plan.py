@@ -18,7 +18,7 @@ from relcam_onnx.support import check_supported
 
 @dataclass(frozen=True)
 class Step:
-    """One node of the reverse walk: its rule, the inputs that get something, and those known to be ≥ 0."""
+    """One node of the reverse walk: its rule, the inputs that get something, and the computed ones known to be ≥ 0."""
 
     node: gs.Node
     rule: Rule

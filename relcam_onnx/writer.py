@@ -40,7 +40,7 @@ class Writer:
         # A file with sizes fixed tells more than the graph that was planned with.
         self.shapes = {v.name: shape_of(v) for v in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output)}
         self.assembly = Assembly(prepared.model, proto)
-        self.f = Emit(self.assembly.taken, prepared.model.derived)
+        self.f = Emit(self.assembly.taken | {node.name for node in proto.graph.node}, prepared.model.derived)
         self.f.single = single
         if not single:
             self._agree()

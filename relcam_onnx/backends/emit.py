@@ -18,6 +18,7 @@ import onnx_graphsurgeon as gs
 from relcam_onnx.backends.eager import Eager
 from relcam_onnx.backends.lowering import conv_adjoint
 from relcam_onnx.backends.symbols import Dim, Size, Symbol, operand
+from relcam_onnx.errors import UnsupportedModelError
 from relcam_onnx.graph import Derived
 
 LARGE = 4096
@@ -25,7 +26,7 @@ LARGE = 4096
 
 INTEGERS: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "Unsqueeze", "Squeeze"), (1,)),
-    **dict.fromkeys(("Reshape", "Expand", "Tile", "Gather", "TopK"), (1,)),
+    **dict.fromkeys(("Reshape", "Expand", "Tile", "Gather", "TopK", "Split"), (1,)),
     "Slice": (1, 2, 3, 4),
     "Pad": (1, 3),
     "Resize": (3,),
@@ -33,7 +34,10 @@ INTEGERS: dict[str, tuple[int, ...]] = {
 """The inputs that ONNX takes as int64, by op."""
 
 TRUTH = frozenset({"Greater", "Less", "Equal", "GreaterOrEqual", "LessOrEqual", "And", "Or", "Not"})
-ELEMENTWISE = frozenset({"Abs", "Add", "Cast", "Max", "Min", "Mul"})
+ELEMENTWISE = TRUTH | {
+    "Abs", "Add", "Cast", "Clip", "Div", "Exp", "Identity", "Log", "Max", "Mean", "Min", "Mul", "Neg", "Pow",
+    "Reciprocal", "Relu", "Sigmoid", "Sign", "Sqrt", "Sub", "Sum", "Tanh", "Where",
+}  # fmt: skip
 COUNTS = frozenset({"Shape", "ArgMax", "Size"})
 
 
@@ -87,17 +91,20 @@ class Emit:
         """The sizes of a tensor of the model, or of a constant."""
         if isinstance(a, Symbol):
             if a.dims is None:
-                raise ValueError(f"the sizes of {a.name!r} are not tracked")
+                raise UnsupportedModelError(
+                    f"the sizes of {a.name!r} are not tracked: of weights only what is made element by element or by "
+                    "Transpose has known ones (or take backend='eager')"
+                )
             return a.dims
         return tuple(np.shape(a))
 
     def constant(self, tensor: gs.Constant) -> Any:
         """A constant of the model; where the file has it, or what it was made of, it is not stored again."""
         made = self._derived.get(tensor.name) or Derived(tensor.name, np.dtype(tensor.dtype), np.ones(()))
-        if made.origin not in self._taken or np.prod(tensor.shape) <= LARGE:
+        if made.origin not in self._taken or np.prod(tensor.shape) <= LARGE or made.dtype.kind != "f":
             array = np.asarray(tensor.values)
             return array.astype(np.float32) if array.dtype == np.float16 else array
-        weight = Symbol(made.origin, made.dtype, tuple(tensor.shape))
+        weight = Symbol(made.origin, made.dtype, tuple(tensor.shape), constant=True)
         if made.dtype == np.float16:
             weight = self.Cast(weight, to=onnx.TensorProto.FLOAT)
         return self.Mul(weight, made.factor.astype(np.float32)) if made.factor.ndim else weight
@@ -125,19 +132,21 @@ class Emit:
         while names and not names[-1]:
             names.pop()
         given = {key: value for key, value in attributes.items() if value is not None}
-        key = (op, *names, repr(sorted(given.items())))
-        if key in self._recorded:
-            symbols = self._recorded[key]
-            return symbols[0] if outputs == 1 else symbols
-        made = [self._new(op) for _ in range(outputs)]
-        self.nodes.append(onnx.helper.make_node(op, names, made, name=made[0], **given))
-        dims = result_dims(op, known, given) if folded is None or isinstance(folded, tuple) else np.shape(folded)
-        symbols = tuple(
-            Symbol(name, dtype, dims) for name, dtype in zip(made, result_types(op, known, given, outputs), strict=True)
-        )
-        self._recorded[key] = symbols
-        if op == "Transpose":
-            self._transposed[made[0]] = (known[0], tuple(given["perm"]))
+        node = onnx.helper.make_node(op, names, [], **given)
+        key = (op, outputs, *names, *(attribute.SerializeToString() for attribute in node.attribute))
+        if key not in self._recorded:
+            node.output.extend(self.fresh(op) for _ in range(outputs))
+            node.name = node.output[0]
+            self.nodes.append(node)
+            dims = result_dims(op, known, given) if folded is None or isinstance(folded, tuple) else np.shape(folded)
+            types = result_types(op, known, given, outputs)
+            constant = is_constant(known)
+            self._recorded[key] = tuple(
+                Symbol(name, dtype, dims, constant=constant) for name, dtype in zip(node.output, types, strict=True)
+            )
+            if op == "Transpose" and "perm" in given:
+                self._transposed[node.name] = (known[0], tuple(given["perm"]))
+        symbols = self._recorded[key]
         return symbols[0] if outputs == 1 else symbols
 
     def _spared(self, op: str, known: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
@@ -147,7 +156,7 @@ class Emit:
             return None
         if op == "Abs" and x.nonnegative:
             return x
-        if op == "Transpose" and x.name in self._transposed:
+        if op == "Transpose" and x.name in self._transposed and "perm" in attributes:
             origin, perm = self._transposed[x.name]
             if all(perm[axis] == place for place, axis in enumerate(attributes["perm"])):
                 return origin
@@ -191,7 +200,7 @@ class Emit:
         """A size as a float32 operand."""
         return self.Cast(size.tensor, to=onnx.TensorProto.FLOAT) if isinstance(size, Dim) else float(size)
 
-    def _new(self, op: str) -> str:
+    def fresh(self, op: str) -> str:
         """A name that nothing has yet."""
         while True:
             self._counts[op] += 1
@@ -210,7 +219,7 @@ class Emit:
         key = (value.dtype.str, value.shape, value.tobytes()) if value.size <= LARGE else None
         if key is not None and key in self._small:
             return self._small[key]
-        name = self._new("constant")
+        name = self.fresh("constant")
         self.initializers.append(onnx.numpy_helper.from_array(np.ascontiguousarray(value), name))
         if key is not None:
             self._small[key] = name
@@ -219,17 +228,20 @@ class Emit:
         return name
 
 
+def is_constant(known: Sequence[Any]) -> bool:
+    """Whether arguments are constants of the file, or made of such alone."""
+    return all(value.constant if isinstance(value, Symbol) else True for value in known)
+
+
 def result_dims(op: str, known: Sequence[Any], attributes: Mapping[str, Any]) -> tuple[Size, ...] | None:
-    """The sizes of what is made of a weight, which lowerings ask for; None where they are not tracked."""
-    dims = known[0].dims if known and isinstance(known[0], Symbol) else None
-    if dims is None:
+    """The sizes of what is made of weights, which lowerings ask for, and of what is transposed; else None."""
+    sizes = [v.dims if isinstance(v, Symbol) else np.shape(v) for v in known if v is not None]
+    if op == "Transpose" and (dims := sizes[0]) is not None:
+        return tuple(dims[axis] for axis in attributes.get("perm", range(len(dims))[::-1]))
+    if op not in ELEMENTWISE or not is_constant(known):
         return None
-    if op == "Transpose":
-        return tuple(dims[axis] for axis in attributes["perm"])
-    others = (value.dims if isinstance(value, Symbol) else np.shape(value) for value in known[1:])
-    if op in ELEMENTWISE and all(other is not None and spreads(other, dims) for other in others):
-        return dims
-    return None
+    told = [dims for dims in sizes if dims is not None]
+    return next((dims for dims in told if all(spreads(d, dims) for d in told)), None) if told == sizes else None
 
 
 def spreads(small: Sequence[Size], large: Sequence[Size]) -> bool:

@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from relcam_onnx.errors import UnsupportedModelError
+
 
 class UnknownSizeError(TypeError):
     """Something needs a value, while the graph is written, that only a run knows."""
@@ -16,17 +18,35 @@ class UnknownSizeError(TypeError):
 
 def unknown(self: Any, *_: Any, **__: Any) -> Any:
     """Stand for every operation that would need the value now."""
+    if isinstance(self, Symbol) and self.constant:
+        raise UnsupportedModelError(
+            f"weight {self.name!r} is a name while the model is compiled: a rule or op of one's own computes with the "
+            "methods of its backend f alone (or take backend='eager')"
+        )
     raise UnknownSizeError(f"{self!r} is known only to a run")
 
 
 @dataclass(frozen=True, eq=False)
 class Symbol:
-    """A tensor of the graph being written: its name, element type, sizes where known, and whether it is surely ≥ 0."""
+    """A tensor of the graph being written.
+
+    Attributes
+    ----------
+    name, dtype
+        In the file.
+    dims
+        Its sizes, where they are known.
+    nonnegative
+        Whether it is ≥ 0 whatever the picture, as far as the plan tells.
+    constant
+        Whether it is made of constants of the file alone.
+    """
 
     name: str
     dtype: np.dtype[Any]
     dims: tuple[Size, ...] | None = None
     nonnegative: bool = False
+    constant: bool = False
 
     __iter__ = __len__ = __index__ = __int__ = __float__ = __bool__ = __array__ = unknown
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.ops.records import Backend, Call, Relay, Value, through
@@ -57,9 +56,14 @@ def prelu(f: Backend, call: Call) -> Value:
     return step(f, f.Greater(call.inputs[0], 0.0), no=call.inputs[1])
 
 
-@activation("ThresholdedRelu", sign_nonnegative)
+def thresholded_nonnegative(node: gs.Node, known: Known) -> bool:
+    """A threshold below 0 lets what is between pass."""
+    return node.attrs.get("alpha", 1.0) >= 0 or known(node.inputs[0])
+
+
+@activation("ThresholdedRelu", thresholded_nonnegative)
 def thresholded_relu(f: Backend, call: Call) -> Value:
-    """ThresholdedRelu, opset 10 (alpha ≥ 0)."""
+    """ThresholdedRelu, opset 10."""
     return step(f, f.Greater(call.inputs[0], call.attr("alpha", 1.0)))
 
 
@@ -84,9 +88,10 @@ def selu(f: Backend, call: Call) -> Value:
 
 
 def clip_nonnegative(node: gs.Node, known: Known) -> bool:
-    """A lower bound of at least 0 (ReLU6, hard sigmoid spelled out)."""
-    low = node.inputs[1] if len(node.inputs) > 1 else None
-    return known(node.inputs[0]) or (isinstance(low, gs.Constant) and bool(np.all(low.values >= 0)))
+    """A lower bound of at least 0 (ReLU6, hard sigmoid spelled out), and no upper one below it."""
+    low, high = (node.inputs[i] if len(node.inputs) > i and not node.inputs[i].is_empty() else None for i in (1, 2))
+    floor = known(node.inputs[0]) or (isinstance(low, gs.Constant) and known(low))
+    return floor and (high is None or known(high))
 
 
 @activation("Clip", clip_nonnegative)

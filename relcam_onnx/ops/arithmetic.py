@@ -47,6 +47,15 @@ def unbroadcast(f: Backend, s: Value, like: Value, output: Value) -> Value:
     return whole if len(small) == len(large) else f.Reshape(whole, [0, *small[1:]])
 
 
+def factor(f: Backend, call: Call, index: int) -> Value:
+    """An operand as it meets relevance: a constant of lower rank than the output gets its leading axes first."""
+    value = call.inputs[index]
+    missing = len(f.dims(call.output)) - len(f.dims(value))
+    if call.constant(index) and missing > 0 and len(f.dims(value)):
+        value = f.Reshape(value, [*[1] * missing, *f.dims(value)])
+    return f.each(value)
+
+
 def summed(f: Backend, call: Call, signs: tuple[float, ...]) -> Linear:
     """Σ sign · input; constants among the inputs make the bias."""
 
@@ -150,7 +159,7 @@ def mul(f: Backend, call: Call) -> Relay:
 
     def gradient(g: Value) -> dict[int, Value]:
         return {
-            i: unbroadcast(f, f.Mul(g, f.each(call.inputs[1 - i])), call.inputs[i], call.output)
+            i: unbroadcast(f, f.Mul(g, factor(f, call, 1 - i)), call.inputs[i], call.output)
             for i in every_input(call.node)
         }
 
@@ -173,7 +182,7 @@ def div(f: Backend, call: Call) -> Relay:
         return {0: Message(unbroadcast(f, message.relevance(f), x, y))}
 
     def gradient(g: Value) -> dict[int, Value]:
-        over = f.Div(g, f.each(call.inputs[1]))
+        over = f.Div(g, factor(f, call, 1))
         found = {0: unbroadcast(f, over, x, y)}
         if not call.constant(1):
             found[1] = unbroadcast(f, f.Neg(f.Mul(over, f.each(y))), call.inputs[1], y)

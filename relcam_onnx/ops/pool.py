@@ -11,7 +11,7 @@ import onnx_graphsurgeon as gs
 from relcam_onnx.graph import static_shape
 from relcam_onnx.ops.linear import conv_strides, explicit_pads, window_map
 from relcam_onnx.ops.records import Backend, Call, Linear, Term, Value, product
-from relcam_onnx.ops.table import Strides, op, sign_kept
+from relcam_onnx.ops.table import Known, Strides, op, sign_kept
 
 
 def average(f: Backend, call: Call, apply: Any, adjoint: Any) -> Linear:
@@ -108,7 +108,12 @@ def resize_refuses(node: gs.Node) -> str | None:
     return None if policy == "stretch" else f"keep_aspect_ratio_policy {policy}"
 
 
-@op("Resize", strides=resize_strides, nonnegative=sign_kept, role="average", refuses=resize_refuses)
+def resize_nonnegative(node: gs.Node, known: Known) -> bool:
+    """Cubic interpolation overshoots."""
+    return node.attrs.get("mode") != "cubic" and known(node.inputs[0])
+
+
+@op("Resize", strides=resize_strides, nonnegative=resize_nonnegative, role="average", refuses=resize_refuses)
 def resize(f: Backend, call: Call) -> Linear:
     """Resize, opset 18 and later: separable, so one matrix an axis, which resizing the identity gives."""
     x = call.inputs[0]

@@ -130,7 +130,8 @@ Record: TypeAlias = Linear | Relay
 class Call:
     """One node, with what its tensors hold in one run.
 
-    ``inputs`` has None for an optional input left out; constants are ndarrays. ``output`` is the first output.
+    ``inputs`` has None for an optional input left out; constants are ndarrays, but for large weights while a model is
+    compiled, which are names. ``output`` is the first output.
     """
 
     node: gs.Node
