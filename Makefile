@@ -4,6 +4,8 @@
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
+# Bytecode, which pip makes of what it copies, but not of what it leaves in its place.
+COMPILE := $(BIN)/python -m compileall -q relcam_onnx
 MODEL := models/efficientnet-lite0.onnx
 
 .PHONY: help demo test test-web lint quality pictures bench clean
@@ -56,7 +58,7 @@ $(VENV)/.made:
 
 $(VENV)/.cpu: pyproject.toml | $(VENV)/.made
 	$(BIN)/pip install --quiet --editable ".[cpu]"
-	$(BIN)/python -m compileall -q relcam_onnx # pip does so to what it copies
+	$(COMPILE)
 	touch $@
 
 $(VENV)/.web: | $(VENV)/.made
@@ -65,6 +67,7 @@ $(VENV)/.web: | $(VENV)/.made
 
 $(VENV)/.test: pyproject.toml requirements-test.txt | $(VENV)/.made
 	$(BIN)/pip install --quiet --editable ".[cpu,dev]" --requirement requirements-test.txt
+	$(COMPILE)
 	touch $(VENV)/.cpu $@
 
 # Side by side with other libraries, whose versions are pip's to choose.

@@ -8,8 +8,9 @@ import zipfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -28,6 +29,16 @@ FORMATS = ("png", "npz", "json")
 
 DRAWERS = 2
 """Overlays drawn at a time. Each takes some 50 bytes of memory a pixel."""
+
+
+class Drawing(NamedTuple):
+    """One map to draw: its entry in ``results.json``, and the names of its overlay and mask where they are wanted."""
+
+    entry: dict[str, Any]
+    layer: str
+    place: int
+    overlay: str | None
+    mask: str | None
 
 
 class Report:
@@ -124,45 +135,34 @@ class Report:
         if picture:
             # All names are given out here, in order; colouring and packing then take two cores.
             drawings = [
-                (entry, layer, place, *self._picture_names(name, layer, explanation.targets[0], place))
+                self._drawing(entry, name, layer, place, explanation.targets[0])
                 for layer, entries in image["layers"].items()
                 for place, entry in enumerate(entries)
             ]
             with ThreadPoolExecutor(DRAWERS) as pool:
-                for _ in pool.map(lambda drawing: self._draw(explanation, written, *drawing), drawings):
-                    pass
+                list(pool.map(partial(self._draw, explanation, written), drawings))
         return image
 
-    def _picture_names(self, name: str, layer: str, targets: np.ndarray, place: int) -> tuple[str | None, str | None]:
-        """The file names of one map's overlay and mask; None for what is not wanted."""
+    def _drawing(self, entry: dict[str, Any], name: str, layer: str, place: int, targets: np.ndarray) -> Drawing:
+        """What is to be drawn of one map, and its file names."""
         stem = f"{name}.{self._layers[layer]}" + (f".{targets[place]}" if len(targets) > 1 else "")
-        wanted = {".png": "png" in self.formats, ".mask.png": self.mask}
-        overlay, mask = (self._names.take(stem, suffix) if is_wanted else None for suffix, is_wanted in wanted.items())
-        return overlay, mask
+        overlay = self._names.take(stem, ".png") if "png" in self.formats else None
+        return Drawing(entry, layer, place, overlay, self._names.take(stem, ".mask.png") if self.mask else None)
 
-    def _draw(
-        self,
-        explanation: Explanation,
-        written: list[Path],
-        entry: dict[str, Any],
-        layer: str,
-        place: int,
-        overlay_name: str | None,
-        mask_name: str | None,
-    ) -> None:
+    def _draw(self, explanation: Explanation, written: list[Path], drawing: Drawing) -> None:
         """One map's overlay, and its mask in the picture's pixels."""
         try:
-            heat = explanation.heat(layer, target=place)
+            heat = explanation.heat(drawing.layer, target=drawing.place)
         except LayerError:  # the relevance of a layer without positions has no picture
             return
-        if overlay_name:
-            self._save_picture(overlay_name, render.overlay(explanation.pictures[0].image, heat), written)
+        if drawing.overlay:
+            self._save_picture(drawing.overlay, render.overlay(explanation.pictures[0].image, heat), written)
         marked = render.mask(heat)
-        if mask_name:
+        if drawing.mask:
             bits = Image.fromarray(marked.astype(np.uint8) * np.uint8(255))
-            self._save_picture(mask_name, bits, written)
-        entry["png"] = overlay_name
-        entry["mask"] = {"png": mask_name, "box": render.box(marked), "area": int(marked.sum())}
+            self._save_picture(drawing.mask, bits, written)
+        drawing.entry["png"] = drawing.overlay
+        drawing.entry["mask"] = {"png": drawing.mask, "box": render.box(marked), "area": int(marked.sum())}
 
     def _save_picture(self, name: str, image: Image.Image, written: list[Path]) -> None:
         with whole(self.folder / name) as file:
