@@ -6,7 +6,7 @@ from math import prod
 
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.plan import Step
+from relcam_onnx.lrp.plan import Step
 from relcam_onnx.prepare import Prepared
 from relcam_onnx.rules import Epsilon, ZBox, ZPlus
 
@@ -21,7 +21,7 @@ def ideal(prepared: Prepared) -> float:
     Sizes must be fixed in the model.
     """
     forward = sum(multiply_adds(node) for node in prepared.model.graph.nodes)
-    back = sum(passes(step) * multiply_adds(step.node) for step in prepared.plan.steps)
+    back = sum(passes(step) * multiply_adds(step.node) for step in prepared.maps.plan.steps)
     return 1 + back / forward
 
 

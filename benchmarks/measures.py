@@ -13,8 +13,8 @@ import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image
 
-from relcam_onnx.preprocess import Preprocess
-from relcam_onnx.render import resize_map
+from relcam_onnx.pictures.preprocess import Preprocess
+from relcam_onnx.results.render import resize_map
 
 Floats = NDArray[np.float32]
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import onnx
 
 from benchmarks.cost import LITE, ROOT, resnet
-from relcam_onnx.compile import compile_prepared
-from relcam_onnx.load import load, with_sizes
+from relcam_onnx.compiling.compile import compile_prepared
+from relcam_onnx.onnx_file.load import load, with_sizes
 from relcam_onnx.prepare import Prepared
 
 if TYPE_CHECKING:

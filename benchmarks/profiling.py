@@ -19,7 +19,7 @@ from benchmarks.compiled import ALL, PAGE, depth
 from benchmarks.models import LITE0, RESNET, compiled
 from benchmarks.page import fill, table
 from benchmarks.timing import THREADS, running
-from relcam_onnx.session import SessionSettings, open_session
+from relcam_onnx.runners.session import SessionSettings, open_session
 
 RUNS = 10
 LEAST = 0.03

@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from relcam_onnx.session import SessionSettings, open_session
-from relcam_onnx.writer import TARGETS
+from relcam_onnx.compiling.writer import TARGETS
+from relcam_onnx.runners.session import SessionSettings, open_session
 
 THREADS = 2
 PAUSE = 0.1

@@ -20,13 +20,13 @@ from relcam_onnx.errors import (
 
 if TYPE_CHECKING:
     from relcam_onnx import rules
-    from relcam_onnx.compile import compile_model
-    from relcam_onnx.engine import Explainer
-    from relcam_onnx.engine import layer_table as layers
+    from relcam_onnx.compiling.compile import compile_model
+    from relcam_onnx.explainer import Explainer
+    from relcam_onnx.explainer import layer_table as layers
     from relcam_onnx.explaining import explain
-    from relcam_onnx.explanation import Explanation
+    from relcam_onnx.lrp.presets import Preset, preset
     from relcam_onnx.ops import op
-    from relcam_onnx.presets import Preset, preset
+    from relcam_onnx.results.explanation import Explanation
 
 __version__ = "0.1.0"
 __all__ = [
@@ -50,23 +50,23 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Explainer": "engine.Explainer",
-    "Explanation": "explanation.Explanation",
-    "Preset": "presets.Preset",
-    "compile_model": "compile.compile_model",
-    "explain": "explaining.explain",
-    "layers": "engine.layer_table",
-    "op": "ops.op",
-    "preset": "presets.preset",
+    "Explainer": "explainer:Explainer",
+    "Explanation": "results.explanation:Explanation",
+    "Preset": "lrp.presets:Preset",
+    "compile_model": "compiling.compile:compile_model",
+    "explain": "explaining:explain",
+    "layers": "explainer:layer_table",
+    "op": "ops:op",
+    "preset": "lrp.presets:preset",
     "rules": "rules",
 }
-"""Public name -> the module, and the name that it has there."""
+"""Public name -> its module, and behind a colon the name that it has there."""
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'relcam_onnx' has no attribute {name!r}")
-    home, _, attribute = _HOMES[name].partition(".")
+    home, _, attribute = _HOMES[name].partition(":")
     module = import_module(f"relcam_onnx.{home}")
     globals()[name] = getattr(module, attribute) if attribute else module
     return globals()[name]

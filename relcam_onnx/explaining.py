@@ -12,13 +12,13 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from relcam_onnx.conventions import Option, find_preprocess
-from relcam_onnx.engine import Explainer
 from relcam_onnx.errors import InputError, LayerError, ModelFileError, OptionError, TargetError, UnsupportedModelError
-from relcam_onnx.explanation import Explanation, Picture, PictureSource
-from relcam_onnx.graph import static_shape
-from relcam_onnx.labels import find_label, find_labels
-from relcam_onnx.pictures import Found, open_picture
+from relcam_onnx.explainer import Explainer
+from relcam_onnx.model import static_shape
+from relcam_onnx.pictures.conventions import Option, find_preprocess
+from relcam_onnx.pictures.labels import find_label, find_labels
+from relcam_onnx.pictures.reading import Found, open_picture
+from relcam_onnx.results.explanation import Explanation, Picture, PictureSource
 
 Labels = Sequence[str] | Mapping[Any, str] | str | Path
 BATCH = 4
@@ -132,7 +132,7 @@ class PictureExplainer:
         Parameters
         ----------
         pictures
-            What `relcam_onnx.pictures.find_pictures` finds.
+            What `relcam_onnx.pictures.reading.find_pictures` finds.
         targets
             K classes or ranks, the same for every picture.
         batch

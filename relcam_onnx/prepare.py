@@ -12,23 +12,24 @@ from typing import Any
 import numpy as np
 import onnx
 
-from relcam_onnx import __version__, cam
-from relcam_onnx.arrays import fixed_batch
+from relcam_onnx import __version__
+from relcam_onnx.analysis.layers import FUSED, INPUT, LAST, Layer, Layers, as_names, unique
+from relcam_onnx.analysis.paths import Paths
+from relcam_onnx.analysis.scores import find_scores
 from relcam_onnx.canon import canonicalise
-from relcam_onnx.conventions import known_preprocess
 from relcam_onnx.errors import InputError, LayerError, ModelFileError, OptionError, nearest
-from relcam_onnx.graph import Model, static_shape
-from relcam_onnx.labels import find_labels
-from relcam_onnx.load import load
-from relcam_onnx.naming import FUSED, INPUT, LAST, Layer, Layers, as_names, unique
+from relcam_onnx.lrp.maps import MapPlan
+from relcam_onnx.lrp.methods import METHODS, window_size
+from relcam_onnx.lrp.plan import make_plan
+from relcam_onnx.lrp.preset_file import resolve
+from relcam_onnx.lrp.presets import Preset
+from relcam_onnx.lrp.seeds import GIVEN, PROPORTIONAL, SEEDS
+from relcam_onnx.model import Model, fixed_batch, static_shape
+from relcam_onnx.onnx_file.load import load
 from relcam_onnx.ops import TABLE
-from relcam_onnx.paths import Paths
-from relcam_onnx.plan import Plan, make_plan
-from relcam_onnx.preset_file import resolve
-from relcam_onnx.presets import Preset
+from relcam_onnx.pictures.conventions import known_preprocess
+from relcam_onnx.pictures.labels import find_labels
 from relcam_onnx.rules import Epsilon, Gradient, PublishedConv
-from relcam_onnx.scores import find_scores
-from relcam_onnx.seeds import GIVEN, PROPORTIONAL, SEEDS
 
 SOURCE = "relcam.source_sha256"
 """What the metadata of a compiled file has, and no other's."""
@@ -44,11 +45,7 @@ class Prepared:
     preset, method, seed
         As resolved.
     maps
-        The layers whose maps are asked for.
-    fused
-        The stages that the fused map is made of; empty where it is not asked for.
-    plan
-        The reverse walk to all of them.
+        Which maps are made, and how.
     """
 
     def __init__(
@@ -62,9 +59,10 @@ class Prepared:
         preprocess: Any = None,
     ) -> None:
         self.preset = resolve(preset, method)
-        self.method = choose("method", method or self.preset.method, cam.METHODS)
-        if self.method == "grad-cam" and not all(isinstance(rule, Gradient) for _, rule in self.preset.rules):
-            raise OptionError(f"method 'grad-cam' needs preset 'gradient', not {self.preset.name!r}")
+        self.method = choose("method", method or self.preset.method, METHODS)
+        gradient = all(isinstance(rule, Gradient) for _, rule in self.preset.rules)
+        if METHODS[self.method].needs_gradient and not gradient:
+            raise OptionError(f"method {self.method!r} needs preset 'gradient', not {self.preset.name!r}")
         self.model = source if isinstance(source, Model) else load(source)
         if SOURCE in self.model.metadata:
             raise ModelFileError(
@@ -79,20 +77,13 @@ class Prepared:
         self.paths = Paths(self.model, self.scores.tensor)
         self.layers = Layers(self.model, self.paths)
         self._check_types()
-        self._resolve(as_names(layers))
+        wanted, stages = self._resolve(as_names(layers))
         self._know_bounds(preprocess)
-        self.plan: Plan = make_plan(self.model, self.paths, self.preset, [layer.tensor for layer in self.walked])
+        walked = unique((*wanted, *stages))
+        plan = make_plan(self.model, self.paths, self.preset, [layer.tensor for layer in walked])
+        windows = {layer.name: self._window(layer) for layer in walked}
+        self.maps = MapPlan(plan, wanted, stages, self.method, windows)
         self._warn_of_epsilon()
-
-    @property
-    def walked(self) -> tuple[Layer, ...]:
-        """Every layer that relevance is wanted at: those of ``maps`` and of ``fused``."""
-        return unique((*self.maps, *self.fused))
-
-    @property
-    def names(self) -> list[str]:
-        """The names of the maps, in order."""
-        return [layer.name for layer in self.maps] + ([FUSED] if self.fused else [])
 
     @cached_property
     def classes(self) -> int | None:
@@ -118,27 +109,29 @@ class Prepared:
         own = [rule for match, rule in self.preset.rules if callable(match) or not is_ours(type(rule))]
         if own or not all(is_ours(op.build) for op in TABLE.values()):
             return None
-        parts = (__version__, self.model.sha256, self.names, self.method, self.preset, self.seed, self.scores.output)
-        return repr(parts)
+        options = (self.maps.names, self.method, self.preset, self.seed, self.scores.output)
+        return repr((__version__, self.model.sha256, *options))
 
-    def window(self, layer: Layer) -> int:
+    def _window(self, layer: Layer) -> int:
         """How many positions of a layer, a side, the model's deepest stage sees as one."""
         strides = [s.stride for s in self.layers.stages] or list(self.paths.strides.values())
         deepest = max(s for s in strides if s is not None)
-        return cam.window_size(float(deepest), float(layer.stride or deepest))
+        return window_size(float(deepest), float(layer.stride or deepest))
 
-    def _resolve(self, names: Iterable[str]) -> None:
+    def _resolve(self, names: Iterable[str]) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
+        """The layers that are asked for, and those of the fused map."""
         found = [(name, self.layers.resolve(name)) for name in names]
         if not found:
             raise LayerError("no layer was asked for; layers= takes 'stages', 'fused', 'last', 'input' or a name")
-        self.maps = unique(layer for _, layers in found for layer in layers)
-        self.fused = self.layers.stages if any(name == FUSED for name, _ in found) else ()
+        wanted = unique(layer for _, layers in found for layer in layers)
+        stages = self.layers.stages if any(name == FUSED for name, _ in found) else ()
         self.aliases = {name: layers[0].name for name, layers in found if name == LAST}
-        for layer in self.maps:
-            if self.method != "lrp" and layer.name != INPUT and layer.stride is None:
+        for layer in wanted:
+            if not METHODS[self.method].keeps_channels and layer.name != INPUT and layer.stride is None:
                 raise LayerError(
                     f"layer {layer.name!r} has no positions to make a map of; method 'lrp' gives its relevance"
                 )
+        return wanted, stages
 
     def _check_types(self) -> None:
         """Relevance is computed in float32."""
@@ -182,7 +175,7 @@ class Prepared:
 
     def _warn_of_epsilon(self) -> None:
         """Say that ε divides by each score, which suits only seeds proportional to them."""
-        last = next((step for step in self.plan.steps if id(step.node) in self.paths.output), None)
+        last = next((step for step in self.maps.plan.steps if id(step.node) in self.paths.output), None)
         if last is not None and isinstance(last.rule, Epsilon) and self.seed not in PROPORTIONAL:
             warnings.warn(
                 f"seed {self.seed!r} under preset {self.preset.name!r}: the ε rule of the last layer divides it by "

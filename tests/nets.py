@@ -11,8 +11,8 @@ import onnxruntime
 from onnx import helper, numpy_helper
 
 from relcam_onnx.canon import canonicalise
-from relcam_onnx.graph import Model
-from relcam_onnx.load import load
+from relcam_onnx.model import Model
+from relcam_onnx.onnx_file.load import load
 
 Dim = int | str
 

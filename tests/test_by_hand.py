@@ -17,9 +17,9 @@ import onnx
 import pytest
 from nets import Net
 
-from relcam_onnx.engine import Explainer
+from relcam_onnx.explainer import Explainer
+from relcam_onnx.lrp.presets import Preset
 from relcam_onnx.ops import Backend, Linear, Message
-from relcam_onnx.presets import Preset
 from relcam_onnx.rules import AlphaBeta, Epsilon, Gamma, Messages, Pass, Rule
 from relcam_onnx.rules.contributions import quotient, total
 

@@ -12,8 +12,8 @@ from nets import Net, canonical, inverted, ops, picture, plain, residual, run
 from onnx.reference import ReferenceEvaluator
 
 from relcam_onnx.canon import canonicalise
-from relcam_onnx.graph import Model
-from relcam_onnx.load import load
+from relcam_onnx.model import Model
+from relcam_onnx.onnx_file.load import load
 
 
 def exact(model: onnx.ModelProto | Model, **inputs: np.ndarray) -> np.ndarray:

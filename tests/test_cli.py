@@ -21,8 +21,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import relcam_onnx as rc
-from relcam_onnx import explaining, files, report
+from relcam_onnx import explaining, files
 from relcam_onnx.cli import app
+from relcam_onnx.results import report
 
 ROOT = Path(__file__).parents[1]
 LITE = ROOT / "models" / "efficientnet-lite0.onnx"

@@ -16,9 +16,9 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 import relcam_onnx as rc
-from relcam_onnx.cam import METHODS
-from relcam_onnx.preprocess import Preprocess
-from relcam_onnx.seeds import SEEDS
+from relcam_onnx.lrp.methods import METHODS
+from relcam_onnx.lrp.seeds import SEEDS
+from relcam_onnx.pictures.preprocess import Preprocess
 
 X = picture(3, 3, 32, 32)
 TARGETS = np.array([[-1, 3], [0, -2], [4, 1]])

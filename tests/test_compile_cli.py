@@ -14,7 +14,7 @@ from nets import picture, plain, run
 from test_cli import noise, refused, relcam, stored
 
 import relcam_onnx as rc
-from relcam_onnx import store
+from relcam_onnx.onnx_file import store
 
 X, TARGETS = picture(2, 3, 32, 32), np.array([[1, -1], [0, 2]])
 

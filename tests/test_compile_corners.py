@@ -13,9 +13,9 @@ from nets import Net, picture, plain
 from test_compile import agree, explained, results
 
 import relcam_onnx as rc
+from relcam_onnx.lrp.preset_file import resolve
+from relcam_onnx.lrp.presets import Preset
 from relcam_onnx.ops import TABLE, Backend, Call, Linear, Message, Relay, Value
-from relcam_onnx.preset_file import resolve
-from relcam_onnx.presets import Preset
 from relcam_onnx.rules import Rule
 
 X = picture(2, 3, 32, 32)

@@ -13,9 +13,9 @@ from nets import Net, inverted, picture, plain, residual
 from test_light import LIGHT, image, read, seeded
 
 import relcam_onnx as rc
-from relcam_onnx.presets import PRESETS
+from relcam_onnx.lrp.presets import PRESETS
+from relcam_onnx.lrp.seeds import PROPORTIONAL, SEEDS
 from relcam_onnx.rules import RULES, Epsilon, Pass
-from relcam_onnx.seeds import PROPORTIONAL, SEEDS
 
 # Preset official says so where a network has no batch norm.
 pytestmark = pytest.mark.filterwarnings("ignore:preset 'official':UserWarning")

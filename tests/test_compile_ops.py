@@ -12,7 +12,7 @@ from nets import Net, inverted, plain, residual
 
 import relcam_onnx as rc
 from relcam_onnx.backends.emit import LARGE
-from relcam_onnx.presets import PRESETS
+from relcam_onnx.lrp.presets import PRESETS
 
 NETWORKS: dict[str, Any] = {"plain": plain, "residual": residual, "inverted": inverted}
 

@@ -14,10 +14,10 @@ import torch
 from nets import picture, plain, residual
 
 import relcam_onnx as rc
-from relcam_onnx import session, store
-from relcam_onnx.compile import compile_prepared
+from relcam_onnx.compiling.compile import compile_prepared
 from relcam_onnx.errors import InputError
-from relcam_onnx.runners import compiled
+from relcam_onnx.onnx_file import store
+from relcam_onnx.runners import compiled, session
 
 X = picture(4, 3, 32, 32)
 

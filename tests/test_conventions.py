@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from relcam_onnx.conventions import NAMED, find_preprocess, known_preprocess
 from relcam_onnx.errors import InputError, OptionError
-from relcam_onnx.preprocess import Preprocess
+from relcam_onnx.pictures.conventions import NAMED, find_preprocess, known_preprocess
+from relcam_onnx.pictures.preprocess import Preprocess
 
 DYNAMIC = (None, 3, None, None)
 YOLO = {"names": "{0: 'a'}", "stride": "32", "task": "detect", "imgsz": "[480, 640]"}

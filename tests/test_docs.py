@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from relcam_onnx.cam import METHODS
+from relcam_onnx.lrp.methods import METHODS
+from relcam_onnx.lrp.presets import PRESETS, ROLES
+from relcam_onnx.lrp.seeds import GIVEN, SEEDS
 from relcam_onnx.ops import TABLE
-from relcam_onnx.presets import PRESETS, ROLES
 from relcam_onnx.rules import RULES
-from relcam_onnx.seeds import GIVEN, SEEDS
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(python|toml)\n(.*?)^```$", re.DOTALL | re.MULTILINE)

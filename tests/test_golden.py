@@ -20,8 +20,8 @@ from nets import run
 from relcam_exporters import export_module
 from relcam_exporters._torchvision import torchvision
 
-from relcam_onnx.engine import Explainer
-from relcam_onnx.presets import Preset, preset
+from relcam_onnx.explainer import Explainer
+from relcam_onnx.lrp.presets import Preset, preset
 
 GOLDEN = Path(__file__).parent / "golden"
 LABELS = ("argmax", "3-777")

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.ideal import ideal, multiply_adds
 from benchmarks.models import LITE0, prepared
-from relcam_onnx.load import load
+from relcam_onnx.onnx_file.load import load
 from relcam_onnx.prepare import Prepared
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from relcam_onnx.errors import OptionError, TargetError
-from relcam_onnx.labels import find_label, find_labels
+from relcam_onnx.pictures.labels import find_label, find_labels
 
 ANIMALS = ["tabby, tabby cat", "tiger cat", "crane", "Great Dane", "crane", "7"]
 

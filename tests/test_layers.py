@@ -10,11 +10,11 @@ import torch
 from nets import Net, canonical, plain, residual
 from torch_exports import exported
 
-from relcam_onnx.engine import Explainer, layer_table
+from relcam_onnx.analysis.layers import Layers
+from relcam_onnx.analysis.paths import Paths
+from relcam_onnx.analysis.scores import find_scores
 from relcam_onnx.errors import LayerError
-from relcam_onnx.naming import Layers
-from relcam_onnx.paths import Paths
-from relcam_onnx.scores import find_scores
+from relcam_onnx.explainer import Explainer, layer_table
 
 
 def layers_of(model: onnx.ModelProto, *, batch_norm: bool = True) -> Layers:

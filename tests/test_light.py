@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from relcam_onnx.engine import Explainer
+from relcam_onnx.explainer import Explainer
 
 FOLDER = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 LIGHT = sorted(path.stem.removeprefix("light_") for path in FOLDER.glob("light_*.onnx"))

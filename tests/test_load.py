@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, external_data_helper, helper, numpy_helper
 
 from relcam_onnx.errors import ModelFileError
-from relcam_onnx.load import load
+from relcam_onnx.onnx_file.load import load
 
 
 def network(opset: int = 18) -> onnx.ModelProto:
@@ -129,7 +129,7 @@ def test_loop_stays_a_node_and_reads_from_outside() -> None:
 
 def test_importing_stays_cheap() -> None:
     heavy = "{'torch', 'matplotlib', 'typer'} & set(sys.modules)"
-    code = f"import sys, relcam_onnx.load; sys.exit(bool({heavy}))"
+    code = f"import sys, relcam_onnx.onnx_file.load; sys.exit(bool({heavy}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from relcam_onnx.errors import ModelFileError
-from relcam_onnx.load import load
+from relcam_onnx.onnx_file.load import load
 
 LIGHT = sorted((Path(onnx.__file__).parent / "backend/test/data/light").glob("*.onnx"))
 RNG = np.random.default_rng(0)

@@ -10,8 +10,8 @@ import onnx
 import pytest
 from nets import Net, canonical, inverted, plain, residual
 
-from relcam_onnx.paths import Paths
-from relcam_onnx.scores import find_scores
+from relcam_onnx.analysis.paths import Paths
+from relcam_onnx.analysis.scores import find_scores
 
 
 def paths_of(model: onnx.ModelProto) -> Paths:

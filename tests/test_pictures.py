@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from relcam_onnx.errors import InputError
-from relcam_onnx.pictures import find_pictures, open_picture
+from relcam_onnx.pictures.reading import find_pictures, open_picture
 
 
 def pixels(source: object) -> np.ndarray:

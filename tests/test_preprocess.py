@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from relcam_onnx.errors import InputError, OptionError
-from relcam_onnx.geometry import Geometry
-from relcam_onnx.preprocess import Preprocess
+from relcam_onnx.pictures.geometry import Geometry
+from relcam_onnx.pictures.preprocess import Preprocess
 
 RESIZES = ("squash", "shorter", "letterbox")
 

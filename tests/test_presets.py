@@ -8,11 +8,12 @@ import onnx
 import pytest
 from nets import Net, canonical, plain, residual
 
+from relcam_onnx.analysis.paths import Paths
+from relcam_onnx.analysis.scores import find_scores
 from relcam_onnx.errors import OptionError
-from relcam_onnx.paths import Paths
-from relcam_onnx.plan import make_plan
-from relcam_onnx.preset_file import read_toml, resolve
-from relcam_onnx.presets import PRESETS, Match, Preset, Site, matches, preset
+from relcam_onnx.lrp.plan import make_plan
+from relcam_onnx.lrp.preset_file import read_toml, resolve
+from relcam_onnx.lrp.presets import PRESETS, Match, Preset, Site, matches, preset
 from relcam_onnx.rules import (
     AlphaBeta,
     Epsilon,
@@ -28,7 +29,6 @@ from relcam_onnx.rules import (
     ZPlus,
 )
 from relcam_onnx.rules.published import PublishedAdaptivePool, PublishedConv
-from relcam_onnx.scores import find_scores
 
 
 def rules_of(chosen: Preset, model: onnx.ModelProto) -> dict[str, Rule]:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from onnx import helper
 from PIL import Image
 
-from relcam_onnx.colormap import HEAT
 from relcam_onnx.errors import InputError
-from relcam_onnx.render import box, colorize, mask, overlay, resize_map
+from relcam_onnx.results.colormap import HEAT
+from relcam_onnx.results.render import box, colorize, mask, overlay, resize_map
 
 
 @pytest.fixture(scope="module")

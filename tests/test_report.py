@@ -12,10 +12,10 @@ from nets import Net, plain
 from PIL import Image
 
 import relcam_onnx as rc
-from relcam_onnx import render, report
 from relcam_onnx.files import LONGEST, Names, make_folder, shortened, whole
 from relcam_onnx.files import plain as plain_name
-from relcam_onnx.report import Report
+from relcam_onnx.results import render, report
+from relcam_onnx.results.report import Report
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relcam_onnx.backends.eager import Eager
-from relcam_onnx.seeds import SEEDS
+from relcam_onnx.lrp.seeds import SEEDS
 
 
 def softmax(z: list[float]) -> list[float]:

@@ -18,7 +18,7 @@ from relcam_exporters.report import ExportReport
 from relcam_exporters.trace import AXES, compare, trace
 from relcam_exporters.zoo import architecture
 from relcam_onnx.errors import OptionError, UnsupportedModelError, nearest
-from relcam_onnx.preprocess import Preprocess
+from relcam_onnx.pictures.preprocess import Preprocess
 
 BatchNorm = Literal["fused", "unfused"]
 
@@ -116,7 +116,7 @@ def export_module(
         Of the shape and dtype that the module takes; its values do not matter. An axis that stays open needs
         a size of at least 2 here.
     preprocess
-        Written as ``relcam.preprocess``: a `relcam_onnx.preprocess.Preprocess` or its fields.
+        Written as ``relcam.preprocess``: a `relcam_onnx.pictures.preprocess.Preprocess` or its fields.
     labels
         Written as ``relcam.labels``, in the order of the scores.
     dynamic

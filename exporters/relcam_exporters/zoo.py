@@ -14,7 +14,7 @@ from relcam_exporters._extra import require
 from relcam_exporters._quiet import quiet
 from relcam_exporters._torchvision import torchvision
 from relcam_onnx.errors import OptionError, nearest
-from relcam_onnx.preprocess import Preprocess
+from relcam_onnx.pictures.preprocess import Preprocess
 
 LITE = "efficientnet-lite0"
 

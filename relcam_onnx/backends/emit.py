@@ -20,7 +20,7 @@ from relcam_onnx.backends.inference import COUNTS, INTEGERS, is_constant, result
 from relcam_onnx.backends.lowering import conv_adjoint
 from relcam_onnx.backends.symbols import Dim, Size, Symbol, operand
 from relcam_onnx.errors import UnsupportedModelError
-from relcam_onnx.graph import Derived
+from relcam_onnx.model import Derived
 
 LARGE = 4096
 """Constants of more elements are not stored twice: what is made of them stays a node."""
@@ -29,7 +29,7 @@ LARGE = 4096
 class Emit:
     """Every op of ONNX's default domain as a method that records a node and returns a `Symbol`.
 
-    Relevance and activations meet by broadcasting: see `relcam_onnx.compile` for how K·N and N come to agree.
+    Relevance and activations meet by broadcasting: see `relcam_onnx.compiling.compile` for how K·N and N come to agree.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from relcam_onnx.canon.constants import fold_constants
 from relcam_onnx.canon.gated import name_gated_activations
 from relcam_onnx.canon.identity import drop_identities
 from relcam_onnx.canon.split import slice_splits
-from relcam_onnx.graph import Model
+from relcam_onnx.model import Model
 
 
 def canonicalise(model: Model, *, batch_norm: bool) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.bias import absorb
-from relcam_onnx.graph import Model, consumers, producer
+from relcam_onnx.model import Model, consumers, producer
 
 
 def merge_affine(model: Model) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.bias import BIAS_INPUT, absorb
-from relcam_onnx.graph import Derived, Model, consumers, producer
+from relcam_onnx.model import Derived, Model, consumers, producer
 from relcam_onnx.ops.linear import scale_and_shift
 
 

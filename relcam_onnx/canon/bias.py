@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.graph import Model, consumers, producer
+from relcam_onnx.model import Model, consumers, producer
 
 BIAS_INPUT = {"Conv": 2, "ConvTranspose": 2, "Gemm": 2, "MatMul": 2}
 """Layers, with the input that holds the bias; the engine's MatMul has one too."""

@@ -12,7 +12,7 @@ import onnx_graphsurgeon as gs
 from onnx_graphsurgeon.logger import G_LOGGER
 
 from relcam_onnx.backends.eager import Eager
-from relcam_onnx.graph import Model
+from relcam_onnx.model import Model
 
 
 def fold_constants(model: Model) -> None:

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.graph import Model, producer
+from relcam_onnx.model import Model, producer
 
 Pattern: TypeAlias = Any
 """``"x"`` for the activation's input, a number for a constant, (op, *patterns) for a node."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.graph import Model
+from relcam_onnx.model import Model
 
 IDENTITIES = frozenset({"Identity", "Dropout"})
 

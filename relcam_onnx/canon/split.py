@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.graph import Model, static_shape
+from relcam_onnx.model import Model, static_shape
 
 
 def slice_splits(model: Model) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 
 import typer
 
-from relcam_onnx.compile import compile_model
+from relcam_onnx.compiling.compile import compile_model
 from relcam_onnx.errors import OptionError
 from relcam_onnx.files import cannot_write, make_folder
-from relcam_onnx.store import write_model
+from relcam_onnx.onnx_file.store import write_model
 
 
 def compile_file(model: Path, out: Path, *, heatmap: bool, options: dict[str, Any]) -> None:

@@ -13,13 +13,13 @@ import onnxruntime
 import typer
 
 from relcam_onnx.cli.console import NOTHING_DONE, SOME_FAILED, say, unexpected
-from relcam_onnx.engine import Explainer
 from relcam_onnx.errors import RelcamError
+from relcam_onnx.explainer import Explainer
 from relcam_onnx.explaining import PictureExplainer, Result
-from relcam_onnx.explanation import Explanation
 from relcam_onnx.files import cannot_write, make_folder
-from relcam_onnx.pictures import find_pictures
-from relcam_onnx.report import Report
+from relcam_onnx.pictures.reading import find_pictures
+from relcam_onnx.results.explanation import Explanation
+from relcam_onnx.results.report import Report
 
 
 def explain_pictures(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.graph import producer, static_shape, variables
+from relcam_onnx.model import producer, static_shape, variables
 from relcam_onnx.ops.records import Backend, Call, Linear, Message, Relay, Term, Value
 from relcam_onnx.ops.table import Known, every_input, op
 

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.graph import variables
+from relcam_onnx.model import variables
 from relcam_onnx.ops.records import Backend, Call, Record
 
 Build: TypeAlias = Callable[[Backend, Call], Record]

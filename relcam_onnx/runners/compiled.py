@@ -15,16 +15,16 @@ import onnx
 import onnxruntime
 from google.protobuf.message import DecodeError
 
-from relcam_onnx.arrays import on_host, shape_of
-from relcam_onnx.compile import compile_prepared
+from relcam_onnx.compiling.compile import compile_prepared
+from relcam_onnx.compiling.writer import CLASSES, SCORES, SEED, TARGETS, check_classes, map_output
 from relcam_onnx.errors import InputError
 from relcam_onnx.files import cannot_write, make_folder
-from relcam_onnx.load import with_sizes
+from relcam_onnx.onnx_file.load import with_sizes
+from relcam_onnx.onnx_file.store import write_model
 from relcam_onnx.prepare import Prepared
 from relcam_onnx.runners import Result
-from relcam_onnx.session import SessionSettings, choose_providers, open_session, out_of_memory, run_session
-from relcam_onnx.store import write_model
-from relcam_onnx.writer import CLASSES, SCORES, SEED, TARGETS, check_classes, map_output
+from relcam_onnx.runners.arrays import on_host, shape_of
+from relcam_onnx.runners.session import SessionSettings, choose_providers, open_session, out_of_memory, run_session
 
 KEPT = 4
 """How many sessions are kept, by picture size and by whether there is one target."""
@@ -76,12 +76,12 @@ class CompiledRunner:
         names = [output.name for output in session.get_outputs()]
         feeds = {**inputs, (TARGETS if asked.ndim == 2 else SEED): asked}
         found = dict(zip(names, run_session(session, names, feeds), strict=True))
-        weights = {n: found[f"weights/{n}"] for n in prepared.names if f"weights/{n}" in found}
+        weights = {n: found[f"weights/{n}"] for n in prepared.maps.names if f"weights/{n}" in found}
         return Result(
             {name: found[name] for name in self._outputs},
             found[CLASSES],
             found[SCORES],
-            {name: found[map_output(prepared, name)] for name in prepared.names},
+            {name: found[map_output(prepared, name)] for name in prepared.maps.names},
             weights,
         )
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from relcam_onnx.arrays import on_host
 from relcam_onnx.backends.eager import Eager
-from relcam_onnx.maps import make_maps
+from relcam_onnx.lrp.maps import make_maps
+from relcam_onnx.lrp.seeds import SEEDS
 from relcam_onnx.prepare import Prepared
 from relcam_onnx.runners import Result
-from relcam_onnx.seeds import SEEDS
-from relcam_onnx.session import SessionSettings, expose, open_session, run_session
-from relcam_onnx.targets import resolve_ranks
+from relcam_onnx.runners.arrays import on_host
+from relcam_onnx.runners.session import SessionSettings, expose, open_session, run_session
+from relcam_onnx.runners.targets import resolve_ranks
 
 
 class EagerRunner:
@@ -25,7 +25,7 @@ class EagerRunner:
         proto = prepared.model.proto
         self._outputs = [output.name for output in proto.graph.output]
         own = {*self._outputs, *(value.name for value in proto.graph.input)}
-        self._exposed = [name for name in prepared.plan.tensors if name not in own]
+        self._exposed = [name for name in prepared.maps.plan.tensors if name not in own]
         with expose(proto, self._exposed):
             # onnxruntime's threads would spin on, next to NumPy's, while the reverse walk runs.
             self._session = open_session(proto, settings, spinning=False)
@@ -45,7 +45,7 @@ class EagerRunner:
         else:
             hot = np.eye(table.shape[1], dtype=np.float32)[targets.T.reshape(-1)]
             start = SEEDS[self._prepared.seed](f, f.each(table), hot)
-        maps, weights = make_maps(f, self._prepared, values, start.reshape(-1, *scores.shape[1:]))
+        maps, weights = make_maps(f, self._prepared.maps, values, start.reshape(-1, *scores.shape[1:]))
         return Result(
             {name: found[name] for name in self._outputs},
             targets,

@@ -16,7 +16,7 @@ from relcam_exporters.zoo import architecture
 from torch import nn
 
 from relcam_onnx.errors import LayerError, OptionError, UnsupportedModelError
-from relcam_onnx.preprocess import Preprocess
+from relcam_onnx.pictures.preprocess import Preprocess
 
 
 class Small(nn.Module):

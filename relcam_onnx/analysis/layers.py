@@ -1,0 +1,201 @@
+"""Layers by name: module paths, tensors, nodes, and the words ``input``, ``stages``, ``last`` and ``fused``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.analysis.paths import Paths, origin
+from relcam_onnx.errors import LayerError, nearest
+from relcam_onnx.model import Model
+from relcam_onnx.onnx_file.module_paths import module_outputs
+from relcam_onnx.ops import TABLE, key
+from relcam_onnx.ops.arithmetic import is_halved
+
+INPUT, STAGES, LAST, FUSED = "input", "stages", "last", "fused"
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """One line of the table of layers.
+
+    Attributes
+    ----------
+    name
+        What to call it: a module path, or the tensor's name where the file tells of no module.
+    tensor
+        The ONNX tensor.
+    shape
+        Its shape as it stands in the file; names for sizes that only a run knows.
+    op
+        The op that makes it.
+    stride
+        Input pixels per position; None for tensors without positions.
+    stage
+        Whether it is one of ``stages``.
+    note
+        What is worth knowing about how relevance passes there, or "".
+    """
+
+    name: str
+    tensor: str
+    shape: tuple[int | str, ...]
+    op: str
+    stride: float | None
+    stage: bool
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer that was asked for: its name, its tensor, its stride (None where it has no positions), its layout."""
+
+    name: str
+    tensor: gs.Tensor
+    stride: Fraction | None
+    channels_last: bool = False
+
+
+class Layers:
+    """The names of one canonical model."""
+
+    def __init__(self, model: Model, paths: Paths) -> None:
+        self.model, self.paths = model, paths
+        self.modules = module_outputs(model)
+
+    @cached_property
+    def tensors(self) -> dict[str, gs.Tensor]:
+        """Every tensor that relevance passes, by name."""
+        return {t.name: t for t in (*self.paths.images, *self.paths.tensors)}
+
+    @cached_property
+    def _preferred(self) -> dict[str, str]:
+        """Tensor -> the outermost module whose output it is."""
+        names: dict[str, str] = {}
+        for path, tensor in self.modules.items():
+            current = self.model.current(tensor)
+            if current not in names or path.count(".") < names[current].count("."):
+                names[current] = path
+        return names
+
+    def layer(self, tensor: gs.Tensor) -> Layer:
+        """A tensor under the name that users know it by."""
+        return self._named(self._preferred.get(tensor.name, tensor.name), tensor)
+
+    def _named(self, name: str, tensor: gs.Tensor) -> Layer:
+        stride = self.paths.strides.get(id(tensor))
+        return Layer(name, tensor, stride, id(tensor) in self.paths.channels_last)
+
+    @cached_property
+    def stages(self) -> tuple[Layer, ...]:
+        """The stages, finest first."""
+        return tuple(self.layer(t) for t in self.paths.stages)
+
+    @property
+    def image(self) -> Layer:
+        """The image input, under the name ``input``.
+
+        Raises
+        ------
+        LayerError
+            Relevance reaches no input, or several.
+        """
+        images = self.paths.images
+        if len(images) != 1:
+            names = ", ".join(repr(t.name) for t in images) or "none"
+            raise LayerError(f"'input' means the one input that relevance reaches; here they are {names}: name one")
+        return self._named(INPUT, images[0])
+
+    def resolve(self, name: str) -> tuple[Layer, ...]:
+        """The layers that a name means; several for ``stages``, none for ``fused`` (a map, not a layer).
+
+        Raises
+        ------
+        LayerError
+            No such layer, one that folding removed, or one that relevance does not pass.
+        """
+        if name == INPUT:
+            return (self.image,)
+        if name in (STAGES, LAST, FUSED):
+            if not self.stages:
+                raise LayerError(
+                    f"{name!r}: this model has no stage, no tensor with positions that every path passes; "
+                    "method 'lrp' with layers='input' remains"
+                )
+            return {STAGES: self.stages, LAST: self.stages[-1:], FUSED: ()}[name]
+        return (self._named(name, self._tensor(name)),)
+
+    def _tensor(self, name: str) -> gs.Tensor:
+        """The tensor of a module path, a tensor name or a node name."""
+        nodes = {node.name: node.output[0] for node in self.model.proto.graph.node if node.output}
+        original = self.modules.get(name) or (name if name in self._every else nodes.get(name))
+        if original is None:
+            known = [INPUT, STAGES, LAST, FUSED, *self.modules, *self.tensors, *(n for n in nodes if n)]
+            raise LayerError(
+                f"no layer is called {name!r}{nearest(name, known)}; `relcam layers MODEL` lists what can be named"
+            )
+        current = self.model.current(original)
+        if current in self.model.folded:
+            into = self.model.folded[current]
+            while into in self.model.folded:
+                into = self.model.folded[into]
+            label = self._preferred.get(into, into)
+            raise LayerError(
+                f"layer {name!r} was folded into {label!r} by a batch normalisation or a bias after it: name that "
+                "one. Presets that do not fold batch normalisation, such as 'official', keep what stands before it"
+            )
+        if current not in self.tensors:
+            raise LayerError(
+                f"layer {name!r} (tensor {current!r}) lies on no path that relevance takes from the scores to the image"
+            )
+        return self.tensors[current]
+
+    @cached_property
+    def _every(self) -> frozenset[str]:
+        """All tensors of the file."""
+        graph = self.model.proto.graph
+        return frozenset(name for node in graph.node for name in node.output) | {i.name for i in graph.input}
+
+    def table(self) -> list[LayerInfo]:
+        """Every layer that can be named: each module's output, and each tensor that is no module's."""
+        stages = {id(layer.tensor) for layer in self.stages}
+        names: dict[str, list[str]] = {}
+        for path, tensor in self.modules.items():
+            names.setdefault(self.model.current(tensor), []).append(path)
+        return [
+            LayerInfo(
+                name,
+                tensor.name,
+                tuple(tensor.shape or ()),
+                origin(tensor),
+                float(self.paths.strides[id(tensor)]) if id(tensor) in self.paths.strides else None,
+                id(tensor) in stages,
+                note_on(tensor),
+            )
+            for tensor in self.tensors.values()
+            for name in sorted(names.get(tensor.name, [tensor.name]), key=len)
+        ]
+
+
+def note_on(tensor: gs.Tensor) -> str:
+    """What is worth knowing about the node that makes a tensor."""
+    node = tensor.inputs[0] if tensor.inputs else None
+    if node is None:
+        return ""
+    if key(node) not in TABLE:
+        return "no rule: relevance stops here"
+    return "a product without a gate: each operand gets half" if is_halved(node) else ""
+
+
+def unique(layers: Iterable[Layer]) -> tuple[Layer, ...]:
+    """Each layer once, by name, in order."""
+    return tuple({layer.name: layer for layer in layers}.values())
+
+
+def as_names(layers: str | Sequence[str]) -> tuple[str, ...]:
+    """One name or several."""
+    return (layers,) if isinstance(layers, str) else tuple(layers)

@@ -1,0 +1,97 @@
+"""Which tensor relevance starts at: the scores before any softmax, of the output that holds them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.analysis.support import check_supported
+from relcam_onnx.errors import OptionError, UnsupportedModelError, nearest
+from relcam_onnx.model import Model, producer, static_shape
+from relcam_onnx.ops import TABLE, key
+
+SQUASHING = frozenset({"Softmax", "LogSoftmax", "Sigmoid"})
+AROUND = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "Identity", "Dropout"})
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of a model.
+
+    Attributes
+    ----------
+    tensor
+        Where relevance starts, before ``squashed_by``.
+    output
+        The name of the model's output that it leads to.
+    squashed_by
+        "Softmax", "LogSoftmax", "Sigmoid" or None: what stood between them and was stepped over.
+    """
+
+    tensor: gs.Tensor
+    output: str
+    squashed_by: str | None
+
+
+def find_scores(model: Model, output: str | None = None) -> Scores:
+    """The scores of ``output``, or of the only output that has the shape of scores.
+
+    Raises
+    ------
+    OptionError
+        There is no such output, or several could be meant.
+    UnsupportedModelError
+        No output is (N, classes); the message lists them.
+    """
+    outputs = {t.name: t for t in model.graph.outputs}
+    if output is not None and output not in outputs:
+        raise OptionError(f"no output is called {output!r}{nearest(output, outputs)}; there are {listed(model)}")
+    named = [outputs[output]] if output is not None else list(outputs.values())
+    fitting = [t for t in named if looks_like_scores(t)]
+    if not fitting:
+        if any(t.shape is None for t in named):
+            # An op that nobody knows hides every shape behind it: that is what to say then.
+            check_supported(model, (node for node in model.graph.nodes if key(node) not in TABLE))
+        what = f"output {output!r} is no" if output is not None else "no output is a"
+        raise UnsupportedModelError(
+            f"{what} table of scores (N, classes); the outputs are {listed(model)}. Explain a classifier, or name with "
+            "output= one that has a score for each class"
+        )
+    found = [step_back(t) for t in fitting]
+    if len({id(s.tensor) for s in found}) > 1:
+        raise OptionError(f"several outputs could be the scores; name one with output=: {listed(model)}")
+    return found[0]
+
+
+def step_back(tensor: gs.Tensor) -> Scores:
+    """Step over a final Softmax, LogSoftmax or Sigmoid and the shape ops and casts around it."""
+    name, squashed, current = tensor.name, None, tensor
+    scores = tensor
+    while (node := producer(current)) is not None:
+        if node.op in SQUASHING and squashed is None:
+            squashed = node.op
+            current = scores = node.inputs[0]
+        elif node.op in AROUND and looks_like_scores(node.inputs[0]):
+            current = node.inputs[0]
+            if squashed:
+                scores = current
+        else:
+            break
+    return Scores(scores, name, squashed)
+
+
+def looks_like_scores(tensor: gs.Tensor) -> bool:
+    """(N, classes), or with axes of length one beside the class axis."""
+    shape = static_shape(tensor)
+    return shape is not None and len(shape) >= 2 and sum(d != 1 for d in shape[1:]) <= 1
+
+
+def listed(model: Model) -> str:
+    """The outputs with their shapes, for an error."""
+    return ", ".join(f"{t.name!r} {shape_text(t)}" for t in model.graph.outputs)
+
+
+def shape_text(tensor: gs.Tensor) -> str:
+    """A shape as it stands in the file: ``(batch, 1000)``."""
+    return f"({', '.join(map(str, tensor.shape))})" if tensor.shape is not None else "(unknown shape)"

@@ -1,0 +1,27 @@
+"""Which nodes relevance cannot pass, all in one error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.errors import UnsupportedModelError
+from relcam_onnx.model import Model
+from relcam_onnx.ops import TABLE, key, lookup
+
+
+def check_supported(model: Model, nodes: Iterable[gs.Node]) -> None:
+    """Every node that has no entry in the table, or a form that its entry refuses, in one error."""
+    problems = []
+    for node in nodes:
+        reason = lookup(node).refuses(node) if key(node) in TABLE else "the engine does not know this op"
+        if reason:
+            path = model.scopes.get(node.outputs[0].name)
+            where = f" in module {path!r}" if path else ""
+            problems.append(f"{key(node)} node {node.name or node.outputs[0].name!r}{where}: {reason}")
+    if problems:
+        raise UnsupportedModelError(
+            f"{len(problems)} node(s) stand in the way of relevance:\n  " + "\n  ".join(problems)
+            + "\nTeach the engine an op with relcam_onnx.op, or explain only layers above these nodes"
+        )  # fmt: skip

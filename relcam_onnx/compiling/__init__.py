@@ -1,0 +1,1 @@
+"""The reverse walk written into the model."""

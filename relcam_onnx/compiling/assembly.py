@@ -1,0 +1,139 @@
+"""The file that a compilation ends in: the model's own graph, what was emitted, inputs, outputs and metadata."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from relcam_onnx.backends.emit import Emit
+from relcam_onnx.backends.symbols import Size, Symbol
+from relcam_onnx.errors import OptionError
+from relcam_onnx.model import Model
+
+SCOPES_KEY = "relcam.scopes"
+
+
+class Assembly:
+    """A model that grows: nodes before it, nodes behind it, more inputs and outputs. ``proto`` becomes the file."""
+
+    def __init__(self, model: Model, proto: onnx.ModelProto) -> None:
+        self.model, self.proto = model, proto
+        graph = proto.graph
+        names = {name for node in graph.node for name in node.output}
+        self.taken = frozenset(names | {v.name for v in (*graph.input, *graph.initializer)})
+        self._renamed: dict[str, str] = {}
+        self._before = 0
+        self._rows: Symbol | None = None
+        self._inputs: list[onnx.ValueInfoProto] = []
+        self._outputs: list[onnx.ValueInfoProto] = []
+
+    def inside(self, name: str) -> str:
+        """What a tensor of the model is called within the file."""
+        return self._renamed.get(name, name)
+
+    def repeat_images(self, f: Emit, times: Any, rows: Any) -> None:
+        """Let the model run on every input repeated; its own outputs keep the first ``rows``."""
+        graph = self.proto.graph
+        for value in graph.input:
+            rank = len(value.type.tensor_type.shape.dim)
+            if rank == 0:
+                continue  # one number for all images
+            whole = Symbol(value.name, np.dtype(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)))
+            amounts = f.Concat(times, f.sizes([1] * (rank - 1)), axis=0) if rank > 1 else times
+            self._renamed[value.name] = f.Tile(whole, amounts).name
+        for value in self._repeated_outputs():
+            self._renamed[value.name] = f.fresh("own")
+        self._before, self._rows = len(f.nodes), rows
+
+    def _repeated_outputs(self) -> list[onnx.ValueInfoProto]:
+        """The model's outputs whose rows are images: neither a constant of the file nor one number for all."""
+        graph = self.proto.graph
+        constants = {tensor.name for tensor in graph.initializer}
+        constants |= {name for node in graph.node if node.op_type == "Constant" for name in node.output}
+        return [v for v in graph.output if v.name not in constants and not is_scalar(v)]
+
+    def own_rows(self, f: Emit, value: Symbol) -> Symbol:
+        """The first N rows of something that may be repeated."""
+        return value if self._rows is None else f.Slice(value, f.sizes([0]), self._rows, f.sizes([0]))
+
+    def add_input(self, name: str, kind: int, shape: Sequence[int | str]) -> None:
+        """One more input."""
+        if name in self.taken:
+            raise OptionError(f"the model has a tensor {name!r} already, which the compiled model needs: rename it")
+        self._inputs.append(helper.make_tensor_value_info(name, kind, shape))
+
+    def add_output(self, f: Emit, name: str, value: Any, shape: Sequence[Size | None]) -> None:
+        """One more output, under a name that the model does not have; sizes that only a run knows stay open."""
+        if name in self.taken:
+            raise OptionError(
+                f"the model has a tensor {name!r} already, which would be the name of a map: rename it, or ask for "
+                "that layer by another of its names"
+            )
+        f.nodes.append(helper.make_node("Identity", [value.name], [name], name=name))
+        kind = helper.np_dtype_to_tensor_dtype(value.dtype)
+        sizes = [size if isinstance(size, int) else None for size in shape]
+        self._outputs.append(helper.make_tensor_value_info(name, kind, sizes))
+
+    def finish(self, f: Emit, metadata: Mapping[str, str]) -> onnx.ModelProto:
+        """The whole file, without what was emitted and never used."""
+        proto, graph = self.proto, self.proto.graph
+        if self._rows is not None:
+            starts = f.initializer_name(np.array([0], np.int64))
+            for value in self._repeated_outputs():
+                whole = [self.inside(value.name), starts, self._rows.name, starts]
+                f.nodes.append(helper.make_node("Slice", whole, [value.name]))
+        graph.input.extend(self._inputs)
+        graph.output.extend(self._outputs)
+        behind, wanted = used(f.nodes[self._before :], [value.name for value in graph.output])
+        before, wanted = used(f.nodes[: self._before], [*wanted, *self._renamed.values()])
+        own = list(graph.node)
+        del graph.node[:]
+        graph.node.extend([*before, *(self._rename(node) for node in own), *behind])
+        graph.initializer.extend(tensor for tensor in f.initializers if tensor.name in wanted)
+        self._tell_sizes(value for name, value in f.shapes.items() if name in wanted)
+        graph.name = graph.name or "relcam"
+        for stale in (graph.quantization_annotation, proto.training_info):  # they name tensors that may be renamed
+            del stale[:]
+        proto.producer_name, proto.producer_version = "relcam-onnx", ""
+        kept = {**self.model.metadata, **metadata}
+        if self.model.scopes:
+            kept[SCOPES_KEY] = json.dumps({self.inside(k): v for k, v in self.model.scopes.items()})
+        helper.set_model_props(proto, kept)
+        return proto
+
+    def _rename(self, node: onnx.NodeProto) -> onnx.NodeProto:
+        """The same node of the model, by the names that its tensors have within the file."""
+        for names in (node.input, node.output):
+            names[:] = [self.inside(name) for name in names]
+        return node
+
+    def _tell_sizes(self, more: Iterable[onnx.ValueInfoProto]) -> None:
+        """What is known of tensors within the file; rows that may be repeated get names of their own."""
+        known = [value for value in self.proto.graph.value_info if value.name not in self._renamed]
+        if self._rows is not None:
+            for sizes in (value.type.tensor_type.shape.dim for value in known):
+                if sizes and sizes[0].dim_param:
+                    sizes[0].dim_param = f"relcam_rows/{sizes[0].dim_param}"
+        del self.proto.graph.value_info[:]
+        self.proto.graph.value_info.extend([*more, *known])
+
+
+def used(nodes: Sequence[onnx.NodeProto], wanted: Iterable[str]) -> tuple[list[onnx.NodeProto], set[str]]:
+    """Those of some nodes in order that tensors come from, and the names of all tensors that this takes."""
+    names, found = set(wanted), []
+    for node in reversed(nodes):
+        if names.intersection(node.output):
+            names.update(node.input)
+            found.append(node)
+    return found[::-1], names
+
+
+def is_scalar(value: onnx.ValueInfoProto) -> bool:
+    """Whether an output is one number for all images."""
+    kind = value.type.tensor_type
+    return kind.HasField("shape") and not kind.shape.dim

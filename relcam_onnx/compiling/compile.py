@@ -1,0 +1,87 @@
+"""The reverse walk written into the model: one standard ONNX file that returns logits and maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from relcam_onnx.analysis.layers import FUSED
+from relcam_onnx.backends.symbols import UnknownSizeError
+from relcam_onnx.compiling.writer import Writer
+from relcam_onnx.errors import UnsupportedModelError
+from relcam_onnx.lrp.presets import Preset
+from relcam_onnx.onnx_file.load import load, pixels, with_sizes
+from relcam_onnx.prepare import Prepared
+
+
+def compile_model(
+    model: str | PathLike[str] | bytes | onnx.ModelProto,
+    layers: str | Sequence[str] = ("stages", FUSED),
+    preset: str | Path | Preset | None = None,
+    method: str | None = None,
+    seed: str | None = None,
+    output: str | None = None,
+    size: tuple[int, int] | None = None,
+    *,
+    weights: bool = False,
+    heatmap: bool = False,
+    preprocess: Any = None,
+) -> onnx.ModelProto:
+    """Write the reverse walk into a model.
+
+    Parameters
+    ----------
+    model, layers, preset, method, seed, output, preprocess
+        As in `Explainer`.
+    size
+        Height and width to fix in the file; None leaves them as free as they are.
+    weights
+        Add the outputs ``weights/<layer>``, float32 (N, K, C).
+    heatmap
+        Add ``heatmap/<layer>``, float32 (N, K, H, W): the positive part resized to the input, over its maximum.
+
+    Returns
+    -------
+    onnx.ModelProto
+        Inputs: the model's own and ``relcam_targets``, int64 (N, K), ranks allowed (with seed "given" ``relcam_seed``,
+        float32 (N, K, classes), instead). Outputs: the model's own, ``relcam_classes``, int64 (N, K), and the maps:
+        ``cam/<layer>``, ``cam/fused``, ``relevance/<layer>``. A target out of range gives zeros.
+
+    Raises
+    ------
+    RelcamError
+        As `Explainer`; `UnsupportedModelError` also where a size that only a run knows stands in the way.
+    """
+    loaded = load(model)
+    proto = loaded.proto if size is None else with_sizes(loaded, pixels(loaded, size))
+    prepared = Prepared(loaded, layers, method, preset, seed, output, preprocess)
+    return compile_prepared(prepared, proto, weights=weights, heatmap=heatmap)
+
+
+def compile_prepared(
+    prepared: Prepared,
+    proto: onnx.ModelProto | None = None,
+    *,
+    weights: bool = False,
+    heatmap: bool = False,
+    scores: bool = False,
+    single: bool = False,
+) -> onnx.ModelProto:
+    """Write a prepared explanation into a copy of its model, or into ``proto`` itself: the same with sizes fixed, say.
+
+    ``single`` is for one target each, whose K is not computed with; ``scores`` adds the output ``relcam_scores``,
+    (N, classes), where relevance starts.
+    """
+    if proto is None:
+        proto = onnx.ModelProto()
+        proto.CopyFrom(prepared.model.proto)
+    try:
+        return Writer(prepared, proto, single=single).write(weights=weights, heatmap=heatmap, scores=scores)
+    except UnknownSizeError as error:
+        raise UnsupportedModelError(
+            f"the reverse walk needs a size that only a run knows ({error}); fix it: size=(height, width), --size H W"
+        ) from error

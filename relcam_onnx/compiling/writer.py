@@ -1,0 +1,221 @@
+"""Writing the reverse walk into a model: targets and seeds, the walk, and every output.
+
+Relevance has a leading axis of K·N and activations have N. Where K or N is one the two meet by broadcasting. Where
+neither is, a file of free batch repeats its images K times before it runs, so that both have K·N; in a file of fixed
+batch the activations are repeated where they meet relevance. `relcam_onnx.Explainer` never gets there: it runs such a
+call image by image, so that K targets share one forward pass.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+from onnx import TensorProto
+
+from relcam_onnx import __version__
+from relcam_onnx.analysis.layers import FUSED, INPUT, Layer
+from relcam_onnx.backends.emit import Emit
+from relcam_onnx.backends.symbols import Size, Symbol
+from relcam_onnx.compiling.assembly import Assembly
+from relcam_onnx.errors import UnsupportedModelError
+from relcam_onnx.lrp.maps import make_maps, positions
+from relcam_onnx.lrp.methods import resize, to_unit
+from relcam_onnx.lrp.seeds import GIVEN, SEEDS
+from relcam_onnx.prepare import SOURCE, Prepared
+
+TARGETS, SEED, CLASSES, SCORES = "relcam_targets", "relcam_seed", "relcam_classes", "relcam_scores"
+INT64 = np.dtype(np.int64)
+
+
+class Writer:
+    """One compilation."""
+
+    def __init__(self, prepared: Prepared, proto: onnx.ModelProto, *, single: bool) -> None:
+        self.prepared, self.single, self.classes = prepared, single, check_classes(prepared)
+        self.batch = prepared.batch
+        self.tensors = prepared.model.graph.tensors()
+        # A file with sizes fixed tells more than the graph that was planned with.
+        self.shapes = {v.name: shape_of(v) for v in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output)}
+        self.assembly = Assembly(prepared.model, proto)
+        self.f = Emit(self.assembly.taken | {node.name for node in proto.graph.node}, prepared.model.derived)
+        self.f.single = single
+        if not single:
+            self._agree()
+
+    def _agree(self) -> None:
+        """See the module: how K·N and N come to agree."""
+        f = self.f
+        self.k = f.Slice(f.Shape(self._asked()), [1], [2])
+        if self.batch is None:
+            n = f.Slice(f.Shape(self._asked()), [0], [1])
+            many = f.And(f.Greater(self.k, 1), f.Greater(n, 1))
+            self.assembly.repeat_images(f, f.Where(many, self.k, f.sizes([1])), n)
+        elif self.batch > 1:
+            f.repeat = self.k
+
+    def _asked(self) -> Symbol:
+        """The input that names the targets."""
+        return Symbol(SEED, np.dtype(np.float32)) if self.prepared.seed == GIVEN else Symbol(TARGETS, INT64)
+
+    def write(self, *, weights: bool, heatmap: bool, scores: bool) -> onnx.ModelProto:
+        """The compiled model."""
+        f, prepared = self.f, self.prepared
+        values = {name: self._symbol(name) for name in prepared.maps.plan.tensors}
+        raw = values[prepared.scores.tensor.name]
+        table = len(f.dims(raw)) == 2
+        z = raw if table else f.Reshape(raw, [0, self.classes])
+        start, valid = self._given() if prepared.seed == GIVEN else self._start(z)
+        if not table:
+            start = f.Reshape(start, [0, *f.dims(raw)[1:]])
+        maps, channel = make_maps(f, prepared.maps, values, start)
+        shapes = {layer.name: self._shape(layer, values) for layer in prepared.maps.walked}
+        if FUSED in maps:
+            shapes[FUSED] = positions(f, prepared.maps.stages[0], values)
+            if valid is not None:
+                maps[FUSED] = f.Mul(maps[FUSED], f.Unsqueeze(valid, list(range(2, 1 + len(shapes[FUSED])))))
+        for name, value in maps.items():
+            self._add(map_output(prepared, name), value, shapes[name])
+        if heatmap:
+            size = positions(f, prepared.layers.image, {name: self._symbol(name) for name in self._images()})
+            flat = {layer.name for layer in prepared.maps.walked if layer.stride is None}
+            for name in (name for name in maps if name != INPUT and name not in flat):
+                self._add(f"heatmap/{name}", self._heat(name, maps[name], size), size)
+        if weights:
+            for layer in prepared.maps.walked:
+                if layer.name in channel:
+                    self._add(f"weights/{layer.name}", channel[layer.name], [self._channels(layer, values)])
+        if scores:
+            self.assembly.add_output(f, SCORES, self.assembly.own_rows(f, z), [None, self.classes])
+        # One target and the model's own batch: shape inference sees that relevance has the activations' sizes, and
+        # onnxruntime keeps products of the two in its blocked layout.
+        batch = prepared.scores.tensor.shape[0] if self.single else "N"
+        shape = [batch or "N", 1 if self.single else "K"]
+        if prepared.seed == GIVEN:
+            self.assembly.add_input(SEED, TensorProto.FLOAT, [*shape, self.classes])
+        else:
+            self.assembly.add_input(TARGETS, TensorProto.INT64, shape)
+        return self.assembly.finish(f, self._metadata())
+
+    def _images(self) -> tuple[str, ...]:
+        """The image input, by name."""
+        return (self.prepared.layers.image.tensor.name,)
+
+    def _channels(self, layer: Layer, values: Mapping[str, Symbol]) -> Size:
+        """How many channels a layer has."""
+        return self.f.dims(values[layer.tensor.name])[-1 if layer.channels_last else 1]
+
+    def _shape(self, layer: Layer, values: Mapping[str, Symbol]) -> Sequence[Size]:
+        """The sizes of a layer's map behind N and K."""
+        dims = self.f.dims(values[layer.tensor.name])
+        if not self.prepared.maps.has_channels(layer.name):
+            return positions(self.f, layer, values)
+        if len(dims) < 3:
+            return dims[1:]
+        return (self._channels(layer, values), *positions(self.f, layer, values))
+
+    def _symbol(self, name: str) -> Symbol:
+        """A tensor of the model as the emitter sees it; halves are cast to float32."""
+        tensor: gs.Tensor = self.tensors[name]
+        shape = self.shapes.get(name) or tensor.shape
+        if shape is None:
+            raise UnsupportedModelError(
+                f"shape inference cannot tell the rank of tensor {name!r}: export the model anew, or "
+                "take backend='eager'"
+            )
+        plain = Symbol(self.assembly.inside(name), np.dtype(tensor.dtype or np.float32))
+        dims = tuple(
+            d if isinstance(d, int) and d >= 0 else self.f.size(plain, axis, str(d or f"{name}:{axis}"))
+            for axis, d in enumerate(shape)
+        )
+        if plain.dtype == np.float16:
+            plain = self.f.Cast(plain, to=TensorProto.FLOAT)
+        return Symbol(plain.name, plain.dtype, dims, nonnegative=name in self.prepared.maps.plan.nonnegative)
+
+    def _start(self, z: Symbol) -> tuple[Symbol, Symbol]:
+        """What relevance starts as, (K·N, classes), and whether each target exists, (K·N, 1)."""
+        f, count = self.f, self.classes
+        targets = Symbol(TARGETS, INT64)
+        order = f.record("TopK", self.assembly.own_rows(f, z), [count], axis=1, outputs=2)[1]
+        rank = f.Clip(f.Sub(f.Neg(targets), 1), np.int64(0), np.int64(count - 1))
+        ranked = f.GatherElements(order, rank, axis=1)
+        exists = f.And(f.Less(targets, count), f.GreaterOrEqual(targets, -count))
+        resolved = f.Where(exists, f.Where(f.Less(targets, 0), ranked, targets), -1)
+        self.assembly.add_output(f, CLASSES, resolved, [None, None])
+        rows = resolved if self.single else f.Reshape(f.Transpose(resolved, perm=[1, 0]), [-1, 1])
+        # -1 equals no class, so what does not exist has no 1 anywhere.
+        hot = f.Cast(f.Equal(rows, np.arange(count).reshape(1, -1)), to=TensorProto.FLOAT)
+        valid = f.ReduceMax(hot, [1], keepdims=1)
+        scores = f.each(Symbol(z.name, z.dtype, (self.batch or 1, count)))
+        start = SEEDS[self.prepared.seed](f, Symbol(scores.name, scores.dtype, (1, count)), hot)
+        return f.Mul(start, valid), valid
+
+    def _given(self) -> tuple[Symbol, None]:
+        """The seed that is an input of the compiled model."""
+        f, seed = self.f, Symbol(SEED, np.dtype(np.float32))
+        self.assembly.add_output(f, CLASSES, f.ArgMax(seed, axis=2, keepdims=0), [None, None])
+        return f.Reshape(f.Transpose(seed, perm=[1, 0, 2]), [-1, self.classes]), None
+
+    def _add(self, name: str, value: Symbol, shape: Sequence[Size]) -> None:
+        """Add an output from (K·N, ...), as (N, K, ...)."""
+        f = self.f
+        if self.single:
+            self.assembly.add_output(f, name, f.Unsqueeze(value, [1]), [None, 1, *shape])
+            return
+        apart = f.Reshape(value, f.Concat(self.k, f.sizes([-1, *shape]), axis=0))
+        swapped = f.Transpose(apart, perm=[1, 0, *range(2, 2 + len(shape))])
+        self.assembly.add_output(f, name, swapped, [None, None, *shape])
+
+    def _heat(self, name: str, value: Symbol, size: Sequence[Size]) -> Symbol:
+        """A map's positive part over its maximum, at the size of the input."""
+        f = self.f
+        if self.prepared.maps.has_channels(name):
+            value = f.ReduceSum(value, [1], keepdims=0)
+        heat: Symbol = to_unit(f, resize(f, f.Relu(value), size), len(size))
+        return heat
+
+    def _metadata(self) -> dict[str, str]:
+        """What the file tells of how it was made."""
+        prepared = self.prepared
+        found = {}
+        # What stands beside the file, or was given, would be lost; what stands in it is carried over as it is.
+        known = prepared.model.metadata
+        if prepared.preprocess is not None and (prepared.preprocess_given or "relcam.preprocess" not in known):
+            found["relcam.preprocess"] = prepared.preprocess.to_json()
+        if prepared.labels is not None and "relcam.labels" not in known:
+            found["relcam.labels"] = json.dumps(prepared.labels)
+        return {
+            **found,
+            "relcam.version": __version__,
+            "relcam.preset": prepared.preset.name,
+            "relcam.method": prepared.method,
+            "relcam.seed": prepared.seed,
+            "relcam.layers": json.dumps(prepared.maps.names),
+            SOURCE: prepared.model.sha256,
+        }
+
+
+def check_classes(prepared: Prepared) -> int:
+    """The number of classes, which a compiled model needs to be told."""
+    if prepared.classes is None:
+        raise UnsupportedModelError(
+            "the file does not tell the number of classes: export it with scores of static width, or take "
+            "backend='eager'"
+        )
+    return prepared.classes
+
+
+def map_output(prepared: Prepared, name: str) -> str:
+    """The output of the compiled model that holds a map."""
+    return f"{'relevance' if prepared.maps.has_channels(name) else 'cam'}/{name}"
+
+
+def shape_of(value: onnx.ValueInfoProto) -> list[int | str | None] | None:
+    """The sizes that a file tells of a tensor: numbers, names, or None; None where it tells nothing."""
+    kind = value.type.tensor_type
+    if not kind.HasField("shape"):
+        return None
+    return [d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in kind.shape.dim]

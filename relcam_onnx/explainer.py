@@ -1,0 +1,207 @@
+"""`Explainer`: a model made ready once, then called with arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from relcam_onnx.analysis.layers import FUSED, LayerInfo, Layers
+from relcam_onnx.analysis.paths import Paths
+from relcam_onnx.analysis.scores import find_scores
+from relcam_onnx.canon import canonicalise
+from relcam_onnx.errors import OptionError, TargetError
+from relcam_onnx.lrp.preset_file import resolve
+from relcam_onnx.lrp.presets import Preset
+from relcam_onnx.lrp.seeds import GIVEN
+from relcam_onnx.onnx_file.load import load
+from relcam_onnx.prepare import Prepared, choose
+from relcam_onnx.results.explanation import Explanation, Maps
+from relcam_onnx.results.settings import Settings
+from relcam_onnx.runners import Runner
+from relcam_onnx.runners.arrays import batch_of, check_inputs, pieces
+from relcam_onnx.runners.compiled import CompiledRunner
+from relcam_onnx.runners.eager import EagerRunner
+from relcam_onnx.runners.session import SessionSettings
+from relcam_onnx.runners.targets import check_range, read_seed, read_targets, resolve_ranks
+
+BACKENDS = ("compiled", "eager")
+
+
+class Explainer:
+    """Explains one ONNX model; made once, called with as many batches as needed, from several threads if need be.
+
+    Parameters
+    ----------
+    model
+        Path, bytes or ``onnx.ModelProto``.
+    layers
+        A name or several: ``"stages"``, ``"fused"``, ``"last"``, ``"input"``, a module path, a tensor or a node.
+    method
+        How a map is made of relevance: ``"local-relevance-cam"``, ``"relevance-cam"``, ``"grad-cam"`` or ``"lrp"``;
+        None: the preset's.
+    preset
+        Which LRP rule each op gets: a name, a `Preset` or the path of a TOML file; None: ``"default"``, or
+        ``"gradient"`` where the method is ``"grad-cam"``.
+    seed
+        What relevance starts as: ``"contrast"``, ``"logit"``, ``"one-hot"``, ``"clrp"``, ``"official"``, ``"sglrp"`` or
+        ``"given"``; None: the preset's, or ``"logit"`` where the model ends in a Sigmoid.
+    output
+        Which output holds the scores, where there are several.
+    backend
+        ``"compiled"`` (None too): the reverse walk is part of the model that onnxruntime runs; ``"eager"``: NumPy over
+        activations that onnxruntime computes, the reference.
+    providers
+        Onnxruntime's execution providers in order (``"cpu"``, ``"cuda"``, ``"tensorrt"`` or their full names, or pairs
+        with options); None: CUDA where it is, else CPU.
+    preprocess
+        What is done to pictures, as in `explain`; here it tells the bounds of zᴮ. None: what the file says of it.
+    max_batch
+        At most so many images at a time; None: all that are given (in two halves where memory does not suffice).
+    threads
+        Of onnxruntime's forward pass; None: as many as it likes.
+    session_options
+        An ``onnxruntime.SessionOptions`` of one's own (custom op libraries, profiling).
+    cache
+        A folder that keeps compiled models, by content and options; None: none are kept.
+
+    Raises
+    ------
+    RelcamError
+        `ModelFileError`, `UnsupportedModelError`, `LayerError` or `OptionError`.
+    """
+
+    def __init__(
+        self,
+        model: str | PathLike[str] | bytes | onnx.ModelProto,
+        layers: str | Sequence[str] = ("stages", FUSED),
+        method: str | None = None,
+        preset: str | Path | Preset | None = None,
+        seed: str | None = None,
+        output: str | None = None,
+        backend: str | None = None,
+        providers: Sequence[str | tuple[str, dict[str, Any]]] | None = None,
+        *,
+        preprocess: Any = None,
+        max_batch: int | None = None,
+        threads: int | None = None,
+        session_options: onnxruntime.SessionOptions | None = None,
+        cache: str | PathLike[str] | None = None,
+    ) -> None:
+        backend = choose("backend", backend or "compiled", BACKENDS)
+        if max_batch is not None and max_batch < 1:
+            raise OptionError(f"max_batch must be at least 1, not {max_batch}")
+        self._prepared = Prepared(model, layers, method, preset, seed, output, preprocess)
+        self.model, self.layers = self._prepared.model, self._prepared.layers
+        self.method, self.preset, self.seed = self._prepared.method, self._prepared.preset, self._prepared.seed
+        self.inputs = list(self.model.graph.inputs)
+        self._batch, self._max_batch = self._prepared.batch, max_batch
+        session = SessionSettings(providers, threads, session_options)
+        self._runner: Runner | None
+        if backend == "eager":
+            self._runner = EagerRunner(self._prepared, session)
+        else:
+            self._runner = CompiledRunner(self._prepared, session, None if cache is None else Path(cache))
+        self.settings = Settings(
+            model=str(self.model.path) if self.model.path else None,
+            sha256=self.model.sha256,
+            layers=tuple(self._prepared.maps.names),
+            method=self.method,
+            preset=self.preset.name,
+            seed=self.seed,
+            output=self._prepared.scores.output,
+            backend=backend,
+            classes=self._prepared.classes,
+        )
+
+    def __call__(self, x: Any, targets: Any = None, *, seed: Any = None) -> Explanation:
+        """Explain a batch.
+
+        Parameters
+        ----------
+        x
+            The array that the model takes, or a dict of arrays for several inputs.
+        targets
+            None (the top class), an int, N ints, or an (N, K) array; negative numbers are ranks.
+        seed
+            With seed "given": float32 (N, classes) or (N, K, classes).
+
+        Raises
+        ------
+        RelcamError
+            `InputError` or `TargetError`.
+        """
+        arrays = check_inputs(self.inputs, x)
+        images = batch_of(arrays)
+        if (seed is not None) != (self.seed == GIVEN):
+            raise OptionError(
+                "an array as seed goes with Explainer(seed='given'), and that with an array: explainer(x, seed=array)"
+            )
+        wanted = read_targets(targets, images)
+        if self._prepared.classes is not None:
+            check_range(wanted, self._prepared.classes)
+        seeds = None if seed is None else read_seed(seed, images, self._prepared.classes)
+        if seeds is not None and targets is None:
+            wanted = seeds.argmax(axis=2)
+        if seeds is not None and wanted.shape[1] != seeds.shape[1]:
+            raise TargetError(
+                f"there are {wanted.shape[1]} targets for {seeds.shape[1]} seeds of each image; leave targets out"
+            )
+        parts = []
+        for place, piece in pieces(arrays, self._batch or self._max_batch, fixed=self._batch is not None):
+            given = None if seeds is None else seeds[place]
+            parts.append(self._explain(piece, wanted[place], given))
+        return Explanation.joined(parts)
+
+    def _explain(self, inputs: dict[str, Any], targets: np.ndarray, seeds: np.ndarray | None) -> Explanation:
+        """One piece of a batch, whose inputs may have been filled up."""
+        if self._runner is None:
+            raise OptionError("this Explainer is closed; make another one")
+        count = len(targets)
+        fill = (self._batch or count) - count
+        result = self._runner.run(inputs, filled(targets, fill), None if seeds is None else filled(seeds, fill))
+        maps, weights = ({name: v[:count] for name, v in found.items()} for found in (result.maps, result.weights))
+        resolved = result.targets if seeds is None else resolve_ranks(filled(targets, fill), result.scores)
+        return Explanation(
+            outputs={n: value[:count] if np.ndim(value) else value for n, value in result.outputs.items()},
+            targets=resolved[:count],
+            maps=Maps(maps, self._prepared.aliases),
+            weights=Maps(weights, self._prepared.aliases),
+            scores=result.scores[:count],
+            settings=self.settings,
+            squashed_by=self._prepared.scores.squashed_by,
+        )
+
+    def close(self) -> None:
+        """Let go of the session."""
+        self._runner = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def filled(rows: np.ndarray, more: int) -> np.ndarray:
+    """Rows, the last one repeated ``more`` times."""
+    return np.concatenate([rows, np.repeat(rows[-1:], more, axis=0)]) if more else rows
+
+
+def layer_table(
+    model: str | PathLike[str] | bytes | onnx.ModelProto,
+    preset: str | Path | Preset | None = None,
+    output: str | None = None,
+) -> list[LayerInfo]:
+    """Every layer that can be named under a preset (folding removes some), as `LayerInfo`."""
+    loaded = load(model)
+    canonicalise(loaded, batch_norm=resolve(preset, None).fold_batch_norm)
+    return Layers(loaded, Paths(loaded, find_scores(loaded, output).tensor)).table()

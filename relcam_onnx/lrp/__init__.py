@@ -1,0 +1,1 @@
+"""Layer-wise relevance propagation: presets, the plan, the walk, seeds, methods and maps."""

@@ -1,0 +1,113 @@
+"""From activations and a seed to maps: the walk, the method at each layer, the fused map; one text for each backend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from relcam_onnx.analysis.layers import FUSED, INPUT, Layer, unique
+from relcam_onnx.lrp.methods import METHODS, Method, channel_weights, fuse
+from relcam_onnx.lrp.plan import Plan
+from relcam_onnx.lrp.walk import walk
+from relcam_onnx.ops import Backend, Value
+
+
+@dataclass(frozen=True)
+class MapPlan:
+    """Which maps are made, and how.
+
+    Attributes
+    ----------
+    plan
+        The reverse walk to all layers.
+    layers
+        Those whose own maps are asked for.
+    stages
+        Those that the fused map is made of, finest first; empty where it is not asked for.
+    method
+        The name of how a map is made of relevance.
+    windows
+        Layer name -> how many of its positions, a side, the model's deepest stage sees as one.
+    """
+
+    plan: Plan
+    layers: tuple[Layer, ...]
+    stages: tuple[Layer, ...]
+    method: str
+    windows: Mapping[str, int]
+
+    @property
+    def walked(self) -> tuple[Layer, ...]:
+        """Every layer that relevance is wanted at."""
+        return unique((*self.layers, *self.stages))
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the maps, in order."""
+        return [layer.name for layer in self.layers] + ([FUSED] if self.stages else [])
+
+    @property
+    def how(self) -> Method:
+        """The method itself."""
+        return METHODS[self.method]
+
+    def has_channels(self, name: str) -> bool:
+        """Whether the map of this name keeps its channels: (N, K, C, h, w)."""
+        return name == INPUT or (self.how.keeps_channels and name != FUSED)
+
+
+def make_maps(
+    f: Backend, maps: MapPlan, values: Mapping[str, Value], start: Value
+) -> tuple[dict[str, Value], dict[str, Value]]:
+    """All maps that were asked for, and the channel weights of the layers that have channels.
+
+    Parameters
+    ----------
+    f
+        The backend.
+    maps
+        What is asked for.
+    values
+        Tensor name -> activation (N, ...), for ``maps.plan.tensors``.
+    start
+        What relevance starts as, (K·N, ...) in the shape of the scores.
+
+    Returns
+    -------
+    maps, weights
+        Layer name -> (K·N, h, w), or (K·N, C, h, w) where ``MapPlan.has_channels``; layer name -> (K·N, C).
+    """
+    messages = walk(f, maps.plan, values, start, [layer.tensor for layer in maps.walked])
+    made, weights = {}, {}
+    for layer in maps.walked:
+        activation = values[layer.tensor.name]
+        message = messages.get(layer.tensor.name)
+        # No path of the gradient leads here where every slope on the way is 0 by construction.
+        relevance = f.Mul(f.each(activation), 0.0) if message is None else message.relevance(f)
+        activation, relevance = channels_first(f, layer, activation), channels_first(f, layer, relevance)
+        if layer.name == INPUT:
+            made[layer.name] = relevance
+            continue
+        made[layer.name] = maps.how.make(f, activation, relevance, maps.windows[layer.name])
+        if layer.stride is not None:
+            weights[layer.name] = channel_weights(f, activation, relevance)
+    if maps.stages:
+        parts = [made[stage.name] for stage in maps.stages]
+        if maps.how.keeps_channels:
+            parts = [f.ReduceSum(part, [1], keepdims=0) for part in parts]
+        made[FUSED] = fuse(f, parts, [positions(f, stage, values) for stage in maps.stages])
+    return {name: made[name] for name in maps.names}, {n: weights[n] for n in maps.names if n in weights}
+
+
+def channels_first(f: Backend, layer: Layer, value: Value) -> Value:
+    """(N, positions..., C) as (N, C, positions...), where the layer is in that order."""
+    if not layer.channels_last:
+        return value
+    rank = len(layer.tensor.shape)
+    return f.Transpose(value, perm=[0, rank - 1, *range(1, rank - 1)])
+
+
+def positions(f: Backend, layer: Layer, values: Mapping[str, Value]) -> tuple[Value, ...]:
+    """The sizes of a layer's map."""
+    dims = f.dims(values[layer.tensor.name])
+    return tuple(dims[1:-1] if layer.channels_last else dims[2:])

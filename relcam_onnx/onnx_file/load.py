@@ -1,0 +1,198 @@
+"""Load a model: a file, bytes or a ModelProto becomes a `Model`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import onnx
+import onnx_graphsurgeon as gs
+from google.protobuf.message import DecodeError, EncodeError
+from onnx import inliner
+from onnx_graphsurgeon.logger import G_LOGGER
+
+from relcam_onnx.errors import ModelFileError, OptionError, nearest
+from relcam_onnx.model import Model
+from relcam_onnx.onnx_file.checks import check_structure, check_weights
+from relcam_onnx.onnx_file.external_data import load_external
+from relcam_onnx.onnx_file.module_paths import read_scopes
+from relcam_onnx.onnx_file.opset import infer_again, raise_opset
+from relcam_onnx.onnx_file.protos import nodes
+
+Source = str | os.PathLike[str] | bytes | onnx.ModelProto
+
+# What people hand over instead of a model: where it starts, with what, and what it is.
+_SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"\xff\xd8\xff", "a JPEG picture; give the model, then the picture"),
+    (0, b"\x89PNG", "a PNG picture; give the model, then the picture"),
+    (0, b"PK\x03\x04", "a zip archive, such as a PyTorch checkpoint; export it with torch.onnx.export first"),
+    (0, b"\x80\x02", "a pickle, such as an old PyTorch checkpoint; export it with torch.onnx.export first"),
+    (0, b"\x89HDF", "an HDF5 file, such as a Keras model; convert it with tf2onnx first"),
+    (4, b"TFL3", "a TensorFlow Lite model; convert it with tf2onnx first"),
+    (4, b"ORTM", "onnxruntime's own format; give the .onnx file that it was made from"),
+    (8, b'{"', "a safetensors file, weights without a network; export it with torch.onnx.export first"),
+    (0, b"version https://git-lfs", "a Git LFS pointer; fetch the file itself with 'git lfs pull'"),
+    (0, b"\x1f\x8b", "a gzip archive; unpack it first"),
+    (0, b"<", "an HTML or XML page, as a failed download leaves it; download the file again"),
+    (0, b"{", "a JSON text; give the .onnx file"),
+)
+
+
+def load(source: Source) -> Model:
+    """Load a model for analysis.
+
+    Parameters
+    ----------
+    source
+        The path of an ONNX file, its bytes, or a ``ModelProto`` (which is left as it is). External data is
+        read only from the file's own folder.
+
+    Returns
+    -------
+    Model
+        The model raised to opset 18 or newer, with all weights in memory and shapes inferred where possible.
+        Its graph holds the same nodes and tensor names as its proto, in topological order.
+
+    Raises
+    ------
+    ModelFileError
+        The source cannot be read, is no ONNX, is damaged, holds NaN or infinity among its weights, points to
+        external data that is missing or out of reach, or has an opset that is unknown or cannot be raised.
+    """
+    if isinstance(source, onnx.ModelProto):
+        origin = "the given ModelProto"
+    elif isinstance(source, bytes):
+        origin = f"the given {len(source)} bytes"
+    elif isinstance(source, str | os.PathLike):
+        origin = f"model {os.fspath(source)!r}"
+    else:
+        raise ModelFileError(f"a {type(source).__name__} is no model; give a path, bytes or an onnx.ModelProto")
+    try:
+        return _load(source)
+    except ModelFileError as error:
+        raise ModelFileError(f"{origin}: {error}") from error
+
+
+def _load(source: Source) -> Model:
+    path = None
+    if isinstance(source, onnx.ModelProto):
+        data, proto = _serialize(source), onnx.ModelProto()
+        proto.CopyFrom(source)
+    elif isinstance(source, bytes):
+        data, proto = source, _parse(source)
+    else:
+        path = Path(source)
+        data = _read(path)
+        proto = _parse(data)
+    _tidy(proto)
+    check_structure(proto)
+    load_external(proto, path.parent if path else None)
+    check_weights(proto)
+    if proto.functions:
+        proto = _inlined(proto)
+    metadata = {entry.key: entry.value for entry in proto.metadata_props}
+    scopes = read_scopes(proto.graph, metadata)
+    raise_opset(proto)
+    return Model(proto, _graph(proto), metadata, scopes, hashlib.sha256(data).hexdigest(), path)
+
+
+def pixels(model: Model, size: tuple[int, int]) -> dict[str, tuple[int | None, ...]]:
+    """The sizes of the inputs behind the batch once pictures are ``size``, (height, width), wherever two are free.
+
+    Raises
+    ------
+    OptionError
+        No input has a free height and width, or ``size`` is no pair of positive numbers.
+    """
+    if not isinstance(size, Sequence) or len(size) != 2 or min(size) < 1:
+        raise OptionError(f"size is (height, width) in pixels, both at least 1, not {size!r}")
+    found = {}
+    for value in model.proto.graph.input:
+        dims = [d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim][1:]
+        if dims.count(None) == 2:
+            free = iter(size)
+            found[value.name] = tuple(next(free) if d is None else d for d in dims)
+    if not found:
+        raise OptionError("size= fixes a free height and width, and no input of this model has them free: leave it out")
+    return found
+
+
+def with_sizes(model: Model, sizes: Mapping[str, Sequence[int | None]]) -> onnx.ModelProto:
+    """The runnable file for inputs of these sizes behind the batch, every shape inferred anew."""
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    for value in proto.graph.input:
+        for dim, size in zip(value.type.tensor_type.shape.dim[1:], sizes.get(value.name, ()), strict=False):
+            if size is not None:
+                dim.dim_value = size
+    infer_again(proto)
+    return proto
+
+
+def _graph(proto: onnx.ModelProto) -> gs.Graph:
+    """Import a model into onnx-graphsurgeon, whose log would go to the standard output."""
+    try:
+        with G_LOGGER.suppress(G_LOGGER.ERROR):
+            return gs.import_onnx(proto)
+    except KeyError as error:
+        raise ModelFileError(f"a tensor is of the unknown type {error}; export the model again") from error
+
+
+def _read(path: Path) -> bytes:
+    """Read a file that should be a model."""
+    if path.is_dir():
+        inside = sorted(file.name for file in path.glob("*.onnx"))
+        raise ModelFileError(f"is a folder; give a file in it, such as {inside[0] if inside else 'model.onnx'!r}")
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        beside = [file.name for file in path.parent.glob("*.onnx")]
+        raise ModelFileError(f"there is no such file{nearest(path.name, beside)}") from error
+    except (OSError, ValueError) as error:
+        raise ModelFileError(f"cannot be read ({error}); check the path and its permissions") from error
+
+
+def _parse(data: bytes) -> onnx.ModelProto:
+    """Parse ``data``, or say what it seems to be instead."""
+    if not data:
+        raise ModelFileError("is empty; copy or export the file again")
+    proto, reason = onnx.ModelProto(), None
+    try:
+        proto.ParseFromString(data)
+    except DecodeError as error:
+        reason = error
+    if reason or not proto.ir_version:  # any short text parses, into nothing
+        kinds = (kind for start, magic, kind in _SIGNATURES if data.startswith(magic, start))
+        seems = next(kinds, "a truncated ONNX file, or no ONNX at all; copy or export it again")
+        raise ModelFileError(f"is no ONNX model; it seems to be {seems}") from reason
+    return proto
+
+
+def _serialize(proto: onnx.ModelProto) -> bytes:
+    """Turn a model into bytes, the same ones each time."""
+    try:
+        data: bytes = proto.SerializeToString(deterministic=True)
+    except (EncodeError, ValueError) as error:
+        raise ModelFileError(f"cannot be serialized ({error}); keep it below 2 GiB") from error
+    return data
+
+
+def _inlined(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Write a model's functions out as nodes."""
+    try:
+        return inliner.inline_local_functions(proto)
+    except RuntimeError as error:
+        raise ModelFileError(f"its functions cannot be inlined ({error}); export the model without them") from error
+
+
+def _tidy(proto: onnx.ModelProto) -> None:
+    """Leave one spelling of the standard domain, and only true inputs: old files list initializers too."""
+    for entry in (*proto.opset_import, *nodes(proto), *(e for f in proto.functions for e in f.opset_import)):
+        if entry.domain == "ai.onnx":
+            entry.domain = ""
+    stored = {tensor.name for tensor in proto.graph.initializer}
+    inputs = [value for value in proto.graph.input if value.name not in stored]
+    del proto.graph.input[:]
+    proto.graph.input.extend(inputs)

@@ -1,0 +1,144 @@
+"""Where a picture's pixels lie in the model's input, and back: maps between the two."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relcam_onnx.errors import InputError
+
+Floats = NDArray[np.float32]
+Positions = NDArray[np.float64]
+Size = tuple[int, int]
+
+MOST_PIXELS = 2**27
+"""No picture is resized to more than this: a thin strip would fill the memory."""
+
+
+def sample(values: Floats, rows: Positions, columns: Positions) -> Floats:
+    """Read a map bilinearly on a grid of fractional positions; beyond the edge its last value goes on.
+
+    Parameters
+    ----------
+    values
+        (h, w).
+    rows, columns
+        (H,) and (W,): positions in units of the map's cells, 0 at the centre of the first.
+
+    Returns
+    -------
+    NDArray
+        (H, W), float32.
+    """
+    return _sample_rows(_sample_rows(values, rows).T, columns).T
+
+
+def _sample_rows(values: Floats, rows: Positions) -> Floats:
+    rows = np.clip(rows, 0, len(values) - 1)
+    above = np.floor(rows).astype(np.intp)
+    below = np.minimum(above + 1, len(values) - 1)
+    part = (rows - above).astype(np.float32)[:, None]
+    return values[above] + (values[below] - values[above]) * part
+
+
+def centres(count: int, cells: int) -> Positions:
+    """Place the centres of ``count`` evenly spaced pixels in a row of ``cells`` cells: (count,)."""
+    return (np.arange(count, dtype=np.float64) + 0.5) * (cells / count) - 0.5
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a picture was laid into the model's input: ``input = picture · scale + offset`` on each axis.
+
+    Positions are measured from the upper left corner, not from a pixel's centre; pairs are (down, across).
+
+    Attributes
+    ----------
+    original
+        Height and width of the picture.
+    size
+        Height and width of the model's input.
+    scale
+        Input pixels per picture pixel.
+    offset
+        Where the picture's corner lies in the input: below 0 where it was cropped, above where padded.
+    """
+
+    original: Size
+    size: Size
+    scale: tuple[float, float]
+    offset: Size
+
+    def undo(self, values: Floats) -> Floats:
+        """Bring a map over the input's area to the picture's pixels: resize, crop and padding undone.
+
+        Parameters
+        ----------
+        values
+            (h, w), any resolution; its cells tile the input evenly.
+
+        Returns
+        -------
+        NDArray
+            (H0, W0), float32: bilinear, padded bars cut off, 0 where the picture was cropped away.
+        """
+        axes = [self._positions(axis, cells) for axis, cells in enumerate(values.shape)]
+        (rows, seen_rows), (columns, seen_columns) = axes
+        restored = sample(np.asarray(values, np.float32), rows, columns)
+        restored[~seen_rows] = 0
+        restored[:, ~seen_columns] = 0
+        return restored
+
+    def _positions(self, axis: int, cells: int) -> tuple[Positions, NDArray[np.bool_]]:
+        """Give every picture pixel's place in the map on one axis, and whether the model saw it."""
+        pixels = np.arange(self.original[axis], dtype=np.float64) + 0.5
+        inside = pixels * self.scale[axis] + self.offset[axis]
+        return inside * (cells / self.size[axis]) - 0.5, (inside >= 0) & (inside <= self.size[axis])
+
+
+def lay_out(original: Size, size: Size | None, resize: str, resize_size: int | None) -> tuple[Geometry, Size]:
+    """Where a picture comes to lie in the model's input, and the (height, width) that it is resized to.
+
+    Parameters
+    ----------
+    original
+        Height and width of the picture.
+    size, resize, resize_size
+        As in `relcam_onnx.pictures.preprocess.Preprocess`.
+
+    Raises
+    ------
+    InputError
+        The picture is so long and thin that resizing it would fill the memory.
+    """
+    height, width = resized = original
+    if resize == "shorter" and resize_size is not None:
+        # The longer side is rounded down, as torchvision does.
+        shorter = min(original)
+        resized = (resize_size * height // shorter, resize_size * width // shorter)
+    elif size is not None and resize == "squash":
+        resized = size
+    elif size is not None:
+        ratios = (size[0] / height, size[1] / width)
+        ratio = max(ratios) if resize == "shorter" else min(ratios)
+        resized = (max(1, round(height * ratio)), max(1, round(width * ratio)))
+    if math.prod(resized) > MOST_PIXELS:
+        raise InputError(
+            f"a picture of {width}×{height} pixels is too long and thin: it would be resized to "
+            f"{resized[1]}×{resized[0]}; crop it, or set resize to 'squash' or 'letterbox'"
+        )
+    size = size or resized
+    return Geometry(
+        original=original,
+        size=size,
+        scale=(resized[0] / height, resized[1] / width),
+        offset=(_centred(size[0], resized[0]), _centred(size[1], resized[1])),
+    ), resized
+
+
+def _centred(outer: int, inner: int) -> int:
+    """Begin ``inner`` here in ``outer``: crops are rounded as torchvision does, bars as YOLO does."""
+    return (outer - inner) // 2 if outer >= inner else -round((inner - outer) / 2)

@@ -1,0 +1,130 @@
+"""The names of a model's classes: where they are written down, and which class a name means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from relcam_onnx.errors import OptionError, TargetError, nearest
+from relcam_onnx.pictures import other_tools
+
+MOST_SHOWN = 5
+"""So many candidates an error lists."""
+
+
+def find_labels(
+    option: Sequence[str] | Mapping[Any, str] | str | Path | None,
+    metadata: Mapping[str, str],
+    folder: Path | None,
+) -> list[str] | None:
+    """Find the names of the classes.
+
+    Parameters
+    ----------
+    option
+        The user's: a list, a mapping from index to label, or the path of a .json file with either, or of a
+        text file with one label a line.
+    metadata
+        The file's ``metadata_props``: ``relcam.labels`` counts first, then Ultralytics' ``names``.
+    folder
+        Where the model lies: Hugging Face's ``config.json`` is looked for there.
+
+    Returns
+    -------
+    list or None
+        One label per class, None where nothing names them.
+
+    Raises
+    ------
+    OptionError
+        What is written down is malformed, or the indices are not 0, 1, 2, ...; the message says where.
+    """
+    if isinstance(option, str | Path):
+        return _from_file(Path(option))
+    if option is not None:
+        return _as_list(option, "labels")
+    for key in ("relcam.labels", "names"):
+        if key in metadata:
+            return _as_list(other_tools.parse_literal(metadata[key], f"metadata {key}"), f"metadata {key}")
+    config, source = other_tools.beside(folder, "config.json")
+    if "id2label" in config:
+        return _as_list(config["id2label"], f"{source}: id2label")
+    return _timm(config, source)
+
+
+def _from_file(path: Path) -> list[str]:
+    if not path.is_file():
+        raise OptionError(f"labels: {path} is no file; give a .txt file with one label a line, or a .json file")
+    text = other_tools.read_text(path)
+    if path.suffix.lower() == ".json":
+        return _as_list(other_tools.parse_literal(text, str(path)), str(path))
+    labels = [line.strip() for line in text.rstrip().splitlines()]
+    if not labels:
+        raise OptionError(f"labels: {path} is empty; write one label a line")
+    return labels
+
+
+def _timm(config: Mapping[str, Any], source: str) -> list[str] | None:
+    """Read ``label_names``; where those are codes, ``label_descriptions`` says what they mean."""
+    within = config.get("pretrained_cfg")
+    places = [place for place in (config, within) if isinstance(place, dict) and "label_names" in place]
+    if not places:
+        return None
+    labels = _as_list(places[0]["label_names"], f"{source}: label_names")
+    meanings = places[0].get("label_descriptions")
+    return [str(meanings.get(label, label)) for label in labels] if isinstance(meanings, dict) else labels
+
+
+def _as_list(labels: object, source: str) -> list[str]:
+    if isinstance(labels, Mapping):
+        by_index = {str(index): label for index, label in labels.items()}
+        if set(by_index) != set(map(str, range(len(by_index)))):
+            raise OptionError(f"{source}: the indices of {len(by_index)} labels must be 0 to {len(by_index) - 1}")
+        labels = [by_index[str(index)] for index in range(len(by_index))]
+    if not isinstance(labels, list | tuple) or not labels:
+        raise OptionError(f"{source}: labels must be a list or a mapping from index to label, and not empty")
+    return [str(label) for label in labels]
+
+
+def find_label(text: str, labels: Sequence[str] | None) -> list[int]:
+    """Resolve what a user calls a class.
+
+    Parameters
+    ----------
+    text
+        An index (negative: a rank, -1 the top class), or a label in any letter case: whole, one of a label's
+        comma-separated names, or else a part that only one label has.
+    labels
+        As `find_labels` gives them.
+
+    Returns
+    -------
+    list of int
+        One index; several only where several classes have exactly that label (ImageNet has two "crane").
+
+    Raises
+    ------
+    TargetError
+        No label fits, or a part fits several.
+    """
+    wanted = text.strip().lower()
+    try:
+        return [int(wanted)]
+    except ValueError:
+        pass
+    if labels is None:
+        raise TargetError(f"target {text!r} is no index and the model has no labels; give labels= (--labels)")
+    names = [[label.lower(), *map(str.strip, label.lower().split(","))] for label in labels]
+    for known in ([each[:1] for each in names], names):
+        if exact := [index for index, each in enumerate(known) if wanted in each]:
+            return exact
+    partial = [index for index, each in enumerate(names) if wanted and wanted in each[0]]
+    if len(partial) == 1:
+        return partial
+    if partial:
+        shown = ", ".join(f"{index} {labels[index]!r}" for index in partial[:MOST_SHOWN])
+        more = ", ..." if len(partial) > MOST_SHOWN else ""
+        raise TargetError(f"target {text!r} fits {len(partial)} labels ({shown}{more}); name one, or its index")
+    hint = nearest(wanted, {name: None for each in names for name in each[1:]}, MOST_SHOWN)
+    raise TargetError(f"target {text!r} is no label of this model's {len(labels)}{hint}; an index works too")

@@ -1,0 +1,237 @@
+"""How a picture's pixels become the array that the model takes."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, Self, cast, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from relcam_onnx.errors import InputError, OptionError, nearest
+from relcam_onnx.pictures.geometry import Geometry, lay_out
+
+Resize = Literal["squash", "shorter", "letterbox"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+Channels = Literal["RGB", "BGR", "L"]
+Layout = Literal["NCHW", "NHWC"]
+DType = Literal["float32", "float16", "float64", "uint8"]
+
+_CHOICES = {
+    "resize": Resize,
+    "interpolation": Interpolation,
+    "channels": Channels,
+    "layout": Layout,
+    "dtype": DType,
+}
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """What is done to a picture before the model sees it: resize, crop or pad, ``(x · scale - mean) / std``.
+
+    Attributes
+    ----------
+    size
+        Height and width of the model's input; None keeps what ``resize`` leaves.
+    resize
+        "squash" to ``size``; bring the "shorter" side to ``resize_size`` and crop (or pad) to ``size`` around
+        the centre; "letterbox": fit into ``size``, keep the aspect and pad.
+    resize_size
+        For "shorter", in pixels; None: as small as covers ``size``.
+    interpolation
+        Pillow's filter of that name, which smooths where it shrinks.
+    pad_value
+        0..255, around a letterbox.
+    scale, mean, std
+        ``scale`` multiplies the pixels 0..255; ``mean`` and ``std`` are in the scaled units, one for each
+        channel in the order of ``channels``.
+    channels, layout, dtype
+        Of the array; "L" is greyscale.
+
+    Raises
+    ------
+    OptionError
+        A field has a value or type that does not fit; the message names the field.
+    """
+
+    size: tuple[int, int] | None = (224, 224)
+    resize: Resize = "shorter"
+    resize_size: int | None = None
+    interpolation: Interpolation = "bilinear"
+    pad_value: int = 0
+    scale: float = 1 / 255
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    channels: Channels = "RGB"
+    layout: Layout = "NCHW"
+    dtype: DType = "float32"
+
+    def __post_init__(self) -> None:
+        for name, kind in _CHOICES.items():
+            known = get_args(kind)
+            _require(getattr(self, name) in known, self, name, f"one of {', '.join(known)}")
+        fits = self.size is None or (_are_numbers(self.size, 2, int) and min(self.size) > 0)
+        _require(fits, self, "size", "[height, width] in pixels, or null")
+        fits = self.resize_size is None or (_are_numbers((self.resize_size,), 1, int) and self.resize_size > 0)
+        _require(fits, self, "resize_size", "a number of pixels, or null")
+        fits = _are_numbers((self.pad_value,), 1, int) and 0 <= self.pad_value <= 255
+        _require(fits, self, "pad_value", "a whole number in 0..255")
+        _require(_are_numbers((self.scale,), 1) and self.scale > 0, self, "scale", "a positive number")
+        count = 1 if self.channels == "L" else 3
+        each = f"a list of {count} numbers, one for each channel of {self.channels}"
+        _require(_are_numbers(self.mean, count), self, "mean", each)
+        _require(_are_numbers(self.std, count) and min(self.std) > 0, self, "std", f"{each}, all positive")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Make one from fields by name, lists for tuples; fields left out keep their defaults.
+
+        Raises
+        ------
+        OptionError
+            A field does not exist (the message lists those that do), or its value does not fit.
+        """
+        known = [field.name for field in fields(cls)]
+        for name in values:
+            if name not in known:
+                raise OptionError(
+                    f"preprocessing has no field {name!r}{nearest(name, known)}; it has {', '.join(known)}"
+                )
+        if values.get("channels") == "L":  # the defaults of mean and std are those of three channels
+            values = {"mean": (0.0,), "std": (1.0,), **values}
+        arguments: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
+        return cls(**arguments)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what `to_json` writes; errors as in `from_dict`."""
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise OptionError(f"preprocessing must be a JSON object; this is no JSON ({error})") from error
+        if not isinstance(values, dict):
+            raise OptionError(f"preprocessing must be a JSON object; this is a {type(values).__name__}")
+        return cls.from_dict(values)
+
+    def to_json(self) -> str:
+        """All fields as one JSON object."""
+        return json.dumps(asdict(self))
+
+    @property
+    def bounds(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(C,) and (C,): what the pixel values 0 and 255 become in each channel."""
+        mean, std = np.array(self.mean), np.array(self.std)
+        low, high = -mean / std, (255 * self.scale - mean) / std
+        return low.astype(np.float32), high.astype(np.float32)
+
+    def apply(self, image: Image.Image) -> tuple[NDArray[Any], Geometry]:
+        """Make the model's array of one picture.
+
+        Parameters
+        ----------
+        image
+            Any mode; `relcam_onnx.pictures.reading.open_picture` gives RGB.
+
+        Returns
+        -------
+        tuple
+            (C, H, W) or (H, W, C) of ``dtype``, and the geometry that brings maps back to the picture.
+
+        Raises
+        ------
+        InputError
+            The picture is so long and thin that resizing it would fill the memory.
+        """
+        original = (image.height, image.width)
+        geometry, resized = lay_out(original, self.size, self.resize, self.resize_size)
+        image = image.convert("L" if self.channels == "L" else "RGB")
+        image = image.resize(resized[::-1], Image.Resampling[self.interpolation.upper()])
+        (height, width), (top, left) = geometry.size, geometry.offset
+        canvas = Image.new(image.mode, (width, height), (self.pad_value,) * len(self.mean))
+        canvas.paste(image, (left, top))
+        pixels = np.asarray(canvas, np.float32).reshape(height, width, -1)
+        if self.channels == "BGR":
+            pixels = pixels[:, :, ::-1]
+        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
+        values = (pixels * np.float32(self.scale) - mean) / std
+        if self.dtype == "uint8":
+            values = np.clip(np.rint(values), 0, 255)
+        if self.layout == "NCHW":
+            values = values.transpose(2, 0, 1)
+        return np.ascontiguousarray(values, self.dtype), geometry
+
+    def fitted(self, shape: Sequence[int | None], dtype: str = "float32", channels_last: bool | None = None) -> Self:
+        """Re-target to what a model takes: its size, layout, dtype and number of channels win.
+
+        The share of the picture that a crop keeps stays. A model that takes uint8 normalises inside: it gets
+        the pixels as they are.
+
+        Parameters
+        ----------
+        shape
+            Of the model's input, None for sizes that only a run knows.
+        dtype
+            Of the model's input, NumPy's name.
+        channels_last
+            None: wherever 1 or 3 channels stand.
+
+        Raises
+        ------
+        InputError
+            The input does not take pictures: not 4-D, or neither 1 nor 3 channels, or an unusual dtype.
+        """
+        if len(shape) != 4 or dtype not in get_args(DType):
+            raise InputError(
+                f"the model's input has shape {tuple(shape)} and dtype {dtype}: no pictures; give it an array"
+            )
+        if channels_last is None:
+            channels_last = shape[1] not in (1, 3) and (shape[3] in (1, 3) or self.layout == "NHWC")
+        _, *size, count = shape if channels_last else (shape[0], shape[2], shape[3], shape[1])
+        if count not in (1, 3, None):
+            raise InputError(
+                f"the model's input takes {count} channels (shape {tuple(shape)}), pictures have 1 or 3; "
+                "give it an array"
+            )
+        fitted = self._with_channels(count)._with_size(size[0], size[1])
+        if dtype == "uint8":
+            count = len(fitted.mean)
+            fitted = replace(fitted, scale=1.0, mean=(0.0,) * count, std=(1.0,) * count)
+        layout: Layout = "NHWC" if channels_last else "NCHW"
+        return replace(fitted, layout=layout, dtype=cast(DType, dtype))
+
+    def _with_channels(self, count: int | None) -> Self:
+        """Grey gets the mean over the colours' constants, colour the same constant thrice."""
+        if count is None or count == len(self.mean):
+            return self
+        mean, std = (math.fsum(values) / len(values) for values in (self.mean, self.std))
+        return replace(self, channels="L" if count == 1 else "RGB", mean=(mean,) * count, std=(std,) * count)
+
+    def _with_size(self, height: int | None, width: int | None) -> Self:
+        """Take the model's size; a side that it leaves open keeps its size here, or makes a square."""
+        if height is None and width is None:
+            return self
+        rest = self.size or (width or 0, height or 0)
+        size = (height or rest[0], width or rest[1])
+        resize_size = None
+        if self.size is not None and self.resize_size is not None:
+            resize_size = round(self.resize_size * min(size) / min(self.size))
+        return replace(self, size=size, resize_size=resize_size)
+
+
+def _require(fits: bool, preprocess: Preprocess, name: str, possible: str) -> None:
+    if not fits:
+        raise OptionError(f"preprocessing: {name} is {getattr(preprocess, name)!r}; it must be {possible}")
+
+
+def _are_numbers(values: object, count: int, kind: type[int] | type[float] = float) -> bool:
+    """Whether a field is a tuple of ``count`` finite numbers; ints count as floats, bools as neither."""
+    return (
+        isinstance(values, tuple)
+        and len(values) == count
+        and all(type(value) in (int, kind) and math.isfinite(value) for value in values)
+    )

@@ -1,0 +1,1 @@
+"""What comes out: the explanation, overlays, and the folder that keeps them."""

@@ -1,0 +1,100 @@
+"""Maps into pictures: colours, overlays, masks."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from relcam_onnx.errors import InputError
+from relcam_onnx.pictures.geometry import Floats, centres, sample
+from relcam_onnx.results.colormap import HEAT
+
+
+def resize_map(values: Floats, size: tuple[int, int]) -> Floats:
+    """Resize a map bilinearly with half-pixel centres, as ONNX's Resize does (no smoothing where it shrinks).
+
+    Parameters
+    ----------
+    values
+        (h, w).
+    size
+        The new height and width.
+
+    Returns
+    -------
+    NDArray
+        (H, W), float32.
+    """
+    height, width = values.shape
+    return sample(np.asarray(values, np.float32), centres(size[0], height), centres(size[1], width))
+
+
+def colorize(values: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Colour a map.
+
+    Parameters
+    ----------
+    values
+        (H, W) in 0..1; what lies beyond takes the last colour.
+
+    Returns
+    -------
+    NDArray
+        (H, W, 3), uint8.
+    """
+    return np.asarray(HEAT[np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)])
+
+
+def overlay(image: Image.Image, heat: Floats, *, alpha: float = 0.8) -> Image.Image:
+    """Lay the positive part of a map over its picture.
+
+    Opacity grows with the value: where nothing is relevant the picture stays as it is.
+
+    Parameters
+    ----------
+    image
+        The picture.
+    heat
+        (H, W), raw, at the picture's size.
+    alpha
+        The opacity of the map's maximum, 0..1.
+
+    Returns
+    -------
+    Image.Image
+        Mode RGB, the picture's size.
+
+    Raises
+    ------
+    InputError
+        The map has another size than the picture.
+    """
+    if heat.shape != (image.height, image.width):
+        raise InputError(
+            f"a map of {heat.shape} does not fit a picture of {(image.height, image.width)}; use resize_map"
+        )
+    share = _positive(heat)
+    share /= max(share.max(), np.finfo(np.float32).tiny)
+    # The square root lets the middle of the map show, the ramp keeps a faint floor from veiling the picture.
+    opacity = (alpha * np.sqrt(share) * np.clip(share / 0.15, 0, 1))[..., None]
+    pixels = np.asarray(image.convert("RGB"), np.float32)
+    return Image.fromarray(np.rint(pixels + opacity * (colorize(share) - pixels)).astype(np.uint8))
+
+
+def mask(heat: Floats) -> NDArray[np.bool_]:
+    """Mark where a map's positive part p is high: p > mean(p) + deviation(p). (H, W) to (H, W)."""
+    positive = _positive(heat).astype(np.float64)
+    return np.asarray(positive > positive.mean() + positive.std())
+
+
+def box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
+    """Give a mask's extent in pixels, (left, top, right, bottom), the last two exclusive; None if empty."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return None
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _positive(heat: Floats) -> Floats:
+    return np.maximum(heat, np.float32(0))

@@ -1,0 +1,39 @@
+"""What an explanation was made with, kept with it and in ``results.json``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from relcam_onnx.pictures.preprocess import Preprocess
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an explanation was made with.
+
+    Attributes
+    ----------
+    model
+        The path as it was given, None for bytes and protos.
+    sha256
+        Hex digest of the model file.
+    layers
+        The names of the maps.
+    method, preset, seed, output, backend
+        As in `Explainer`, every None resolved.
+    classes
+        How many the model tells apart; None where only a run knows.
+    preprocess
+        What was done to the pictures; None where arrays were given.
+    """
+
+    model: str | None
+    sha256: str
+    layers: tuple[str, ...]
+    method: str
+    preset: str
+    seed: str
+    output: str
+    backend: str
+    classes: int | None
+    preprocess: Preprocess | None = None

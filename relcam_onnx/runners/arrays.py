@@ -1,0 +1,123 @@
+"""The arrays that a caller brings, held against what the model takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from onnx.helper import tensor_dtype_to_np_dtype
+from onnxruntime import OrtValue
+
+from relcam_onnx.analysis.scores import shape_text
+from relcam_onnx.errors import InputError
+from relcam_onnx.model import static_shape
+
+
+def check_inputs(inputs: list[gs.Tensor], x: Any) -> dict[str, Any]:
+    """What was given as name -> array, every input there once, of its dtype and shape, finite, of one batch size.
+
+    Parameters
+    ----------
+    inputs
+        The model's inputs.
+    x
+        An array for a model with one input, else a dict name -> array.
+
+    Raises
+    ------
+    InputError
+        Naming the input, what was given and what the model takes.
+    """
+    names = [t.name for t in inputs]
+    if not isinstance(x, Mapping):
+        if len(inputs) != 1:
+            raise InputError(
+                f"this model has {len(inputs)} inputs: give a dict with an array for each of {', '.join(names)}"
+            )
+        x = {names[0]: x}
+    if unknown := sorted(set(x) - set(names)):
+        raise InputError(f"no input is called {', '.join(map(repr, unknown))}; the model takes {', '.join(names)}")
+    if missing := [name for name in names if name not in x]:
+        raise InputError(f"input {', '.join(map(repr, missing))} is missing; the model takes {', '.join(names)}")
+    arrays = {t.name: check_array(t, x[t.name]) for t in inputs}
+    sizes = {name: shape_of(array)[0] for name, array in arrays.items() if shape_of(array)}
+    if len(set(sizes.values())) > 1:
+        raise InputError(f"the inputs differ in batch size: {sizes}")
+    return arrays
+
+
+def shape_of(array: Any) -> tuple[int, ...]:
+    """The shape of an array, or of a tensor of onnxruntime's."""
+    return tuple(array.shape() if isinstance(array, OrtValue) else array.shape)
+
+
+def batch_of(arrays: Mapping[str, Any]) -> int:
+    """How many images there are; inputs of one number for all have no say."""
+    return next(shape[0] for array in arrays.values() if (shape := shape_of(array)))
+
+
+def on_host(array: Any) -> np.ndarray:
+    """An array as it is; a tensor of onnxruntime's copied from its device."""
+    host: np.ndarray = array.numpy() if isinstance(array, OrtValue) else array
+    return host
+
+
+def as_array(value: Any) -> Any:
+    """What a caller brings as an array, or as onnxruntime's tensor where it lies on a device that NumPy cannot read."""
+    if isinstance(value, OrtValue | np.ndarray) or not hasattr(value, "__dlpack_device__"):
+        return value if isinstance(value, OrtValue) else np.asarray(value)
+    cpu = 1  # DLPack's number for main memory
+    return np.from_dlpack(value) if value.__dlpack_device__()[0] == cpu else OrtValue.from_dlpack(value.__dlpack__())
+
+
+def check_array(tensor: gs.Tensor, value: Any) -> Any:
+    """One input's array."""
+    array = as_array(value)
+    dtype, given_shape = dtype_of(array), shape_of(array)
+    takes = f"{np.dtype(tensor.dtype).name} {shape_text(tensor)}" if tensor.dtype is not None else shape_text(tensor)
+    given = f"input {tensor.name!r} is {dtype.name} {given_shape}, the model takes {takes}"
+    if tensor.dtype is not None and dtype != tensor.dtype:
+        raise InputError(f"{given}: convert it with .astype({np.dtype(tensor.dtype).name!r})")
+    shape = static_shape(tensor)
+    # The leading axis is the batch: a fixed one is filled up by the engine.
+    if shape is not None and (
+        len(given_shape) != len(shape)
+        or any(want is not None and want != got for want, got in zip(shape[1:], given_shape[1:], strict=True))
+    ):
+        hint = "; add the batch axis: x[None]" if len(given_shape) == len(shape) - 1 else ""
+        raise InputError(f"{given}{hint}")
+    if 0 in given_shape:
+        raise InputError(f"{given}: it is empty")
+    # What lies on a device stays there: looking for NaN would copy it.
+    if isinstance(array, np.ndarray) and np.issubdtype(dtype, np.floating) and not np.isfinite(array).all():
+        raise InputError(f"input {tensor.name!r} holds NaN or infinite values")
+    return array
+
+
+def dtype_of(array: Any) -> np.dtype[Any]:
+    """The element type of an array, or of a tensor of onnxruntime's."""
+    if isinstance(array, OrtValue):
+        return tensor_dtype_to_np_dtype(array.element_type())
+    dtype: np.dtype[Any] = array.dtype
+    return dtype
+
+
+def pieces(arrays: Mapping[str, Any], size: int | None, *, fixed: bool) -> Iterator[tuple[slice, dict[str, Any]]]:
+    """The batch in pieces of ``size`` images, each with its place; ``fixed`` fills up the last with its last image."""
+    total = batch_of(arrays)
+    step = size or total
+    if step == total or (step > total and not fixed):
+        yield slice(0, total), dict(arrays)
+        return
+    hosted = {name: on_host(array) for name, array in arrays.items()}
+    for start in range(0, total, step):
+        place = slice(start, min(start + step, total))
+        piece = {name: array[place] if array.ndim else array for name, array in hosted.items()}
+        short = step - (place.stop - place.start)
+        if fixed and short:
+            piece = {
+                n: np.concatenate([a, np.repeat(a[-1:], short, axis=0)]) if a.ndim else a for n, a in piece.items()
+            }
+        yield place, piece

@@ -1,0 +1,150 @@
+"""onnxruntime's sessions: how they are made, and what their errors mean."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeGuard, cast
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from relcam_onnx.errors import InputError, ModelFileError, OptionError, nearest
+from relcam_onnx.onnx_file.store import PROTOBUF_LIMIT, save_external
+
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+"""Short names of onnxruntime's execution providers."""
+
+Provider = str | tuple[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class SessionSettings:
+    """What sessions are made with; the fields are `Explainer`'s."""
+
+    providers: Provider | Sequence[Provider] | None = None
+    threads: int | None = None
+    options: onnxruntime.SessionOptions | None = None
+
+
+@contextmanager
+def expose(proto: onnx.ModelProto, names: Sequence[str]) -> Iterator[None]:
+    """Make tensors of a model outputs, for as long as this is open."""
+    own = len(proto.graph.output)
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    try:
+        yield
+    finally:
+        del proto.graph.output[own:]
+
+
+def open_session(
+    proto: onnx.ModelProto, settings: SessionSettings, *, spinning: bool = True
+) -> onnxruntime.InferenceSession:
+    """A session over a model.
+
+    Raises
+    ------
+    ModelFileError
+        onnxruntime does not take the model.
+    OptionError
+        A provider does not exist.
+    """
+    options = settings.options
+    if options is not None and settings.threads is not None:
+        raise OptionError("threads= and session_options= exclude each other; set intra_op_num_threads there")
+    if options is None:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        if not spinning:
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if settings.threads is not None:
+        options.intra_op_num_threads = settings.threads
+    providers = choose_providers(settings.providers)
+    try:
+        if proto.ByteSize() <= PROTOBUF_LIMIT:
+            return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=providers)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.onnx"
+            save_external(proto, path)
+            return onnxruntime.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # onnxruntime has a bare exception class for each of its error codes
+        raise ModelFileError(f"onnxruntime does not take the model: {first_line(error)}") from error
+
+
+def run_session(
+    session: onnxruntime.InferenceSession, names: Sequence[str], inputs: Mapping[str, Any]
+) -> list[np.ndarray]:
+    """Run a session; inputs may be arrays or OrtValues on any device, outputs are arrays.
+
+    Raises
+    ------
+    InputError
+        onnxruntime fails on this input.
+    """
+    try:
+        if any(isinstance(value, onnxruntime.OrtValue) for value in inputs.values()):
+            feeds = {name: as_ort_value(value) for name, value in inputs.items()}
+            return [value.numpy() for value in session.run_with_ort_values(list(names), feeds)]
+        found: list[np.ndarray] = session.run(list(names), dict(inputs))
+        return found
+    except Exception as error:  # see `open_session`
+        raise InputError(f"onnxruntime could not run the model on this input: {first_line(error)}") from error
+
+
+def as_ort_value(value: Any) -> onnxruntime.OrtValue:
+    """An array as a tensor of onnxruntime's; one that is so already, as it is."""
+    return value if isinstance(value, onnxruntime.OrtValue) else onnxruntime.OrtValue.ortvalue_from_numpy(value)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error of `run_session` says that memory ran out."""
+    text = str(error).lower()
+    return any(sign in text for sign in ("bad_alloc", "out of memory", "failed to allocate", "bad allocation"))
+
+
+def choose_providers(given: Provider | Sequence[Provider] | None) -> list[Any]:
+    """Onnxruntime's providers in order, with their options.
+
+    None: CUDA where this onnxruntime has it, then CPU. CUDA runs without TF32, whose products are off by 1e-3; a pair
+    ``("cuda", {"use_tf32": "1"})`` allows it.
+
+    Raises
+    ------
+    OptionError
+        This onnxruntime has no such provider.
+    """
+    available = onnxruntime.get_available_providers()
+    if given is None:
+        given = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
+    chosen: list[Any] = []
+    several = [given] if is_provider(given) else cast(Sequence[Provider], given)
+    for entry in several:
+        short, options = (entry, {}) if isinstance(entry, str) else entry
+        name = PROVIDERS.get(short.lower(), short)
+        if name not in available:
+            known = [k for k, v in PROVIDERS.items() if v in available] + list(available)
+            raise OptionError(
+                f"this onnxruntime has no provider {short!r}{nearest(short, known)}; it has {', '.join(known)}"
+                ' (for a GPU install "relcam-onnx[gpu]")'
+            )
+        chosen.append((name, {"use_tf32": "0", **options} if name == PROVIDERS["cuda"] else options))
+    return chosen
+
+
+def is_provider(given: Any) -> TypeGuard[Provider]:
+    """Whether something names one provider: a text, or a text and its options."""
+    return isinstance(given, str) or (isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], dict))
+
+
+def first_line(error: BaseException) -> str:
+    """An error's first line: onnxruntime appends its own source places."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
