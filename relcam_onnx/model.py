@@ -2,8 +2,8 @@
 
 A `Model` holds one network twice. ``proto`` is what onnxruntime runs: the file itself, raised to the working opset.
 ``graph`` is what the engine reads: an onnx-graphsurgeon graph of the same nodes that `relcam_onnx.canon` brings into
-one canonical form. Rewrites touch only ``graph``; every tensor that stays in it has the same name and value in
-``proto``, so activations are exposed by name and the model's own outputs stay the file's.
+one canonical form. Rewrites touch only ``graph``; every tensor of it has the same name and value in ``proto``, or is a
+`View` of such, so activations are exposed by name and the model's own outputs stay the file's.
 """
 
 from __future__ import annotations
@@ -24,6 +24,18 @@ class Derived(NamedTuple):
     origin: str
     dtype: np.dtype[Any]
     factor: np.ndarray
+
+
+class View(NamedTuple):
+    """How a tensor that only the canonical graph has is made of tensors of the file.
+
+    ``op`` is an ONNX op over ``inputs``: names of tensors, or constants. ``"Like"`` stands for Reshape to the sizes of
+    the second input, of which nothing but the sizes is read.
+    """
+
+    op: str
+    inputs: tuple[str | np.ndarray, ...]
+    attrs: dict[str, Any]
 
 
 @dataclass
@@ -48,6 +60,8 @@ class Model:
         Tensor that a rewrite removed -> the tensor that holds the same value (Dropout, Identity).
     folded
         Tensor that folding removed -> the tensor that it was folded into (a convolution before its batch norm).
+    views
+        Tensor that a rewrite made -> how its value comes from the file's tensors.
     derived
         Weight that folding made -> what it was made of: a compiled file multiplies where it would otherwise store
         the weight twice.
@@ -61,6 +75,7 @@ class Model:
     path: Path | None = None
     replaced: dict[str, str] = field(default_factory=dict)
     folded: dict[str, str] = field(default_factory=dict)
+    views: dict[str, View] = field(default_factory=dict)
     derived: dict[str, Derived] = field(default_factory=dict)
 
     @property

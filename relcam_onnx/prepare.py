@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 
 from relcam_onnx import __version__
+from relcam_onnx.analysis.bounds import Bounds, image_bounds
 from relcam_onnx.analysis.layers import FUSED, INPUT, LAST, Layer, Layers, as_names, unique
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.scores import find_scores
@@ -80,7 +81,7 @@ class Prepared:
         wanted, stages = self._resolve(as_names(layers))
         self._know_bounds(preprocess)
         walked = unique((*wanted, *stages))
-        plan = make_plan(self.model, self.paths, self.preset, [layer.tensor for layer in walked])
+        plan = make_plan(self.paths, self.layers.geometry, self.preset, walked, self.bounds)
         windows = {layer.name: self._window(layer) for layer in walked}
         self.maps = MapPlan(plan, wanted, stages, self.method, windows)
         self._warn_of_epsilon()
@@ -109,13 +110,14 @@ class Prepared:
         own = [rule for match, rule in self.preset.rules if callable(match) or not is_ours(type(rule))]
         if own or not all(is_ours(op.build) for op in TABLE.values()):
             return None
-        options = (self.maps.names, self.method, self.preset, self.seed, self.scores.output)
+        bounds = None if self.preprocess is None else [side.tolist() for side in self.preprocess.bounds]
+        options = (bounds, self.maps.names, self.method, self.preset, self.seed, self.scores.output)
         return repr((__version__, self.model.sha256, *options))
 
     def _window(self, layer: Layer) -> int:
         """How many positions of a layer, a side, the model's deepest stage sees as one."""
-        strides = [s.stride for s in self.layers.stages] or list(self.paths.strides.values())
-        deepest = max(s for s in strides if s is not None)
+        strides = [s.stride for s in self.layers.stages] or list(self.layers.geometry.strides.values())
+        deepest = max((s for s in strides if s is not None), default=1)
         return window_size(float(deepest), float(layer.stride or deepest))
 
     def _resolve(self, names: Iterable[str]) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
@@ -125,7 +127,8 @@ class Prepared:
             raise LayerError("no layer was asked for; layers= takes 'stages', 'fused', 'last', 'input' or a name")
         wanted = unique(layer for _, layers in found for layer in layers)
         stages = self.layers.stages if any(name == FUSED for name, _ in found) else ()
-        self.aliases = {name: layers[0].name for name, layers in found if name == LAST}
+        self.aliases = {LAST: self.layers.stages[-1].name} if self.layers.stages else {}
+        self.aliases |= {alias: layer.name for layer in wanted for alias in self.layers.names_of(layer.tensor)}
         for layer in wanted:
             if not METHODS[self.method].keeps_channels and layer.name != INPUT and layer.stride is None:
                 raise LayerError(
@@ -150,6 +153,7 @@ class Prepared:
         folder = self.model.path.parent if self.model.path else None
         self.labels = find_labels(None, self.model.metadata, folder)
         self.preprocess, self.preprocess_given = None, preprocess is not None
+        self.bounds: dict[str, Bounds] = {}
         found = known_preprocess(preprocess, self.model.metadata, folder)
         shape = static_shape(images[0]) if len(images) == 1 else None
         if found is None or shape is None:
@@ -158,9 +162,7 @@ class Prepared:
             self.preprocess = found[0].fitted(shape, dtype=np.dtype(images[0].dtype or np.float32).name)
         except InputError:
             return  # an input that takes no pictures has no bounds
-        if self.paths.first_reads_image:
-            low, high = self.preprocess.bounds
-            self.preset = self.preset.bounded(tuple(low.tolist()), tuple(high.tolist()))
+        self.bounds = image_bounds(self.paths, *self.preprocess.bounds)
 
     def _warn_of_folded(self) -> None:
         """Say that the published code's rules, for batch normalisation as a layer of its own, find none."""
@@ -175,7 +177,7 @@ class Prepared:
 
     def _warn_of_epsilon(self) -> None:
         """Say that ε divides by each score, which suits only seeds proportional to them."""
-        last = next((step for step in self.maps.plan.steps if id(step.node) in self.paths.output), None)
+        last = next((step for step in self.maps.plan.steps if step.node.outputs[0].name in self.paths.output), None)
         if last is not None and isinstance(last.rule, Epsilon) and self.seed not in PROPORTIONAL:
             warnings.warn(
                 f"seed {self.seed!r} under preset {self.preset.name!r}: the ε rule of the last layer divides it by "

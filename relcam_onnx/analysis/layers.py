@@ -1,4 +1,4 @@
-"""Layers by name: module paths, tensors, nodes, and the words ``input``, ``stages``, ``last`` and ``fused``."""
+"""Layers by name: stages, module paths, tensors, nodes, and the words ``input``, ``stages``, ``last`` and ``fused``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from functools import cached_property
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.analysis.paths import Paths, origin
+from relcam_onnx.analysis.positions import Layout
+from relcam_onnx.analysis.stages import Stages
 from relcam_onnx.errors import LayerError, nearest
 from relcam_onnx.model import Model
 from relcam_onnx.onnx_file.module_paths import module_outputs
@@ -36,7 +38,9 @@ class LayerInfo:
     stride
         Input pixels per position; None for tensors without positions.
     stage
-        Whether it is one of ``stages``.
+        The stage's name, ``stride8`` or ``depth6``, where it is one; "" elsewhere.
+    share
+        The part of all paths from the picture to the scores that passes here, 0..1; 1 is a cut.
     note
         What is worth knowing about how relevance passes there, or "".
     """
@@ -46,18 +50,19 @@ class LayerInfo:
     shape: tuple[int | str, ...]
     op: str
     stride: float | None
-    stage: bool
+    stage: str
+    share: float
     note: str = ""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer that was asked for: its name, its tensor, its stride (None where it has no positions), its layout."""
+    """A layer that was asked for: its name, its tensor, and where it has positions its stride and its layout."""
 
     name: str
     tensor: gs.Tensor
     stride: Fraction | None
-    channels_last: bool = False
+    layout: Layout | None = None
 
 
 class Layers:
@@ -65,6 +70,7 @@ class Layers:
 
     def __init__(self, model: Model, paths: Paths) -> None:
         self.model, self.paths = model, paths
+        self.geometry = Stages(paths)
         self.modules = module_outputs(model)
 
     @cached_property
@@ -82,18 +88,20 @@ class Layers:
                 names[current] = path
         return names
 
-    def layer(self, tensor: gs.Tensor) -> Layer:
-        """A tensor under the name that users know it by."""
-        return self._named(self._preferred.get(tensor.name, tensor.name), tensor)
-
     def _named(self, name: str, tensor: gs.Tensor) -> Layer:
-        stride = self.paths.strides.get(id(tensor))
-        return Layer(name, tensor, stride, id(tensor) in self.paths.channels_last)
+        return Layer(name, tensor, self.geometry.strides.get(tensor.name), self.geometry.layouts.get(tensor.name))
 
     @cached_property
     def stages(self) -> tuple[Layer, ...]:
-        """The stages, finest first."""
-        return tuple(self.layer(t) for t in self.paths.stages)
+        """The stages, finest first, under their names."""
+        return tuple(self._named(stage.name, stage.tensor) for stage in self.geometry.stages)
+
+    def names_of(self, tensor: gs.Tensor) -> list[str]:
+        """Everything that a tensor can be called: stage, module paths, tensors of the file."""
+        stages = [stage.name for stage in self.stages if stage.tensor is tensor]
+        paths = [path for path, output in self.modules.items() if self.model.current(output) == tensor.name]
+        gone = [name for name in self.model.replaced if self.model.current(name) == tensor.name]
+        return [*stages, *paths, tensor.name, *gone]
 
     @property
     def image(self) -> Layer:
@@ -127,6 +135,8 @@ class Layers:
                     "method 'lrp' with layers='input' remains"
                 )
             return {STAGES: self.stages, LAST: self.stages[-1:], FUSED: ()}[name]
+        if stage := [layer for layer in self.stages if layer.name == name]:
+            return tuple(stage)
         return (self._named(name, self._tensor(name)),)
 
     def _tensor(self, name: str) -> gs.Tensor:
@@ -134,7 +144,8 @@ class Layers:
         nodes = {node.name: node.output[0] for node in self.model.proto.graph.node if node.output}
         original = self.modules.get(name) or (name if name in self._every else nodes.get(name))
         if original is None:
-            known = [INPUT, STAGES, LAST, FUSED, *self.modules, *self.tensors, *(n for n in nodes if n)]
+            stages = [layer.name for layer in self.stages]
+            known = [INPUT, STAGES, LAST, FUSED, *stages, *self.modules, *self.tensors, *(n for n in nodes if n)]
             raise LayerError(
                 f"no layer is called {name!r}{nearest(name, known)}; `relcam layers MODEL` lists what can be named"
             )
@@ -145,8 +156,9 @@ class Layers:
                 into = self.model.folded[into]
             label = self._preferred.get(into, into)
             raise LayerError(
-                f"layer {name!r} was folded into {label!r} by a batch normalisation or a bias after it: name that "
-                "one. Presets that do not fold batch normalisation, such as 'official', keep what stands before it"
+                f"layer {name!r} was folded into {label!r}, with the bias, batch normalisation, padding or sum between "
+                "the two: name that one. Presets that do not fold batch normalisation, such as 'official', keep what "
+                "stands before it"
             )
         if current not in self.tensors:
             raise LayerError(
@@ -162,7 +174,7 @@ class Layers:
 
     def table(self) -> list[LayerInfo]:
         """Every layer that can be named: each module's output, and each tensor that is no module's."""
-        stages = {id(layer.tensor) for layer in self.stages}
+        stages = {layer.tensor.name: layer.name for layer in self.stages}
         names: dict[str, list[str]] = {}
         for path, tensor in self.modules.items():
             names.setdefault(self.model.current(tensor), []).append(path)
@@ -172,8 +184,9 @@ class Layers:
                 tensor.name,
                 tuple(tensor.shape or ()),
                 origin(tensor),
-                float(self.paths.strides[id(tensor)]) if id(tensor) in self.paths.strides else None,
-                id(tensor) in stages,
+                float(self.geometry.strides[tensor.name]) if tensor.name in self.geometry.strides else None,
+                stages.get(tensor.name, ""),
+                float(self.paths.shares.get(tensor.name, 1)),
                 note_on(tensor),
             )
             for tensor in self.tensors.values()

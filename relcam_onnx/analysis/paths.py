@@ -1,4 +1,4 @@
-"""Which tensors relevance can pass between the image and the scores, and how coarse each is.
+"""Which tensors relevance can pass between the image and the scores.
 
 Paths are those that relevance can take: no shape arithmetic, no gate inputs (`Op.carries`). Everything here reads the
 canonical graph alone; no run is needed.
@@ -50,16 +50,21 @@ class Paths:
     @cached_property
     def images(self) -> tuple[gs.Variable, ...]:
         """The inputs with a path to the scores but for single numbers; integers, too, where a Cast follows."""
-        reached = {id(t) for node in self.nodes for t in receivers(node)}
-        return tuple(t for t in self.model.graph.inputs if id(t) in reached and static_shape(t) != ())
+        reached = {t.name for node in self.nodes for t in receivers(node)}
+        return tuple(t for t in self.model.graph.inputs if t.name in reached and static_shape(t) != ())
 
     @cached_property
-    def computed(self) -> frozenset[int]:
-        """Ids of the tensors that depend on an input."""
-        seen = {id(t) for t in self.model.graph.inputs}
+    def pictures(self) -> tuple[gs.Variable, ...]:
+        """The images that have positions; all of them where none has any."""
+        return tuple(t for t in self.images if len(t.shape or ()) >= 3) or self.images
+
+    @cached_property
+    def computed(self) -> frozenset[str]:
+        """The tensors that depend on an input."""
+        seen = {t.name for t in self.model.graph.inputs}
         for node in self.model.graph.nodes:
-            if any(id(t) in seen for t in (*(t for _, t in variables(node)), *captured(node))):
-                seen.update(id(t) for t in node.outputs)
+            if any(t.name in seen for t in (*(t for _, t in variables(node)), *captured(node))):
+                seen.update(t.name for t in node.outputs)
         return frozenset(seen)
 
     @cached_property
@@ -69,12 +74,12 @@ class Paths:
 
     def reached(self, *, gates: bool) -> tuple[gs.Node, ...]:
         """The nodes that relevance reaches from the scores, in the order of the forward pass; ``gates``: a gradient."""
-        wanted, found = {id(self.scores)}, set()
+        wanted, reached = {self.scores.name}, []
         for node in reversed(self.model.graph.nodes):
-            if any(id(t) in wanted for t in node.outputs):
-                found.add(id(node))
-                wanted.update(id(t) for _, t in takers(node, gates=gates) if id(t) in self.computed)
-        return tuple(node for node in self.model.graph.nodes if id(node) in found)
+            if any(t.name in wanted for t in node.outputs):
+                reached.append(node)
+                wanted.update(t.name for _, t in takers(node, gates=gates) if t.name in self.computed)
+        return tuple(reversed(reached))
 
     @cached_property
     def tensors(self) -> tuple[gs.Variable, ...]:
@@ -82,143 +87,62 @@ class Paths:
         return tuple(node.outputs[0] for node in self.nodes)
 
     @cached_property
-    def strides(self) -> dict[int, Fraction]:
-        """Id of a tensor with positions -> its stride: input pixels per position, the larger of both axes."""
-        found = {id(t): (Fraction(1), Fraction(1)) for t in self.images}
+    def shares(self) -> dict[str, Fraction]:
+        """Tensor -> the share of all paths from a picture to the scores that pass it; 1 at a cut."""
+        arriving: dict[str, int] = defaultdict(int, {t.name: 1 for t in self.pictures})
         for node in self.nodes:
-            arriving = [found[id(t)] for t in receivers(node) if id(t) in found]
-            if not arriving or not is_spatial(node.outputs[0]) or is_global(node):
-                continue
-            strides = lookup(node).strides if key(node) in TABLE else None
-            own = strides(node) if strides else (Fraction(1),)
-            vertical, horizontal = (own[0], own[-1])
-            found[id(node.outputs[0])] = (
-                max(a[0] for a in arriving) * vertical, max(a[1] for a in arriving) * horizontal,
-            )  # fmt: skip
-        return {name: max(pair) for name, pair in found.items()}
-
-    @cached_property
-    def channels_last(self) -> frozenset[int]:
-        """Ids of the tensors in (N, positions..., C) order, as far as the input's shape and Transposes tell."""
-        found = {id(t) for t in self.images if looks_channels_last(t)}
-        for node in self.nodes:
-            rank = len(node.outputs[0].shape or ())
-            perm = list(node.attrs.get("perm") or ()) if node.op == "Transpose" else []
-            arriving = any(id(t) in found for t in receivers(node))
-            if perm == [0, *range(2, rank), 1] or (arriving and perm != [0, rank - 1, *range(1, rank - 1)]):
-                found.add(id(node.outputs[0]))
-        return frozenset(found)
-
-    @cached_property
-    def cuts(self) -> tuple[gs.Variable, ...]:
-        """The tensors that every path from the image to the scores passes, in the order of the forward pass."""
-        arriving: dict[int, int] = defaultdict(int, {id(t): 1 for t in self.images})
-        for node in self.nodes:
-            arriving[id(node.outputs[0])] += sum(arriving[id(t)] for t in receivers(node))
-        leaving: dict[int, int] = defaultdict(int, {id(self.scores): 1})
+            arriving[node.outputs[0].name] += sum(arriving[t.name] for t in receivers(node))
+        leaving: dict[str, int] = defaultdict(int, {self.scores.name: 1})
         for node in reversed(self.nodes):
             for t in receivers(node):
-                leaving[id(t)] += leaving[id(node.outputs[0])]
-        total = arriving[id(self.scores)]
-        return tuple(t for t in self.tensors if arriving[id(t)] * leaving[id(t)] == total)
+                leaving[t.name] += leaving[node.outputs[0].name]
+        total = arriving[self.scores.name]
+        return {t.name: Fraction(arriving[t.name] * leaving[t.name], total or 1) for t in self.tensors}
 
     @cached_property
-    def first(self) -> frozenset[int]:
-        """Ids of the nodes with weights that the image reaches without passing another."""
-        raw, found = {id(t) for t in self.images}, set()
+    def raw(self) -> dict[str, gs.Node]:
+        """The tensors that images become before any layer -> the nodes that make them."""
+        raw: dict[str, gs.Node] = {}
+        images = {t.name for t in self.images}
         for node in self.nodes:
-            if not any(id(t) in raw for t in receivers(node)):
-                continue
-            if key(node) in TABLE and has_weights(node):
-                found.add(id(node))
-            else:
-                raw.add(id(node.outputs[0]))
-        return frozenset(found)
+            if any(t.name in images or t.name in raw for t in receivers(node)) and not (
+                key(node) in TABLE and has_weights(node)
+            ):
+                raw[node.outputs[0].name] = node
+        return raw
 
     @cached_property
-    def first_reads_image(self) -> bool:
-        """Whether the first layers read the image's own values: nothing scales or shifts it before them."""
-        untouched = {"Transpose", "Pad", "Cast", "Identity"}
-        raw = {id(t) for t in self.images}
-        for node in self.nodes:
-            if node.op in untouched and any(id(t) in raw for t in receivers(node)):
-                raw.add(id(node.outputs[0]))
-        return all(id(t) in raw for node in self.nodes if id(node) in self.first for t in receivers(node))
+    def first(self) -> frozenset[str]:
+        """The outputs of the layers that the image reaches without passing another."""
+        images = {t.name for t in self.images}
+        return frozenset(
+            node.outputs[0].name
+            for node in self.nodes
+            if node.outputs[0].name not in self.raw
+            and any(t.name in images or t.name in self.raw for t in receivers(node))
+        )
 
     @cached_property
-    def input_shifts(self) -> frozenset[int]:
-        """Ids of the nodes that add a constant to the image before any layer."""
-        raw, found = {id(t) for t in self.images}, set()
-        for node in self.nodes:
-            if id(node) not in self.first and any(id(t) in raw for t in receivers(node)):
-                raw.add(id(node.outputs[0]))
-                if key(node) in TABLE and lookup(node).role == "sum" and len(receivers(node)) == 1:
-                    found.add(id(node))
-        return frozenset(found)
-
-    @cached_property
-    def output(self) -> frozenset[int]:
-        """Ids of the last nodes with weights before the scores, on every path."""
-        return frozenset(id(n) for n in self._until(has_weights))
+    def output(self) -> frozenset[str]:
+        """The outputs of the last layers before the scores, on every path."""
+        return frozenset(node.outputs[0].name for node in self._until(has_weights))
 
     def _until(self, stop: Callable[[gs.Node], bool]) -> list[gs.Node]:
         """The first nodes that satisfy ``stop`` on each path back from the scores."""
-        open_, found = {id(self.scores)}, []
+        open_, stopped = {self.scores.name}, []
         for node in reversed(self.nodes):
-            if id(node.outputs[0]) not in open_:
+            if node.outputs[0].name not in open_:
                 continue
             if stop(node):
-                found.append(node)
+                stopped.append(node)
             else:
-                open_.update(id(t) for t in receivers(node))
-        return found
-
-    @cached_property
-    def stages(self) -> tuple[gs.Variable, ...]:
-        """At each of the four largest strides the last cut after the first layer, finest first."""
-        at: dict[Fraction, gs.Variable] = {}
-        layers = [i for i, node in enumerate(self.nodes) if id(node) in self.first]
-        begun = {id(node.outputs[0]) for node in self.nodes[: min(layers, default=0)]}
-        for tensor in self.cuts:
-            if id(tensor) in self.strides and id(tensor) not in begun | self.channels_last:
-                at[self.strides[id(tensor)]] = tensor
-        return tuple(at[stride] for stride in sorted(at)[-4:])
+                open_.update(t.name for t in receivers(node))
+        return stopped
 
 
 def has_weights(node: gs.Node) -> bool:
-    """Whether a node is a layer: its linear part has weights of the model."""
-    return lookup(node).role in ("conv", "batch-norm") if key(node) in TABLE else False
-
-
-def is_spatial(tensor: gs.Tensor) -> bool:
-    """Whether a tensor has positions: (N, C, positions...) with more than one of them, or of unknown number."""
-    shape = static_shape(tensor)
-    return shape is not None and len(shape) >= 3 and not all(d == 1 for d in shape[2:])
-
-
-def is_global(node: gs.Node) -> bool:
-    """Whether a node pools over all positions at once."""
-    if node.op in ("GlobalAveragePool", "GlobalMaxPool"):
-        return True
-    before, after = static_shape(node.inputs[0]), static_shape(node.outputs[0])
-    if before is None or len(before) < 3:
-        return False
-    if node.op in ("ReduceMean", "ReduceSum", "ReduceMax", "AveragePool"):
-        return after is None or len(after) < 3 or all(d == 1 for d in after[2:])
-    return False
-
-
-def looks_channels_last(tensor: gs.Tensor) -> bool:
-    """Whether an image input ends in its 1, 3 or 4 channels."""
-    shape = static_shape(tensor)
-    few = (1, 3, 4)
-    return shape is not None and len(shape) == 4 and shape[3] in few and shape[1] not in few
-
-
-def single_position(tensor: gs.Tensor) -> bool:
-    """Whether a tensor is (N, C, 1, ...)."""
-    shape = static_shape(tensor)
-    return shape is not None and len(shape) >= 3 and all(d == 1 for d in shape[2:])
+    """Whether a node is a layer: its linear part mixes its inputs with weights of the model."""
+    return key(node) in TABLE and lookup(node).role == "conv"
 
 
 def origin(tensor: gs.Tensor) -> str:

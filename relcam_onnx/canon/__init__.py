@@ -1,31 +1,41 @@
-"""Rewrites that bring ``model.graph`` into the one form that ops know.
+"""Rewrites that bring ``model.graph`` into one form for all spellings of a function.
 
 Each is one file, and none touches ``model.proto``.
 """
 
 from __future__ import annotations
 
-from relcam_onnx.canon.affine import merge_affine
-from relcam_onnx.canon.batch_norm import fold_batch_norm
-from relcam_onnx.canon.bias import attach_bias
+from relcam_onnx.canon.activations import name_activations
 from relcam_onnx.canon.constants import fold_constants
-from relcam_onnx.canon.gated import name_gated_activations
-from relcam_onnx.canon.identity import drop_identities
+from relcam_onnx.canon.folding import fold_affine
+from relcam_onnx.canon.identity import drop_identities, merge_twins
+from relcam_onnx.canon.norms import name_norms
+from relcam_onnx.canon.padding import absorb_padding
+from relcam_onnx.canon.quantised import step_over_rounding
 from relcam_onnx.canon.split import slice_splits
+from relcam_onnx.canon.sums import flatten_sums
 from relcam_onnx.model import Model
 
 
 def canonicalise(model: Model, *, batch_norm: bool) -> None:
-    """Rewrite ``model.graph`` in place; ``batch_norm`` folds batch normalisation into the layers before it."""
+    """Rewrite ``model.graph`` in place.
+
+    ``batch_norm`` folds batch normalisation into the layers around it, and with it all that makes one function of many
+    spellings; without it layers stay as the file has them, but for biases.
+    """
     fold_constants(model)
+    step_over_rounding(model)
     drop_identities(model)
-    name_gated_activations(model)
+    merge_twins(model)
+    name_activations(model)
+    name_norms(model)
     slice_splits(model)
-    attach_bias(model)
-    merge_affine(model)
+    drop_identities(model)
     if batch_norm:
-        fold_batch_norm(model)
-    model.graph.cleanup(remove_unused_graph_inputs=False).toposort()
+        flatten_sums(model)
+        absorb_padding(model)
+    fold_affine(model, into_layers=batch_norm)
+    drop_identities(model)
 
 
 __all__ = ["canonicalise"]

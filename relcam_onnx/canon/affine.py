@@ -1,57 +1,148 @@
-"""Mul and Add of constants per channel, one after the other, are batch normalisation spelled out."""
+"""y = x · scale + shift by constants along one axis, however it is spelled: batch normalisation, Mul, Add, Sub, Div, Neg."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.canon.bias import absorb
-from relcam_onnx.model import Model, consumers, producer
+from relcam_onnx.canon.axes import pull, push
+from relcam_onnx.canon.edit import is_op
+from relcam_onnx.model import variables
+from relcam_onnx.ops.linear import scale_and_shift
+
+AFFINE = "Affine"
+"""What such nodes are called while they are folded; `write` leaves none."""
 
 
-def merge_affine(model: Model) -> None:
-    """Mul (or Div) + Add (or Sub) -> BatchNormalization with mean 0 and variance 1."""
-    for shift in list(model.graph.nodes):
-        if shift.op not in ("Add", "Sub"):
-            continue
-        offset = operand(shift, either=shift.op == "Add")
-        scale = producer(shift.inputs[1 - offset]) if offset is not None else None
-        if offset is None or scale is None or scale.op not in ("Mul", "Div"):
-            continue
-        factor = operand(scale, either=scale.op == "Mul")
-        if factor is None or len(consumers(scale.outputs[0])) != 1:
-            continue
-        if any(scale.outputs[0] is output for output in model.graph.outputs):
-            continue
-        source = scale.inputs[1 - factor]
-        gain, bias = (channel_vector(source, t) for t in (scale.inputs[factor], shift.inputs[offset]))
-        if gain is None or bias is None:
-            continue
-        gain = 1 / gain if scale.op == "Div" else gain
-        bias = -bias if shift.op == "Sub" else bias
-        values = {"scale": gain, "shift": bias, "mean": np.zeros_like(gain), "variance": np.ones_like(gain)}
-        scale.op, scale.attrs = "BatchNormalization", {"epsilon": 0.0}
-        name = shift.outputs[0].name
-        scale.inputs = [
-            source,
-            *(gs.Constant(f"{name}/{k}", v.astype(np.float32)) for k, v in values.items()),
-        ]
-        absorb(model, scale, shift)
+@dataclass(frozen=True)
+class Affine:
+    """Scale and shift, float64, (C,) along ``axis``, or (1,) where it is the same number everywhere (axis None)."""
+
+    axis: int | None
+    scale: np.ndarray
+    shift: np.ndarray
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether it changes nothing."""
+        return self.is_shift and not self.shift.any()
+
+    @property
+    def is_shift(self) -> bool:
+        """Whether it only adds."""
+        return bool(np.all(self.scale == 1))
+
+    @property
+    def is_scale(self) -> bool:
+        """Whether it only multiplies."""
+        return not self.shift.any()
+
+    def then(self, other: Affine) -> Affine | None:
+        """This one and then another as one; None where they run along different axes."""
+        if self.axis is not None and other.axis is not None and self.axis != other.axis:
+            return None
+        axis = self.axis if other.axis is None else other.axis
+        return Affine(axis, self.scale * other.scale, self.shift * other.scale + other.shift)
+
+    def pulled(self, node: gs.Node) -> Affine | None:
+        """The same before a moving node as this is behind it; None where it runs along no single axis there."""
+        return self._across(node, pull)
+
+    def pushed(self, node: gs.Node) -> Affine | None:
+        """The same behind a moving node as this is before it."""
+        return self._across(node, push)
+
+    def _across(self, node: gs.Node, how: object) -> Affine | None:
+        if self.axis is None:
+            return self
+        # Both at once, so that they go along the same axis.
+        vector = how(node, (self.axis, self.scale + 1j * self.shift))  # type: ignore[operator]
+        return None if vector is None else Affine(vector[0], vector[1].real, vector[1].imag)
+
+    def fits(self, axis: int | None, size: int) -> bool:
+        """Whether it runs along this axis of so many channels."""
+        return self.axis is None or (self.axis == axis and len(self.scale) == size)
+
+    def over(self, size: int) -> Affine:
+        """The same with one scale and shift for each of so many channels."""
+        return Affine(self.axis, *(np.broadcast_to(v, (size,)) for v in (self.scale, self.shift)))
+
+    def shaped(self, values: np.ndarray, rank: int) -> np.ndarray:
+        """Scale or shift as it broadcasts to a tensor of ``rank`` axes."""
+        return values.reshape([-1 if axis == self.axis else 1 for axis in range(rank)] if self.axis is not None else [])
 
 
-def operand(node: gs.Node, *, either: bool) -> int | None:
-    """Which input is the constant; the right one unless ``either`` will do."""
-    return next((i for i in ((1, 0) if either else (1,)) if isinstance(node.inputs[i], gs.Constant)), None)
+def number(scale: float, shift: float = 0.0) -> Affine:
+    """The same scale and shift everywhere."""
+    return Affine(None, np.array([scale]), np.array([shift]))
 
 
-def channel_vector(source: gs.Tensor, constant: gs.Constant) -> np.ndarray | None:
-    """A constant as one value per channel (axis 1) of ``source``, or None where it is no such thing."""
-    shape = source.shape
-    if shape is None or len(shape) < 3 or not isinstance(shape[1], int):
-        return None
+def along(constant: gs.Constant, x: gs.Tensor) -> tuple[int | None, np.ndarray] | None:
+    """A constant that meets ``x`` as values along one axis, or (None, one number); None where it varies otherwise."""
     value = np.asarray(constant.values, np.float64)
-    if value.size == 1:
-        return np.full(shape[1], value.reshape(-1)[0])
-    padded = (1,) * (len(shape) - value.ndim) + value.shape
-    expected = (1, shape[1], *(1,) * (len(shape) - 2))
-    return value.reshape(-1) if padded == expected else None
+    if value.size == 1 and (x.shape is None or value.ndim <= len(x.shape)):
+        return None, value.reshape(1)
+    if x.shape is None or value.ndim > len(x.shape):
+        return None
+    value = value.reshape((1,) * (len(x.shape) - value.ndim) + value.shape)
+    if any(size > 1 and x.shape[axis] == 1 for axis, size in enumerate(value.shape)):
+        return None
+    varying = [axis for axis in range(value.ndim) if not np.all(value == value.take([0], axis))]
+    if not varying:
+        return None, value.reshape(-1)[:1]
+    if len(varying) > 1 or varying == [0]:
+        return None
+    return varying[0], value[tuple(slice(None) if axis == varying[0] else 0 for axis in range(value.ndim))]
+
+
+def read(node: gs.Node) -> tuple[gs.Tensor, Affine] | None:
+    """A node as scale and shift of one input; None where it is no such thing."""
+    if is_op(node, "BatchNormalization"):
+        if node.attrs.get("training_mode") or not all(isinstance(t, gs.Constant) for t in node.inputs[1:5]):
+            return None
+        return node.inputs[0], Affine(1, *scale_and_shift(node))
+    if is_op(node, "Neg"):
+        return node.inputs[0], number(-1.0)
+    computed = [tensor for _, tensor in variables(node)]
+    if not is_op(node, "Add", "Sum", "Sub", "Mul", "Div") or len(computed) != 1 or len(node.inputs) < 2:
+        return None
+    (x,), affine = computed, number(1.0)
+    for index, operand in enumerate(node.inputs):
+        if operand is x:
+            if node.op == "Sub" and index == 1:
+                affine = Affine(affine.axis, -np.ones_like(affine.scale), affine.shift)
+            if node.op == "Div" and index == 1:
+                return None
+            continue
+        vector = along(operand, x)
+        if vector is None or (node.op == "Div" and not vector[1].all()):
+            return None
+        axis, values = vector
+        ones, zeros = np.ones_like(values), np.zeros_like(values)
+        step = {
+            "Mul": Affine(axis, values, zeros),
+            "Div": Affine(axis, 1 / values if values.all() else ones, zeros),
+            "Sub": Affine(axis, ones, -values if index else values),
+        }.get(node.op, Affine(axis, ones, values))
+        joined = affine.then(step)
+        if joined is None:
+            return None
+        affine = joined
+    return x, affine
+
+
+def write(node: gs.Node, affine: Affine) -> None:
+    """Spell scale and shift as one node: a Mul, an Add, or a batch normalisation where it does both."""
+    x, name = node.inputs[0], node.outputs[0].name
+    rank = len(x.shape) if x.shape is not None else 0
+    if affine.is_scale or affine.is_shift:
+        node.op, node.attrs = ("Mul" if affine.is_scale else "Add"), {}
+        values = affine.shaped(affine.scale if affine.is_scale else affine.shift, rank)
+        node.inputs = [x, gs.Constant(f"{name}/constant", values.astype(np.float32))]
+        return
+    node.op, node.attrs = "BatchNormalization", {"epsilon": 0.0, "axis": 1 if affine.axis is None else affine.axis}
+    zeros, ones = np.zeros_like(affine.scale), np.ones_like(affine.scale)
+    statistics = {"scale": affine.scale, "shift": affine.shift, "mean": zeros, "variance": ones}
+    node.inputs = [x, *(gs.Constant(f"{name}/{k}", v.astype(np.float32)) for k, v in statistics.items())]

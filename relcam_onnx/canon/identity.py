@@ -1,27 +1,181 @@
-"""Identity and Dropout in inference hand their input on: they go, and their output's name means the input."""
+"""Nodes that hand their input on go, and their output's name means the input; twice the same node is one."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.model import Model
+from relcam_onnx.canon.axes import RESHAPES, permutation
+from relcam_onnx.canon.edit import bypass, detach, is_op, is_output, read_instead, sweep
+from relcam_onnx.model import Model, consumers, producer, static_shape
 
-IDENTITIES = frozenset({"Identity", "Dropout"})
+WHOLE = 2**31 - 1
+"""Where exporters write that a Slice ends at the end."""
+SHARED = 4096
+"""Constants of more elements are told apart by name, not by value."""
 
 
 def drop_identities(model: Model) -> None:
-    """Every reader of such an output reads the input; graph outputs keep their node."""
-    for node in list(model.graph.nodes):
-        if node.op not in IDENTITIES or getattr(node, "domain", None) not in (None, "", "ai.onnx"):
+    """Take out, in the order of the forward pass, whatever changes no value of what it reads."""
+    for node in model.graph.nodes:
+        join_moves(node)
+        source = handed_on(node)
+        if source is not None:
+            bypass(model, node, source)
+    sweep(model)
+
+
+def handed_on(node: gs.Node) -> gs.Tensor | None:
+    """The input whose values a node hands on unchanged; None where it computes something."""
+    if not node.outputs or not node.inputs or not is_op(node, node.op) or node.op not in HANDS_ON:
+        return None
+    return HANDS_ON[node.op](node)
+
+
+def join_moves(node: gs.Node) -> None:
+    """A Transpose of a Transpose is one; of two changes of shape the later one alone counts."""
+    before = producer(node.inputs[0]) if node.inputs else None
+    if is_op(node, "Transpose") and is_op(before, "Transpose"):
+        first, second = permutation(before), permutation(node)
+        node.attrs = {"perm": [first[axis] for axis in second]}
+        node.inputs[0] = before.inputs[0]
+    elif is_op(node, *RESHAPES) and is_op(before, *RESHAPES):
+        # Shapes stand on the tensors; a target of the old form could name sizes of the tensor in between.
+        node.op, node.attrs = "Reshape", {}
+        node.inputs = [before.inputs[0]]
+
+
+def first_if(test: Callable[[gs.Node], bool]) -> Callable[[gs.Node], gs.Tensor | None]:
+    """The first input where a test holds."""
+    return lambda node: node.inputs[0] if test(node) else None
+
+
+def same_shape(node: gs.Node) -> bool:
+    """Whether a node's first input and output are known to have one shape."""
+    before, after = node.inputs[0].shape, node.outputs[0].shape
+    return before is not None and after is not None and list(before) == list(after) and None not in before
+
+
+def is_float(tensor: gs.Tensor) -> bool:
+    """Whether a tensor holds floating-point numbers, which relevance takes as float32 whatever their width."""
+    return tensor.dtype is not None and np.dtype(tensor.dtype).kind == "f"
+
+
+def neutral(value: float) -> Callable[[gs.Node], gs.Tensor | None]:
+    """The operand beside a constant that is ``value`` everywhere and broadcasts to it."""
+
+    def other(node: gs.Node) -> gs.Tensor | None:
+        if len(node.inputs) != 2:
+            return None
+        for index in (1, 0) if node.op in ("Add", "Mul", "Sum") else (1,):
+            constant, source = node.inputs[index], node.inputs[1 - index]
+            if not isinstance(constant, gs.Constant) or isinstance(source, gs.Constant) or source.shape is None:
+                continue
+            fits = same_shape(node) or (
+                max(constant.shape, default=1) == 1 and len(constant.shape) <= len(source.shape)
+            )
+            if fits and np.all(constant.values == value):
+                return source
+        return None
+
+    return other
+
+
+def integers(node: gs.Node, index: int) -> list[int] | None:
+    """A constant input as integers, [] where it is left out; None where a run computes it."""
+    if len(node.inputs) <= index or node.inputs[index].is_empty():
+        return []
+    tensor = node.inputs[index]
+    return [int(v) for v in tensor.values.reshape(-1)] if isinstance(tensor, gs.Constant) else None
+
+
+def slices_nothing(node: gs.Node) -> bool:
+    """A Slice from the first to the last."""
+    starts, ends, axes, steps = (integers(node, i) for i in range(1, 5))
+    shape = static_shape(node.inputs[0])
+    if starts is None or ends is None or axes is None or steps is None or shape is None:
+        return False
+    sizes = [shape[axis] for axis in (axes or range(len(starts)))]
+    reach = all(end >= (WHOLE if size is None else size) for end, size in zip(ends, sizes, strict=True))
+    return reach and not any(starts) and all(step == 1 for step in steps)
+
+
+def gathers_all(node: gs.Node) -> bool:
+    """A Gather of every index in order."""
+    shape, indices = static_shape(node.inputs[0]), integers(node, 1)
+    size = shape[int(node.attrs.get("axis", 0))] if shape else None
+    return size is not None and node.inputs[1].shape == (size,) and indices == list(range(size))
+
+
+def one_position(node: gs.Node) -> bool:
+    """A pool over a single position, or a reduction over axes of length one that are kept."""
+    if node.op == "AveragePool" and (
+        set(node.attrs["kernel_shape"]) != {1}
+        or set(node.attrs.get("strides", [1])) != {1}
+        or any(node.attrs.get("pads", ()))
+    ):
+        return False
+    shape = static_shape(node.inputs[0])
+    if node.op == "AveragePool" or shape is None:
+        return same_shape(node) and node.op == "AveragePool"
+    if node.op == "GlobalAveragePool":
+        return all(size == 1 for size in shape[2:])
+    axes = integers(node, 1)
+    reduced = [shape[axis] for axis in axes] if axes else shape
+    return axes is not None and bool(node.attrs.get("keepdims", 1)) and all(size == 1 for size in reduced)
+
+
+def alone(node: gs.Node) -> bool:
+    """A Sum, Concat, Max or Min of one."""
+    return len(node.inputs) == 1
+
+
+HANDS_ON: dict[str, Callable[[gs.Node], gs.Tensor | None]] = {
+    "Identity": first_if(lambda node: True),
+    "Dropout": first_if(lambda node: True),
+    "Cast": first_if(lambda node: is_float(node.inputs[0]) and is_float(node.outputs[0])),
+    "CastLike": first_if(lambda node: is_float(node.inputs[0]) and is_float(node.outputs[0])),
+    "Transpose": first_if(lambda node: permutation(node) == sorted(permutation(node)) != []),
+    **dict.fromkeys((*RESHAPES, "Expand", "Tile", "Resize"), first_if(same_shape)),
+    "Add": neutral(0.0),
+    "Sub": neutral(0.0),
+    "Mul": neutral(1.0),
+    "Div": neutral(1.0),
+    "Sum": lambda node: node.inputs[0] if alone(node) else neutral(0.0)(node),
+    **dict.fromkeys(("Concat", "Max", "Min", "Mean"), first_if(alone)),
+    "Pad": first_if(lambda node: integers(node, 1) is not None and not any(integers(node, 1) or ())),
+    "Slice": first_if(slices_nothing),
+    "Gather": first_if(gathers_all),
+    **dict.fromkeys(("AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceSum"), first_if(one_position)),
+}
+"""What an op hands on unchanged in some of its forms."""
+
+
+def merge_twins(model: Model) -> None:
+    """Of nodes that compute the same from the same, one stays: equal constants count as the same too."""
+    constants: dict[tuple[object, ...], str] = {}
+    first: dict[tuple[object, ...], gs.Node] = {}
+
+    def identity(tensor: gs.Tensor) -> object:
+        if not isinstance(tensor, gs.Constant) or np.prod(tensor.shape) > SHARED:
+            return tensor.name
+        value = np.asarray(tensor.values)
+        return constants.setdefault((value.dtype.str, value.shape, value.tobytes()), f"={tensor.name}")
+
+    for node in model.graph.nodes:
+        if not node.inputs or len(node.outputs) != 1 or any(isinstance(v, gs.Graph) for v in node.attrs.values()):
             continue
-        source, result = node.inputs[0], node.outputs[0]
-        if any(result is output for output in model.graph.outputs) or isinstance(source, gs.Constant):
+        key = (node.op, getattr(node, "domain", None), repr(sorted(node.attrs.items())), *map(identity, node.inputs))
+        twin = first.setdefault(key, node)
+        if twin is node:
             continue
-        for reader in list(result.outputs):
-            for index, tensor in enumerate(reader.inputs):
-                if tensor is result:
-                    reader.inputs[index] = source
-        node.outputs.clear()
-        node.inputs.clear()
-        model.graph.nodes.remove(node)
-        model.replaced[result.name] = source.name
+        result, kept = node.outputs[0], twin.outputs[0]
+        if is_output(model, result):
+            continue
+        for reader in consumers(result):
+            read_instead(reader, result, kept)
+        detach(node)
+        model.replaced[result.name] = kept.name
+    sweep(model)

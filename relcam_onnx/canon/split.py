@@ -1,42 +1,70 @@
-"""Split becomes one Slice for each output, so that every op has one output that matters."""
+"""Split, and Gather of a range, become Slices, so that every op has one output that matters and ranges one form."""
 
 from __future__ import annotations
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.canon.edit import detach, is_op, sweep
+from relcam_onnx.canon.identity import integers
 from relcam_onnx.model import Model, static_shape
 
 
 def slice_splits(model: Model) -> None:
-    """Rewrite every Split (opset 18) whose parts are known; others stay and are reported."""
-    for node in [n for n in model.graph.nodes if n.op == "Split"]:
-        ends = part_ends(node)
-        if ends is None:
-            continue
-        axis, source, results = int(node.attrs.get("axis", 0)), node.inputs[0], list(node.outputs)
-        node.outputs.clear()
-        for number, result in enumerate(results):
-            start = ends[number - 1] if number else 0
-            bounds = [
-                gs.Constant(f"{result.name}/{what}", np.array([value], np.int64))
-                for what, value in (("start", start), ("end", ends[number]), ("axis", axis))
-            ]
-            name = f"{result.name}/slice"
-            model.graph.nodes.append(gs.Node("Slice", name, inputs=[source, *bounds], outputs=[result]))
-        node.inputs.clear()
-        model.graph.nodes.remove(node)
-    model.graph.toposort()
+    """Rewrite every Split (opset 18) whose parts are known, and every Gather of a range; others stay."""
+    for node in list(model.graph.nodes):
+        if is_op(node, "Split"):
+            slice_split(model, node)
+        elif is_op(node, "Gather"):
+            slice_gather(node)
+    sweep(model)
+
+
+def slice_split(model: Model, node: gs.Node) -> None:
+    """One Slice for each output of a Split."""
+    ends = part_ends(node)
+    if ends is None:
+        return
+    axis, source, results = int(node.attrs.get("axis", 0)), node.inputs[0], list(node.outputs)
+    detach(node)
+    for start, end, result in zip([0, *ends], ends, results, strict=False):
+        slicing = gs.Node("Slice", f"{result.name}/slice", inputs=[source], outputs=[result])
+        set_range(slicing, axis, start, end)
+        model.graph.nodes.append(slicing)
+
+
+def slice_gather(node: gs.Node) -> None:
+    """A Gather of consecutive indices reads a range."""
+    indices, shape = integers(node, 1), static_shape(node.inputs[0])
+    axis = int(node.attrs.get("axis", 0))
+    if not indices or node.inputs[1].shape is None or len(node.inputs[1].shape) != 1 or shape is None:
+        return
+    start, end = indices[0], indices[0] + len(indices)
+    size = shape[axis]
+    if start < 0 or axis == 0 or (size is not None and end > size) or indices != list(range(start, end)):
+        return
+    node.op, node.attrs = "Slice", {}
+    set_range(node, axis, start, end)
+
+
+def set_range(node: gs.Node, axis: int, start: int, end: int) -> None:
+    """Let a Slice read the indices from ``start`` up to ``end`` of its first input's ``axis``."""
+    name = node.outputs[0].name
+    bounds = (("start", start), ("end", end), ("axis", axis))
+    node.inputs = [
+        node.inputs[0],
+        *(gs.Constant(f"{name}/{what}", np.array([value], np.int64)) for what, value in bounds),
+    ]
 
 
 def part_ends(node: gs.Node) -> list[int] | None:
     """Where each part of a Split ends; None where only a run knows."""
-    sizes = node.inputs[1] if len(node.inputs) > 1 else None
-    if isinstance(sizes, gs.Constant):
-        return [int(v) for v in np.cumsum(sizes.values)]
+    sizes = integers(node, 1)
+    if sizes is None or sizes:
+        return None if sizes is None else np.cumsum(sizes).tolist()
     shape = static_shape(node.inputs[0])
     size = shape[int(node.attrs.get("axis", 0))] if shape else None
-    if size is None or (sizes is not None and not sizes.is_empty()):
+    if size is None:
         return None
     # Equal parts, the last one smaller where the size does not divide.
     step = -(-size // len(node.outputs))

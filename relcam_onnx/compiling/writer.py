@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
-import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
 from relcam_onnx import __version__
@@ -25,6 +24,8 @@ from relcam_onnx.errors import UnsupportedModelError
 from relcam_onnx.lrp.maps import make_maps, positions
 from relcam_onnx.lrp.methods import resize, to_unit
 from relcam_onnx.lrp.seeds import GIVEN, SEEDS
+from relcam_onnx.lrp.walk import activations
+from relcam_onnx.ops.records import product
 from relcam_onnx.prepare import SOURCE, Prepared
 
 TARGETS, SEED, CLASSES, SCORES = "relcam_targets", "relcam_seed", "relcam_classes", "relcam_scores"
@@ -64,7 +65,9 @@ class Writer:
     def write(self, *, weights: bool, heatmap: bool, scores: bool) -> onnx.ModelProto:
         """The compiled model."""
         f, prepared = self.f, self.prepared
-        values = {name: self._symbol(name) for name in prepared.maps.plan.tensors}
+        values = {
+            name: self._told(name, value) for name, value in activations(f, prepared.maps.plan, self._symbol).items()
+        }
         raw = values[prepared.scores.tensor.name]
         table = len(f.dims(raw)) == 2
         z = raw if table else f.Reshape(raw, [0, self.classes])
@@ -106,7 +109,8 @@ class Writer:
 
     def _channels(self, layer: Layer, values: Mapping[str, Symbol]) -> Size:
         """How many channels a layer has."""
-        return self.f.dims(values[layer.tensor.name])[-1 if layer.channels_last else 1]
+        dims, layout = self.f.dims(values[layer.tensor.name]), layer.layout
+        return dims[1] if layout is None else product([dims[axis] for axis in layout.channels])
 
     def _shape(self, layer: Layer, values: Mapping[str, Symbol]) -> Sequence[Size]:
         """The sizes of a layer's map behind N and K."""
@@ -118,22 +122,29 @@ class Writer:
         return (self._channels(layer, values), *positions(self.f, layer, values))
 
     def _symbol(self, name: str) -> Symbol:
-        """A tensor of the model as the emitter sees it; halves are cast to float32."""
-        tensor: gs.Tensor = self.tensors[name]
-        shape = self.shapes.get(name) or tensor.shape
+        """A tensor of the model as the emitter sees it; halves and doubles are cast to float32."""
+        plain = Symbol(self.assembly.inside(name), np.dtype(self.tensors[name].dtype or np.float32))
+        dims = self._dims(name, plain)
+        if plain.dtype.kind == "f" and plain.dtype != np.float32:
+            plain = self.f.Cast(plain, to=TensorProto.FLOAT)
+        return Symbol(plain.name, plain.dtype, dims, nonnegative=name in self.prepared.maps.plan.nonnegative)
+
+    def _told(self, name: str, value: Symbol) -> Symbol:
+        """A value with the sizes that its tensor has in the canonical graph: a view's own are not tracked."""
+        return value if value.dims is not None else Symbol(value.name, value.dtype, self._dims(name, value))
+
+    def _dims(self, name: str, symbol: Symbol) -> tuple[Size, ...]:
+        """The sizes of a tensor; those that only a run knows are read from ``symbol``."""
+        shape = self.shapes.get(name) or self.tensors[name].shape
         if shape is None:
             raise UnsupportedModelError(
                 f"shape inference cannot tell the rank of tensor {name!r}: export the model anew, or "
                 "take backend='eager'"
             )
-        plain = Symbol(self.assembly.inside(name), np.dtype(tensor.dtype or np.float32))
-        dims = tuple(
-            d if isinstance(d, int) and d >= 0 else self.f.size(plain, axis, str(d or f"{name}:{axis}"))
+        return tuple(
+            d if isinstance(d, int) and d >= 0 else self.f.size(symbol, axis, str(d or f"{name}:{axis}"))
             for axis, d in enumerate(shape)
         )
-        if plain.dtype == np.float16:
-            plain = self.f.Cast(plain, to=TensorProto.FLOAT)
-        return Symbol(plain.name, plain.dtype, dims, nonnegative=name in self.prepared.maps.plan.nonnegative)
 
     def _start(self, z: Symbol) -> tuple[Symbol, Symbol]:
         """What relevance starts as, (K·N, classes), and whether each target exists, (K·N, 1)."""
@@ -193,7 +204,7 @@ class Writer:
             "relcam.preset": prepared.preset.name,
             "relcam.method": prepared.method,
             "relcam.seed": prepared.seed,
-            "relcam.layers": json.dumps(prepared.maps.names),
+            "relcam.layers": json.dumps(prepared.maps.described),
             SOURCE: prepared.model.sha256,
         }
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from relcam_onnx.analysis.layers import FUSED, INPUT, Layer, unique
 from relcam_onnx.lrp.methods import METHODS, Method, channel_weights, fuse
 from relcam_onnx.lrp.plan import Plan
 from relcam_onnx.lrp.walk import walk
 from relcam_onnx.ops import Backend, Value
+from relcam_onnx.ops.records import product
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,19 @@ class MapPlan:
     def names(self) -> list[str]:
         """The names of the maps, in order."""
         return [layer.name for layer in self.layers] + ([FUSED] if self.stages else [])
+
+    @property
+    def described(self) -> list[dict[str, str | float | None]]:
+        """The maps as files tell of them: name, tensor, stride."""
+        layers = [
+            {
+                "name": layer.name,
+                "tensor": layer.tensor.name,
+                "stride": None if layer.stride is None else float(layer.stride),
+            }
+            for layer in self.layers
+        ]
+        return [*layers, *([{"name": FUSED, "tensor": None, "stride": None}] if self.stages else [])]
 
     @property
     def how(self) -> Method:
@@ -84,7 +100,7 @@ def make_maps(
         message = messages.get(layer.tensor.name)
         # No path of the gradient leads here where every slope on the way is 0 by construction.
         relevance = f.Mul(f.each(activation), 0.0) if message is None else message.relevance(f)
-        activation, relevance = channels_first(f, layer, activation), channels_first(f, layer, relevance)
+        activation, relevance = (channels_first(f, layer, value, values) for value in (activation, relevance))
         if layer.name == INPUT:
             made[layer.name] = relevance
             continue
@@ -99,15 +115,32 @@ def make_maps(
     return {name: made[name] for name in maps.names}, {n: weights[n] for n in maps.names if n in weights}
 
 
-def channels_first(f: Backend, layer: Layer, value: Value) -> Value:
-    """(N, positions..., C) as (N, C, positions...), where the layer is in that order."""
-    if not layer.channels_last:
+def channels_first(f: Backend, layer: Layer, value: Value, values: Mapping[str, Value]) -> Value:
+    """A layer's activation or relevance as (N, C, positions...), wherever its positions sit; as it is without any."""
+    layout = layer.layout
+    if layout is None or layout.plain:
         return value
-    rank = len(layer.tensor.shape)
-    return f.Transpose(value, perm=[0, rank - 1, *range(1, rank - 1)])
+    if layout.before or layout.after:
+        row = layout.axes[0]
+        value = f.Slice(value, [layout.before], [-layout.after or np.iinfo(np.int32).max], [row])
+    dims = f.dims(values[layer.tensor.name])
+    if layout.axes != tuple(range(layout.rank - len(layout.axes), layout.rank)):
+        value = f.Transpose(value, perm=[0, *layout.channels, *layout.axes])
+    if len(layout.channels) == 1 and not layout.grid:
+        return value
+    channels = product([dims[axis] for axis in layout.channels])
+    return f.Reshape(value, [-1, channels, *positions(f, layer, values)])
 
 
 def positions(f: Backend, layer: Layer, values: Mapping[str, Value]) -> tuple[Value, ...]:
     """The sizes of a layer's map."""
-    dims = f.dims(values[layer.tensor.name])
-    return tuple(dims[1:-1] if layer.channels_last else dims[2:])
+    dims, layout = f.dims(values[layer.tensor.name]), layer.layout
+    if layout is None:
+        return tuple(dims[2:])
+    if not layout.grid:
+        return tuple(dims[axis] for axis in layout.axes)
+    if all(isinstance(size, int) for size in layout.grid):
+        return layout.grid
+    # The tensor that the row was made of: its positions are its last axes, or those before its channels.
+    sizes = f.dims(values[layout.origin])
+    return tuple(sizes[axis] for axis in layout.origin_axes)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.analysis.paths import Paths, is_global, receivers, single_position, takers
+from relcam_onnx.analysis.bounds import Bounds
+from relcam_onnx.analysis.layers import Layer
+from relcam_onnx.analysis.paths import Paths, takers
+from relcam_onnx.analysis.positions import Layout
+from relcam_onnx.analysis.stages import Stages
 from relcam_onnx.analysis.support import check_supported
 from relcam_onnx.errors import OptionError
 from relcam_onnx.lrp.presets import ROLES, Preset, Site, matches
-from relcam_onnx.model import Model, static_shape, variables
+from relcam_onnx.model import View, static_shape, variables
 from relcam_onnx.ops import TABLE, key, lookup
-from relcam_onnx.rules import Rule
+from relcam_onnx.ops.arithmetic import varies
+from relcam_onnx.ops.signs import Signs
+from relcam_onnx.rules import Rule, ZBox
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,8 @@ class Plan:
         Where relevance starts.
     tensors
         The names of those whose values it reads.
+    views
+        How those among them that the file does not have are made.
     nonnegative
         The names of the layers that are ≥ 0 whatever the picture.
     """
@@ -45,11 +54,37 @@ class Plan:
     steps: tuple[Step, ...]
     scores: gs.Tensor
     tensors: tuple[str, ...]
+    views: Mapping[str, View]
     nonnegative: frozenset[str]
 
+    @cached_property
+    def exposed(self) -> tuple[str, ...]:
+        """The tensors of the file that the walk needs: ``tensors``, and what views are made of."""
+        waiting, exposed = list(self.tensors), set()
+        while waiting:
+            name = waiting.pop()
+            if name in self.views:
+                waiting += [part for part in self.views[name].inputs if isinstance(part, str)]
+            else:
+                exposed.add(name)
+        return tuple(sorted(exposed))
 
-def make_plan(model: Model, paths: Paths, preset: Preset, layers: Sequence[gs.Tensor]) -> Plan:
+
+def make_plan(
+    paths: Paths, geometry: Stages, preset: Preset, layers: Sequence[Layer], bounds: Mapping[str, Bounds] | None = None
+) -> Plan:
     """Choose what runs.
+
+    Parameters
+    ----------
+    paths, geometry
+        What was found in the model.
+    preset
+        Which rule each op gets.
+    layers
+        Where relevance is wanted.
+    bounds
+        Tensor that layers read -> the smallest and largest values that it can have, for zᴮ.
 
     Raises
     ------
@@ -59,38 +94,49 @@ def make_plan(model: Model, paths: Paths, preset: Preset, layers: Sequence[gs.Te
         The preset has no rule for an op, or a match that names no op of the model.
     """
     gates = any(rule.through_gates for _, rule in preset.rules)
-    leads = {id(t) for t in layers}
-    region = paths.reached(gates=gates)
+    leads = {layer.tensor.name for layer in layers}
     needed = []
-    for node in region:
-        if any(id(t) in leads for _, t in takers(node, gates=gates)):
-            leads.add(id(node.outputs[0]))
+    for node in paths.reached(gates=gates):
+        if any(t.name in leads for _, t in takers(node, gates=gates)):
+            leads.add(node.outputs[0].name)
             needed.append(node)
-    check_supported(model, needed)
-    check_matches(model, paths, preset)
+    check_supported(paths.model, needed)
+    sites = Sites(paths, geometry)
+    check_matches(sites, preset)
     signs = Signs()
-    steps, arriving = [], {id(paths.scores)}
+    steps, arriving = [], {paths.scores.name}
     for node in reversed(needed):
-        if id(node.outputs[0]) not in arriving:
+        if node.outputs[0].name not in arriving:
             continue
-        rule = rule_for(site_of(model, paths, node), node, preset)
-        taking = {i: t for i, t in takers(node, gates=rule.through_gates) if id(t) in leads}
+        rule = rule_for(sites.of(node), node, preset)
+        taking = {i: t for i, t in takers(node, gates=rule.through_gates) if t.name in leads}
         if not taking:
             continue
-        arriving.update(id(t) for t in taking.values())
+        arriving.update(t.name for t in taking.values())
         nonnegative = frozenset(i for i, t in variables(node) if signs.nonnegative(t))
+        if isinstance(rule, ZBox) and (
+            box := next((b for t in taking.values() if (b := (bounds or {}).get(t.name))), None)
+        ):
+            rule = rule.bounded(*box)
         steps.append(Step(node, rule, frozenset(taking), nonnegative))
     names = {t.name for step in steps for _, t in variables(step.node)}
-    names |= {step.node.outputs[0].name for step in steps} | {t.name for t in layers} | {paths.scores.name}
-    positive = frozenset(t.name for t in layers if signs.nonnegative(t))
-    return Plan(tuple(steps), paths.scores, tuple(sorted(names)), positive)
+    names |= {step.node.outputs[0].name for step in steps} | {paths.scores.name}
+    names |= {layer.tensor.name for layer in layers}
+    names |= {layer.layout.origin for layer in layers if layer.layout and None in sizes_of(layer.layout)}
+    positive = frozenset(layer.tensor.name for layer in layers if signs.nonnegative(layer.tensor))
+    return Plan(tuple(steps), paths.scores, tuple(sorted(names)), paths.model.views, positive)
 
 
-def check_matches(model: Model, paths: Paths, preset: Preset) -> None:
+def sizes_of(layout: Layout) -> tuple[int | None, ...]:
+    """The sizes of a row's grid, None for those that only a run knows."""
+    return tuple(size if isinstance(size, int) else None for size in layout.grid)
+
+
+def check_matches(sites: Sites, preset: Preset) -> None:
     """A match that is a text names a role, or something that the model has."""
-    sites = [site_of(model, paths, node) for node in paths.nodes]
+    every = [sites.of(node) for node in sites.paths.nodes]
     for match, _ in preset.rules:
-        if callable(match) or match in ROLES or match in TABLE or any(matches(match, site) for site in sites):
+        if callable(match) or match in ROLES or match in TABLE or any(matches(match, site) for site in every):
             continue
         raise OptionError(
             f"preset {preset.name!r}: {match!r} is no role ({', '.join(ROLES)}), no op type, and fits no module "
@@ -98,35 +144,40 @@ def check_matches(model: Model, paths: Paths, preset: Preset) -> None:
         )
 
 
-def site_of(model: Model, paths: Paths, node: gs.Node) -> Site:
-    """A node as matches see it."""
-    roles = set()
-    role = lookup(node).role if key(node) in TABLE else None
-    if role == "conv":
-        roles.add("dense" if is_dense(node) else "conv")
-    elif role == "average":
-        roles |= {"average", "global-average"} if is_global(node) else {"average"}
-    elif role == "sum":
-        roles.add("sum" if len(receivers(node)) > 1 else "bias")
-    elif role:
-        roles.add(role)
-    roles |= {
-        name
-        for name, nodes in (
-            ("first", paths.first),
-            ("input-shift", paths.input_shifts),
-            ("output", paths.output),
-        )
-        if id(node) in nodes
-    }
-    if "first" in roles and (static_shape(node.inputs[0]) or ())[1:2] == (3,):
-        roles.add("first-rgb")
-    return Site(node.op, node.name, model.scopes.get(node.outputs[0].name, ""), frozenset(roles))
+class Sites:
+    """Nodes as matches see them."""
 
+    def __init__(self, paths: Paths, geometry: Stages) -> None:
+        self.paths, self.geometry = paths, geometry
 
-def is_dense(node: gs.Node) -> bool:
-    """Gemm, MatMul, and Conv over a single position."""
-    return node.op in ("Gemm", "MatMul") or single_position(node.inputs[0])
+    def of(self, node: gs.Node) -> Site:
+        """A node's type, name, module path and roles."""
+        name, roles = node.outputs[0].name, set()
+        role = lookup(node).role if key(node) in TABLE else None
+        if role == "conv":
+            roles.add("conv" if self._several(node) else "dense")
+        elif role == "average":
+            roles |= {"average", "global-average"} if name not in self.geometry.layouts else {"average"}
+        elif role == "sum":
+            roles.add("sum" if len(list(variables(node))) > 1 or varies(node) else "bias")
+        elif role:
+            roles.add(role)
+        if name in self.paths.raw and role is not None:
+            roles.add("input-shift")
+        roles |= {word for word, names in (("first", self.paths.first), ("output", self.paths.output)) if name in names}
+        if "first" in roles and (static_shape(node.inputs[0]) or ())[1:2] == (3,):
+            roles.add("first-rgb")
+        return Site(node.op, node.name, self.paths.model.scopes.get(name, ""), frozenset(roles))
+
+    def _several(self, node: gs.Node) -> bool:
+        """Whether a layer's output has several positions, or a number that only a run knows."""
+        output = node.outputs[0]
+        layout = self.geometry.layouts.get(output.name)
+        shape = static_shape(output)
+        if layout is not None or shape is None:
+            return True
+        channel = lookup(node).channel(node)
+        return any(size != 1 for axis, size in enumerate(shape) if axis not in (0, channel))
 
 
 def rule_for(site: Site, node: gs.Node, preset: Preset) -> Rule:
@@ -140,24 +191,3 @@ def rule_for(site: Site, node: gs.Node, preset: Preset) -> Rule:
         f"preset {preset.name!r} has no rule for {site.op} node {site.name!r} "
         f'({", ".join(sorted(site.roles)) or "no role"}); end its rules with a match "*"'
     )
-
-
-class Signs:
-    """Which tensors are ≥ 0 whatever the picture."""
-
-    def __init__(self) -> None:
-        self._known: dict[int, bool] = {}
-
-    def nonnegative(self, tensor: gs.Tensor) -> bool:
-        """Whether a tensor is; a constant by its values, anything else by the op that makes it."""
-        if id(tensor) not in self._known:
-            self._known[id(tensor)] = self._ask(tensor)
-        return self._known[id(tensor)]
-
-    def _ask(self, tensor: gs.Tensor) -> bool:
-        if isinstance(tensor, gs.Constant):
-            return bool((tensor.values >= 0).all())
-        if not tensor.inputs or key(tensor.inputs[0]) not in TABLE:
-            return False
-        node = tensor.inputs[0]
-        return lookup(node).nonnegative(node, self.nonnegative)

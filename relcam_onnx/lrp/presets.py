@@ -7,7 +7,7 @@ module paths or node names, or a function of a `Site`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
@@ -98,18 +98,6 @@ class Preset:
     def rule(self, site: Site) -> Rule | None:
         """The first rule that matches an op; None where none does."""
         return next((rule for match, rule in self.rules if matches(match, site)), None)
-
-    def bounded(self, low: tuple[float, ...], high: tuple[float, ...]) -> Preset:
-        """The same preset with the input's bounds set in every zᴮ rule that asks for them."""
-        return replace(
-            self,
-            rules=tuple(
-                (match, replace(rule, low=low, high=high))
-                if isinstance(rule, ZBox) and rule.known_bounds and rule.low is None and rule.high is None
-                else (match, rule)
-                for match, rule in self.rules
-            ),
-        )
 
 
 def default(*, bias: bool = True, low: float | None = None, high: float | None = None) -> Preset:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.lrp.plan import Plan, Step
+from relcam_onnx.model import View
 from relcam_onnx.ops import Backend, Call, Linear, Message, Record, Value, lookup, meet
 
 
@@ -65,6 +66,27 @@ def describe(f: Backend, step: Step, values: Mapping[str, Value]) -> Record:
     inputs = tuple(value_of(f, tensor, values) for tensor in step.node.inputs)
     output = values[step.node.outputs[0].name]
     return lookup(step.node).build(f, Call(step.node, inputs, output, step.nonnegative))
+
+
+def activations(f: Backend, plan: Plan, value: Callable[[str], Value]) -> dict[str, Value]:
+    """The values that a plan reads: ``value`` of the file's tensors, and views made of them."""
+    values: dict[str, Value] = {}
+
+    def get(name: str) -> Value:
+        if name not in values:
+            view = plan.views.get(name)
+            values[name] = value(name) if view is None else seen(f, view, get)
+        return values[name]
+
+    return {name: get(name) for name in plan.tensors}
+
+
+def seen(f: Backend, view: View, value: Callable[[str], Value]) -> Value:
+    """A view's value."""
+    inputs = [value(part) if isinstance(part, str) else part for part in view.inputs]
+    if view.op == "Like":
+        return f.Reshape(inputs[0], f.dims(inputs[1]))
+    return getattr(f, view.op)(*inputs, **view.attrs)
 
 
 def value_of(f: Backend, tensor: gs.Tensor, values: Mapping[str, Value]) -> Value | None:

@@ -10,6 +10,7 @@ import numpy as np
 from relcam_onnx.backends.eager import Eager
 from relcam_onnx.lrp.maps import make_maps
 from relcam_onnx.lrp.seeds import SEEDS
+from relcam_onnx.lrp.walk import activations
 from relcam_onnx.prepare import Prepared
 from relcam_onnx.runners import Result
 from relcam_onnx.runners.arrays import on_host
@@ -25,21 +26,23 @@ class EagerRunner:
         proto = prepared.model.proto
         self._outputs = [output.name for output in proto.graph.output]
         own = {*self._outputs, *(value.name for value in proto.graph.input)}
-        self._exposed = [name for name in prepared.maps.plan.tensors if name not in own]
+        self._exposed = [name for name in prepared.maps.plan.exposed if name not in own]
         with expose(proto, self._exposed):
             # onnxruntime's threads would spin on, next to NumPy's, while the reverse walk runs.
             self._session = open_session(proto, settings, spinning=False)
 
     def run(self, inputs: Mapping[str, Any], targets: np.ndarray, seeds: np.ndarray | None) -> Result:
         """See `relcam_onnx.runners.Runner`."""
+        prepared = self._prepared
         host = {name: on_host(value) for name, value in inputs.items()}
         names = [*self._outputs, *self._exposed]
         found = dict(zip(names, run_session(self._session, names, host), strict=True))
-        values = {name: as_float32(value) for name, value in {**host, **found}.items()}
+        f = Eager(targets.shape[1])
+        file = {name: as_float32(value) for name, value in {**host, **found}.items()}
+        values = activations(f, prepared.maps.plan, file.__getitem__)
         scores = values[self._prepared.scores.tensor.name]
         table = scores.reshape(len(scores), -1)
         targets = resolve_ranks(targets, table)
-        f = Eager(targets.shape[1])
         if seeds is not None:
             start = seeds.transpose(1, 0, 2).reshape(-1, table.shape[1])
         else:

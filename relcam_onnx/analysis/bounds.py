@@ -1,0 +1,96 @@
+"""The smallest and largest values that the image can have where the first layers read it, for zᴮ."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.analysis.paths import Paths
+from relcam_onnx.analysis.positions import of_image
+from relcam_onnx.backends.eager import Eager
+from relcam_onnx.canon.affine import read
+from relcam_onnx.canon.axes import RESHAPES
+from relcam_onnx.canon.edit import is_op
+from relcam_onnx.model import static_shape
+
+Bounds: TypeAlias = tuple[np.ndarray, np.ndarray]
+"""(low, high), float32, broadcasting to a tensor."""
+
+MOVES = (*RESHAPES, "Transpose", "Slice", "Gather", "Concat", "SpaceToDepth", "DepthToSpace", "Expand", "Tile")
+"""Ops by which bounds move as the values do."""
+SAME = ("Cast", "Identity", "Pad", "QuantizeLinear", "DequantizeLinear")
+"""Ops that leave them as they are."""
+MOST = 2**22
+"""Elements that are moved at most."""
+
+
+def image_bounds(paths: Paths, low: np.ndarray, high: np.ndarray) -> dict[str, Bounds]:
+    """Tensor -> bounds, from the image up to the first layers, as far as they can be followed.
+
+    Parameters
+    ----------
+    paths
+        Of a model with one image.
+    low, high
+        (C,), what the smallest and the largest pixel become in each channel of the image.
+    """
+    (image,) = paths.images
+    layout, rank = of_image(image), len(image.shape or ())
+    if layout is None or len(layout.channels) != 1:
+        return {}
+    shape = [-1 if axis == layout.channels[0] else 1 for axis in range(rank)]
+    bounds: dict[str, Bounds] = {image.name: (low.reshape(shape), high.reshape(shape))}
+    for name, node in paths.raw.items():
+        if (followed := behind(node, bounds)) is not None:
+            bounds[name] = followed
+    return bounds
+
+
+def behind(node: gs.Node, bounds: dict[str, Bounds]) -> Bounds | None:
+    """The bounds of what a node makes; None where they cannot be told."""
+    arriving = [t for t in node.inputs if isinstance(t, gs.Variable) and not t.is_empty()]
+    if not all(t.name in bounds for t in arriving):
+        return None
+    if is_op(node, *SAME):
+        return bounds[arriving[0].name]
+    if (spelled := read(node)) is not None:
+        x, affine = spelled
+        scale, shift = (affine.shaped(v, len(x.shape or ())) for v in (affine.scale, affine.shift))
+        ends = [(end * scale + shift).astype(np.float32) for end in bounds[x.name]]
+        return np.minimum(*ends), np.maximum(*ends)
+    if not is_op(node, *MOVES):
+        return None
+    ends = [moved(node, {t.name: bounds[t.name][side] for t in arriving}) for side in (0, 1)]
+    return None if ends[0] is None or ends[1] is None else (ends[0], ends[1])
+
+
+def moved(node: gs.Node, values: dict[str, np.ndarray]) -> np.ndarray | None:
+    """Run a moving node on one image's bounds; None where sizes are unknown."""
+    inputs: list[np.ndarray | None] = []
+    for tensor in node.inputs:
+        if isinstance(tensor, gs.Constant):
+            inputs.append(np.asarray(tensor.values))
+            continue
+        shape = static_shape(tensor) if not tensor.is_empty() else ()
+        if shape is None or None in shape[1:] or np.prod([d or 1 for d in shape[1:]]) > MOST:
+            return None
+        inputs.append(None if tensor.is_empty() else np.broadcast_to(values[tensor.name], (1, *shape[1:])))
+    after = static_shape(node.outputs[0])
+    if is_op(node, *RESHAPES):
+        if after is None or None in after[1:]:
+            return None
+        result = inputs[0].reshape((1, *after[1:])) if inputs[0] is not None else None
+    else:
+        result = np.asarray(getattr(Eager(), node.op)(*inputs, **node.attrs))
+    return None if result is None else narrowed(result)
+
+
+def narrowed(value: np.ndarray) -> np.ndarray:
+    """A value with one entry along the axes along which it does not change."""
+    for axis in range(value.ndim):
+        first = value.take([0], axis)
+        if np.all(value == first):
+            value = first
+    return value.astype(np.float32)

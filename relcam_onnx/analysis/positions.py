@@ -1,0 +1,176 @@
+"""Which axes of a tensor are positions of the picture, wherever they sit: (N, C, h, w), (N, h, w, C), (N, tokens, C)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.canon.axes import RESHAPES, groups, permutation
+from relcam_onnx.canon.edit import is_op
+from relcam_onnx.canon.identity import integers
+from relcam_onnx.model import static_shape
+
+Size = int | str | None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the positions of a tensor are.
+
+    Attributes
+    ----------
+    axes
+        The axes that are positions, in the picture's order; one where they were put in a row.
+    rank
+        Of the tensor: all axes but the first and these are channels.
+    grid
+        The sizes that positions in a row came from; () where they have axes of their own.
+    origin, origin_axes
+        The tensor that has those sizes, for the ones that only a run knows, and where they stand in it.
+    before, after
+        How many more entries the row has at either end: class tokens.
+    """
+
+    axes: tuple[int, ...]
+    rank: int
+    grid: tuple[Size, ...] = ()
+    origin: str = ""
+    origin_axes: tuple[int, ...] = ()
+    before: int = 0
+    after: int = 0
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """The axes that are neither the batch nor positions."""
+        return tuple(axis for axis in range(1, self.rank) if axis not in self.axes)
+
+    @property
+    def plain(self) -> bool:
+        """Whether the tensor is (N, C, positions...) as it stands."""
+        return not self.grid and self.axes == tuple(range(2, self.rank))
+
+
+def of_image(tensor: gs.Tensor) -> Layout | None:
+    """The layout of an input: its last axes, or those before the channels; None where it has no positions."""
+    rank = len(tensor.shape or ())
+    if rank < 3:
+        return None
+    return Layout(tuple(range(1, rank - 1) if looks_channels_last(tensor) else range(2, rank)), rank)
+
+
+def looks_channels_last(tensor: gs.Tensor) -> bool:
+    """Whether an image input ends in its 1, 3 or 4 channels."""
+    shape = static_shape(tensor)
+    few = (1, 3, 4)
+    return shape is not None and len(shape) == 4 and shape[3] in few and shape[1] not in few
+
+
+def follow(nodes: Iterable[gs.Node], images: Iterable[gs.Tensor]) -> dict[str, Layout]:
+    """Tensor -> layout, for all tensors that some nodes, in order, make of the images, and have positions still."""
+    layouts = {t.name: layout for t in images if (layout := of_image(t)) is not None}
+    for node in nodes:
+        layout = of_node(node, layouts)
+        if layout is not None and has_positions(node.outputs[0], layout):
+            layouts[node.outputs[0].name] = layout
+    return layouts
+
+
+def has_positions(tensor: gs.Tensor, layout: Layout) -> bool:
+    """Whether there is more than one position, or an unknown number."""
+    shape = static_shape(tensor)
+    if layout.grid or shape is None:
+        return shape is not None
+    return not all(shape[axis] == 1 for axis in layout.axes)
+
+
+def of_node(node: gs.Node, layouts: Mapping[str, Layout]) -> Layout | None:
+    """The layout of what a node makes, from those of what it reads."""
+    rank = len(node.outputs[0].shape or ())
+    arriving = [(t, layouts[t.name]) for t in node.inputs if t.name in layouts]
+    fitting = [(t, layout) for t, layout in arriving if layout.rank == rank]
+    if is_op(node, *RESHAPES) and arriving:
+        return reshaped(node, *arriving[0])
+    if not fitting:
+        return None
+    tensor, layout = fitting[0]
+    if is_op(node, "Transpose"):
+        perm = permutation(node)
+        return replace(layout, axes=tuple(perm.index(axis) for axis in layout.axes))
+    if is_op(node, "MatMul", "Gemm", "Einsum"):
+        return kept_by_product(node, tensor, layout)
+    if layout.grid and is_op(node, "Concat"):
+        return concatenated(node, tensor, layout)
+    if layout.grid and is_op(node, "Slice"):
+        return cut(node, layout)
+    return layout
+
+
+def reshaped(node: gs.Node, tensor: gs.Tensor, layout: Layout) -> Layout | None:
+    """Positions that are put in a row, or in rows again; None where they are torn apart."""
+    before, after = tensor.shape, node.outputs[0].shape
+    if before is None or after is None:
+        return None
+    whole = [(old, new) for old, new in groups(before, after) if any(axis in layout.axes for axis in old)]
+    if all(len(old) == len(new) == 1 for old, new in whole):
+        moved = {old[0]: new[0] for old, new in whole}
+        return replace(layout, axes=tuple(moved[axis] for axis in layout.axes), rank=len(after))
+    if len(whole) != 1:
+        return None
+    (old, new), sizes = whole[0], tuple(before[axis] for axis in layout.axes)
+    if not layout.grid and tuple(old) == layout.axes and len(new) == 1:
+        return Layout((new[0],), len(after), sizes, tensor.name, layout.axes)
+    if layout.grid and old == list(layout.axes) and tuple(after[axis] for axis in new) == layout.grid:
+        if not (layout.before or layout.after):
+            return Layout(tuple(new), len(after))
+    return None
+
+
+def kept_by_product(node: gs.Node, tensor: gs.Tensor, layout: Layout) -> Layout | None:
+    """A product keeps the positions that it does not sum over."""
+    if is_op(node, "Einsum"):
+        before, after = tensor.shape or (), node.outputs[0].shape or ()
+        return layout if all(before[axis] == after[axis] for axis in layout.axes) else None
+    summed = layout.rank - 1 if node.inputs[0] is tensor else layout.rank - 2
+    return None if summed in layout.axes else layout
+
+
+def concatenated(node: gs.Node, tensor: gs.Tensor, layout: Layout) -> Layout | None:
+    """More entries of a row: what stands before and behind the positions."""
+    axis = int(node.attrs.get("axis", 0)) % layout.rank
+    if axis != layout.axes[0]:
+        return layout
+    place = next(i for i, t in enumerate(node.inputs) if t is tensor)
+    sizes = [(static_shape(t) or (None,) * layout.rank)[axis] for t in node.inputs]
+    added = sizes[:place] + sizes[place + 1 :]
+    if any(size is None for size in added):
+        return None
+    before = sum(size or 0 for size in sizes[:place])
+    after = sum(size or 0 for size in sizes[place + 1 :])
+    return replace(layout, before=layout.before + before, after=layout.after + after)
+
+
+def cut(node: gs.Node, layout: Layout) -> Layout | None:
+    """Fewer entries of a row: extra ones may go, positions may not."""
+    starts, ends, axes, steps = (integers(node, i) for i in range(1, 5))
+    if starts is None or ends is None or axes is None or steps is None:
+        return None
+    axes = [axis % layout.rank for axis in axes] or list(range(len(starts)))
+    if layout.axes[0] not in axes:
+        return layout
+    place = axes.index(layout.axes[0])
+    start, end = starts[place], ends[place]
+    if start < 0 or start > layout.before or (steps and steps[place] != 1):
+        return None
+    if end >= 2**31 - 1 or end < 0:
+        gone = max(-end, 0)
+    else:
+        sizes = [size for size in layout.grid if isinstance(size, int)]
+        if len(sizes) < len(layout.grid):
+            return None
+        gone = layout.before + math.prod(sizes) + layout.after - end
+    if gone > layout.after:
+        return None
+    return replace(layout, before=layout.before - start, after=layout.after - gone)

@@ -1,0 +1,134 @@
+"""Stages: one layer for each of a network's resolutions, or at equal steps of depth where it keeps one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from functools import cached_property
+from typing import NamedTuple
+
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.analysis.paths import Paths, has_weights, receivers
+from relcam_onnx.analysis.positions import Layout, follow
+from relcam_onnx.canon.axes import moves
+from relcam_onnx.canon.edit import is_op
+from relcam_onnx.model import producer
+from relcam_onnx.ops import TABLE, key, lookup
+
+MOST = 4
+"""So many stages there are at most."""
+
+
+class Stage(NamedTuple):
+    """A stage's name, ``stride8`` or ``depth6``, and its tensor."""
+
+    name: str
+    tensor: gs.Variable
+
+
+class Stages:
+    """The layouts, strides and stages of one model's paths."""
+
+    def __init__(self, paths: Paths) -> None:
+        self.paths = paths
+
+    @cached_property
+    def layouts(self) -> dict[str, Layout]:
+        """Tensor with positions -> where they are."""
+        return follow(self.paths.nodes, self.paths.images)
+
+    @cached_property
+    def strides(self) -> dict[str, Fraction]:
+        """Tensor with positions -> its stride: input pixels per position, the larger of both axes."""
+        pairs = {t.name: (Fraction(1), Fraction(1)) for t in self.paths.images if t.name in self.layouts}
+        for node in self.paths.nodes:
+            name = node.outputs[0].name
+            arriving = [pairs[t.name] for t in receivers(node) if t.name in pairs]
+            if arriving and name in self.layouts:
+                own = strides_of(node)
+                pairs[name] = (max(a[0] for a in arriving) * own[0], max(a[1] for a in arriving) * own[-1])
+        return {name: max(pair) for name, pair in pairs.items()}
+
+    @cached_property
+    def pooled(self) -> frozenset[str]:
+        """The tensors that an average over several positions makes, up to the next layer."""
+        pooled: set[str] = set()
+        for node in self.paths.nodes:
+            average = key(node) in TABLE and lookup(node).role == "average" and not is_op(node, "Resize")
+            inherited = not has_weights(node) and all(t.name in pooled for t in receivers(node))
+            if average or inherited:
+                pooled.add(node.outputs[0].name)
+        return frozenset(pooled)
+
+    @cached_property
+    def candidates(self) -> tuple[gs.Variable, ...]:
+        """The tensors that may be a stage, in order: of positions, behind the first layer, neither pooled nor padded.
+
+        What only moves values is no layer of its own.
+        """
+        begun = {t.name for t in self.paths.images} | set(self.paths.raw)
+        return tuple(
+            t
+            for t in self.paths.tensors
+            if t.name in self.strides and t.name not in begun | self.pooled and not is_moved(t)
+        )
+
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """At each of the four largest strides the last cut, else the tensor of the largest share; finest first."""
+        if steps := self._steps():
+            return steps
+        at: dict[Fraction, gs.Variable] = {}
+        shares = self.paths.shares
+        for tensor in self.candidates:
+            stride = self.strides[tensor.name]
+            if stride not in at or shares[tensor.name] >= shares[at[stride].name]:
+                at[stride] = tensor
+        return tuple(Stage(f"stride{float(stride):g}", at[stride]) for stride in sorted(at)[-MOST:])
+
+    def _steps(self) -> tuple[Stage, ...]:
+        """The stages of a network of residual blocks at one resolution; none where it is no such network."""
+        cuts = [t for t in self.candidates if self.paths.shares[t.name] == 1]
+        if len({self.strides[t.name] for t in self.candidates}) != 1:
+            return ()
+        outputs = self._blocks(cuts)
+        depth = len(outputs)
+        if depth < MOST:
+            return ()
+        chosen = [math.ceil(Fraction(depth * step, MOST)) for step in range(1, MOST + 1)]
+        return tuple(Stage(f"depth{number}", outputs[number - 1]) for number in chosen)
+
+    def _blocks(self, cuts: Sequence[gs.Variable]) -> list[gs.Variable]:
+        """What residual blocks hand on: a block begins where positions are mixed, and joins that mix none are its own.
+
+        The cut before a join is where its branch began, so it is what the block before handed on.
+        """
+        places = {node.outputs[0].name: place for place, node in enumerate(self.paths.nodes)}
+        ends = []
+        for before, tensor in zip(cuts, cuts[1:], strict=False):
+            between = self.paths.nodes[places[before.name] + 1 : places[tensor.name] + 1]
+            if len(receivers(between[-1])) > 1 and any(self._mixes(node) for node in between):
+                ends.append(before)
+        return [*ends[1:], cuts[-1]] if ends else []
+
+    def _mixes(self, node: gs.Node) -> bool:
+        """Whether a node makes each position of several: of a kernel, or of a product over positions."""
+        if not has_weights(node):
+            return False
+        kernel = node.attrs.get("kernel_shape") or node.inputs[1].shape[2:] if is_op(node, "Conv") else ()
+        arriving = [t.name in self.layouts for t in receivers(node)]
+        return any(size > 1 for size in kernel) or (any(arriving) and node.outputs[0].name not in self.layouts)
+
+
+def strides_of(node: gs.Node) -> tuple[Fraction, ...]:
+    """By how much a node thins out positions, per axis or for all."""
+    entry = lookup(node).strides if key(node) in TABLE else None
+    return entry(node) if entry else (Fraction(1),)
+
+
+def is_moved(tensor: gs.Tensor) -> bool:
+    """Whether a tensor only holds another's values elsewhere, or with zeros around them."""
+    node = producer(tensor)
+    return moves(node) or is_op(node, "Pad")

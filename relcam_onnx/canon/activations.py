@@ -1,0 +1,90 @@
+"""Activations that exporters spell out become one op: Sigmoid, SiLU, hard-swish, Mish, Gelu and their like.
+
+A product x · g(x) looks like a gate; these are recognised first, so that relevance passes them as an activation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.backends._elementwise import erf, sigmoid, softplus
+from relcam_onnx.canon.cut import pieces, places
+from relcam_onnx.canon.edit import is_op, sweep
+from relcam_onnx.model import Model, producer, variables
+
+Curve = Callable[[np.ndarray], np.ndarray]
+
+CURVES: tuple[tuple[str, dict[str, Any], Curve], ...] = (
+    ("Sigmoid", {}, sigmoid),
+    ("HardSigmoid", {"alpha": 1 / 6, "beta": 0.5}, lambda x: np.clip(x / 6 + 0.5, 0, 1)),
+    ("HardSigmoid", {"alpha": 0.2, "beta": 0.5}, lambda x: np.clip(x / 5 + 0.5, 0, 1)),
+    ("Softplus", {}, softplus),
+    ("Swish", {}, lambda x: x * sigmoid(x)),
+    ("Swish", {"alpha": 1.702}, lambda x: x * sigmoid(1.702 * x)),
+    ("HardSwish", {}, lambda x: x * np.clip(x / 6 + 0.5, 0, 1)),
+    ("Mish", {}, lambda x: x * np.tanh(softplus(x))),
+    ("Gelu", {"approximate": "none"}, lambda x: x * (1 + erf(x / np.sqrt(2))) / 2),
+    (
+        "Gelu",
+        {"approximate": "tanh"},
+        lambda x: x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2,
+    ),
+)
+"""Ops by their curves: name, attributes, x -> y."""
+
+ELEMENTWISE = frozenset({
+    "Abs", "Add", "Clip", "Div", "Erf", "Exp", "HardSigmoid", "Log", "Max", "Min", "Mul", "Neg", "Pow", "Reciprocal",
+    "Relu", "Sigmoid", "Softplus", "Sqrt", "Sub", "Tanh",
+})  # fmt: skip
+"""What a spelled-out activation is made of."""
+
+GRID = np.linspace(-7.0, 7.0, 57)
+"""Where curves are compared. Float32 constants such as 0.70710677 leave 1e-7; the two forms of Gelu differ by 5e-4."""
+CURVE_TOLERANCE = 1e-5
+
+
+def name_activations(model: Model) -> None:
+    """Rewrite every node that ends such a piece; what nothing reads any more is swept away."""
+    order = places(model.graph)
+    for node in model.graph.nodes:
+        if not may_end(node):
+            continue
+        for piece in pieces(node.outputs[0], order, ELEMENTWISE):
+            curve = curve_of(piece.run(GRID)) if len(piece.nodes) > 1 and has_numbers_alone(piece.nodes) else None
+            if curve is not None:
+                node.op, node.attrs, node.inputs = curve[0], dict(curve[1]), [piece.source]
+                break
+    sweep(model)
+
+
+def may_end(node: gs.Node) -> bool:
+    """Whether an activation's spelling can end here: in a product or quotient of two, a bound, or a logarithm."""
+    if is_op(node, "Reciprocal", "Log", "Clip"):
+        before = producer(node.inputs[0])
+        return is_op(before, "Add", "Mul", "Div")
+    if not is_op(node, "Mul", "Div"):
+        return False
+    computed = [tensor for _, tensor in variables(node)]
+    if len(computed) == 2 or isinstance(node.inputs[0], gs.Constant):
+        return True
+    return is_op(producer(computed[0]), "Mul", "Div") if computed else False
+
+
+def has_numbers_alone(nodes: tuple[gs.Node, ...]) -> bool:
+    """Whether all constants of some nodes are single numbers: an activation is the same everywhere."""
+    constants = [tensor for node in nodes for tensor in node.inputs if isinstance(tensor, gs.Constant)]
+    return all(np.prod(tensor.shape) == 1 for tensor in constants)
+
+
+def curve_of(values: np.ndarray | None) -> tuple[str, dict[str, Any]] | None:
+    """The op that has these values on the grid."""
+    if values is None:
+        return None
+    for name, attrs, curve in CURVES:
+        if np.allclose(values, curve(GRID), rtol=0, atol=CURVE_TOLERANCE):
+            return name, attrs
+    return None

@@ -1,0 +1,81 @@
+"""The piece of a graph between a tensor and the nearest one that alone decides it: what spelled-out ops are known by.
+
+Such a piece is recognised by what it computes, not by how it is written: it is run on numbers, and the result compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.backends.eager import Eager
+from relcam_onnx.canon.edit import is_op
+from relcam_onnx.model import producer
+
+DEEPEST = 16
+"""So many nodes a piece has at most."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """``nodes`` in the order of the forward pass, which make ``result`` of ``source`` and constants alone."""
+
+    source: gs.Variable
+    result: gs.Tensor
+    nodes: tuple[gs.Node, ...]
+
+    def run(self, x: np.ndarray) -> np.ndarray | None:
+        """The result for these values of the source, in float64; None where the piece does not take them."""
+        f, values = Eager(), {self.source.name: x}
+        try:
+            for node in self.nodes:
+                inputs = [value_of(tensor, values) for tensor in node.inputs]
+                values[node.outputs[0].name] = np.asarray(getattr(f, node.op)(*inputs, **node.attrs))
+        except (ValueError, TypeError, IndexError, AttributeError):
+            return None
+        result = values[self.result.name]
+        return result if result.shape == x.shape else None
+
+
+def value_of(tensor: gs.Tensor, values: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """A tensor's value while a piece runs."""
+    if isinstance(tensor, gs.Constant):
+        value = np.asarray(tensor.values)
+        return value.astype(np.float64) if value.dtype.kind == "f" else value
+    return None if tensor.is_empty() else values[tensor.name]
+
+
+def pieces(result: gs.Tensor, order: Mapping[str, int], ops: frozenset[str]) -> Iterator[Piece]:
+    """The pieces that end in ``result``, small ones first, made of these ops alone.
+
+    Parameters
+    ----------
+    result
+        Where they end.
+    order
+        Tensor -> the place in the forward pass of the node that makes it.
+    ops
+        What they may be made of.
+    """
+    frontier: dict[str, gs.Tensor] = {result.name: result}
+    nodes: list[gs.Node] = []
+    while len(nodes) < DEEPEST:
+        # What is made last is opened first, so that what several nodes read is opened once.
+        last = max(frontier.values(), key=lambda tensor: order.get(tensor.name, -1))
+        node = producer(last)
+        if node is None or not is_op(node, *ops) or len(node.outputs) != 1:
+            return
+        del frontier[last.name]
+        nodes.append(node)
+        frontier |= {t.name: t for t in node.inputs if isinstance(t, gs.Variable) and not t.is_empty()}
+        if len(frontier) == 1:
+            (source,) = frontier.values()
+            yield Piece(source, result, tuple(reversed(nodes)))
+
+
+def places(graph: gs.Graph) -> dict[str, int]:
+    """Tensor -> the place of its node in the forward pass."""
+    return {tensor.name: place for place, node in enumerate(graph.nodes) for tensor in node.outputs}

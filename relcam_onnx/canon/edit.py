@@ -1,0 +1,95 @@
+"""The edits that all rewrites are made of; each keeps the record of where a tensor went."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.model import Model, View, consumers
+
+STANDARD = (None, "", "ai.onnx")
+"""How a node of ONNX's own domain says so."""
+
+
+def is_op(node: gs.Node | None, *names: str) -> bool:
+    """Whether a node is one of ONNX's own ops of these names."""
+    return node is not None and node.op in names and getattr(node, "domain", None) in STANDARD
+
+
+def is_output(model: Model, tensor: gs.Tensor) -> bool:
+    """Whether a tensor is an output of the model: it stays, whatever else goes."""
+    return any(tensor is output for output in model.graph.outputs)
+
+
+def only_reader(model: Model, tensor: gs.Tensor) -> gs.Node | None:
+    """The one node that reads a tensor; None where several do, or the world outside."""
+    readers = consumers(tensor)
+    return readers[0] if len(readers) == 1 and not is_output(model, tensor) else None
+
+
+def read_instead(reader: gs.Node, old: gs.Tensor, new: gs.Tensor) -> None:
+    """Let a node read ``new`` wherever it reads ``old``."""
+    for index, tensor in enumerate(reader.inputs):
+        if tensor is old:
+            reader.inputs[index] = new
+
+
+def detach(node: gs.Node) -> None:
+    """Take a node out of the graph; `sweep` forgets it."""
+    node.inputs.clear()
+    node.outputs.clear()
+
+
+def bypass(model: Model, node: gs.Node, source: gs.Tensor) -> bool:
+    """Let all that read a node's output read ``source``, which holds the same value; False where the node must stay."""
+    result = node.outputs[0]
+    if is_output(model, result):
+        if isinstance(source, gs.Constant) or is_output(model, source) or not source.inputs:
+            return False
+        # The output keeps its name: what made the source makes it now.
+        for reader in consumers(source):
+            if reader is not node:
+                read_instead(reader, source, result)
+        maker = source.inputs[0]
+        place = next(i for i, tensor in enumerate(maker.outputs) if tensor is source)
+        detach(node)
+        maker.outputs[place] = result
+        model.replaced[source.name] = result.name
+        return True
+    for reader in consumers(result):
+        read_instead(reader, result, source)
+    detach(node)
+    model.replaced[result.name] = source.name
+    return True
+
+
+def take_over(model: Model, layer: gs.Node, follower: gs.Node) -> None:
+    """Let a layer make what its only reader made; the name in between means the layer's new output."""
+    gone, result = layer.outputs[0], follower.outputs[0]
+    detach(follower)
+    layer.outputs[0] = result
+    fold(model, gone, result)
+
+
+def fold(model: Model, gone: gs.Tensor, into: gs.Tensor) -> None:
+    """Remember that no tensor holds the value of ``gone`` any more, and which one to name instead."""
+    model.folded[gone.name] = into.name
+
+
+def view(model: Model, like: gs.Tensor, name: str, op: str, *inputs: str | np.ndarray, **attrs: object) -> gs.Variable:
+    """A new tensor of the canonical graph, in the shape of ``like``, that the file does not have."""
+    model.views[name] = View(op, inputs, attrs)
+    return gs.Variable(name, like.dtype, like.shape)
+
+
+def fresh(model: Model, name: str) -> str:
+    """A name like ``name`` that no view has."""
+    while name in model.views:
+        name += "'"
+    return name
+
+
+def sweep(model: Model) -> None:
+    """Forget nodes that were taken out and what nothing reads; put the others in order."""
+    model.graph.nodes = [node for node in model.graph.nodes if node.outputs]
+    model.graph.cleanup(remove_unused_graph_inputs=False).toposort()

@@ -1,0 +1,93 @@
+"""A Pad of zeros belongs to what reads it: to a convolution's own pads, or a pool's where that is the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.canon.axes import permutation
+from relcam_onnx.canon.edit import fold, fresh, is_op, sweep, view
+from relcam_onnx.canon.identity import integers
+from relcam_onnx.model import Model, consumers, producer
+from relcam_onnx.ops.signs import Signs
+
+Amounts = tuple[list[int], list[int]]
+"""Positions before and after, for each axis."""
+
+
+def absorb_padding(model: Model) -> None:
+    """Pad of zeros + Conv, AveragePool or MaxPool -> the layer alone, its pads wider."""
+    signs = Signs()
+    for node in list(model.graph.nodes):
+        if is_op(node, "Transpose"):
+            pad_behind(model, node)
+    for node in model.graph.nodes:
+        if is_op(node, "Conv") and set(node.attrs.get("kernel_shape", ())) == {1} and "auto_pad" in node.attrs:
+            del node.attrs["auto_pad"]  # nothing lies around a single tap
+        pad = producer(node.inputs[0]) if is_op(node, "Conv", "AveragePool", "MaxPool") else None
+        amounts = zeros(pad) if pad is not None else None
+        if pad is None or amounts is None or not takes(node, signs.nonnegative(pad.inputs[0])):
+            continue
+        before, after = amounts
+        if any(before[:2]) or any(after[:2]):
+            continue
+        own = list(node.attrs.get("pads") or [0] * (2 * (len(before) - 2)))
+        node.attrs["pads"] = [a + b for a, b in zip(own, before[2:] + after[2:], strict=True)]
+        node.attrs.pop("auto_pad", None)
+        if node.op == "AveragePool":
+            node.attrs["count_include_pad"] = 1
+        fold(model, pad.outputs[0], node.outputs[0])
+        node.inputs[0] = pad.inputs[0]
+    sweep(model)
+
+
+def zeros(node: gs.Node) -> Amounts | None:
+    """How far a node pads with zeros; None where it is no such Pad, or a run tells how far."""
+    if not is_op(node, "Pad") or node.attrs.get("mode", "constant") != "constant" or node.inputs[0].shape is None:
+        return None
+    if len(node.inputs) > 2 and not node.inputs[2].is_empty():
+        value = node.inputs[2]
+        if not isinstance(value, gs.Constant) or value.values.any():
+            return None
+    amounts, axes = integers(node, 1), integers(node, 3)
+    if not amounts or axes is None or min(amounts) < 0:
+        return None
+    rank = len(node.inputs[0].shape)
+    axes = [axis % rank for axis in axes] or list(range(rank))
+    before, after = [0] * rank, [0] * rank
+    for place, axis in enumerate(axes):
+        before[axis], after[axis] = amounts[place], amounts[place + len(axes)]
+    return before, after
+
+
+def takes(node: gs.Node, nonnegative: bool) -> bool:
+    """Whether a layer's own pads can do what zeros before it do."""
+    if node.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+        return False
+    if node.op == "MaxPool":
+        # Its own pads never win, and zeros do not either where nothing is negative.
+        return nonnegative and not node.attrs.get("ceil_mode")
+    if node.op == "AveragePool":
+        counted = node.attrs.get("count_include_pad") or not any(node.attrs.get("pads") or ())
+        return bool(counted) and not node.attrs.get("ceil_mode")
+    return True
+
+
+def pad_behind(model: Model, node: gs.Node) -> None:
+    """Transpose of a Pad -> Pad of the Transpose, so that the Pad meets its reader."""
+    pad = producer(node.inputs[0])
+    amounts = zeros(pad) if pad is not None else None
+    if (
+        pad is None
+        or amounts is None
+        or not all(is_op(reader, "Conv", "AveragePool", "MaxPool") for reader in consumers(node.outputs[0]))
+    ):
+        return
+    source, result, perm = pad.inputs[0], node.outputs[0], permutation(node)
+    name = fresh(model, f"{result.name}/unpadded")
+    turned = view(model, result, name, "Transpose", source.name, perm=perm)
+    turned.shape = [source.shape[axis] for axis in perm]
+    model.graph.nodes.append(gs.Node("Transpose", name, {"perm": perm}, [source], [turned]))
+    before, after = ([side[axis] for axis in perm] for side in amounts)
+    node.op, node.attrs = "Pad", {"mode": "constant"}
+    node.inputs = [turned, gs.Constant(f"{name}/pads", np.array(before + after))]

@@ -1,0 +1,29 @@
+"""Quantised activations: QuantizeLinear and DequantizeLinear in a row round, and relevance does not see rounding.
+
+What ran behind the pair are the rounded values, so the pair's output is what its producer makes here.
+"""
+
+from __future__ import annotations
+
+from relcam_onnx.canon.edit import detach, is_op, is_output, read_instead, sweep
+from relcam_onnx.model import Model, consumers, producer
+
+
+def step_over_rounding(model: Model) -> None:
+    """Producer + QuantizeLinear + DequantizeLinear -> the producer, making the rounded values."""
+    for node in list(model.graph.nodes):
+        quantize = producer(node.inputs[0]) if is_op(node, "DequantizeLinear") else None
+        if quantize is None or not is_op(quantize, "QuantizeLinear") or is_output(model, quantize.outputs[0]):
+            continue
+        exact, rounded = quantize.inputs[0], node.outputs[0]
+        maker = producer(exact)
+        if maker is None or is_output(model, exact) or len(maker.outputs) > 1:
+            continue  # it keeps its name: the two stay, and relevance passes them
+        for reader in consumers(exact):
+            if reader is not quantize:
+                read_instead(reader, exact, rounded)
+        detach(node)
+        detach(quantize)
+        maker.outputs[0] = rounded
+        model.replaced[exact.name] = rounded.name
+    sweep(model)

@@ -1,0 +1,36 @@
+"""Sums of sums are one Sum, and what is joined in two steps is joined in one: partial results are no layers."""
+
+from __future__ import annotations
+
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.canon.edit import detach, fold, is_op, only_reader, sweep
+from relcam_onnx.model import Model, producer, variables
+
+
+def flatten_sums(model: Model) -> None:
+    """Add and Sum of what an Add or Sum alone makes for it, and Concat of a Concat on the same axis."""
+    for node in model.graph.nodes:
+        if is_op(node, "Add", "Sum"):
+            inputs = [part for operand in node.inputs for part in parts(model, node, operand)]
+            if len(inputs) > 2:
+                node.op, node.inputs = "Sum", inputs
+        elif is_op(node, "Concat"):
+            node.inputs = [part for operand in node.inputs for part in parts(model, node, operand)]
+    sweep(model)
+
+
+def parts(model: Model, node: gs.Node, operand: gs.Tensor) -> list[gs.Tensor]:
+    """What an operand is made of where it can stand in the operand's place; else the operand itself."""
+    inner = producer(operand)
+    alike = ("Concat",) if node.op == "Concat" else ("Add", "Sum")
+    if inner is None or not is_op(inner, *alike) or only_reader(model, operand) is not node:
+        return [operand]
+    if node.inputs.count(operand) > 1 or inner.attrs.get("axis") != node.attrs.get("axis"):
+        return [operand]
+    if node.op != "Concat" and len(list(variables(inner))) < 2:
+        return [operand]
+    pieces = list(inner.inputs)
+    detach(inner)
+    fold(model, operand, node.outputs[0])
+    return pieces
