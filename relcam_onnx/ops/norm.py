@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.ops.linear import diagonal, per_channel
+from relcam_onnx.ops.conv import per_channel
+from relcam_onnx.ops.linear import diagonal
 from relcam_onnx.ops.records import Backend, Call, Linear, Relay, Term, Value
 from relcam_onnx.ops.table import op, sign_kept
 

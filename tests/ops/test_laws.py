@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import test_activation
 import test_arithmetic
+import test_conv
+import test_einsum
 import test_linear
 import test_movement
 import test_norm
@@ -26,7 +28,10 @@ from relcam_onnx.rules import (
     Rule,
 )
 
-MODULES = (test_linear, test_pool, test_activation, test_arithmetic, test_movement, test_norm, test_select)
+MODULES = (
+    *(test_conv, test_linear, test_einsum, test_pool, test_activation, test_arithmetic, test_movement, test_norm),
+    test_select,
+)
 CASES: dict[str, st.SearchStrategy[Case]] = {op: s for module in MODULES for op, s in module.CASES.items()}
 MOVES = frozenset(test_movement.CASES) | frozenset(test_select.CASES)
 LINEAR = sorted(op for op in CASES if TABLE[op].role is not None)
