@@ -74,6 +74,12 @@ def divide(a: Array, b: Array) -> Array:
 
 
 @np.errstate(all="ignore")
+def einsum(*values: ArrayLike, equation: str) -> Array:
+    """Sum products over the axes that the equation names."""
+    return np.asarray(np.einsum(equation, *operands(*values), optimize=True))
+
+
+@np.errstate(all="ignore")
 def power(x: ArrayLike, exponent: ArrayLike) -> Array:
     """Compute ``x ** exponent`` in the dtype of ``x``; ONNX lets the exponent have another."""
     x = as_array(x)

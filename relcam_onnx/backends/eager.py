@@ -105,6 +105,7 @@ class Eager:
     Div = staticmethod(_each.binary(_each.divide))
     Pow = staticmethod(_each.power)
     MatMul = staticmethod(_each.binary(np.matmul))
+    Einsum = staticmethod(_each.einsum)
     Max = staticmethod(_each.variadic(np.maximum))
     Min = staticmethod(_each.variadic(np.minimum))
     Sum = staticmethod(_each.variadic(np.add))

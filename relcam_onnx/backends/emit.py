@@ -16,7 +16,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.backends.eager import Eager
-from relcam_onnx.backends.inference import COUNTS, INTEGERS, is_constant, result_dims, result_types
+from relcam_onnx.backends.inference import COUNTS, integral, is_constant, result_dims, result_types
 from relcam_onnx.backends.lowering import conv_adjoint
 from relcam_onnx.backends.symbols import Dim, Size, Symbol, operand
 from relcam_onnx.errors import UnsupportedModelError
@@ -149,15 +149,16 @@ class Emit:
 
     def _arguments(self, op: str, inputs: Sequence[Any]) -> list[Any]:
         """Symbols, arrays and None; numbers become arrays of the type that they meet."""
-        integral = INTEGERS.get(op, ())
+        whole = integral(op)
         found = [
             self.sizes(value if isinstance(value, Sequence) else [value])
-            if index in integral and not isinstance(value, Symbol | np.ndarray | None)
+            if index in whole and not isinstance(value, Symbol | np.ndarray | None)
             else value.tensor if isinstance(value, Dim) else value
             for index, value in enumerate(inputs)
         ]  # fmt: skip
-        typed = [v.dtype for v in found[1 if op == "Where" else 0 :] if isinstance(v, Symbol | np.ndarray)]
-        dtype = typed[0] if typed and op not in INTEGERS else np.dtype(np.float32)
+        untyped = whole | ({0} if op == "Where" else set())
+        typed = [v.dtype for i, v in enumerate(found) if i not in untyped and isinstance(v, Symbol | np.ndarray)]
+        dtype = typed[0] if typed else np.dtype(np.float32)
         return [
             value if value is None or isinstance(value, Symbol | np.ndarray) else np.asarray(value, dtype)
             for value in found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -10,21 +11,19 @@ import onnx
 
 from relcam_onnx.backends.symbols import Size, Symbol
 
-INTEGERS: dict[str, tuple[int, ...]] = {
-    **dict.fromkeys(("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "Unsqueeze", "Squeeze"), (1,)),
-    **dict.fromkeys(("Reshape", "Expand", "Tile", "Gather", "TopK", "Split"), (1,)),
-    "Slice": (1, 2, 3, 4),
-    "Pad": (1, 3),
-    "Resize": (3,),
-}
-"""The inputs that ONNX takes as int64, by op."""
-
 TRUTH = frozenset({"Greater", "Less", "Equal", "GreaterOrEqual", "LessOrEqual", "And", "Or", "Not"})
 ELEMENTWISE = TRUTH | {
     "Abs", "Add", "Cast", "Clip", "Div", "Exp", "Identity", "Log", "Max", "Mean", "Min", "Mul", "Neg", "Pow",
     "Reciprocal", "Relu", "Sigmoid", "Sign", "Sqrt", "Sub", "Sum", "Tanh", "Where",
 }  # fmt: skip
-COUNTS = frozenset({"Shape", "ArgMax", "Size"})
+COUNTS = frozenset({"Shape", "ArgMax", "ArgMin", "Size"})
+
+
+@cache
+def integral(op: str) -> frozenset[int]:
+    """The inputs that ONNX takes as int64 alone, such as axes, sizes and indices."""
+    inputs = onnx.defs.get_schema(op).inputs
+    return frozenset(i for i, slot in enumerate(inputs) if slot.types <= {"tensor(int32)", "tensor(int64)"})
 
 
 def is_constant(known: Sequence[Any]) -> bool:

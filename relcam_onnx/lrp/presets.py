@@ -109,6 +109,7 @@ def default(*, bias: bool = True, low: float | None = None, high: float | None =
             ("first", ZBox(low, high)),
             ("output", Epsilon()),
             ("dense", Epsilon()),
+            ("norm", Epsilon()),
             ("sum", SignShare()),
             ("average", SignShare()),
             ("*", ZPlus(bias)),
@@ -123,6 +124,7 @@ def paper(*, bias: bool = False, low: float | None = None, high: float | None = 
         (
             ("input-shift", Pass()),
             ("first", ZBox(low, high)),
+            ("norm", Epsilon()),
             ("sum", Norm()),
             ("average", Norm()),
             ("*", ZPlus(bias)),
@@ -166,6 +168,7 @@ def composite(name: str, convolution: Rule, first: Rule | None = None) -> Preset
             ("input-shift", Pass()),
             *((("first", first),) if first else ()),
             ("dense", Epsilon()),
+            ("norm", Epsilon()),
             ("sum", Norm()),
             ("average", Norm()),
             ("*", convolution),

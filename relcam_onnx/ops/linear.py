@@ -1,117 +1,17 @@
-"""Ops with weights: Conv, ConvTranspose, Gemm, MatMul by a constant, BatchNormalization, a constant that is added.
+"""Ops whose weights are a matrix or a diagonal: Gemm, MatMul by a constant, BatchNormalization.
 
 Each is y = apply(x, w) + b with an exact adjoint, so that every rule of `relcam_onnx.rules` applies to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from fractions import Fraction
-from typing import Any, TypeAlias
-
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.ops.conv import per_channel
+from relcam_onnx.ops.layer import Layer, Vector
 from relcam_onnx.ops.records import Backend, Call, Linear, Term, Value
-from relcam_onnx.ops.table import Strides, op
-
-Apply: TypeAlias = Callable[[Value, Value], Value]
-
-
-def conv_strides(node: gs.Node) -> Strides:
-    """The ``strides`` attribute (Conv, pools)."""
-    return tuple(Fraction(s) for s in node.attrs.get("strides") or (1,))
-
-
-def transposed_strides(node: gs.Node) -> Strides:
-    """ConvTranspose makes positions, so its strides count inverted."""
-    return tuple(1 / s for s in conv_strides(node))
-
-
-def explicit_pads(
-    call: Call, kernel: Sequence[int], size: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
-) -> list[int]:
-    """``pads`` as [begin..., end...], with ``auto_pad`` resolved for this input size (ONNX Conv, pools)."""
-    mode = call.attr("auto_pad", "NOTSET")
-    if mode == "NOTSET":
-        return list(call.attr("pads", [0] * (2 * len(size))))
-    if mode == "VALID":
-        return [0] * (2 * len(size))
-    total = [
-        max(0, (-(-n // s) - 1) * s + d * (k - 1) + 1 - n)
-        for n, k, s, d in zip(size, kernel, strides, dilations, strict=True)
-    ]
-    less, more = [t // 2 for t in total], [t - t // 2 for t in total]
-    return less + more if mode == "SAME_UPPER" else more + less
-
-
-def weight_refuses(node: gs.Node) -> str | None:
-    """A convolution whose kernel is computed from the picture has no weights to share by."""
-    return None if isinstance(node.inputs[1], gs.Constant) else "its weight is computed, not a constant of the file"
-
-
-def window_map(
-    f: Backend,
-    size: Sequence[int],
-    kernel: Sequence[int],
-    strides: list[int],
-    dilations: list[int],
-    pads: list[int],
-    group: int,
-) -> tuple[Apply, Apply]:
-    """A convolution over inputs of this size, and its exact adjoint: both (value, weight) -> value."""
-    attrs: dict[str, Any] = {"strides": strides, "dilations": dilations, "pads": pads, "group": group}
-    return (
-        lambda x, w: f.Conv(x, w, **attrs),
-        lambda s, w: f.conv_adjoint(s, w, size=list(size), kernel=list(kernel), **attrs),
-    )
-
-
-@op("Conv", strides=conv_strides, role="conv", refuses=weight_refuses)
-def conv(f: Backend, call: Call) -> Linear:
-    """Conv, opset 11: 1-D, 2-D and 3-D, with stride, dilation, groups and any padding."""
-    x, weight = call.inputs[0], call.inputs[1]
-    size, kernel = f.dims(x)[2:], f.dims(weight)[2:]
-    ones = [1] * len(size)
-    strides, dilations = list(call.attr("strides", ones)), list(call.attr("dilations", ones))
-    pads = explicit_pads(call, kernel, size, strides, dilations)
-    apply, adjoint = window_map(f, size, kernel, strides, dilations, pads, call.attr("group", 1))
-    term = Term(x, apply, adjoint, weight, 0 in call.nonnegative)
-    return Linear((term,), call.output, per_channel(f, call.get(2), call.output))
-
-
-@op("ConvTranspose", strides=transposed_strides, role="conv", refuses=weight_refuses)
-def conv_transpose(f: Backend, call: Call) -> Linear:
-    """ConvTranspose, opset 11; ``output_shape`` and ``auto_pad`` are resolved to pads."""
-    x, weight = call.inputs[0], call.inputs[1]
-    size, kernel, out = f.dims(x)[2:], f.dims(weight)[2:], f.dims(call.output)[2:]
-    ones = [1] * len(size)
-    strides, dilations = list(call.attr("strides", ones)), list(call.attr("dilations", ones))
-    grown = list(call.attr("output_padding", [0] * len(size)))
-    pads = list(call.attr("pads", [0] * (2 * len(size))))
-    if call.attr("auto_pad", "NOTSET") != "NOTSET" or call.node.attrs.get("output_shape") is not None:
-        total = [
-            max(0, s * (n - 1) + g + d * (k - 1) + 1 - o)
-            for n, k, s, d, g, o in zip(size, kernel, strides, dilations, grown, out, strict=True)
-        ]
-        less, more = [t // 2 for t in total], [t - t // 2 for t in total]
-        # ONNX: SAME_UPPER puts the odd one at the end; every other mode, output_shape's included, at the beginning.
-        pads = less + more if call.attr("auto_pad", "NOTSET") == "SAME_UPPER" else more + less
-        grown = [
-            o - (s * (n - 1) + d * (k - 1) + 1 - t)
-            for n, k, s, d, o, t in zip(size, kernel, strides, dilations, out, total, strict=True)
-        ]
-    attrs: dict[str, Any] = {
-        "strides": strides, "dilations": dilations, "pads": pads, "group": call.attr("group", 1),
-    }  # fmt: skip
-    term = Term(
-        x,
-        apply=lambda x, w: f.ConvTranspose(x, w, output_padding=grown, **attrs),
-        adjoint=lambda s, w: f.Conv(s, w, **attrs),
-        weight=weight,
-        nonnegative=0 in call.nonnegative,
-    )
-    return Linear((term,), call.output, per_channel(f, call.get(2), call.output))
+from relcam_onnx.ops.table import op
 
 
 def gemm_refuses(node: gs.Node) -> str | None:
@@ -121,7 +21,39 @@ def gemm_refuses(node: gs.Node) -> str | None:
     return None if isinstance(node.inputs[1], gs.Constant) else "both factors are computed"
 
 
-@op("Gemm", role="conv", refuses=gemm_refuses)
+class Matrix(Layer):
+    """Gemm's weights: (inputs, outputs), turned around by ``transB``; beta scales the bias."""
+
+    def counts(self, node: gs.Node) -> tuple[int, int]:
+        """See `Layer`."""
+        rows, columns = self.values(node).shape
+        return (columns, rows) if node.attrs.get("transB") else (rows, columns)
+
+    def per_output(self, node: gs.Node, factor: Vector) -> Vector:
+        """See `Layer`."""
+        return factor.reshape((-1, 1) if node.attrs.get("transB") else (1, -1))
+
+    def per_input(self, node: gs.Node, factor: Vector) -> Vector:
+        """See `Layer`."""
+        return factor.reshape((1, -1) if node.attrs.get("transB") else (-1, 1))
+
+    def carried(self, node: gs.Node, shift: Vector) -> Vector:
+        """See `Layer`."""
+        weight = self.values(node) * node.attrs.get("alpha", 1.0)
+        return np.asarray(weight @ shift if node.attrs.get("transB") else shift @ weight)
+
+    def offset(self, node: gs.Node) -> Vector | None:
+        """See `Layer`."""
+        held = super().offset(node)
+        return None if held is None else held * node.attrs.get("beta", 1.0)
+
+    def put(self, node: gs.Node, weight: gs.Constant, bias: gs.Constant) -> None:
+        """See `Layer`."""
+        super().put(node, weight, bias)
+        node.attrs["beta"] = 1.0
+
+
+@op("Gemm", role="conv", refuses=gemm_refuses, layer=Matrix())
 def gemm(f: Backend, call: Call) -> Linear:
     """Gemm, opset 13, with the constant on the right: alpha · x · B + beta · C."""
     weight, alpha, beta = call.inputs[1], call.attr("alpha", 1.0), call.attr("beta", 1.0)
@@ -149,11 +81,58 @@ def matmul_carries(node: gs.Node) -> tuple[int, ...]:
 
 def matmul_refuses(node: gs.Node) -> str | None:
     """A product of two computed tensors (attention) has no weights."""
-    constants = sum(isinstance(t, gs.Constant) for t in node.inputs[:2])
-    return None if constants == 1 else "both factors are computed"
+    constants = [isinstance(t, gs.Constant) for t in node.inputs[:2]]
+    if sum(constants) != 1:
+        return "both factors are computed"
+    return "its constant stands on the left of a matrix, whose batch is then last" if is_table(node) else None
 
 
-@op("MatMul", carries=matmul_carries, role="conv", refuses=matmul_refuses)
+def is_table(node: gs.Node) -> bool:
+    """Whether a constant on the left meets a computed matrix, not a stack of them."""
+    return isinstance(node.inputs[0], gs.Constant) and len(node.inputs[1].shape or (0, 0, 0)) == 2
+
+
+class Matrices(Layer):
+    """MatMul's weights: (..., inputs, outputs) on the right, (..., outputs, inputs) on the left.
+
+    The bias is the engine's own third input. Leading axes, where there are some, have weights of their own.
+    """
+
+    def weight(self, node: gs.Node) -> int:
+        """See `Layer`."""
+        return 0 if isinstance(node.inputs[0], gs.Constant) else 1
+
+    def channels(self, node: gs.Node, rank: int) -> int:
+        """See `Layer`."""
+        return rank - 1 if self.weight(node) else rank - 2
+
+    def reads(self, node: gs.Node, rank: int) -> int:
+        """See `Layer`."""
+        return self.channels(node, rank)
+
+    def counts(self, node: gs.Node) -> tuple[int, int]:
+        """See `Layer`."""
+        *_, rows, columns = self.values(node).shape
+        return (rows, columns) if self.weight(node) else (columns, rows)
+
+    def per_output(self, node: gs.Node, factor: Vector) -> Vector:
+        """See `Layer`."""
+        return factor.reshape((1, -1) if self.weight(node) else (-1, 1))
+
+    def per_input(self, node: gs.Node, factor: Vector) -> Vector:
+        """See `Layer`."""
+        return factor.reshape((-1, 1) if self.weight(node) else (1, -1))
+
+    def carried(self, node: gs.Node, shift: Vector) -> Vector | None:
+        """See `Layer`: every stacked matrix adds something else."""
+        *stack, rows, columns = self.values(node).shape
+        if any(size != 1 for size in stack):
+            return None
+        weight = self.values(node).reshape(rows, columns)
+        return np.asarray(shift @ weight if self.weight(node) else weight @ shift)
+
+
+@op("MatMul", carries=matmul_carries, role="conv", refuses=matmul_refuses, layer=Matrices())
 def matmul(f: Backend, call: Call) -> Linear:
     """MatMul, opset 13, by a constant matrix on either side; a bias that canon found stands as a third input."""
     left = call.constant(0)
@@ -172,7 +151,8 @@ def matmul(f: Backend, call: Call) -> Linear:
         nonnegative=(1 if left else 0) in call.nonnegative,
         index=1 if left else 0,
     )
-    return Linear((term,), call.output, call.get(2))
+    bias = call.get(2)
+    return Linear((term,), call.output, f.Reshape(bias, [-1, 1]) if left and bias is not None else bias)
 
 
 def scale_and_shift(node: gs.Node) -> tuple[np.ndarray, np.ndarray]:
@@ -189,7 +169,28 @@ def batch_norm_refuses(node: gs.Node) -> str | None:
     return None if all(isinstance(t, gs.Constant) for t in node.inputs[1:5]) else "its statistics are computed"
 
 
-@op("BatchNormalization", role="batch-norm", refuses=batch_norm_refuses)
+class Statistics(Layer):
+    """BatchNormalization: its scale is the weight, its shift the bias, after mean and variance have been taken out."""
+
+    def counts(self, node: gs.Node) -> tuple[int, int]:
+        """See `Layer`."""
+        channels = self.values(node).size
+        return channels, channels
+
+    def per_output(self, node: gs.Node, factor: Vector) -> Vector:
+        """See `Layer`."""
+        return factor
+
+    def per_input(self, node: gs.Node, factor: Vector) -> None:
+        """See `Layer`: the mean would have to follow."""
+        return
+
+    def carried(self, node: gs.Node, shift: Vector) -> Vector:
+        """See `Layer`."""
+        return np.asarray(shift * scale_and_shift(node)[0])
+
+
+@op("BatchNormalization", role="batch-norm", refuses=batch_norm_refuses, layer=Statistics())
 def batch_normalization(f: Backend, call: Call) -> Linear:
     """BatchNormalization, opset 15: a diagonal convolution."""
     factor, shift = (v.astype(np.float32) for v in scale_and_shift(call.node))
@@ -207,10 +208,3 @@ def diagonal(f: Backend, call: Call, weight: Value, bias: Value | None) -> Linea
         diagonal=True,
     )
     return Linear((term,), call.output, bias)
-
-
-def per_channel(f: Backend, vector: Value | None, like: Value) -> Value | None:
-    """A (C,) vector shaped to broadcast over the positions of ``like``, (1, C, 1, ...)."""
-    if vector is None:
-        return None
-    return f.Reshape(vector, [1, -1, *[1] * (len(f.dims(like)) - 2)])

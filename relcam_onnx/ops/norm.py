@@ -1,23 +1,36 @@
-"""Normalisation by statistics of the picture itself: y = x · scale + shift with the scale held fixed.
+"""Normalisation by statistics of the picture itself: y = (x - mean) / deviation · w + b.
 
-For relevance that is a diagonal linear op whose mean and scale are numbers; the gradient is the true one, through the
-statistics.
+For relevance the deviation is a number, so x -> (x - mean) · w / deviation is one linear map over the normalised
+features and only b is a bias: R_i = x_i (s_i - mean_j s_j), s_j = w_j R_j / (deviation · stab(y_j)) by ε (Ali et al.
+2022, arXiv:2202.07304; Achtibat et al. 2024, arXiv:2402.05602). The gradient is the true one, through the statistics.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from relcam_onnx.ops.linear import diagonal, per_channel
-from relcam_onnx.ops.records import Backend, Call, Linear, Relay, Value
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.ops.conv import per_channel
+from relcam_onnx.ops.linear import diagonal
+from relcam_onnx.ops.records import Backend, Call, Linear, Relay, Term, Value
 from relcam_onnx.ops.table import op, sign_kept
 
 
 def normalised(
-    f: Backend, call: Call, grouped: Sequence[int], axes: Sequence[int], gain: Value, shift: Value | None
+    f: Backend,
+    call: Call,
+    grouped: Sequence[int],
+    axes: Sequence[int],
+    gain: Value,
+    shift: Value | None,
+    epsilon: float | None = None,
 ) -> Linear:
     """(x - mean) / deviation · gain + shift, statistics over ``axes`` of x in the shape ``grouped``."""
-    x, epsilon = call.inputs[0], call.attr("epsilon", 1e-5)
+    x = call.inputs[0]
+    if epsilon is None:
+        epsilon = call.attr("epsilon", 1e-5)
     dims, axes = list(f.dims(x)), list(axes)
 
     def over_groups(value: Value) -> Value:
@@ -26,20 +39,34 @@ def normalised(
         mean = f.Expand(f.ReduceMean(apart, axes, keepdims=1), [1, *grouped[1:]])
         return f.Reshape(mean, [0, *dims[1:]])
 
+    def centred(value: Value) -> Value:
+        """What is left without the mean: a projection, so its own adjoint."""
+        return f.Sub(value, over_groups(value))
+
     mean = over_groups(x)
-    centred = f.Sub(x, mean)
-    inverse = f.Div(1.0, f.Sqrt(f.Add(over_groups(f.Mul(centred, centred)), epsilon)))
-    scale = f.Mul(inverse, gain)
-    offset = f.Neg(f.Mul(mean, scale))
-    record = diagonal(f, call, scale, offset if shift is None else f.Add(offset, shift))
+    rest = f.Sub(x, mean)
+    inverse = f.Div(1.0, f.Sqrt(f.Add(over_groups(f.Mul(rest, rest)), epsilon)))
 
     def derivative(g: Value) -> Value:
-        unit = f.each(f.Mul(centred, inverse))
+        unit = f.each(f.Mul(rest, inverse))
         inner = f.Mul(g, gain)
         along = f.Mul(unit, over_groups(f.Mul(inner, unit)))
-        return f.Mul(f.Sub(f.Sub(inner, over_groups(inner)), along), f.each(inverse))
+        return f.Mul(f.Sub(centred(inner), along), f.each(inverse))
 
-    return Linear(record.terms, record.y, record.bias, derivative)
+    term = Term(
+        x,
+        apply=lambda x, w: f.Mul(f.Mul(centred(x), inverse), w),
+        adjoint=lambda s, w: centred(f.Mul(f.Mul(s, w), f.each(inverse))),
+        weight=gain,
+        nonnegative=0 in call.nonnegative,
+    )
+
+    def elementwise() -> Linear:
+        scale = f.Mul(inverse, gain)
+        offset = f.Neg(f.Mul(mean, scale))
+        return diagonal(f, call, scale, offset if shift is None else f.Add(offset, shift))
+
+    return Linear((term,), call.output, shift, derivative, elementwise)
 
 
 @op("InstanceNormalization", role="norm")
@@ -65,6 +92,35 @@ def layer_normalization(f: Backend, call: Call) -> Linear:
     dims = f.dims(call.inputs[0])
     axis = int(call.attr("axis", -1)) % len(dims)
     return normalised(f, call, dims, range(axis, len(dims)), call.inputs[1], call.get(2))
+
+
+def mean_variance_refuses(node: gs.Node) -> str | None:
+    """Images of a batch stay apart; without ``axes`` the op averages over the batch too."""
+    return "it averages over the batch" if 0 in (node.attrs.get("axes") or [0, 2, 3]) else None
+
+
+@op("MeanVarianceNormalization", role="norm", refuses=mean_variance_refuses)
+def mean_variance_normalization(f: Backend, call: Call) -> Linear:
+    """MeanVarianceNormalization, opset 13: 1e-9 is added to the deviation itself."""
+    dims = f.dims(call.inputs[0])
+    axes = sorted(int(a) % len(dims) for a in call.attr("axes", [0, 2, 3]))
+    return normalised(f, call, dims, axes, np.float32(1), None, epsilon=1e-18)
+
+
+@op("LpNormalization", nonnegative=sign_kept)
+def lp_normalization(f: Backend, call: Call) -> Relay:
+    """LpNormalization, opset 1: y = x / ‖x‖, the length held fixed: R passes."""
+    x, y, axis = call.inputs[0], call.output, call.attr("axis", -1)
+    axes = [int(axis) % len(f.dims(x))]
+    squared = int(call.attr("p", 2)) == 2
+
+    def gradient(g: Value) -> dict[int, Value]:
+        length = f.ReduceL2(x, axes, keepdims=1) if squared else f.ReduceSum(f.Abs(x), axes, keepdims=1)
+        along = f.ReduceSum(f.Mul(g, f.each(y)), axes, keepdims=1)
+        direction = y if squared else f.Sign(x)
+        return {0: f.Div(f.Sub(g, f.Mul(along, f.each(direction))), f.each(length))}
+
+    return Relay(lambda m: {0: m.unsupported()}, gradient)
 
 
 @op("LRN", nonnegative=sign_kept)

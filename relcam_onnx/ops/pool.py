@@ -9,7 +9,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.model import static_shape
-from relcam_onnx.ops.linear import conv_strides, explicit_pads, window_map
+from relcam_onnx.ops.conv import conv_strides, explicit_pads, window_map
 from relcam_onnx.ops.records import Backend, Call, Linear, Term, Value, product
 from relcam_onnx.ops.table import Known, Strides, op, sign_kept
 

@@ -104,12 +104,22 @@ class Linear:
 
     ``y`` is the output that the forward pass computed, ``bias`` broadcasts to it. ``derivative`` replaces the adjoint
     under the gradient where the weights themselves depend on the input (normalisation by instance statistics).
+    ``elementwise`` makes the same op with its mean, too, a number that stands in the bias: see `by_sign`.
     """
 
     terms: tuple[Term, ...]
     y: Value
     bias: Value | None = None
     derivative: Callable[[Value], Value] | None = None
+    elementwise: Callable[[], Linear] | None = None
+
+    def by_sign(self) -> Linear:
+        """The form for rules that ask for the sign of a weight.
+
+        A weight of a normalisation has contributions of both signs, x_j w_j and the mean's; there each output has a
+        single one.
+        """
+        return self.elementwise() if self.elementwise else self
 
 
 @dataclass(frozen=True)

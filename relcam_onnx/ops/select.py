@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from relcam_onnx.ops.linear import conv_strides
+from relcam_onnx.ops.conv import conv_strides
 from relcam_onnx.ops.movement import moved
 from relcam_onnx.ops.pool import reduced_axes
 from relcam_onnx.ops.records import Backend, Call, Relay, Value, product

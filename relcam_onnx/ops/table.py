@@ -10,6 +10,7 @@ from typing import TypeAlias
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.model import variables
+from relcam_onnx.ops.layer import Layer
 from relcam_onnx.ops.records import Backend, Call, Record
 
 Build: TypeAlias = Callable[[Backend, Call], Record]
@@ -68,7 +69,9 @@ class Op:
         node -> why this form of the op cannot be explained, or None.
     role
         What presets call it: ``"conv"``, ``"batch-norm"``, ``"norm"``, ``"sum"`` or ``"average"`` for an op
-        with a linear part; None for a relay. What makes a linear part dense or first is the plan's to say.
+        with a linear part; None for a relay. Whether a linear part is dense or first is the plan's to say.
+    layer
+        Where its weights stand and how scales go into them; None where it has none.
     """
 
     build: Build
@@ -78,6 +81,7 @@ class Op:
     strides: Callable[[gs.Node], Strides] | None = None
     refuses: Callable[[gs.Node], str | None] = never_refuses
     role: str | None = None
+    layer: Layer | None = None
 
     def takers(self, node: gs.Node, *, gates: bool) -> tuple[int, ...]:
         """The inputs that relevance takes; with ``gates`` those that a gradient takes."""
@@ -106,6 +110,7 @@ def op(
     strides: Callable[[gs.Node], Strides] | None = None,
     refuses: Callable[[gs.Node], str | None] = never_refuses,
     role: str | None = None,
+    layer: Layer | None = None,
 ) -> Callable[[Build], Build]:
     """Teach the engine an op.
 
@@ -115,7 +120,7 @@ def op(
     """
 
     def register(build: Build) -> Build:
-        entry = Op(build, carries, differentiates, nonnegative, strides, refuses, role)
+        entry = Op(build, carries, differentiates, nonnegative, strides, refuses, role, layer)
         TABLE.update(dict.fromkeys(names, entry))
         return build
 

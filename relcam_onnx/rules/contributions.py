@@ -96,6 +96,7 @@ def shared(f: Backend, op: Linear, message: Message, sign: int, bias: bool, eps:
 
     Where inputs of either sign stand alone, everything above and below the line is counted twice: nothing is halved.
     """
+    op = op.by_sign()
     twice = len(op.terms) == 1 and is_either(op.terms[0])
     count = 2.0 if twice else 1.0
     lean = 0.0
@@ -116,6 +117,7 @@ def share_by_weight(
     f: Backend, op: Linear, message: Message, reweigh: Callable[[Value], Value], eps: float
 ) -> dict[int, Message]:
     """R_i = Σ_j v_ij R_j / stab(Σ_i v_ij) with v made of w by ``reweigh``; padding is not counted."""
+    op = op.by_sign()
     weights = [None if t.weight is None else reweigh(t.weight) for t in op.terms]
     ones = [f.Expand(1.0, f.dims(t.x)) for t in op.terms]
     z = total(f, (t.apply(x, w) for t, x, w in zip(op.terms, ones, weights, strict=True)))

@@ -29,6 +29,7 @@ class ZBox(Rule):
 
     def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
         """See the class."""
+        op = op.by_sign()
         boxes = [
             (self._bound(f, t.x, self.low, f.ReduceMin), self._bound(f, t.x, self.high, f.ReduceMax)) for t in op.terms
         ]

@@ -25,6 +25,7 @@ class PublishedConv(Rule):
 
     def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
         """See the class."""
+        op = op.by_sign()
         z = pushed(f, op, +1)
         if self.bias and op.bias is not None:
             z = f.Add(z, f.Mul(op.bias, 2.0))

@@ -94,6 +94,7 @@ class Gamma(Rule):
 
     def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
         """See the class."""
+        op = op.by_sign()
         up, down = (
             quotient(f, side, f.Add(op.y, f.Mul(self._lean(f, op, sign), self.gamma)), self.eps)
             for sign, side in zip((+1, -1), by_sign(f, op, message), strict=True)

@@ -77,6 +77,7 @@ def test_the_rest_of_the_elementwise_ops(check: Any) -> None:
     check("Pow", x, ints(2))
     check("MatMul", x, array(4, 5, seed=1))
     check("MatMul", x, array(2, 4, 5, seed=1))
+    check("Einsum", x, array(4, 5, seed=1), equation="bij,jk->bki")
     check("Cast", 9 * x, to=TensorProto.INT64)
     check("Cast", x, to=TensorProto.BOOL)
 

@@ -76,7 +76,7 @@ def emitted(case: Case, call: Call, rules: Any, relevance: np.ndarray, support: 
 
 
 def inferred(case: Case) -> tuple[int, ...]:
-    """What onnxruntime infers: wrong where ceil_mode ends in a window of padding, which its run leaves out."""
+    """What onnxruntime infers: () where that is nothing, wrong where ceil_mode ends in a window of padding."""
     model = case.model()
     model.graph.output[0].type.tensor_type.ClearField("shape")
     return tuple(session(model).get_outputs()[0].shape)
@@ -89,7 +89,7 @@ def test_emitted_is_eager(op: str, data: st.DataObject, seed: int, targets: int)
     """To 1e-4 of the largest share, or of the largest relevance where shares cancel; in float32 on both sides."""
     case = data.draw(CASES[op])
     f, call, record = case.describe(targets)
-    assume(inferred(case) == call.output.shape)
+    assume(inferred(case) in ((), call.output.shape))
     if call.output.dtype != np.float32:
         return
     relevance = noise(seed, targets * len(call.output), *call.output.shape[1:])

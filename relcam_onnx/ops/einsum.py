@@ -1,0 +1,133 @@
+"""Einsum of one computed tensor with one constant: a layer, however its axes are named."""
+
+from __future__ import annotations
+
+from collections import Counter
+from string import ascii_letters
+from typing import NamedTuple
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.ops.layer import Layer, Vector
+from relcam_onnx.ops.records import Backend, Call, Linear, Term
+from relcam_onnx.ops.table import op
+
+
+class Labels(NamedTuple):
+    """The axes of the computed operand, the constant and the output, a letter each; and which operand is computed."""
+
+    x: str
+    w: str
+    y: str
+    computed: int
+
+
+def labels(node: gs.Node) -> Labels:
+    """The equation read: an output that is not named has what stands once, in order; an ellipsis gets letters."""
+    left, arrow, y = node.attrs["equation"].replace(" ", "").partition("->")
+    operands = left.split(",")
+    if not arrow:
+        counted = Counter(left.replace(",", "").replace(".", ""))
+        y = ("..." if "..." in left else "") + "".join(sorted(c for c, count in counted.items() if count == 1))
+    index = 1 if isinstance(node.inputs[0], gs.Constant) else 0
+    x, w = operands[index], operands[1 - index]
+    if "..." in x:
+        free = [c for c in ascii_letters if c not in left]
+        more = "".join(free[: len(node.inputs[index].shape or ()) - len(x) + 3])
+        x, y = x.replace("...", more), y.replace("...", more)
+    return Labels(x, w, y, index)
+
+
+def einsum_carries(node: gs.Node) -> tuple[int, ...]:
+    """The operand that is no constant."""
+    return (1,) if isinstance(node.inputs[0], gs.Constant) else (0,)
+
+
+def einsum_refuses(node: gs.Node) -> str | None:
+    """A weighted sum in which images of a batch stay apart, and the batch stays first."""
+    constants = sum(isinstance(t, gs.Constant) for t in node.inputs[:2])
+    if node.attrs["equation"].count(",") != 1 or constants != 1:
+        return "it is no product of one computed tensor with one constant"
+    x, w, y, index = labels(node)
+    if "." in w or ("..." in node.attrs["equation"] and node.inputs[index].shape is None):
+        return "it does not tell how many axes its ellipsis stands for"
+    if any(len(set(part)) < len(part) for part in (x, w, y)):
+        return "it takes a diagonal"
+    if not x or x[0] != y[:1] or x[0] in w:
+        return "it moves the batch from the first axis, or mixes images"
+    return "it sums over an axis of the picture alone" if set(x) - set(w) - set(y) else None
+
+
+class Contraction(Layer):
+    """Einsum's weights, their axes by name; the bias is the engine's own third input."""
+
+    def weight(self, node: gs.Node) -> int:
+        """See `Layer`."""
+        return 1 - labels(node).computed
+
+    def channels(self, node: gs.Node, rank: int) -> int | None:
+        """See `Layer`: the one axis of the output that only the weight has."""
+        x, _, y, _ = labels(node)
+        new = [axis for axis, label in enumerate(y) if label not in x]
+        return new[0] if len(new) == 1 else None
+
+    def reads(self, node: gs.Node, rank: int) -> int | None:
+        """See `Layer`: the one axis of the input that the output has not."""
+        x, _, y, _ = labels(node)
+        gone = [axis for axis, label in enumerate(x) if label not in y]
+        return gone[0] if len(gone) == 1 else None
+
+    def positions(self, node: gs.Node, rank: int) -> tuple[int, ...]:
+        """See `Layer`."""
+        x, _, y, _ = labels(node)
+        return tuple(axis for axis, label in enumerate(y) if axis and label in x)
+
+    def places(self, node: gs.Node) -> tuple[int | None, int | None]:
+        """The axes of the weight that the channels read, and those made, run along."""
+        x, w, y, _ = labels(node)
+        read, made = self.reads(node, len(x)), self.channels(node, len(y))
+        return (None if read is None else w.index(x[read])), (None if made is None else w.index(y[made]))
+
+    def counts(self, node: gs.Node) -> tuple[int, int]:
+        """See `Layer`; 0 where no single axis has them."""
+        read, made = ((0 if axis is None else self.values(node).shape[axis]) for axis in self.places(node))
+        return read, made
+
+    def per_output(self, node: gs.Node, factor: Vector) -> Vector:
+        """See `Layer`."""
+        return self.along(node, factor, self.places(node)[1])
+
+    def per_input(self, node: gs.Node, factor: Vector) -> Vector:
+        """See `Layer`."""
+        return self.along(node, factor, self.places(node)[0])
+
+    def along(self, node: gs.Node, factor: Vector, axis: int | None) -> Vector:
+        """A vector as it broadcasts along one axis of the weight."""
+        return factor.reshape([-1 if place == axis else 1 for place in range(self.values(node).ndim)])
+
+    def carried(self, node: gs.Node, shift: Vector) -> Vector | None:
+        """See `Layer`."""
+        weight, (read, made) = self.values(node), self.places(node)
+        if weight.ndim != 2 or read is None or made is None:
+            return None
+        return np.asarray((weight * self.per_input(node, shift)).sum(axis=read))
+
+
+@op("Einsum", carries=einsum_carries, role="conv", refuses=einsum_refuses, layer=Contraction())
+def einsum(f: Backend, call: Call) -> Linear:
+    """Einsum, opset 12, of one computed tensor and one constant."""
+    x, w, y, index = labels(call.node)
+    channel = Contraction().channels(call.node, len(y))
+    bias = call.get(2)
+    if bias is not None and channel is not None:
+        bias = f.Reshape(bias, [-1, *[1] * (len(y) - 1 - channel)])
+    term = Term(
+        call.inputs[index],
+        apply=lambda value, weight: f.Einsum(value, weight, equation=f"{x},{w}->{y}"),
+        adjoint=lambda s, weight: f.Einsum(s, weight, equation=f"{y},{w}->{x}"),
+        weight=call.inputs[1 - index],
+        nonnegative=index in call.nonnegative,
+        index=index,
+    )
+    return Linear((term,), call.output, bias)
