@@ -29,12 +29,12 @@ class Derived(NamedTuple):
 class View(NamedTuple):
     """How a tensor that only the canonical graph has is made of tensors of the file.
 
-    ``op`` is an ONNX op over ``inputs``: names of tensors, or constants. ``"Like"`` stands for Reshape to the sizes of
+    ``op`` is an ONNX op over ``inputs``: tensors, which may be views, or constants. ``"Like"`` stands for Reshape to the sizes of
     the second input, of which nothing but the sizes is read.
     """
 
     op: str
-    inputs: tuple[str | np.ndarray, ...]
+    inputs: tuple[gs.Variable | np.ndarray, ...]
     attrs: dict[str, Any]
 
 

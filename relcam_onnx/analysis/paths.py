@@ -142,7 +142,7 @@ class Paths:
 
 def has_weights(node: gs.Node) -> bool:
     """Whether a node is a layer: its linear part mixes its inputs with weights of the model."""
-    return key(node) in TABLE and lookup(node).role == "conv"
+    return key(node) in TABLE and lookup(node).role_of(node) == "conv"
 
 
 def origin(tensor: gs.Tensor) -> str:

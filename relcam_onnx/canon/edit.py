@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 import numpy as np
 import onnx_graphsurgeon as gs
 
@@ -11,7 +13,7 @@ STANDARD = (None, "", "ai.onnx")
 """How a node of ONNX's own domain says so."""
 
 
-def is_op(node: gs.Node | None, *names: str) -> bool:
+def is_op(node: gs.Node | None, *names: str) -> TypeGuard[gs.Node]:
     """Whether a node is one of ONNX's own ops of these names."""
     return node is not None and node.op in names and getattr(node, "domain", None) in STANDARD
 
@@ -76,10 +78,20 @@ def fold(model: Model, gone: gs.Tensor, into: gs.Tensor) -> None:
     model.folded[gone.name] = into.name
 
 
-def view(model: Model, like: gs.Tensor, name: str, op: str, *inputs: str | np.ndarray, **attrs: object) -> gs.Variable:
+def view(
+    model: Model, like: gs.Tensor, name: str, op: str, *inputs: gs.Tensor | np.ndarray, **attrs: object
+) -> gs.Variable:
     """A new tensor of the canonical graph, in the shape of ``like``, that the file does not have."""
     model.views[name] = View(op, inputs, attrs)
     return gs.Variable(name, like.dtype, like.shape)
+
+
+def reshaped(model: Model, source: gs.Tensor, like: gs.Tensor, name: str) -> gs.Variable:
+    """A tensor's values in the shape of another."""
+    sizes = [size if isinstance(size, int) else -1 for size in like.shape]
+    if sizes.count(-1) > 1:
+        return view(model, like, name, "Like", source, like)
+    return view(model, like, name, "Reshape", source, np.array(sizes, np.int64))
 
 
 def fresh(model: Model, name: str) -> str:

@@ -23,6 +23,7 @@ from relcam_onnx.canon.edit import (
     is_output,
     only_reader,
     read_instead,
+    reshaped,
     sweep,
     take_over,
     view,
@@ -83,7 +84,7 @@ def up(model: Model, node: gs.Node, into_layers: bool) -> bool:
         joined = affine_of(end).then(way.affine)
         assert joined is not None
         end.attrs["affine"] = joined
-    elif lookup(end).role == "norm":
+    elif lookup(end).role_of(end) == "norm":
         scale_norm(end, way.affine)
     else:
         scale_layer(model, end, way.affine, node.outputs[0].name)
@@ -121,7 +122,7 @@ def through_sum(model: Model, node: gs.Node, affine: Affine, between: tuple[gs.N
         if list(term.shape or ()) != list(node.outputs[0].shape or ()):
             continue
         way = climb(model, node, term, affine, into_layers=True)
-        if way is not None and way.end.op != AFFINE and lookup(way.end).role != "norm":
+        if way is not None and way.end.op != AFFINE and lookup(way.end).role_of(way.end) != "norm":
             ways.append(way)
     if not ways:
         return None
@@ -150,10 +151,10 @@ def takes(node: gs.Node, affine: Affine, *, only_shift: bool) -> bool:
     if key(node) not in TABLE or (only_shift and not affine.is_shift) or node.outputs[0].shape is None:
         return False
     entry, rank = lookup(node), len(node.outputs[0].shape)
-    if entry.role == "norm":
+    if entry.role_of(node) == "norm":
         return not only_shift and norm_takes(node, affine)
     layer = entry.layer
-    if layer is None or entry.role != "conv" or entry.refuses(node) is not None or layer.offset(node) is None:
+    if layer is None or entry.role_of(node) != "conv" or entry.refuses(node) is not None or layer.offset(node) is None:
         return False
     return affine.fits(layer.channels(node, rank), layer.counts(node)[1])
 
@@ -230,7 +231,7 @@ def hand_down(model: Model, node: gs.Node, way: Way) -> None:
         name = fresh(model, f"{result.name}/{place}")
         if is_op(inner, "Add", "Sum"):
             shift = affine.shaped(affine.shift, len(old.shape)).astype(np.float32)
-            new = view(model, old, name, "Add", old.name, shift)
+            new = view(model, old, name, "Add", old, shift)
         else:
             new = undone(model, inner, above, old, name)
             affine = affine.pulled(inner) or affine
@@ -245,16 +246,8 @@ def undone(model: Model, node: gs.Node, moved: gs.Tensor, like: gs.Tensor, name:
     """The tensor that a moving node makes ``moved`` of, in the shape of ``like``."""
     if is_op(node, "Transpose"):
         perm = permutation(node)
-        return view(model, like, name, "Transpose", moved.name, perm=[perm.index(axis) for axis in range(len(perm))])
+        return view(model, like, name, "Transpose", moved, perm=[perm.index(axis) for axis in range(len(perm))])
     return reshaped(model, moved, like, name)
-
-
-def reshaped(model: Model, source: gs.Tensor, like: gs.Tensor, name: str) -> gs.Variable:
-    """A tensor's values in the shape of another."""
-    sizes = [size if isinstance(size, int) else -1 for size in like.shape]
-    if sizes.count(-1) > 1:
-        return view(model, like, name, "Like", source.name, like.name)
-    return view(model, like, name, "Reshape", source.name, np.array(sizes, np.int64))
 
 
 def down(model: Model, node: gs.Node, into_layers: bool) -> bool:
@@ -280,7 +273,7 @@ def down(model: Model, node: gs.Node, into_layers: bool) -> bool:
         before = renamed[branch.inputs[0].name]
         name = fresh(model, f"{old.name}/before")
         if is_op(branch, "Transpose"):
-            new = view(model, old, name, "Transpose", before.name, perm=permutation(branch))
+            new = view(model, old, name, "Transpose", before, perm=permutation(branch))
         else:
             new = reshaped(model, before, old, name)
         branch.inputs[0], branch.outputs[0] = before, new
@@ -304,7 +297,7 @@ def sinks(
         if key(reader) not in TABLE:
             return False
         layer = lookup(reader).layer
-        if layer is not None and lookup(reader).role == "conv":
+        if layer is not None and lookup(reader).role_of(reader) == "conv":
             if not reads(reader, tensor, affine):
                 return False
             leaves.append((reader, affine.over(layer.counts(reader)[0])))
@@ -351,7 +344,7 @@ def shift_behind(model: Model, node: gs.Node, affine: Affine) -> None:
     """Let an affine node that adds make what a node made; the node itself makes as much less."""
     summed = node.outputs[0]
     shift = affine.shaped(affine.shift, len(summed.shape)).astype(np.float32)
-    bare = view(model, summed, fresh(model, f"{summed.name}/sum"), "Sub", summed.name, shift)
+    bare = view(model, summed, fresh(model, f"{summed.name}/sum"), "Sub", summed, shift)
     node.outputs[0] = bare
     model.graph.nodes.append(gs.Node(AFFINE, f"{summed.name}/shift", {"affine": affine}, [bare], [summed]))
 

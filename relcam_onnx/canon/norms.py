@@ -6,15 +6,19 @@ numbers, and each norm over the axes of its means is held against the result.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.activations import ELEMENTWISE
 from relcam_onnx.canon.cut import Piece, pieces, places
-from relcam_onnx.canon.edit import is_op, sweep
+from relcam_onnx.canon.edit import fresh, is_op, reshaped, sweep
 from relcam_onnx.canon.identity import integers
 from relcam_onnx.model import Model, producer, static_shape, variables
 
+Norm: TypeAlias = Callable[[np.ndarray, tuple[int, ...], float], np.ndarray]
 MEANS = frozenset({"ReduceMean", "ReduceSum", "ReduceL2", "ReduceSumSquare"})
 PARTS = ELEMENTWISE | MEANS | {"Expand", "Unsqueeze", "Squeeze", "Reshape"}
 TOLERANCE = 1e-5
@@ -29,36 +33,43 @@ def name_norms(model: Model) -> None:
     for node in model.graph.nodes:
         if not is_op(node, "Div", "Mul") or len(list(variables(node))) != 2:
             continue
-        for piece in pieces(node.outputs[0], order, PARTS):
-            if any(inner.op in MEANS for inner in piece.nodes) and rewrite(node, piece):
-                break
+        candidates = [p for p in pieces(node.outputs[0], order, PARTS) if any(inner.op in MEANS for inner in p.nodes)]
+        # A layer norm is the root-mean-square norm of what is left without the mean: the whole of it goes first.
+        if not any(is_layer_norm(node, piece) for piece in candidates):
+            any(is_scaled(node, piece) for piece in candidates)
     sweep(model)
-    for node in model.graph.nodes:
+    for node in list(model.graph.nodes):
         group(model, node)
     sweep(model)
 
 
-def rewrite(node: gs.Node, piece: Piece) -> bool:
-    """Make a node the norm that its piece computes; False where that is none."""
+def is_layer_norm(node: gs.Node, piece: Piece) -> bool:
+    """Make a node the layer norm that its piece computes; False where that is none."""
+    ones, zeros, name = np.ones(1, np.float32), np.zeros(1, np.float32), piece.result.name
+    return becomes(node, piece, "LayerNormalization", layer_norm, {f"{name}/gain": ones, f"{name}/shift": zeros})
+
+
+def becomes(node: gs.Node, piece: Piece, op: str, norm: Norm, constants: dict[str, np.ndarray]) -> bool:
+    """Make a node an op where its piece computes this norm, with some ε that stands in it."""
     axes, x = reduced_axes(piece), trial(piece.source)
-    if axes is None or x is None:
+    y = None if axes is None or x is None else piece.run(x)
+    if axes is None or x is None or y is None:
         return False
-    y = piece.run(x)
-    if y is None:
-        return False
-    name = piece.result.name
     for epsilon in epsilons(piece):
-        if np.allclose(y, layer_norm(x, axes, epsilon), rtol=0, atol=TOLERANCE):
-            ones, zeros = np.ones(1, np.float32), np.zeros(1, np.float32)
-            node.op, node.attrs = "LayerNormalization", {"axes": list(axes), "epsilon": epsilon}
-            node.inputs = [piece.source, gs.Constant(f"{name}/gain", ones), gs.Constant(f"{name}/shift", zeros)]
+        if np.allclose(y, norm(x, axes, epsilon), rtol=0, atol=TOLERANCE):
+            node.op, node.attrs = op, {"axes": list(axes), "epsilon": epsilon}
+            node.inputs = [piece.source, *(gs.Constant(name, value) for name, value in constants.items())]
             return True
-        if np.allclose(y, rms_norm(x, axes, epsilon), rtol=0, atol=TOLERANCE):
-            node.op, node.attrs = "RMSNormalization", {"axes": list(axes), "epsilon": epsilon}
-            node.inputs = [piece.source, gs.Constant(f"{name}/gain", np.ones(1, np.float32))]
-            return True
+    return False
+
+
+def is_scaled(node: gs.Node, piece: Piece) -> bool:
+    """Make a node a root-mean-square norm, or mark the operand that is a scale made of the other one."""
+    gain = {f"{piece.result.name}/gain": np.ones(1, np.float32)}
+    if becomes(node, piece, "RMSNormalization", rms_norm, gain):
+        return True
     if is_op(node, "Mul") and (length := scale_index(node, piece)) is not None:
-        # The other operand is a scale made of this one: it is held fixed, as a denominator is.
+        # It is held fixed, as a denominator is.
         node.attrs = {"scale": length}
         return True
     return False
@@ -116,29 +127,37 @@ def scale_index(node: gs.Node, piece: Piece) -> int | None:
 
 def group(model: Model, node: gs.Node) -> None:
     """Reshape to (N, groups, -1), a norm over the last axis, and Reshape back are group normalisation."""
-    before = producer(node.inputs[0]) if is_op(node, "Reshape") else None
-    first = (
-        producer(before.inputs[0])
-        if before is not None and is_op(before, "LayerNormalization", "InstanceNormalization")
-        else None
-    )
-    if before is None or first is None or not is_op(first, "Reshape"):
+    inner = producer(node.inputs[0]) if is_op(node, "Reshape") else None
+    split = producer(inner.inputs[0]) if is_op(inner, "LayerNormalization", "InstanceNormalization") else None
+    if inner is None or split is None or not is_op(split, "Reshape"):
         return
-    outer, inner = first.inputs[0].shape, before.inputs[0].shape
-    if outer is None or inner is None or list(outer) != list(node.outputs[0].shape or ()):
+    source, result, rows = split.inputs[0], node.outputs[0], inner.inputs[0].shape
+    if source.shape is None or result.shape is None or rows is None or list(source.shape[:2]) != list(result.shape[:2]):
         return
-    groups, channels = inner[1], outer[1]
-    whole = is_op(before, "InstanceNormalization") or before.attrs.get("axes") == list(range(2, len(inner)))
-    if not whole or not isinstance(groups, int) or not isinstance(channels, int) or channels % groups or len(inner) < 3:
+    groups, channels = rows[1], source.shape[1]
+    if not isinstance(groups, int) or not isinstance(channels, int) or channels % groups or len(rows) < 3:
         return
-    if not all(isinstance(t, gs.Constant) and t.values.size in (1, groups) for t in before.inputs[1:3]):
+    whole = is_op(inner, "InstanceNormalization") or inner.attrs.get("axes") == list(range(2, len(rows)))
+    if not whole or not all(
+        isinstance(t, gs.Constant) and t.values.size in sizes_of(inner, groups) for t in inner.inputs[1:3]
+    ):
         return
-    if is_op(before, "LayerNormalization") and any(t.values.size != 1 for t in before.inputs[1:3]):
+    name = result.name
+    parameters = [
+        gs.Constant(f"{name}/{what}", np.repeat(np.broadcast_to(t.values.reshape(-1), (groups,)), channels // groups))
+        for what, t in zip(("gain", "shift"), inner.inputs[1:3], strict=True)
+    ]
+    attrs = {"num_groups": groups, "epsilon": inner.attrs.get("epsilon", 1e-5)}
+    if list(source.shape) == list(result.shape):
+        node.op, node.attrs, node.inputs = "GroupNormalization", attrs, [source, *parameters]
         return
-    gain, shift = (
-        np.repeat(np.broadcast_to(t.values.reshape(-1), (groups,)), channels // groups).astype(np.float32)
-        for t in before.inputs[1:3]
-    )
-    name = node.outputs[0].name
-    node.op, node.attrs = "GroupNormalization", {"num_groups": groups, "epsilon": before.attrs.get("epsilon", 1e-5)}
-    node.inputs = [first.inputs[0], gs.Constant(f"{name}/gain", gain), gs.Constant(f"{name}/shift", shift)]
+    # Positions in another shape: the norm stands before the change.
+    normed = reshaped(model, result, source, fresh(model, f"{name}/normed"))
+    norm = gs.Node("GroupNormalization", normed.name, attrs, [source, *parameters], [normed])
+    model.graph.nodes.append(norm)
+    node.inputs = [normed]
+
+
+def sizes_of(norm: gs.Node, groups: int) -> tuple[int, ...]:
+    """How many gains a norm may have to be one for each group."""
+    return (groups,) if is_op(norm, "InstanceNormalization") else (1,)

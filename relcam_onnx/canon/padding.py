@@ -85,7 +85,7 @@ def pad_behind(model: Model, node: gs.Node) -> None:
         return
     source, result, perm = pad.inputs[0], node.outputs[0], permutation(node)
     name = fresh(model, f"{result.name}/unpadded")
-    turned = view(model, result, name, "Transpose", source.name, perm=perm)
+    turned = view(model, result, name, "Transpose", source, perm=perm)
     turned.shape = [source.shape[axis] for axis in perm]
     model.graph.nodes.append(gs.Node("Transpose", name, {"perm": perm}, [source], [turned]))
     before, after = ([side[axis] for axis in perm] for side in amounts)

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
+import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
 from relcam_onnx import __version__
@@ -38,7 +39,8 @@ class Writer:
     def __init__(self, prepared: Prepared, proto: onnx.ModelProto, *, single: bool) -> None:
         self.prepared, self.single, self.classes = prepared, single, check_classes(prepared)
         self.batch = prepared.batch
-        self.tensors = prepared.model.graph.tensors()
+        seen = (part for view in prepared.model.views.values() for part in view.inputs if isinstance(part, gs.Tensor))
+        self.tensors = {**{tensor.name: tensor for tensor in seen}, **prepared.model.graph.tensors()}
         # A file with sizes fixed tells more than the graph that was planned with.
         self.shapes = {v.name: shape_of(v) for v in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output)}
         self.assembly = Assembly(prepared.model, proto)

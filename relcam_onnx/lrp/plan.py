@@ -18,7 +18,6 @@ from relcam_onnx.errors import OptionError
 from relcam_onnx.lrp.presets import ROLES, Preset, Site, matches
 from relcam_onnx.model import View, static_shape, variables
 from relcam_onnx.ops import TABLE, key, lookup
-from relcam_onnx.ops.arithmetic import varies
 from relcam_onnx.ops.signs import Signs
 from relcam_onnx.rules import Rule, ZBox
 
@@ -64,7 +63,7 @@ class Plan:
         while waiting:
             name = waiting.pop()
             if name in self.views:
-                waiting += [part for part in self.views[name].inputs if isinstance(part, str)]
+                waiting += [part.name for part in self.views[name].inputs if isinstance(part, gs.Tensor)]
             else:
                 exposed.add(name)
         return tuple(sorted(exposed))
@@ -153,13 +152,11 @@ class Sites:
     def of(self, node: gs.Node) -> Site:
         """A node's type, name, module path and roles."""
         name, roles = node.outputs[0].name, set()
-        role = lookup(node).role if key(node) in TABLE else None
+        role = lookup(node).role_of(node) if key(node) in TABLE else None
         if role == "conv":
             roles.add("conv" if self._several(node) else "dense")
         elif role == "average":
             roles |= {"average", "global-average"} if name not in self.geometry.layouts else {"average"}
-        elif role == "sum":
-            roles.add("sum" if len(list(variables(node))) > 1 or varies(node) else "bias")
         elif role:
             roles.add(role)
         if name in self.paths.raw and role is not None:
@@ -172,12 +169,10 @@ class Sites:
     def _several(self, node: gs.Node) -> bool:
         """Whether a layer's output has several positions, or a number that only a run knows."""
         output = node.outputs[0]
-        layout = self.geometry.layouts.get(output.name)
-        shape = static_shape(output)
-        if layout is not None or shape is None:
-            return True
-        channel = lookup(node).channel(node)
-        return any(size != 1 for axis, size in enumerate(shape) if axis not in (0, channel))
+        layer, shape = lookup(node).layer, static_shape(output)
+        if layer is None or shape is None:
+            return output.name in self.geometry.layouts
+        return any(shape[axis] != 1 for axis in layer.positions(node, len(shape)))
 
 
 def rule_for(site: Site, node: gs.Node, preset: Preset) -> Rule:
@@ -185,7 +180,7 @@ def rule_for(site: Site, node: gs.Node, preset: Preset) -> Rule:
     rule = preset.rule(site)
     if rule is not None:
         return rule
-    if lookup(node).role is None:
+    if lookup(node).role_of(node) in (None, "bias"):
         return Rule()
     raise OptionError(
         f"preset {preset.name!r} has no rule for {site.op} node {site.name!r} "

@@ -83,7 +83,7 @@ def activations(f: Backend, plan: Plan, value: Callable[[str], Value]) -> dict[s
 
 def seen(f: Backend, view: View, value: Callable[[str], Value]) -> Value:
     """A view's value."""
-    inputs = [value(part) if isinstance(part, str) else part for part in view.inputs]
+    inputs = [value(part.name) if isinstance(part, gs.Tensor) else part for part in view.inputs]
     if view.op == "Like":
         return f.Reshape(inputs[0], f.dims(inputs[1]))
     return getattr(f, view.op)(*inputs, **view.attrs)

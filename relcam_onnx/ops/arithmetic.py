@@ -6,7 +6,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.model import producer, static_shape, variables
-from relcam_onnx.ops.records import Backend, Call, Linear, Message, Relay, Term, Value
+from relcam_onnx.ops.records import Backend, Call, Linear, Message, Record, Relay, Term, Value
 from relcam_onnx.ops.table import Known, every_input, op
 
 GATES = frozenset({"Sigmoid", "HardSigmoid", "Softmax", "Tanh"})
@@ -57,7 +57,7 @@ def factor(f: Backend, call: Call, index: int) -> Value:
 
 
 def summed(f: Backend, call: Call, signs: tuple[float, ...]) -> Linear:
-    """Σ sign · input; constants among the inputs make the bias."""
+    """Σ sign · input; constants are biases, but those that vary over positions are terms like any other."""
 
     def term(index: int, sign: float) -> Term:
         x = call.inputs[index]
@@ -70,25 +70,59 @@ def summed(f: Backend, call: Call, signs: tuple[float, ...]) -> Linear:
             index=index,
         )
 
-    constants = [
-        call.inputs[i] if sign > 0 else f.Neg(call.inputs[i])
-        for i, sign in enumerate(signs)
-        if call.constant(i)
-    ]  # fmt: skip
-    terms = tuple(term(i, sign) for i, sign in enumerate(signs) if not call.constant(i))
+    biases = {i for i in range(len(signs)) if call.constant(i) and not is_table(call.node.inputs[i])}
+    constants = [call.inputs[i] if signs[i] > 0 else f.Neg(call.inputs[i]) for i in sorted(biases)]
+    terms = tuple(term(i, sign) for i, sign in enumerate(signs) if i not in biases)
     return Linear(terms, call.output, f.Sum(*constants) if constants else None)
 
 
-@op("Add", "Sum", carries=every_input, nonnegative=all_known, role="sum")
-def add(f: Backend, call: Call) -> Linear:
+def is_table(tensor: gs.Tensor) -> bool:
+    """Whether a constant varies along more than one axis, as a table of positions does and a bias does not."""
+    if not isinstance(tensor, gs.Constant):
+        return False
+    value = np.asarray(tensor.values)
+    return sum(not np.all(value == value.take([0], axis)) for axis in range(value.ndim) if value.size) > 1
+
+
+def is_shift(node: gs.Node) -> bool:
+    """Whether a node only adds a bias to one computed tensor: relevance passes."""
+    return len(every_input(node)) == 1 and not any(map(is_table, node.inputs))
+
+
+def sum_role(node: gs.Node) -> str:
+    """A sum of several tensors, or a bias on its own."""
+    return "bias" if is_shift(node) else "sum"
+
+
+@op("Add", "Sum", carries=every_input, nonnegative=all_known, role=sum_role)
+def add(f: Backend, call: Call) -> Record:
     """Add, opset 14, and Sum, opset 13."""
-    return summed(f, call, (1.0,) * len(call.inputs))
+    return shifted(f, call) if is_shift(call.node) else summed(f, call, (1.0,) * len(call.inputs))
 
 
-@op("Sub", carries=every_input, role="sum")
-def sub(f: Backend, call: Call) -> Linear:
+@op("Sub", carries=every_input, role=sum_role)
+def sub(f: Backend, call: Call) -> Record:
     """Sub, opset 14: Add of the negative."""
+    if is_shift(call.node):
+        return shifted(f, call, -1.0 if call.constant(0) else 1.0)
     return summed(f, call, (1.0, -1.0))
+
+
+def shifted(f: Backend, call: Call, sign: float = 1.0) -> Relay:
+    """A bias on its own: relevance passes to the one computed input, a gradient times ``sign``."""
+    (index,) = every_input(call.node)
+    x, y = call.inputs[index], call.output
+
+    def relevance(message: Message) -> dict[int, Message]:
+        if tuple(f.dims(x)[1:]) == tuple(f.dims(y)[1:]):
+            return {index: message.unsupported()}
+        return {index: Message(unbroadcast(f, message.relevance(f), x, y))}
+
+    def gradient(g: Value) -> dict[int, Value]:
+        whole = unbroadcast(f, g, x, y)
+        return {index: whole if sign > 0 else f.Neg(whole)}
+
+    return Relay(relevance, gradient)
 
 
 def is_gate(tensor: gs.Tensor) -> bool:
@@ -116,13 +150,20 @@ def is_gate(tensor: gs.Tensor) -> bool:
 
 
 def single_position(tensor: gs.Tensor) -> bool:
-    """Whether a tensor has one value per channel, (N, C) or (N, C, 1, 1), or is one number for all images."""
+    """Whether a tensor has one value per channel, (N, C), (N, C, 1, 1) or (N, 1, 1, C), or is one number for all."""
     shape = static_shape(tensor)
-    return shape is not None and len(shape) != 1 and all(d == 1 for d in shape[2:])
+    if shape is None or len(shape) == 1:
+        return False
+    return any(all(d == 1 for a, d in enumerate(shape) if a not in (0, channel)) for channel in (1, len(shape) - 1))
 
 
 def signals(node: gs.Node) -> tuple[int, ...]:
-    """The operands of a product that get relevance: all but the gate; both where there is none."""
+    """The operands of a product that get relevance: all but the gate; both where there is none.
+
+    ``scale`` is the engine's own attribute: the operand that canon found to be a scale made of the other one.
+    """
+    if (scale := node.attrs.get("scale")) is not None:
+        return (1 - scale,)
     computed = every_input(node)
     if len(computed) < 2:
         return computed

@@ -8,7 +8,6 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.ops.conv import per_channel
 from relcam_onnx.ops.layer import Layer, Vector
 from relcam_onnx.ops.records import Backend, Call, Linear, Term, Value
 from relcam_onnx.ops.table import op
@@ -192,9 +191,11 @@ class Statistics(Layer):
 
 @op("BatchNormalization", role="batch-norm", refuses=batch_norm_refuses, layer=Statistics())
 def batch_normalization(f: Backend, call: Call) -> Linear:
-    """BatchNormalization, opset 15: a diagonal convolution."""
-    factor, shift = (v.astype(np.float32) for v in scale_and_shift(call.node))
-    return diagonal(f, call, per_channel(f, factor, call.output), per_channel(f, shift, call.output))
+    """BatchNormalization, opset 15: a diagonal convolution; ``axis``, which canon sets, is where its channels are."""
+    axis, rank = call.attr("axis", 1), len(f.dims(call.output))
+    shape = [-1 if place == axis else 1 for place in range(rank)]
+    factor, shift = (v.astype(np.float32).reshape(shape) for v in scale_and_shift(call.node))
+    return diagonal(f, call, factor, shift)
 
 
 def diagonal(f: Backend, call: Call, weight: Value, bias: Value | None) -> Linear:

@@ -88,10 +88,27 @@ def group_normalization(f: Backend, call: Call) -> Linear:
 
 @op("LayerNormalization", role="norm")
 def layer_normalization(f: Backend, call: Call) -> Linear:
-    """LayerNormalization, opset 17."""
+    """LayerNormalization, opset 17; ``axes``, which canon sets, are any that are normalised together."""
     dims = f.dims(call.inputs[0])
-    axis = int(call.attr("axis", -1)) % len(dims)
-    return normalised(f, call, dims, range(axis, len(dims)), call.inputs[1], call.get(2))
+    axes = call.attr("axes", list(range(int(call.attr("axis", -1)) % len(dims), len(dims))))
+    return normalised(f, call, dims, axes, call.inputs[1], call.get(2))
+
+
+@op("RMSNormalization")
+def rms_normalization(f: Backend, call: Call) -> Relay:
+    """RMSNormalization, opset 23, x / √(mean of x² + ε) · gain: the divisor is held fixed, and relevance passes."""
+    x, gain, rank = call.inputs[0], call.inputs[1], len(f.dims(call.inputs[0]))
+    axes = call.attr("axes", list(range(int(call.attr("axis", -1)) % rank, rank)))
+
+    def mean(value: Value) -> Value:
+        return f.ReduceMean(value, axes, keepdims=1)
+
+    def gradient(g: Value) -> dict[int, Value]:
+        inverse = f.Div(1.0, f.Sqrt(f.Add(mean(f.Mul(x, x)), call.attr("epsilon", 1e-5))))
+        unit, inner = f.each(f.Mul(x, inverse)), f.Mul(g, gain)
+        return {0: f.Mul(f.Sub(inner, f.Mul(unit, mean(f.Mul(inner, unit)))), f.each(inverse))}
+
+    return Relay(lambda m: {0: m.unsupported()}, gradient)
 
 
 def mean_variance_refuses(node: gs.Node) -> str | None:

@@ -68,8 +68,8 @@ class Op:
     refuses
         node -> why this form of the op cannot be explained, or None.
     role
-        What presets call it: ``"conv"``, ``"batch-norm"``, ``"norm"``, ``"sum"`` or ``"average"`` for an op
-        with a linear part; None for a relay. Whether a linear part is dense or first is the plan's to say.
+        What presets call it, or node -> that: ``"conv"``, ``"batch-norm"``, ``"norm"``, ``"sum"`` or ``"average"`` for
+        an op with a linear part, ``"bias"`` for a constant on its own; None for any other relay. Whether a linear part is dense or first is the plan's to say.
     layer
         Where its weights stand and how scales go into them; None where it has none.
     """
@@ -80,8 +80,12 @@ class Op:
     nonnegative: Callable[[gs.Node, Known], bool] = sign_unknown
     strides: Callable[[gs.Node], Strides] | None = None
     refuses: Callable[[gs.Node], str | None] = never_refuses
-    role: str | None = None
+    role: str | Callable[[gs.Node], str] | None = None
     layer: Layer | None = None
+
+    def role_of(self, node: gs.Node) -> str | None:
+        """What presets call a node of this op."""
+        return self.role(node) if callable(self.role) else self.role
 
     def takers(self, node: gs.Node, *, gates: bool) -> tuple[int, ...]:
         """The inputs that relevance takes; with ``gates`` those that a gradient takes."""
@@ -109,7 +113,7 @@ def op(
     nonnegative: Callable[[gs.Node, Known], bool] = sign_unknown,
     strides: Callable[[gs.Node], Strides] | None = None,
     refuses: Callable[[gs.Node], str | None] = never_refuses,
-    role: str | None = None,
+    role: str | Callable[[gs.Node], str] | None = None,
     layer: Layer | None = None,
 ) -> Callable[[Build], Build]:
     """Teach the engine an op.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from relcam_onnx.ops.records import Backend, Linear, Message, Term, Value
 from relcam_onnx.rules.base import EPSILON, Messages, Rule
@@ -16,13 +17,13 @@ from relcam_onnx.rules.contributions import ABSENT, quotient, share_by_weight, s
 class ZBox(Rule):
     """zᴮ: n_ij = x_i w_ij - low_i w_ij⁺ - high_i w_ij⁻ over Σ_i n_ij, no bias, padding counts 0.
 
-    ``low`` and ``high`` are the bounds of the input: a number, or one per channel (C,). Where they are None the input's
-    own smallest and largest value serve, one pair per image over all channels. ``known_bounds`` lets the engine set
-    them where the preprocessing tells.
+    ``low`` and ``high`` are the bounds of the input: a number, one per channel (C,), or an array that broadcasts to it.
+    Where they are None the input's own smallest and largest value serve, one pair per image over all channels.
+    ``known_bounds`` lets the engine set them where the preprocessing tells.
     """
 
-    low: float | tuple[float, ...] | None = None
-    high: float | tuple[float, ...] | None = None
+    low: float | tuple[float, ...] | NDArray[np.float32] | None = None
+    high: float | tuple[float, ...] | NDArray[np.float32] | None = None
     known_bounds: bool = True
     eps: float = EPSILON
     name: ClassVar[str] = "z-box"
@@ -51,9 +52,16 @@ class ZBox(Rule):
 
         return {t.index: share(t, *box) for t, box in zip(op.terms, boxes, strict=True)}
 
-    def _bound(self, f: Backend, x: Value, bound: float | tuple[float, ...] | None, extreme: Value) -> Value:
+    def bounded(self, low: NDArray[np.float32], high: NDArray[np.float32]) -> ZBox:
+        """The same rule with these bounds, where it has none and takes what is known."""
+        unset = self.known_bounds and self.low is None and self.high is None
+        return replace(self, low=low, high=high) if unset else self
+
+    def _bound(self, f: Backend, x: Value, bound: Any, extreme: Value) -> Value:
         """The bound, spread over the shape of x."""
         dims = f.dims(x)
+        if isinstance(bound, np.ndarray):
+            return f.Expand(bound, [1, *dims[1:]])
         if bound is None:
             return f.Expand(extreme(x, list(range(1, len(dims))), keepdims=1), dims)
         per_channel = np.asarray(bound, np.float32).reshape(1, -1, *[1] * (len(dims) - 2))

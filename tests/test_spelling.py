@@ -1,0 +1,80 @@
+"""One function, one map: files that compute the same are explained the same, however they are spelled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from nets import picture, run
+from spelling import BLOCKS, HEADS, NEED_SIZES, SIZE, Plan, plain, write
+
+import relcam_onnx as rc
+
+PRESETS = ("default", "paper", "epsilon-plus")
+TOLERANCE = 1e-3
+"""Of the maximum, as the contract has it."""
+CALM = 1e-4
+"""A file whose own maps move by more than this when its weights move by 1e-6 says nothing about spellings."""
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> Plan:
+    """A small network: two blocks behind the stem."""
+    free = draw(st.booleans())
+    kinds = st.sampled_from([kind for kind in BLOCKS if not free or kind not in NEED_SIZES])
+    blocks = tuple(draw(st.lists(kinds, min_size=1, max_size=2)))
+    return Plan(blocks, draw(st.sampled_from(HEADS)), draw(st.integers(0, 999)), free)
+
+
+def maps(model: onnx.ModelProto, x: np.ndarray, preset: str, backend: str) -> Mapping[str, np.ndarray]:
+    """The maps of one file, of the top two classes."""
+    layers = ["stages", "fused", "input"]
+    with rc.Explainer(model, layers, preset=preset, backend=backend) as explainer:
+        return dict(explainer(x, [[-1, -2]]).maps)
+
+
+def nudged(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same with every weight moved by a millionth of itself."""
+    copy, rng = onnx.ModelProto(), np.random.default_rng(0)
+    copy.CopyFrom(model)
+    for tensor in copy.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            value = onnx.numpy_helper.to_array(tensor)
+            moved = (value * (1 + 1e-6 * rng.choice([-1, 1], value.shape))).astype(np.float32)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(moved, tensor.name))
+    return copy
+
+
+def distance(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> float:
+    """The largest difference between two files' maps, of the maximum; infinite where their names or shapes differ."""
+    if a.keys() != b.keys() or any(a[name].shape != b[name].shape for name in a):
+        return np.inf
+    return max(float(np.abs(a[name] - b[name]).max() / (np.abs(a[name]).max() + 1e-30)) for name in a)
+
+
+def disagreement(plan: Plan, spelled: onnx.ModelProto, preset: str, backend: str) -> float | None:
+    """How far a spelling's maps are from the plain file's; None where the plain file's own maps are not calm."""
+    x = picture(1, 3, SIZE, SIZE, seed=plan.seed)
+    first = plain(plan)
+    (a,), (b,) = run(first, x=x), run(spelled, x=x)
+    np.testing.assert_allclose(a, b, atol=1e-4 * max(1.0, float(np.abs(a).max())), err_msg="not one function")
+    ours = maps(first, x, preset, backend)
+    if distance(ours, maps(nudged(first), x, preset, backend)) > CALM:
+        return None
+    return distance(ours, maps(spelled, x, preset, backend))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@given(plan=plans(), data=st.data())
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+def test_every_spelling_of_a_function_has_its_maps(preset: str, plan: Plan, data: st.DataObject) -> None:
+    spelled = write(plan, lambda n: data.draw(st.integers(0, n - 1)))
+    backend = "compiled" if plan.seed % 4 == 0 else "eager"
+    apart = disagreement(plan, spelled, preset, backend)
+    assume(apart is not None)
+    assert apart is not None
+    assert apart < TOLERANCE
