@@ -115,6 +115,8 @@ class Eager:
     Sqrt = staticmethod(_each.unary(np.sqrt))
     Exp = staticmethod(_each.unary(np.exp))
     Log = staticmethod(_each.unary(np.log))
+    Sin = staticmethod(_each.unary(np.sin))
+    Cos = staticmethod(_each.unary(np.cos))
     Reciprocal = staticmethod(_each.unary(lambda x: 1 / x))
     Erf = staticmethod(_each.unary(_each.erf))
     Relu = staticmethod(_each.unary(lambda x: np.maximum(x, 0)))

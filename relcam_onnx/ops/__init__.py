@@ -1,6 +1,6 @@
 """What the engine knows of each ONNX op; importing this package fills the table."""
 
-from relcam_onnx.ops import activation, arithmetic, conv, einsum, linear, movement, norm, pool, select
+from relcam_onnx.ops import activation, arithmetic, conv, einsum, elementary, linear, movement, norm, pool, select
 from relcam_onnx.ops.layer import Layer
 from relcam_onnx.ops.records import Backend, Call, Linear, Message, Record, Relay, Term, Value, meet
 from relcam_onnx.ops.table import TABLE, Op, key, lookup, op
@@ -21,6 +21,7 @@ __all__ = [
     "arithmetic",
     "conv",
     "einsum",
+    "elementary",
     "key",
     "linear",
     "lookup",

@@ -138,12 +138,6 @@ def softsign(f: Backend, call: Call) -> Value:
     return f.Div(1.0, f.Mul(wide, wide))
 
 
-@activation("Exp", sign_nonnegative)
-def exp(f: Backend, call: Call) -> Value:
-    """Exp, opset 13."""
-    return call.output
-
-
 @activation("Swish", sign_kept)
 def swish(f: Backend, call: Call) -> Value:
     """Swish, opset 24, x · sigmoid(alpha · x); canon writes x · Sigmoid(x) as this (SiLU)."""

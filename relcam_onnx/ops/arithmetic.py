@@ -1,6 +1,8 @@
-"""Add, Sum, Sub, Mul and Div: sums share relevance, constants are biases and scales, gates let the signal through."""
+"""Add, Sum, Mean, Sub, Mul and Div: sums share, constants are biases and scales, gates let the signal through."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -47,6 +49,14 @@ def unbroadcast(f: Backend, s: Value, like: Value, output: Value) -> Value:
     return whole if len(small) == len(large) else f.Reshape(whole, [0, *small[1:]])
 
 
+def passed(f: Backend, call: Call, message: Message, index: int) -> dict[int, Message]:
+    """All of it to one input, summed where that was repeated."""
+    x, y = call.inputs[index], call.output
+    if tuple(f.dims(x)[1:]) == tuple(f.dims(y)[1:]):
+        return {index: message.unsupported()}
+    return {index: Message(unbroadcast(f, message.relevance(f), x, y))}
+
+
 def factor(f: Backend, call: Call, index: int) -> Value:
     """An operand as it meets relevance: a constant of lower rank than the output gets its leading axes first."""
     value = call.inputs[index]
@@ -56,23 +66,23 @@ def factor(f: Backend, call: Call, index: int) -> Value:
     return f.each(value)
 
 
-def summed(f: Backend, call: Call, signs: tuple[float, ...]) -> Linear:
-    """Σ sign · input; constants are biases, but those that vary over positions are terms like any other."""
+def summed(f: Backend, call: Call, factors: Sequence[float]) -> Linear:
+    """Σ factor · input; constants are biases, but those that vary over positions are terms like any other."""
 
-    def term(index: int, sign: float) -> Term:
+    def term(index: int, factor: float) -> Term:
         x = call.inputs[index]
         return Term(
             x,
             apply=lambda x, w: x if w is None else f.Mul(x, w),
             adjoint=lambda s, w: unbroadcast(f, s if w is None else f.Mul(s, w), x, call.output),
-            weight=None if sign > 0 else np.float32(sign),
+            weight=None if factor == 1 else np.float32(factor),
             nonnegative=index in call.nonnegative,
             index=index,
         )
 
-    biases = {i for i in range(len(signs)) if call.constant(i) and not is_table(call.node.inputs[i])}
-    constants = [call.inputs[i] if signs[i] > 0 else f.Neg(call.inputs[i]) for i in sorted(biases)]
-    terms = tuple(term(i, sign) for i, sign in enumerate(signs) if i not in biases)
+    biases = {i for i in range(len(factors)) if call.constant(i) and not is_table(call.node.inputs[i])}
+    constants = [call.inputs[i] if factors[i] == 1 else f.Mul(call.inputs[i], factors[i]) for i in sorted(biases)]
+    terms = tuple(term(i, factor) for i, factor in enumerate(factors) if i not in biases)
     return Linear(terms, call.output, f.Sum(*constants) if constants else None)
 
 
@@ -97,7 +107,13 @@ def sum_role(node: gs.Node) -> str:
 @op("Add", "Sum", carries=every_input, nonnegative=all_known, role=sum_role)
 def add(f: Backend, call: Call) -> Record:
     """Add, opset 14, and Sum, opset 13."""
-    return shifted(f, call) if is_shift(call.node) else summed(f, call, (1.0,) * len(call.inputs))
+    return shifted(f, call) if is_shift(call.node) else summed(f, call, [1.0] * len(call.inputs))
+
+
+@op("Mean", carries=every_input, nonnegative=all_known, role="sum")
+def mean(f: Backend, call: Call) -> Linear:
+    """Mean, opset 13, of tensors that broadcast."""
+    return summed(f, call, [1 / len(call.inputs)] * len(call.inputs))
 
 
 @op("Sub", carries=every_input, role=sum_role)
@@ -105,7 +121,7 @@ def sub(f: Backend, call: Call) -> Record:
     """Sub, opset 14: Add of the negative."""
     if is_shift(call.node):
         return shifted(f, call, -1.0 if call.constant(0) else 1.0)
-    return summed(f, call, (1.0, -1.0))
+    return summed(f, call, [1.0, -1.0])
 
 
 def shifted(f: Backend, call: Call, sign: float = 1.0) -> Relay:
@@ -193,10 +209,7 @@ def mul(f: Backend, call: Call) -> Relay:
         if len(receivers) == 2:
             half = f.Mul(message.relevance(f), 0.5)
             return {i: Message(unbroadcast(f, half, call.inputs[i], call.output)) for i in receivers}
-        (i,) = receivers
-        if tuple(f.dims(call.inputs[i])[1:]) == tuple(f.dims(call.output)[1:]):
-            return {i: message.unsupported()}
-        return {i: Message(unbroadcast(f, message.relevance(f), call.inputs[i], call.output))}
+        return passed(f, call, message, receivers[0])
 
     def gradient(g: Value) -> dict[int, Value]:
         return {
@@ -217,11 +230,6 @@ def div(f: Backend, call: Call) -> Relay:
     """Div, opset 14: R passes to the numerator."""
     x, y = call.inputs[0], call.output
 
-    def relevance(message: Message) -> dict[int, Message]:
-        if tuple(f.dims(x)[1:]) == tuple(f.dims(y)[1:]):
-            return {0: message.unsupported()}
-        return {0: Message(unbroadcast(f, message.relevance(f), x, y))}
-
     def gradient(g: Value) -> dict[int, Value]:
         over = f.Div(g, factor(f, call, 1))
         found = {0: unbroadcast(f, over, x, y)}
@@ -229,4 +237,4 @@ def div(f: Backend, call: Call) -> Relay:
             found[1] = unbroadcast(f, f.Neg(f.Mul(over, f.each(y))), call.inputs[1], y)
         return found
 
-    return Relay(relevance, gradient)
+    return Relay(lambda m: passed(f, call, m, 0), gradient)

@@ -1,4 +1,4 @@
-"""Ops that share by contribution among positions: average pools, ReduceMean, ReduceSum, Resize."""
+"""Ops that share by contribution among positions: average pools, sums, means and lengths over axes, Resize."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import onnx_graphsurgeon as gs
 from relcam_onnx.model import static_shape
 from relcam_onnx.ops.conv import conv_strides, explicit_pads, window_map
 from relcam_onnx.ops.records import Backend, Call, Linear, Term, Value, product
-from relcam_onnx.ops.table import Known, Strides, op, sign_kept
+from relcam_onnx.ops.table import Known, Strides, op, sign_kept, sign_nonnegative
 
 
 def average(f: Backend, call: Call, apply: Any, adjoint: Any) -> Linear:
@@ -49,22 +49,15 @@ def average_pool(f: Backend, call: Call) -> Linear:
     return average(f, call, lambda x: f.AveragePool(x, **attrs), lambda s: spread(f.Div(s, divisor), kernel_of_ones))
 
 
-@op("GlobalAveragePool", nonnegative=sign_kept, role="average")
-def global_average_pool(f: Backend, call: Call) -> Linear:
-    """GlobalAveragePool, opset 1."""
-    return reduction(f, call, list(range(2, len(f.dims(call.inputs[0])))), mean=True)
-
-
-@op("ReduceMean", nonnegative=sign_kept, role="average")
-def reduce_mean(f: Backend, call: Call) -> Linear:
-    """ReduceMean, opset 18."""
-    return reduction(f, call, reduced_axes(call, len(f.dims(call.inputs[0]))), mean=True)
-
-
-@op("ReduceSum", nonnegative=sign_kept, role="average")
-def reduce_sum(f: Backend, call: Call) -> Linear:
-    """ReduceSum, opset 13."""
-    return reduction(f, call, reduced_axes(call, len(f.dims(call.inputs[0]))), mean=False)
+def reduction_refuses(node: gs.Node) -> str | None:
+    """Images of a batch stay apart."""
+    axes, rank = node.inputs[1] if len(node.inputs) > 1 else None, len(node.inputs[0].shape or ())
+    if axes is not None and not axes.is_empty() and not isinstance(axes, gs.Constant):
+        return "its axes are computed"
+    over = [] if axes is None or axes.is_empty() else axes.values.reshape(-1).tolist()
+    if not over:
+        return None if node.attrs.get("noop_with_empty_axes") else "it reduces over the batch"
+    return "it reduces over the batch" if {0, -rank} & set(over) else None
 
 
 def reduced_axes(call: Call, rank: int) -> list[int]:
@@ -73,6 +66,24 @@ def reduced_axes(call: Call, rank: int) -> list[int]:
     if axes is None or len(axes) == 0:
         return [] if call.attr("noop_with_empty_axes", 0) else list(range(rank))
     return sorted(int(a) % rank for a in axes)
+
+
+@op("GlobalAveragePool", nonnegative=sign_kept, role="average")
+def global_average_pool(f: Backend, call: Call) -> Linear:
+    """GlobalAveragePool, opset 1."""
+    return reduction(f, call, list(range(2, len(f.dims(call.inputs[0])))), mean=True)
+
+
+@op("ReduceMean", nonnegative=sign_kept, role="average", refuses=reduction_refuses)
+def reduce_mean(f: Backend, call: Call) -> Linear:
+    """ReduceMean, opset 18."""
+    return reduction(f, call, reduced_axes(call, len(f.dims(call.inputs[0]))), mean=True)
+
+
+@op("ReduceSum", nonnegative=sign_kept, role="average", refuses=reduction_refuses)
+def reduce_sum(f: Backend, call: Call) -> Linear:
+    """ReduceSum, opset 13."""
+    return reduction(f, call, reduced_axes(call, len(f.dims(call.inputs[0]))), mean=False)
 
 
 def reduction(f: Backend, call: Call, axes: list[int], *, mean: bool) -> Linear:
@@ -87,6 +98,54 @@ def reduction(f: Backend, call: Call, axes: list[int], *, mean: bool) -> Linear:
         return f.Expand(f.Reshape(f.Div(s, count), [0, *kept[1:]]), [1, *dims[1:]])
 
     return average(f, call, lambda x: reduce(x, axes, keepdims=keepdims), adjoint)
+
+
+def kept_sizes(f: Backend, call: Call) -> list[Any]:
+    """The sizes of the output of a ReduceX node, with one for each axis that is reduced."""
+    dims = f.dims(call.inputs[0])
+    axes = reduced_axes(call, len(dims))
+    return [1 if axis in axes else d for axis, d in enumerate(dims)]
+
+
+def weighed(f: Backend, call: Call, weight: Value, slope: Value) -> Linear:
+    """Σ x · w over axes, where w is made of x and held fixed; a gradient takes the ``slope``."""
+    axes, keepdims = reduced_axes(call, len(f.dims(call.inputs[0]))), int(call.attr("keepdims", 1))
+    kept = kept_sizes(f, call)
+
+    def adjoint(s: Value, w: Value) -> Value:
+        return f.Mul(f.Reshape(s, [0, *kept[1:]]), f.each(w))
+
+    term = Term(
+        call.inputs[0],
+        apply=lambda x, w: f.ReduceSum(f.Mul(x, w), axes, keepdims=keepdims),
+        adjoint=adjoint,
+        weight=weight,
+        nonnegative=0 in call.nonnegative,
+    )
+    return Linear((term,), call.output, derivative=lambda g: adjoint(g, slope))
+
+
+@op("ReduceL1", nonnegative=sign_nonnegative, role="average", refuses=reduction_refuses)
+def reduce_l1(f: Backend, call: Call) -> Linear:
+    """ReduceL1, opset 18: Σ x · sign(x)."""
+    sign = f.Sign(call.inputs[0])
+    return weighed(f, call, sign, sign)
+
+
+@op("ReduceSumSquare", nonnegative=sign_nonnegative, role="average", refuses=reduction_refuses)
+def reduce_sum_square(f: Backend, call: Call) -> Linear:
+    """ReduceSumSquare, opset 18: Σ x · x."""
+    x = call.inputs[0]
+    return weighed(f, call, x, f.Mul(x, 2.0))
+
+
+@op("ReduceL2", nonnegative=sign_nonnegative, role="average", refuses=reduction_refuses)
+def reduce_l2(f: Backend, call: Call) -> Linear:
+    """ReduceL2, opset 18: Σ x · (x / y), 0 where everything is."""
+    x = call.inputs[0]
+    length = f.Reshape(call.output, [0, *kept_sizes(f, call)[1:]])
+    share = f.Div(x, f.Where(f.Greater(length, 0.0), length, 1.0))
+    return weighed(f, call, share, share)
 
 
 def resize_strides(node: gs.Node) -> Strides:

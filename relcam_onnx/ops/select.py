@@ -1,17 +1,21 @@
-"""Ops that let the largest through: MaxPool, GlobalMaxPool, ReduceMax.
+"""Ops that let the largest or the smallest through: MaxPool, GlobalMaxPool, ReduceMax, ReduceMin, Max, Min.
 
-The first largest in row-major order takes all.
+The first one takes all: in row-major order of the window, or of the inputs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.ops.arithmetic import all_known, passed, unbroadcast
 from relcam_onnx.ops.conv import conv_strides
 from relcam_onnx.ops.movement import moved
-from relcam_onnx.ops.pool import reduced_axes
-from relcam_onnx.ops.records import Backend, Call, Relay, Value, product
-from relcam_onnx.ops.table import op, sign_kept
+from relcam_onnx.ops.pool import reduced_axes, reduction_refuses
+from relcam_onnx.ops.records import Backend, Call, Message, Relay, Value, product
+from relcam_onnx.ops.table import Known, every_input, op, sign_kept
 
 
 @op("MaxPool", strides=conv_strides, nonnegative=sign_kept)
@@ -53,10 +57,21 @@ def spread(f: Backend, rows: Value, winners: Value, shape: list[Any]) -> Value:
     return f.ScatterElements(nothing, index, rows, axis=len(shape), reduction="add")
 
 
-@op("ReduceMax", nonnegative=sign_kept)
+@op("ReduceMax", nonnegative=sign_kept, refuses=reduction_refuses)
 def reduce_max(f: Backend, call: Call) -> Relay:
     """ReduceMax, opset 18."""
-    x, dims = call.inputs[0], f.dims(call.inputs[0])
+    return largest_of(f, call, call.inputs[0])
+
+
+@op("ReduceMin", nonnegative=sign_kept, refuses=reduction_refuses)
+def reduce_min(f: Backend, call: Call) -> Relay:
+    """ReduceMin, opset 18."""
+    return largest_of(f, call, f.Neg(call.inputs[0]))
+
+
+def largest_of(f: Backend, call: Call, x: Value) -> Relay:
+    """A reduction over axes goes back to where ``x`` is largest."""
+    dims = f.dims(call.inputs[0])
     axes = reduced_axes(call, len(dims))
     kept = [axis for axis in range(len(dims)) if axis not in axes]
     order = [*kept, *axes]
@@ -71,3 +86,47 @@ def reduce_max(f: Backend, call: Call) -> Relay:
         return f.Transpose(f.Reshape(found, [-1, *turned[1:]]), perm=back)
 
     return moved(f, call, adjoint)
+
+
+def any_known(node: gs.Node, known: Known) -> bool:
+    """The largest is ≥ 0 where one of them is."""
+    return any(map(known, node.inputs))
+
+
+@op("Max", carries=every_input, nonnegative=any_known)
+def maximum(f: Backend, call: Call) -> Relay:
+    """Max, opset 13: with constants alone a clip."""
+    return extreme(f, call, f.Max)
+
+
+@op("Min", carries=every_input, nonnegative=all_known)
+def minimum(f: Backend, call: Call) -> Relay:
+    """Min, opset 13: with constants alone a clip."""
+    return extreme(f, call, f.Min)
+
+
+def extreme(f: Backend, call: Call, choose: Callable[..., Value]) -> Relay:
+    """Of the computed operands the one chosen takes relevance; a gradient stops where a constant was chosen."""
+    computed = every_input(call.node)
+    constants = [index for index in range(len(call.inputs)) if index not in computed]
+
+    def share(s: Value, operands: Iterable[int], chosen: Value) -> dict[int, Value]:
+        """Each position to the first operand that has the value chosen there."""
+        parts = {}
+        for index in operands:
+            wins = f.each(f.Equal(call.inputs[index], chosen))
+            parts[index] = unbroadcast(f, f.Where(wins, s, 0.0), call.inputs[index], call.output)
+            s = f.Where(wins, 0.0, s)
+        return parts
+
+    def relevance(message: Message) -> dict[int, Message]:
+        if len(computed) == 1:
+            return passed(f, call, message, computed[0])
+        chosen = choose(*(call.inputs[index] for index in computed))
+        return {index: Message(part) for index, part in share(message.relevance(f), computed, chosen).items()}
+
+    def gradient(g: Value) -> dict[int, Value]:
+        parts = share(g, [*constants, *computed], call.output)
+        return {index: parts[index] for index in computed}
+
+    return Relay(relevance, gradient)

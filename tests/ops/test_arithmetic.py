@@ -1,4 +1,4 @@
-"""Add, Sum, Sub, Mul and Div: constants, broadcasting and gates."""
+"""Add, Sum, Mean, Sub, Mul and Div: constants, broadcasting and gates."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ def operation(draw: Draw, op: str, most: int = 2, *, away_from_zero: bool = Fals
 CASES: dict[str, st.SearchStrategy[Case]] = {
     "Add": operation("Add"),
     "Sum": st.integers(1, 3).flatmap(lambda most: operation("Sum", most)),
+    "Mean": st.integers(1, 3).flatmap(lambda most: operation("Mean", most)),
     "Sub": operation("Sub"),
     "Mul": operation("Mul"),
     "Div": operation("Div", away_from_zero=True),

@@ -10,6 +10,7 @@ import test_activation
 import test_arithmetic
 import test_conv
 import test_einsum
+import test_elementary
 import test_linear
 import test_movement
 import test_norm
@@ -29,19 +30,20 @@ from relcam_onnx.rules import (
 )
 
 MODULES = (
-    *(test_conv, test_linear, test_einsum, test_pool, test_activation, test_arithmetic, test_movement, test_norm),
-    test_select,
+    *(test_conv, test_linear, test_einsum, test_pool, test_activation, test_elementary, test_arithmetic),
+    *(test_movement, test_norm, test_select),
 )
 CASES: dict[str, st.SearchStrategy[Case]] = {op: s for module in MODULES for op, s in module.CASES.items()}
-MOVES = frozenset(test_movement.CASES) | frozenset(test_select.CASES)
+MOVES = frozenset(test_movement.CASES) | frozenset(test_select.MOVES)
 LINEAR = sorted(op for op in CASES if TABLE[op].role is not None)
-NORMS = sorted(op for op in CASES if TABLE[op].role == "norm")
-ROUNDED = frozenset({"Gelu", "GroupNormalization", "LRN", "LpNormalization", "MeanVarianceNormalization"})
+OF_THEMSELVES = {op for op in LINEAR if TABLE[op].role == "norm"} | {"ReduceL1", "ReduceL2", "ReduceSumSquare"}
+"""Linear ops whose weights are made of the input."""
+ROUNDED = frozenset({"Erf", "Gelu", "GroupNormalization", "LRN", "LpNormalization", "MeanVarianceNormalization"})
 """Ops that onnx.reference computes in float32 whatever their inputs, or (LpNormalization of order 1) wrongly.
 
 They stand against PyTorch, beside their cases."""
 STRAIGHT_THROUGH = frozenset({"QuantizeLinear", "DequantizeLinear"})
-CURVED = sorted(({*CASES} - {*LINEAR, *MOVES, *STRAIGHT_THROUGH} | {*NORMS}) - ROUNDED)
+CURVED = sorted(({*CASES} - {*LINEAR, *MOVES, *STRAIGHT_THROUGH} | OF_THEMSELVES) - ROUNDED)
 """Ops whose gradient depends on the values: all others hand back what their adjoint makes."""
 RULE_INSTANCES = [make() for make in RULES.values()]
 
@@ -121,7 +123,7 @@ def test_what_moves_is_handed_back(op: str, data: st.DataObject, seed: int) -> N
     assert not isinstance(record, Linear)
     r = noise(seed, *call.output.shape)
     silent = {name: np.zeros_like(x) for name, x in case.values.items()}
-    moved = call.output if op in test_select.CASES else call.output - case.forward(silent)
+    moved = call.output if op in test_select.MOVES else call.output - case.forward(silent)
     handed = {
         "gradient": record.gradient(r),
         "relevance": {i: m.relevance(f) for i, m in record.relevance(Message(r)).items()},

@@ -1,15 +1,17 @@
-"""AveragePool, GlobalAveragePool, ReduceMean, ReduceSum and Resize."""
+"""Average pools, sums, means and lengths over axes, Resize."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from case import BATCH, SEED, Case, case, fixed, noise
+import pytest
+from case import BATCH, SEED, Case, apart, case, fixed, noise
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from relcam_onnx.ops import Linear
+from relcam_onnx.ops import Linear, Message, lookup
+from relcam_onnx.rules import Norm, ZPlus
 
 Draw = Any
 
@@ -47,7 +49,7 @@ def global_average_pool(draw: Draw) -> Case:
 
 @st.composite
 def reduction(draw: Draw, op: str) -> Case:
-    x = noise(draw(SEED), draw(BATCH), 3, 2, 4)
+    x = (apart if op == "ReduceL1" else noise)(draw(SEED), draw(BATCH), 3, 2, 4)
     axes = draw(st.lists(st.sampled_from([1, 2, 3]), min_size=1, max_size=3, unique=True))
     axes = [a - 4 if draw(st.booleans()) else a for a in axes]
     return case(op, x, fixed(np.array(axes, np.int64)), keepdims=draw(st.integers(0, 1)))
@@ -81,6 +83,7 @@ CASES: dict[str, st.SearchStrategy[Case]] = {
     "GlobalAveragePool": global_average_pool(),
     "ReduceMean": reduction("ReduceMean"),
     "ReduceSum": reduction("ReduceSum"),
+    **{op: reduction(op) for op in ("ReduceL1", "ReduceL2", "ReduceSumSquare")},
     "Resize": resize(),
 }
 
@@ -109,3 +112,27 @@ def test_the_last_window_of_ceil_mode_shares_among_the_positions_it_has() -> Non
 def test_resize_nearest_hands_each_copy_back() -> None:
     grown = case("Resize", noise(0, 1, 1, 2, 2), None, fixed(np.array([1, 1, 2, 3], np.float32)), **RESIZES[0])
     np.testing.assert_allclose(adjoint(grown, np.ones((1, 1, 4, 6), np.float32)), np.full((1, 1, 2, 2), 6))
+
+
+SIZES = {"ReduceL1": np.abs, "ReduceSumSquare": np.square, "ReduceL2": np.square}
+
+
+@pytest.mark.parametrize("rule", [Norm(), ZPlus(bias=False)], ids=["norm", "z-plus"])
+@pytest.mark.parametrize("op", SIZES)
+def test_lengths_share_by_what_each_value_adds(op: str, rule: Any) -> None:
+    """R_i = c_i R / Σ c, c = |x| or x²: of one sign, so that every rule by contribution agrees."""
+    x, r = noise(0, 2, 3, 4), noise(1, 2, 1, 4)
+    f, _, record = case(op, x, fixed(np.array([1], np.int64))).describe()
+    assert isinstance(record, Linear)
+    part = SIZES[op](x.astype(np.float64))
+    got = rule.linear(f, record, Message(r))[0].relevance(f)
+    np.testing.assert_allclose(got, part * r / part.sum(1, keepdims=True), rtol=0, atol=1e-5 * np.abs(r).max())
+
+
+@pytest.mark.parametrize("axes", [[], [fixed(np.array([0, 1], np.int64))], [fixed(np.array([-3], np.int64))]], ids=str)
+@pytest.mark.parametrize("op", ["ReduceMean", "ReduceSum", "ReduceL2", "ReduceMax", "ReduceMin"])
+def test_reductions_over_the_batch_are_refused(op: str, axes: list[Any]) -> None:
+    node = case(op, noise(0, 2, 3, 4), *axes).node
+    assert "batch" in str(lookup(node).refuses(node))
+    whole = case(op, noise(0, 2, 3, 4), noop_with_empty_axes=1).node
+    assert lookup(whole).refuses(whole) is None

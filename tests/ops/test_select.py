@@ -1,4 +1,4 @@
-"""MaxPool, GlobalMaxPool, ReduceMax: the first largest in row-major order takes all."""
+"""The first largest, or smallest, takes all: in row-major order of a window, or of the operands."""
 
 from __future__ import annotations
 
@@ -29,23 +29,40 @@ def global_max_pool(draw: Draw) -> Case:
 
 
 @st.composite
-def reduce_max(draw: Draw) -> Case:
+def reduced(draw: Draw, op: str) -> Case:
     axes = draw(st.lists(st.sampled_from([1, 2, 3, -1, -2]), min_size=1, max_size=2, unique_by=lambda a: a % 4))
     x = apart(draw(SEED), draw(BATCH), 3, 2, 4)
-    return case("ReduceMax", x, fixed(np.array(axes, np.int64)), keepdims=draw(st.integers(0, 1)))
+    return case(op, x, fixed(np.array(axes, np.int64)), keepdims=draw(st.integers(0, 1)))
 
 
-CASES: dict[str, st.SearchStrategy[Case]] = {
+@st.composite
+def extreme(draw: Draw, op: str) -> Case:
+    """One to three operands that broadcast, some of them constant; no two values are equal."""
+    seed, batch = draw(SEED), draw(BATCH)
+    shapes = [(3, 2, 4), *draw(st.lists(st.sampled_from([(3, 2, 4), (1, 2, 4), (3, 1, 1)]), max_size=2))]
+    operands: list[Any] = [apart(seed + 1 + i, batch, *s) + np.float32(0.01 * i) for i, s in enumerate(shapes)]
+    for index in range(1, len(operands)):
+        if draw(st.booleans()):
+            operands[index] = fixed(draw(st.sampled_from([operands[index][:1], np.float32(0)])))
+    return case(op, *operands)
+
+
+MOVES: dict[str, st.SearchStrategy[Case]] = {
     "MaxPool": max_pool(),
     "GlobalMaxPool": global_max_pool(),
-    "ReduceMax": reduce_max(),
+    "ReduceMax": reduced("ReduceMax"),
+    "ReduceMin": reduced("ReduceMin"),
 }
+"""One input, whose values come out."""
+
+CASES: dict[str, st.SearchStrategy[Case]] = {**MOVES, "Max": extreme("Max"), "Min": extreme("Min")}
 
 FLAT = np.ones((1, 1, 2, 2), np.float32)
 TIES = {
     "MaxPool": case("MaxPool", FLAT, kernel_shape=[2, 2]),
     "GlobalMaxPool": case("GlobalMaxPool", FLAT),
     "ReduceMax": case("ReduceMax", FLAT, fixed(np.array([2, 3], np.int64)), keepdims=1),
+    "ReduceMin": case("ReduceMin", FLAT, fixed(np.array([2, 3], np.int64)), keepdims=1),
 }
 
 
@@ -77,3 +94,27 @@ def test_padding_never_wins() -> None:
     x = -np.abs(noise(0, 1, 1, 4)) - 1
     pool = case("MaxPool", x, kernel_shape=[3], pads=[1, 1])
     assert hand_back(pool, np.ones((1, 1, 4), np.float32)).sum() == 4
+
+
+def both(op: str, a: Any, b: Any, r: np.ndarray) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:
+    """What each operand gets: of relevance, and of a gradient."""
+    f, _, record = case(op, a, b).describe()
+    assert isinstance(record, Relay)
+    return {i: np.asarray(m.relevance(f)) for i, m in record.relevance(Message(r)).items()}, dict(record.gradient(r))
+
+
+@pytest.mark.parametrize(("op", "taken"), [("Max", [0, 6, 7]), ("Min", [5, 6, 0])])
+def test_the_operand_that_wins_takes_all_and_the_first_of_equals(op: str, taken: list[float]) -> None:
+    a, b = np.array([[1, 2, 3]], np.float32), np.array([[2, 2, 2]], np.float32)
+    for handed in both(op, a, b, np.array([[5, 6, 7]], np.float32)):
+        np.testing.assert_array_equal(handed[0], [taken])
+        np.testing.assert_array_equal(handed[1], [np.subtract([5, 6, 7], taken)])
+
+
+@pytest.mark.parametrize("op", ["Max", "Min"])
+def test_a_constant_bound_lets_relevance_pass_and_stops_a_gradient(op: str) -> None:
+    """At the bound itself the slope is 0, as ReLU's."""
+    a, r = np.array([[1, 2, 3]], np.float32), np.array([[5, 6, 7]], np.float32)
+    relevance, gradient = both(op, fixed(np.float32(2)), a, r)
+    np.testing.assert_array_equal(relevance[1], r)
+    np.testing.assert_array_equal(gradient[1], [[0, 0, 7]] if op == "Max" else [[5, 0, 0]])
