@@ -8,16 +8,16 @@ from __future__ import annotations
 from relcam_onnx.canon.affine import merge_affine
 from relcam_onnx.canon.batch_norm import fold_batch_norm
 from relcam_onnx.canon.bias import attach_bias
-from relcam_onnx.canon.constants import fold_constants
 from relcam_onnx.canon.gated import name_gated_activations
 from relcam_onnx.canon.identity import drop_identities
+from relcam_onnx.canon.sizes import infer_sizes
 from relcam_onnx.canon.split import slice_splits
 from relcam_onnx.model import Model
 
 
 def canonicalise(model: Model, *, batch_norm: bool) -> None:
     """Rewrite ``model.graph`` in place; ``batch_norm`` folds batch normalisation into the layers before it."""
-    fold_constants(model)
+    infer_sizes(model)
     drop_identities(model)
     name_gated_activations(model)
     slice_splits(model)

@@ -34,14 +34,13 @@ INT64 = np.dtype(np.int64)
 class Writer:
     """One compilation."""
 
-    def __init__(self, prepared: Prepared, proto: onnx.ModelProto, *, single: bool) -> None:
+    def __init__(self, prepared: Prepared, *, single: bool) -> None:
         self.prepared, self.single, self.classes = prepared, single, check_classes(prepared)
         self.batch = prepared.batch
         self.tensors = prepared.model.graph.tensors()
-        # A file with sizes fixed tells more than the graph that was planned with.
-        self.shapes = {v.name: shape_of(v) for v in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output)}
-        self.assembly = Assembly(prepared.model, proto)
-        self.f = Emit(self.assembly.taken | {node.name for node in proto.graph.node}, prepared.model.derived)
+        self.assembly = Assembly(prepared.model)
+        nodes = {node.name for node in prepared.model.proto.graph.node}
+        self.f = Emit(self.assembly.taken | nodes, prepared.model.derived)
         self.f.single = single
         if not single:
             self._agree()
@@ -118,20 +117,21 @@ class Writer:
         return (self._channels(layer, values), *positions(self.f, layer, values))
 
     def _symbol(self, name: str) -> Symbol:
-        """A tensor of the model as the emitter sees it; halves are cast to float32."""
+        """A tensor of the model as the emitter sees it; floats of other sizes are cast to float32."""
         tensor: gs.Tensor = self.tensors[name]
-        shape = self.shapes.get(name) or tensor.shape
-        if shape is None:
+        if tensor.shape is None:
             raise UnsupportedModelError(
-                f"shape inference cannot tell the rank of tensor {name!r}: export the model anew, or "
-                "take backend='eager'"
+                f"nothing tells the rank of tensor {name!r}, which the reverse walk reads: take backend='eager', "
+                "--backend eager"
             )
         plain = Symbol(self.assembly.inside(name), np.dtype(tensor.dtype or np.float32))
         dims = tuple(
-            d if isinstance(d, int) and d >= 0 else self.f.size(plain, axis, str(d or f"{name}:{axis}"))
-            for axis, d in enumerate(shape)
+            d
+            if isinstance(d, int) and d >= 0
+            else self.f.size(plain, axis, d if isinstance(d, str) else f"{name}:{axis}")
+            for axis, d in enumerate(tensor.shape)
         )
-        if plain.dtype == np.float16:
+        if plain.dtype.kind == "f" and plain.dtype != np.float32:
             plain = self.f.Cast(plain, to=TensorProto.FLOAT)
         return Symbol(plain.name, plain.dtype, dims, nonnegative=name in self.prepared.maps.plan.nonnegative)
 
@@ -211,11 +211,3 @@ def check_classes(prepared: Prepared) -> int:
 def map_output(prepared: Prepared, name: str) -> str:
     """The output of the compiled model that holds a map."""
     return f"{'relevance' if prepared.maps.has_channels(name) else 'cam'}/{name}"
-
-
-def shape_of(value: onnx.ValueInfoProto) -> list[int | str | None] | None:
-    """The sizes that a file tells of a tensor: numbers, names, or None; None where it tells nothing."""
-    kind = value.type.tensor_type
-    if not kind.HasField("shape"):
-        return None
-    return [d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in kind.shape.dim]
