@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -171,10 +172,10 @@ class Explainer:
         return Explanation(
             outputs={n: value[:count] if np.ndim(value) else value for n, value in result.outputs.items()},
             targets=resolved[:count],
-            maps=Maps(maps, self._prepared.aliases),
-            weights=Maps(weights, self._prepared.aliases),
+            maps=Maps(maps, result.aliases),
+            weights=Maps(weights, result.aliases),
             scores=result.scores[:count],
-            settings=self.settings,
+            settings=replace(self.settings, layers=tuple(maps)),
             squashed_by=self._prepared.scores.squashed_by,
         )
 

@@ -47,7 +47,8 @@ class Model:
     proto
         The runnable file, opset 18 or newer, shapes inferred where they can be.
     graph
-        The same nodes for analysis; `relcam_onnx.canon` rewrites it.
+        The same nodes for analysis; `relcam_onnx.canon` rewrites it. It alone tells sizes: those that the file leaves
+        open may be fixed here (`relcam_onnx.onnx_file.load.with_sizes`).
     metadata
         The file's ``metadata_props`` (onnx-graphsurgeon does not keep them).
     scopes

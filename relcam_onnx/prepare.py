@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -26,7 +27,7 @@ from relcam_onnx.lrp.preset_file import resolve
 from relcam_onnx.lrp.presets import Preset
 from relcam_onnx.lrp.seeds import GIVEN, PROPORTIONAL, SEEDS
 from relcam_onnx.model import Model, fixed_batch, static_shape
-from relcam_onnx.onnx_file.load import load
+from relcam_onnx.onnx_file.load import load, with_sizes
 from relcam_onnx.ops import TABLE
 from relcam_onnx.pictures.conventions import known_preprocess
 from relcam_onnx.pictures.labels import find_labels
@@ -34,6 +35,15 @@ from relcam_onnx.rules import Epsilon, Gradient, PublishedConv
 
 SOURCE = "relcam.source_sha256"
 """What the metadata of a compiled file has, and no other's."""
+
+
+class Asked(NamedTuple):
+    """The options that are resolved against a graph, as they were given."""
+
+    layers: tuple[str, ...]
+    seed: str | None
+    output: str | None
+    preprocess: Any
 
 
 class Prepared:
@@ -70,21 +80,41 @@ class Prepared:
                 "this file returns maps already, relcam compile wrote it: run it with onnxruntime, or give the model "
                 "that it was made of"
             )
+        self._asked = Asked(as_names(layers), seed, output, preprocess)
         self._warn_of_folded()
+        self._prepare()
+        self._warn_of_epsilon()
+
+    def _prepare(self) -> None:
+        """Rewrite the graph, and find in it what was asked for."""
         canonicalise(self.model, batch_norm=self.preset.fold_batch_norm)
-        self.scores = find_scores(self.model, output)
+        self.scores = find_scores(self.model, self._asked.output)
         usual = "logit" if self.scores.squashed_by == "Sigmoid" else self.preset.seed
-        self.seed = choose("seed", seed or usual, (*SEEDS, GIVEN))
+        self.seed = choose("seed", self._asked.seed or usual, (*SEEDS, GIVEN))
         self.paths = Paths(self.model, self.scores.tensor)
         self.layers = Layers(self.model, self.paths)
         self._check_types()
-        wanted, stages = self._resolve(as_names(layers))
-        self._know_bounds(preprocess)
+        wanted, stages = self._resolve(self._asked.layers)
+        self._know_bounds(self._asked.preprocess)
         walked = unique((*wanted, *stages))
         plan = make_plan(self.paths, self.layers.geometry, self.preset, walked, self.bounds)
         windows = {layer.name: self._window(layer) for layer in walked}
         self.maps = MapPlan(plan, wanted, stages, self.method, windows)
-        self._warn_of_epsilon()
+
+    def sized(self, sizes: Mapping[str, Sequence[int | None]]) -> Prepared:
+        """The same explanation of the same file for inputs of these sizes behind the batch.
+
+        Rewrites, rules and stages hang on sizes (a convolution as large as its input is a dense layer), so all is
+        prepared anew, as if the file had them. Where it has, nothing is left to do.
+        """
+        if not self.free_sizes:
+            return self
+        other = copy(self)
+        for name in ("classes", "batch", "free_sizes", "fingerprint"):
+            vars(other).pop(name, None)
+        other.model = with_sizes(self.model, sizes)
+        other._prepare()
+        return other
 
     @cached_property
     def classes(self) -> int | None:

@@ -80,6 +80,12 @@ def einsum(*values: ArrayLike, equation: str) -> Array:
 
 
 @np.errstate(all="ignore")
+def modulo(a: ArrayLike, b: ArrayLike, *, fmod: int = 0) -> Array:
+    """Compute what a division leaves, with the sign of the divisor; ``fmod``: with the dividend's."""
+    return np.asarray((np.fmod if fmod else np.mod)(*operands(a, b)))
+
+
+@np.errstate(all="ignore")
 def power(x: ArrayLike, exponent: ArrayLike) -> Array:
     """Compute ``x ** exponent`` in the dtype of ``x``; ONNX lets the exponent have another."""
     x = as_array(x)

@@ -103,6 +103,7 @@ class Eager:
     Sub = staticmethod(_each.binary(np.subtract))
     Mul = staticmethod(_each.binary(np.multiply))
     Div = staticmethod(_each.binary(_each.divide))
+    Mod = staticmethod(_each.modulo)
     Pow = staticmethod(_each.power)
     MatMul = staticmethod(_each.binary(np.matmul))
     Einsum = staticmethod(_each.einsum)

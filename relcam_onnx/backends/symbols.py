@@ -48,7 +48,7 @@ class Symbol:
     nonnegative: bool = False
     constant: bool = False
 
-    __iter__ = __len__ = __index__ = __int__ = __float__ = __bool__ = __array__ = unknown
+    __iter__ = __len__ = __getitem__ = __index__ = __int__ = __float__ = __bool__ = __array__ = unknown
 
 
 class Dim:

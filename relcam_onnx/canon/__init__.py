@@ -6,12 +6,12 @@ Each is one file, and none touches ``model.proto``.
 from __future__ import annotations
 
 from relcam_onnx.canon.activations import name_activations
-from relcam_onnx.canon.constants import fold_constants
 from relcam_onnx.canon.folding import fold_affine
 from relcam_onnx.canon.identity import drop_identities, merge_twins
 from relcam_onnx.canon.norms import name_norms
 from relcam_onnx.canon.padding import absorb_padding
 from relcam_onnx.canon.quantised import step_over_rounding
+from relcam_onnx.canon.sizes import infer_sizes
 from relcam_onnx.canon.split import slice_splits
 from relcam_onnx.canon.sums import flatten_sums
 from relcam_onnx.model import Model
@@ -23,7 +23,7 @@ def canonicalise(model: Model, *, batch_norm: bool) -> None:
     ``batch_norm`` folds batch normalisation into the layers around it, and with it all that makes one function of many
     spellings; without it layers stay as the file has them, but for biases.
     """
-    fold_constants(model)
+    infer_sizes(model)
     step_over_rounding(model)
     drop_identities(model)
     merge_twins(model)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_graphsurgeon as gs
 from onnx import helper
 
 from relcam_onnx.backends.emit import Emit
@@ -19,11 +20,11 @@ SCOPES_KEY = "relcam.scopes"
 
 
 class Assembly:
-    """A model that grows: nodes before it, nodes behind it, more inputs and outputs. ``proto`` becomes the file."""
+    """A copy of a model that grows: nodes before it, nodes behind it, more inputs and outputs."""
 
-    def __init__(self, model: Model, proto: onnx.ModelProto) -> None:
-        self.model, self.proto = model, proto
-        graph = proto.graph
+    def __init__(self, model: Model) -> None:
+        self.model, self.proto = model, sized_copy(model)
+        graph = self.proto.graph
         names = {name for node in graph.node for name in node.output}
         self.taken = frozenset(names | {v.name for v in (*graph.input, *graph.initializer)})
         self._renamed: dict[str, str] = {}
@@ -121,6 +122,42 @@ class Assembly:
                     sizes[0].dim_param = f"relcam_rows/{sizes[0].dim_param}"
         del self.proto.graph.value_info[:]
         self.proto.graph.value_info.extend([*more, *known])
+
+
+def sized_copy(model: Model) -> onnx.ModelProto:
+    """A copy of the runnable file that tells the sizes that the analysis graph tells, and no others."""
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    graph, tensors = proto.graph, model.graph.tensors()
+    told = {name: info for name, tensor in tensors.items() if (info := value_info(tensor)) is not None}
+    for value in (*graph.input, *graph.output):
+        if value.name in told:
+            value.type.CopyFrom(told[value.name].type)
+    ports = {value.name for value in (*graph.input, *graph.output)}
+    made = [name for node in graph.node for name in node.output if name in told and name not in ports]
+    del graph.value_info[:]
+    graph.value_info.extend(told[name] for name in made)
+    for node in graph.node:
+        attributes = {attribute.name: attribute for attribute in node.attribute}
+        twin = tensors[node.output[0]].inputs if node.output[0] in tensors else []
+        if "ceil_mode" in attributes and twin and twin[0].attrs.get("ceil_mode") == 0:
+            # The same windows, as runtimes count them too: see `relcam_onnx.canon.size_rules.round_down`.
+            kept = [a for name, a in attributes.items() if name not in ("ceil_mode", "pads")]
+            del node.attribute[:]
+            node.attribute.extend([*kept, helper.make_attribute("pads", twin[0].attrs["pads"])])
+    return proto
+
+
+def value_info(tensor: gs.Tensor) -> onnx.ValueInfoProto | None:
+    """A computed tensor's type and sizes as a file has them; None where they are not known."""
+    if isinstance(tensor, gs.Constant) or tensor.dtype is None or tensor.shape is None:
+        return None
+    kind = tensor.dtype if isinstance(tensor.dtype, int) else helper.np_dtype_to_tensor_dtype(np.dtype(tensor.dtype))
+    sizes = [
+        size if isinstance(size, str) or size >= 0 else None
+        for size in (d if d is not None else -1 for d in tensor.shape)
+    ]
+    return helper.make_tensor_value_info(tensor.name, kind, sizes)
 
 
 def used(nodes: Sequence[onnx.NodeProto], wanted: Iterable[str]) -> tuple[list[onnx.NodeProto], set[str]]:

@@ -57,30 +57,26 @@ def compile_model(
         As `Explainer`; `UnsupportedModelError` also where a size that only a run knows stands in the way.
     """
     loaded = load(model)
-    proto = loaded.proto if size is None else with_sizes(loaded, pixels(loaded, size))
-    prepared = Prepared(loaded, layers, method, preset, seed, output, preprocess)
-    return compile_prepared(prepared, proto, weights=weights, heatmap=heatmap)
+    sized = loaded if size is None else with_sizes(loaded, pixels(loaded, size))
+    prepared = Prepared(sized, layers, method, preset, seed, output, preprocess)
+    return compile_prepared(prepared, weights=weights, heatmap=heatmap)
 
 
 def compile_prepared(
     prepared: Prepared,
-    proto: onnx.ModelProto | None = None,
     *,
     weights: bool = False,
     heatmap: bool = False,
     scores: bool = False,
     single: bool = False,
 ) -> onnx.ModelProto:
-    """Write a prepared explanation into a copy of its model, or into ``proto`` itself: the same with sizes fixed, say.
+    """Write a prepared explanation into a copy of its model.
 
     ``single`` is for one target each, whose K is not computed with; ``scores`` adds the output ``relcam_scores``,
     (N, classes), where relevance starts.
     """
-    if proto is None:
-        proto = onnx.ModelProto()
-        proto.CopyFrom(prepared.model.proto)
     try:
-        return Writer(prepared, proto, single=single).write(weights=weights, heatmap=heatmap, scores=scores)
+        return Writer(prepared, single=single).write(weights=weights, heatmap=heatmap, scores=scores)
     except UnknownSizeError as error:
         raise UnsupportedModelError(
             f"the reverse walk needs a size that only a run knows ({error}); fix it: size=(height, width), --size H W"

@@ -36,15 +36,14 @@ INT64 = np.dtype(np.int64)
 class Writer:
     """One compilation."""
 
-    def __init__(self, prepared: Prepared, proto: onnx.ModelProto, *, single: bool) -> None:
+    def __init__(self, prepared: Prepared, *, single: bool) -> None:
         self.prepared, self.single, self.classes = prepared, single, check_classes(prepared)
         self.batch = prepared.batch
         seen = (part for view in prepared.model.views.values() for part in view.inputs if isinstance(part, gs.Tensor))
         self.tensors = {**{tensor.name: tensor for tensor in seen}, **prepared.model.graph.tensors()}
-        # A file with sizes fixed tells more than the graph that was planned with.
-        self.shapes = {v.name: shape_of(v) for v in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output)}
-        self.assembly = Assembly(prepared.model, proto)
-        self.f = Emit(self.assembly.taken | {node.name for node in proto.graph.node}, prepared.model.derived)
+        self.assembly = Assembly(prepared.model)
+        nodes = {node.name for node in prepared.model.proto.graph.node}
+        self.f = Emit(self.assembly.taken | nodes, prepared.model.derived)
         self.f.single = single
         if not single:
             self._agree()
@@ -124,7 +123,7 @@ class Writer:
         return (self._channels(layer, values), *positions(self.f, layer, values))
 
     def _symbol(self, name: str) -> Symbol:
-        """A tensor of the model as the emitter sees it; halves and doubles are cast to float32."""
+        """A tensor of the model as the emitter sees it; floats of other sizes are cast to float32."""
         plain = Symbol(self.assembly.inside(name), np.dtype(self.tensors[name].dtype or np.float32))
         dims = self._dims(name, plain)
         if plain.dtype.kind == "f" and plain.dtype != np.float32:
@@ -137,14 +136,16 @@ class Writer:
 
     def _dims(self, name: str, symbol: Symbol) -> tuple[Size, ...]:
         """The sizes of a tensor; those that only a run knows are read from ``symbol``."""
-        shape = self.shapes.get(name) or self.tensors[name].shape
+        shape = self.tensors[name].shape
         if shape is None:
             raise UnsupportedModelError(
-                f"shape inference cannot tell the rank of tensor {name!r}: export the model anew, or "
-                "take backend='eager'"
+                f"nothing tells the rank of tensor {name!r}, which the reverse walk reads: take backend='eager', "
+                "--backend eager"
             )
         return tuple(
-            d if isinstance(d, int) and d >= 0 else self.f.size(symbol, axis, str(d or f"{name}:{axis}"))
+            d
+            if isinstance(d, int) and d >= 0
+            else self.f.size(symbol, axis, d if isinstance(d, str) else f"{name}:{axis}")
             for axis, d in enumerate(shape)
         )
 
@@ -224,11 +225,3 @@ def check_classes(prepared: Prepared) -> int:
 def map_output(prepared: Prepared, name: str) -> str:
     """The output of the compiled model that holds a map."""
     return f"{'relevance' if prepared.maps.has_channels(name) else 'cam'}/{name}"
-
-
-def shape_of(value: onnx.ValueInfoProto) -> list[int | str | None] | None:
-    """The sizes that a file tells of a tensor: numbers, names, or None; None where it tells nothing."""
-    kind = value.type.tensor_type
-    if not kind.HasField("shape"):
-        return None
-    return [d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in kind.shape.dim]

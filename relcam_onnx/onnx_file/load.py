@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -18,7 +19,7 @@ from relcam_onnx.model import Model
 from relcam_onnx.onnx_file.checks import check_structure, check_weights
 from relcam_onnx.onnx_file.external_data import load_external
 from relcam_onnx.onnx_file.module_paths import read_scopes
-from relcam_onnx.onnx_file.opset import infer_again, raise_opset
+from relcam_onnx.onnx_file.opset import raise_opset, sized_skeleton
 from relcam_onnx.onnx_file.protos import nodes
 
 Source = str | os.PathLike[str] | bytes | onnx.ModelProto
@@ -119,16 +120,15 @@ def pixels(model: Model, size: tuple[int, int]) -> dict[str, tuple[int | None, .
     return found
 
 
-def with_sizes(model: Model, sizes: Mapping[str, Sequence[int | None]]) -> onnx.ModelProto:
-    """The runnable file for inputs of these sizes behind the batch, every shape inferred anew."""
-    proto = onnx.ModelProto()
-    proto.CopyFrom(model.proto)
-    for value in proto.graph.input:
-        for dim, size in zip(value.type.tensor_type.shape.dim[1:], sizes.get(value.name, ()), strict=False):
-            if size is not None:
-                dim.dim_value = size
-    infer_again(proto)
-    return proto
+def with_sizes(model: Model, sizes: Mapping[str, Sequence[int | None]]) -> Model:
+    """The same file, read anew for inputs of these sizes behind the batch; weights are shared."""
+    graph = _graph(sized_skeleton(model.proto, sizes))
+    weights = {tensor.name: tensor for tensor in model.proto.graph.initializer}
+    for tensor in graph.inputs:
+        if tensor.name in weights:
+            tensor.to_constant(gs.ir.tensor.LazyValues(weights[tensor.name]))
+    graph.inputs = [tensor for tensor in graph.inputs if tensor.name not in weights]
+    return replace(model, graph=graph, replaced={}, folded={}, views={}, derived={})
 
 
 def _graph(proto: onnx.ModelProto) -> gs.Graph:

@@ -7,6 +7,7 @@ on a skeleton, the model without its larger weights: quick, free of the 2 GiB li
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 import onnx
 from onnx import version_converter
@@ -56,20 +57,22 @@ def raise_opset(proto: onnx.ModelProto) -> None:
     proto.graph.initializer.extend(t for t in skeleton.graph.initializer if t.name not in stored)
 
 
-def infer_again(proto: onnx.ModelProto) -> None:
-    """Infer all shapes anew from the inputs', after these have changed."""
-    proto.graph.ClearField("value_info")
-    told = {output.name: output.type.tensor_type.shape for output in proto.graph.output}
-    for output in proto.graph.output:
-        output.type.tensor_type.ClearField("shape")
+def sized_skeleton(proto: onnx.ModelProto, sizes: Mapping[str, Sequence[int | None]]) -> onnx.ModelProto:
+    """A model without its larger weights, for inputs of these sizes behind the batch: every shape inferred anew."""
     skeleton = _skeleton(proto)
+    graph = skeleton.graph
+    graph.ClearField("value_info")
+    for value in graph.input:
+        for dim, size in zip(value.type.tensor_type.shape.dim[1:], sizes.get(value.name, ()), strict=False):
+            if size is not None:
+                dim.dim_value = size
+    for output in graph.output:
+        output.type.tensor_type.ClearField("shape")
     _infer_shapes(skeleton)
-    for part in ("output", "value_info"):
-        proto.graph.ClearField(part)
-        getattr(proto.graph, part).extend(getattr(skeleton.graph, part))
-    for output in proto.graph.output:
+    for output, told in zip(graph.output, proto.graph.output, strict=True):
         if not output.type.tensor_type.HasField("shape"):
-            output.type.tensor_type.shape.CopyFrom(told[output.name])
+            output.type.tensor_type.shape.CopyFrom(told.type.tensor_type.shape)
+    return skeleton
 
 
 def _skeleton(proto: onnx.ModelProto) -> onnx.ModelProto:

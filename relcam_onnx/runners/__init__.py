@@ -23,6 +23,8 @@ class Result:
         float32 (N, classes), where relevance started.
     maps, weights
         Layer -> float32 (N, K, ...).
+    aliases
+        Other names of layers ("last") -> those in ``maps``.
     """
 
     outputs: dict[str, np.ndarray]
@@ -30,6 +32,7 @@ class Result:
     scores: np.ndarray
     maps: dict[str, np.ndarray]
     weights: dict[str, np.ndarray]
+    aliases: Mapping[str, str]
 
 
 class Runner(Protocol):

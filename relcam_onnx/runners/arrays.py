@@ -14,6 +14,9 @@ from relcam_onnx.analysis.scores import shape_text
 from relcam_onnx.errors import InputError
 from relcam_onnx.model import static_shape
 
+Sizes = tuple[tuple[str, tuple[int, ...]], ...]
+"""Each input with its sizes behind the batch."""
+
 
 def check_inputs(inputs: list[gs.Tensor], x: Any) -> dict[str, Any]:
     """What was given as name -> array, every input there once, of its dtype and shape, finite, of one batch size.
@@ -51,6 +54,11 @@ def check_inputs(inputs: list[gs.Tensor], x: Any) -> dict[str, Any]:
 def shape_of(array: Any) -> tuple[int, ...]:
     """The shape of an array, or of a tensor of onnxruntime's."""
     return tuple(array.shape() if isinstance(array, OrtValue) else array.shape)
+
+
+def sizes_of(arrays: Mapping[str, Any]) -> Sizes:
+    """Each input with its sizes behind the batch."""
+    return tuple((name, shape_of(array)[1:]) for name, array in arrays.items())
 
 
 def batch_of(arrays: Mapping[str, Any]) -> int:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 import warnings
-from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +18,21 @@ from relcam_onnx.compiling.compile import compile_prepared
 from relcam_onnx.compiling.writer import CLASSES, SCORES, SEED, TARGETS, check_classes, map_output
 from relcam_onnx.errors import InputError
 from relcam_onnx.files import cannot_write, make_folder
-from relcam_onnx.onnx_file.load import with_sizes
 from relcam_onnx.onnx_file.store import write_model
 from relcam_onnx.prepare import Prepared
 from relcam_onnx.runners import Result
-from relcam_onnx.runners.arrays import on_host, shape_of
+from relcam_onnx.runners.arrays import Sizes, on_host, sizes_of
+from relcam_onnx.runners.kept import Kept
 from relcam_onnx.runners.session import SessionSettings, choose_providers, open_session, out_of_memory, run_session
 
-KEPT = 4
-"""How many sessions are kept, by picture size and by whether there is one target."""
 
-Key = tuple[tuple[tuple[str, tuple[int, ...]], ...], bool]
+@dataclass(frozen=True)
+class Ready:
+    """A session with what its outputs are: the output of each map, the layer's other names."""
+
+    session: onnxruntime.InferenceSession
+    maps: Mapping[str, str]
+    aliases: Mapping[str, str]
 
 
 class CompiledRunner:
@@ -39,15 +42,14 @@ class CompiledRunner:
         self._prepared, self._settings, self._cache = prepared, settings, cache
         if cache is not None:
             make_folder(cache)
-        self._lock = threading.Lock()
-        self._sessions: OrderedDict[Key, onnxruntime.InferenceSession] = OrderedDict()
+        self._sessions: Kept[Ready] = Kept()
         self._outputs = [output.name for output in prepared.model.proto.graph.output]
         # What is wrong with the options or the model is said now, as far as it does not hang on the picture's size.
         choose_providers(settings.providers)
         if prepared.free_sizes:
             check_classes(prepared)
         else:
-            self._session(((), True))
+            self._ready((), single=True)
 
     def run(self, inputs: Mapping[str, Any], targets: np.ndarray, seeds: np.ndarray | None) -> Result:
         """See `relcam_onnx.runners.Runner`."""
@@ -71,39 +73,37 @@ class CompiledRunner:
     def _run(self, inputs: Mapping[str, Any], asked: np.ndarray) -> Result:
         """One run of a session."""
         prepared = self._prepared
-        sizes = tuple((name, shape_of(value)[1:]) for name, value in inputs.items()) if prepared.free_sizes else ()
-        session = self._session((sizes, asked.shape[1] == 1))
-        names = [output.name for output in session.get_outputs()]
+        sizes = sizes_of(inputs) if prepared.free_sizes else ()
+        ready = self._ready(sizes, single=asked.shape[1] == 1)
+        names = [output.name for output in ready.session.get_outputs()]
         feeds = {**inputs, (TARGETS if asked.ndim == 2 else SEED): asked}
-        found = dict(zip(names, run_session(session, names, feeds), strict=True))
-        weights = {n: found[f"weights/{n}"] for n in prepared.maps.names if f"weights/{n}" in found}
+        found = dict(zip(names, run_session(ready.session, names, feeds), strict=True))
         return Result(
             {name: found[name] for name in self._outputs},
             found[CLASSES],
             found[SCORES],
-            {name: found[map_output(prepared, name)] for name in prepared.maps.names},
-            weights,
+            {name: found[output] for name, output in ready.maps.items()},
+            {name: found[f"weights/{name}"] for name in ready.maps if f"weights/{name}" in found},
+            ready.aliases,
         )
 
-    def _session(self, key: Key) -> onnxruntime.InferenceSession:
+    def _ready(self, sizes: Sizes, *, single: bool) -> Ready:
         """The session for these sizes, made where there is none yet."""
-        with self._lock:
-            if key in self._sessions:
-                self._sessions.move_to_end(key)
-            else:
-                self._sessions[key] = open_session(self._compiled(key), self._settings)
-                while len(self._sessions) > KEPT:
-                    self._sessions.popitem(last=False)
-            return self._sessions[key]
 
-    def _compiled(self, key: Key) -> onnx.ModelProto:
+        def make() -> Ready:
+            prepared = self._prepared.sized(dict(sizes))
+            session = open_session(self._compiled(prepared, sizes, single=single), self._settings)
+            outputs = {name: map_output(prepared, name) for name in prepared.maps.names}
+            return Ready(session, outputs, prepared.aliases)
+
+        return self._sessions.get((sizes, single), make)
+
+    def _compiled(self, prepared: Prepared, sizes: Sizes, *, single: bool) -> onnx.ModelProto:
         """The compiled model for these sizes, from the cache where it is there."""
-        file = self._cache_file(key)
+        file = self._cache_file(prepared, sizes, single=single)
         if file is not None and (kept := read_cached(file)) is not None:
             return kept
-        sizes, single = key
-        sized = with_sizes(self._prepared.model, dict(sizes)) if sizes else None
-        proto = compile_prepared(self._prepared, sized, weights=True, scores=True, single=single)
+        proto = compile_prepared(prepared, weights=True, scores=True, single=single)
         if file is not None:
             try:
                 write_model(proto, file)
@@ -111,12 +111,12 @@ class CompiledRunner:
                 warnings.warn(f"the compiled model is not kept: {cannot_write(file.parent, error)}", stacklevel=4)
         return proto
 
-    def _cache_file(self, key: Key) -> Path | None:
+    def _cache_file(self, prepared: Prepared, sizes: Sizes, *, single: bool) -> Path | None:
         """Where a compiled model is kept, by the content of the model and all that shapes it."""
-        fingerprint = self._prepared.fingerprint
+        fingerprint = prepared.fingerprint
         if self._cache is None or fingerprint is None:
             return None
-        digest = hashlib.sha256(f"{fingerprint}\n{key!r}".encode()).hexdigest()
+        digest = hashlib.sha256(f"{fingerprint}\n{(sizes, single)!r}".encode()).hexdigest()
         return self._cache / f"{digest[:32]}.onnx"
 
 
@@ -150,4 +150,5 @@ def joined(parts: list[Result]) -> Result:
         np.concatenate([p.scores for p in parts]),
         together("maps"),
         together("weights"),
+        parts[0].aliases,
     )

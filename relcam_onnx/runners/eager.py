@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import onnxruntime
 
 from relcam_onnx.backends.eager import Eager
 from relcam_onnx.lrp.maps import make_maps
@@ -13,7 +14,8 @@ from relcam_onnx.lrp.seeds import SEEDS
 from relcam_onnx.lrp.walk import activations
 from relcam_onnx.prepare import Prepared
 from relcam_onnx.runners import Result
-from relcam_onnx.runners.arrays import on_host
+from relcam_onnx.runners.arrays import on_host, sizes_of
+from relcam_onnx.runners.kept import Kept
 from relcam_onnx.runners.session import SessionSettings, expose, open_session, run_session
 from relcam_onnx.runners.targets import resolve_ranks
 
@@ -22,45 +24,60 @@ class EagerRunner:
     """One session with the activations exposed that the walk reads."""
 
     def __init__(self, prepared: Prepared, settings: SessionSettings) -> None:
-        self._prepared = prepared
-        proto = prepared.model.proto
-        self._outputs = [output.name for output in proto.graph.output]
-        own = {*self._outputs, *(value.name for value in proto.graph.input)}
-        self._exposed = [name for name in prepared.maps.plan.exposed if name not in own]
-        with expose(proto, self._exposed):
-            # onnxruntime's threads would spin on, next to NumPy's, while the reverse walk runs.
-            self._session = open_session(proto, settings, spinning=False)
+        self._prepared, self._settings = prepared, settings
+        self._outputs = [output.name for output in prepared.model.proto.graph.output]
+        self._sized: Kept[Prepared] = Kept()
+        self._sessions: Kept[onnxruntime.InferenceSession] = Kept()
+        self._session(self._exposed(prepared))
+
+    def _exposed(self, prepared: Prepared) -> tuple[str, ...]:
+        """The tensors that the walk reads and the model does not return."""
+        own = {*self._outputs, *(value.name for value in prepared.model.proto.graph.input)}
+        return tuple(name for name in prepared.maps.plan.exposed if name not in own)
+
+    def _session(self, exposed: tuple[str, ...]) -> onnxruntime.InferenceSession:
+        """The session that returns these tensors too."""
+        proto = self._prepared.model.proto
+
+        def make() -> onnxruntime.InferenceSession:
+            with expose(proto, exposed):
+                # onnxruntime's threads would spin on, next to NumPy's, while the reverse walk runs.
+                return open_session(proto, self._settings, spinning=False)
+
+        return self._sessions.get(exposed, make)
 
     def run(self, inputs: Mapping[str, Any], targets: np.ndarray, seeds: np.ndarray | None) -> Result:
         """See `relcam_onnx.runners.Runner`."""
-        prepared = self._prepared
         host = {name: on_host(value) for name, value in inputs.items()}
-        names = [*self._outputs, *self._exposed]
-        found = dict(zip(names, run_session(self._session, names, host), strict=True))
+        sizes = sizes_of(host)
+        prepared = self._sized.get(sizes, lambda: self._prepared.sized(dict(sizes)))
+        names = [*self._outputs, *(exposed := self._exposed(prepared))]
+        found = dict(zip(names, run_session(self._session(exposed), names, host), strict=True))
         f = Eager(targets.shape[1])
         file = {name: as_float32(value) for name, value in {**host, **found}.items()}
         values = activations(f, prepared.maps.plan, file.__getitem__)
-        scores = values[self._prepared.scores.tensor.name]
+        scores = values[prepared.scores.tensor.name]
         table = scores.reshape(len(scores), -1)
         targets = resolve_ranks(targets, table)
         if seeds is not None:
             start = seeds.transpose(1, 0, 2).reshape(-1, table.shape[1])
         else:
             hot = np.eye(table.shape[1], dtype=np.float32)[targets.T.reshape(-1)]
-            start = SEEDS[self._prepared.seed](f, f.each(table), hot)
-        maps, weights = make_maps(f, self._prepared.maps, values, start.reshape(-1, *scores.shape[1:]))
+            start = SEEDS[prepared.seed](f, f.each(table), hot)
+        maps, weights = make_maps(f, prepared.maps, values, start.reshape(-1, *scores.shape[1:]))
         return Result(
             {name: found[name] for name in self._outputs},
             targets,
             table,
             {name: by_image(value, targets) for name, value in maps.items()},
             {name: by_image(value, targets) for name, value in weights.items()},
+            prepared.aliases,
         )
 
 
 def as_float32(value: np.ndarray) -> np.ndarray:
-    """Halves as float32; everything else as it is."""
-    return value.astype(np.float32) if value.dtype == np.float16 else value
+    """Floats of any size as float32; everything else as it is."""
+    return value.astype(np.float32, copy=False) if value.dtype.kind == "f" else value
 
 
 def by_image(value: np.ndarray, targets: np.ndarray) -> np.ndarray:

@@ -1,0 +1,217 @@
+"""What one node tells of sizes: how lists of sizes are computed with, and the shapes of its results.
+
+A list of sizes is an array of Python objects: numbers, names of sizes that only a run knows, and None. ONNX's own
+inference of one node does most of the work; here stand the ops whose result hangs on such a list, which it cannot read,
+and those that it gets wrong.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any, TypeAlias
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.backends._windows import Axis, layout
+from relcam_onnx.backends.eager import Eager
+
+Size: TypeAlias = int | str | None
+Shape: TypeAlias = Sequence[Size] | None
+Values: TypeAlias = Sequence[np.ndarray | None]
+
+MOVES = frozenset({"Gather", "Identity", "Reshape", "Slice", "Squeeze", "Unsqueeze"})
+NEUTRAL = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1}
+CALCULATES = frozenset(
+    {
+        "Abs", "And", "Cast", "Ceil", "Equal", "Expand", "Floor", "Greater", "GreaterOrEqual", "Less", "LessOrEqual",
+        "Max", "Min", "Mod", "Neg", "Not", "Or", "Range", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceSum", "Sqrt",
+        "Concat", "ConstantOfShape", "Tile", "Transpose", "Where",
+    }
+).union(MOVES, NEUTRAL)  # fmt: skip
+"""Ops that sizes are computed with; others of constants are left to `relcam_onnx.canon.constants`."""
+
+
+def is_open(size: Size) -> bool:
+    """Whether a size is no number."""
+    return not (isinstance(size, int) and size >= 0)
+
+
+def calculate(node: gs.Node, values: Values) -> list[np.ndarray]:
+    """The results of a node over constants and lists of sizes; nothing where that cannot be told."""
+    missing = any(v is None and not t.is_empty() for t, v in zip(node.inputs, values, strict=True))
+    if node.op not in CALCULATES or node.domain not in (None, "", "ai.onnx") or not node.inputs or missing:
+        return []
+    lists = [i for i, value in enumerate(values) if value is not None and value.dtype == object]
+    if lists and node.op == "Concat":
+        return [np.concatenate([np.asarray(v, object) for v in values], axis=node.attrs["axis"])]
+    if not lists or (lists == [0] and node.op in MOVES):
+        attributes = {k: v.values if isinstance(v, gs.Tensor) else v for k, v in node.attrs.items()}
+        try:
+            result = np.asarray(getattr(Eager(), node.op)(*values, **attributes))
+            return [result.astype(object) if lists else result]  # one name alone is a text to NumPy
+        except (TypeError, ValueError, IndexError):
+            return []  # a node that cannot run is onnxruntime's to refuse
+    if node.op in NEUTRAL:
+        return [np.asarray(np.frompyfunc(lambda a, b: arithmetic(node.op, a, b), 2, 1)(*values), object)]
+    integral = node.op == "Cast" and np.issubdtype(np.dtype(node.outputs[0].dtype or np.float32), np.integer)
+    return [np.asarray(values[0])] if integral else []
+
+
+def arithmetic(op: str, a: Size, b: Size) -> Size:
+    """Two sizes added, subtracted, multiplied or divided, as far as both are numbers or one changes nothing."""
+    if isinstance(a, str | None) or isinstance(b, str | None):
+        return a if b == NEUTRAL[op] else b if a == NEUTRAL[op] and op in ("Add", "Mul") else None
+    result: int = getattr(Eager(), op)(np.int64(a), np.int64(b)).item()
+    return result
+
+
+def merged(told: Shape, better: Shape) -> list[Size] | None:
+    """Two shapes of one tensor as one: numbers before names, the second before the first."""
+    if told is None or better is None or len(told) != len(better):
+        shape = told if better is None else better
+        return None if shape is None else list(shape)
+    return [a if b is None or (is_open(b) and not is_open(a)) else b for a, b in zip(told, better, strict=True)]
+
+
+def inferred(node: gs.Node, values: Values, opset: int) -> list[Shape]:
+    """The shapes of a node's results by ONNX's own inference; nothing where it fails."""
+    domain = node.domain if node.domain not in (None, "ai.onnx") else ""
+    nested = any(isinstance(value, gs.Graph) for value in node.attrs.values())
+    if nested or any(t.dtype is None for t in node.inputs if not t.is_empty()) or not onnx.defs.has(node.op, domain):
+        return []
+    version = opset if onnx.defs.has(node.op, opset, domain) else onnx.defs.onnx_opset_version()
+    try:
+        found = onnx.shape_inference.infer_node_outputs(
+            onnx.defs.get_schema(node.op, version, domain),
+            onnx.helper.make_node(node.op, [t.name for t in node.inputs], [t.name for t in node.outputs],
+                                  domain=domain, **{k: plain(v) for k, v in node.attrs.items()}),
+            {t.name: kind(t) for t in node.inputs if not t.is_empty()},
+            {t.name: onnx.numpy_helper.from_array(v) for t, v in zip(node.inputs, values, strict=True)
+             if v is not None and v.dtype != object},
+            opset_imports=[onnx.helper.make_opsetid(domain, version)],
+        )  # fmt: skip
+    except (onnx.shape_inference.InferenceError, onnx.defs.SchemaError, RuntimeError):
+        return []
+    return [shape_of(found[t.name].tensor_type) if t.name in found else None for t in node.outputs]
+
+
+def plain(attribute: Any) -> Any:
+    """An attribute as ONNX writes it."""
+    return onnx.numpy_helper.from_array(attribute.values) if isinstance(attribute, gs.Constant) else attribute
+
+
+def kind(tensor: gs.Tensor) -> onnx.TypeProto:
+    """A tensor's type and shape; what the engine computes in float32 counts as that."""
+    dtype = tensor.dtype
+    number = dtype if isinstance(dtype, int) else onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    if number == onnx.TensorProto.DOUBLE:
+        number = onnx.TensorProto.FLOAT
+    shape = None if tensor.shape is None else [None if isinstance(d, int) and d < 0 else d for d in tensor.shape]
+    return onnx.helper.make_tensor_type_proto(number, shape)
+
+
+def shape_of(tensor: onnx.TypeProto.Tensor) -> Shape:
+    """The sizes that a type tells: numbers, names, or None; None where it tells nothing."""
+    if not tensor.HasField("shape"):
+        return None
+    return [d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in tensor.shape.dim]
+
+
+def reshape(node: gs.Node, values: Values) -> Shape:
+    """Reshape, opset 14: what -1 stands for is told where the sizes on both sides cancel."""
+    before, target = node.inputs[0].shape, values[1]
+    if target is None:
+        return None
+    sizes: list[Size] = [n if isinstance(n, str) else None if n is None else int(n) for n in target.tolist()]
+    if not node.attrs.get("allowzero"):
+        sizes = [(before[i] if before else None) if n == 0 else n for i, n in enumerate(sizes)]
+    if -1 in sizes:
+        place = sizes.index(-1)
+        sizes[place] = quotient(before, [*sizes[:place], *sizes[place + 1 :]])
+    return sizes
+
+
+def quotient(sizes: Shape, others: Sequence[Size]) -> Size:
+    """The product of sizes over that of others; ``4*N`` where a name is left."""
+    if sizes is None or None in sizes or None in others:
+        return None
+    names = Counter(n for n in sizes if isinstance(n, str))
+    names.subtract(n for n in others if isinstance(n, str))
+    over, under = (prod(n for n in part if isinstance(n, int)) for part in (sizes, others))
+    left = [name for name, count in names.items() if count]
+    if not under or over % under or len(left) > 1 or (left and names[left[0]] != 1):
+        return None
+    count = over // under
+    return count if not left else left[0] if count == 1 else f"{count}*{left[0]}"
+
+
+def expand(node: gs.Node, values: Values) -> Shape:
+    """Expand, opset 13."""
+    before, target = node.inputs[0].shape, values[1]
+    if before is None or target is None:
+        return None
+    rank = max(len(before), len(target))
+    sides = ([1] * (rank - len(side)) + list(side) for side in (before, target.tolist()))
+    return [
+        b if a == 1 else a if b in (1, a) or not is_open(a) else b if b else None for a, b in zip(*sides, strict=True)
+    ]
+
+
+def constant_of_shape(node: gs.Node, values: Values) -> Shape:
+    """ConstantOfShape, opset 9."""
+    return None if values[0] is None else list(values[0])
+
+
+def same_shape(node: gs.Node, values: Values) -> Shape:
+    """An op that changes no size, of which ONNX infers nothing."""
+    shape: Shape = node.inputs[0].shape
+    return shape
+
+
+def pool(node: gs.Node, values: Values) -> Shape:
+    """AveragePool and MaxPool: a window that is rounded up to does not begin in the padding; ONNX counts it."""
+    shape = node.inputs[0].shape
+    return None if shape is None else [*shape[:2], *(axis.count if axis else None for axis in windows(node, shape[2:]))]
+
+
+def windows(node: gs.Node, sizes: Sequence[Size]) -> list[Axis | None]:
+    """How the windows of a pool lie along each axis whose size is a number."""
+    names, rank = ("strides", "pads", "dilations"), len(sizes)
+    lists = {name: list(node.attrs[name]) for name in names if node.attrs.get(name) is not None}
+    modes = {name: node.attrs[name] for name in ("auto_pad", "ceil_mode") if node.attrs.get(name) is not None}
+    placement: list[dict[str, Any]] = [{**modes, **{k: v[i::rank] for k, v in lists.items()}} for i in range(rank)]
+    return [
+        layout([size], [kernel], **place)[0] if isinstance(size, int) and size >= 0 else None
+        for size, kernel, place in zip(sizes, node.attrs["kernel_shape"], placement, strict=True)
+    ]
+
+
+def round_down(node: gs.Node) -> None:
+    """Write the rounding up of a pool as padding up to the end of its last window, which every inference can count.
+
+    Not where the padding would count in the mean, while what hangs over does not.
+    """
+    shape = node.inputs[0].shape
+    axes = windows(node, shape[2:]) if shape is not None else [None]
+    if not all(axes) or node.attrs.get("auto_pad", "NOTSET") != "NOTSET":
+        return
+    known = [axis for axis in axes if axis is not None]
+    ends = [(a.count - 1) * a.stride + (a.kernel - 1) * a.dilation + 1 - a.size - a.before for a in known]
+    if node.attrs.get("count_include_pad") and any(end > a.after for end, a in zip(ends, known, strict=True)):
+        return
+    after = [max(end, axis.after) for end, axis in zip(ends, known, strict=True)]
+    node.attrs.update(ceil_mode=0, pads=[*(axis.before for axis in known), *after])
+
+
+RULES: dict[str, Callable[[gs.Node, Values], Shape]] = {
+    "Reshape": reshape,
+    "Expand": expand,
+    "ConstantOfShape": constant_of_shape,
+    "GroupNormalization": same_shape,
+    "AveragePool": pool,
+    "MaxPool": pool,
+}
