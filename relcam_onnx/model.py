@@ -29,8 +29,8 @@ class Derived(NamedTuple):
 class View(NamedTuple):
     """How a tensor that only the canonical graph has is made of tensors of the file.
 
-    ``op`` is an ONNX op over ``inputs``: tensors, which may be views, or constants. ``"Like"`` stands for Reshape to the sizes of
-    the second input, of which nothing but the sizes is read.
+    ``op`` is an ONNX op over ``inputs``: tensors, which may be views, or constants. ``"Like"`` stands for Reshape to
+    the sizes of the second input, of which nothing but the sizes is read.
     """
 
     op: str

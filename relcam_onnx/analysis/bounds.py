@@ -73,18 +73,25 @@ def moved(node: gs.Node, values: dict[str, np.ndarray]) -> np.ndarray | None:
         if isinstance(tensor, gs.Constant):
             inputs.append(np.asarray(tensor.values))
             continue
-        shape = static_shape(tensor) if not tensor.is_empty() else ()
-        if shape is None or None in shape[1:] or np.prod([d or 1 for d in shape[1:]]) > MOST:
+        if tensor.is_empty():
+            inputs.append(None)
+            continue
+        shape = of_one(tensor)
+        if shape is None or np.prod(shape) > MOST:
             return None
-        inputs.append(None if tensor.is_empty() else np.broadcast_to(values[tensor.name], (1, *shape[1:])))
-    after = static_shape(node.outputs[0])
+        inputs.append(np.broadcast_to(values[tensor.name], shape))
     if is_op(node, *RESHAPES):
-        if after is None or None in after[1:]:
-            return None
-        result = inputs[0].reshape((1, *after[1:])) if inputs[0] is not None else None
+        after = of_one(node.outputs[0])
+        result = inputs[0].reshape(after) if inputs[0] is not None and after is not None else None
     else:
         result = np.asarray(getattr(Eager(), node.op)(*inputs, **node.attrs))
     return None if result is None else narrowed(result)
+
+
+def of_one(tensor: gs.Tensor) -> tuple[int, ...] | None:
+    """A tensor's shape for a batch of one; None where other sizes are unknown."""
+    sizes = [size for size in (static_shape(tensor) or (None, None))[1:] if size is not None]
+    return (1, *sizes) if tensor.shape is not None and len(sizes) == len(tensor.shape) - 1 else None
 
 
 def narrowed(value: np.ndarray) -> np.ndarray:

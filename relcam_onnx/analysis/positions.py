@@ -1,4 +1,7 @@
-"""Which axes of a tensor are positions of the picture, wherever they sit: (N, C, h, w), (N, h, w, C), (N, tokens, C)."""
+"""Which axes of a tensor are positions of the picture, wherever they sit.
+
+(N, C, h, w), (N, h, w, C), (N, tokens, C) with or without other tokens around them.
+"""
 
 from __future__ import annotations
 
@@ -122,9 +125,9 @@ def reshaped(node: gs.Node, tensor: gs.Tensor, layout: Layout) -> Layout | None:
     (old, new), sizes = whole[0], tuple(before[axis] for axis in layout.axes)
     if not layout.grid and tuple(old) == layout.axes and len(new) == 1:
         return Layout((new[0],), len(after), sizes, tensor.name, layout.axes)
-    if layout.grid and old == list(layout.axes) and tuple(after[axis] for axis in new) == layout.grid:
-        if not (layout.before or layout.after):
-            return Layout(tuple(new), len(after))
+    whole_row = layout.grid and old == list(layout.axes) and not (layout.before or layout.after)
+    if whole_row and tuple(after[axis] for axis in new) == layout.grid:
+        return Layout(tuple(new), len(after))
     return None
 
 

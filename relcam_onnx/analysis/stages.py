@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple
 
 import onnx_graphsurgeon as gs
@@ -107,7 +108,7 @@ class Stages:
         """
         places = {node.outputs[0].name: place for place, node in enumerate(self.paths.nodes)}
         ends = []
-        for before, tensor in zip(cuts, cuts[1:], strict=False):
+        for before, tensor in pairwise(cuts):
             between = self.paths.nodes[places[before.name] + 1 : places[tensor.name] + 1]
             if len(receivers(between[-1])) > 1 and any(self._mixes(node) for node in between):
                 ends.append(before)

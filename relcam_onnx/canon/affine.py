@@ -1,13 +1,17 @@
-"""y = x · scale + shift by constants along one axis, however it is spelled: batch normalisation, Mul, Add, Sub, Div, Neg."""
+"""y = x · scale + shift by constants along one axis, however it is spelled.
+
+As batch normalisation, Mul, Add, Sub, Div or Neg.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.canon.axes import pull, push
+from relcam_onnx.canon.axes import Vector, pull, push
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.model import variables
 from relcam_onnx.ops.linear import scale_and_shift
@@ -40,7 +44,7 @@ class Affine:
         return not self.shift.any()
 
     def then(self, other: Affine) -> Affine | None:
-        """This one and then another as one; None where they run along different axes."""
+        """Give this one and then another as one; None where they run along different axes."""
         if self.axis is not None and other.axis is not None and self.axis != other.axis:
             return None
         axis = self.axis if other.axis is None else other.axis
@@ -54,11 +58,11 @@ class Affine:
         """The same behind a moving node as this is before it."""
         return self._across(node, push)
 
-    def _across(self, node: gs.Node, how: object) -> Affine | None:
+    def _across(self, node: gs.Node, how: Callable[[gs.Node, Vector], Vector | None]) -> Affine | None:
         if self.axis is None:
             return self
         # Both at once, so that they go along the same axis.
-        vector = how(node, (self.axis, self.scale + 1j * self.shift))  # type: ignore[operator]
+        vector = how(node, (self.axis, self.scale + 1j * self.shift))
         return None if vector is None else Affine(vector[0], vector[1].real, vector[1].imag)
 
     def fits(self, axis: int | None, size: int) -> bool:

@@ -52,11 +52,12 @@ def across(before: Sequence[Size] | None, after: Sequence[Size] | None, axis: in
             continue
         if len(old) == len(new) == 1:
             return new[0], values
-        sizes = [before[i] for i in old], [after[i] for i in new]
-        if not new or not all(isinstance(size, int) for group in sizes for size in group):
+        sizes = [size for size in (before[i] for i in old) if isinstance(size, int)]
+        moved = [size for size in (after[i] for i in new) if isinstance(size, int)]
+        if not new or len(sizes) < len(old) or len(moved) < len(new):
             return None
         along = values.reshape([-1 if i == axis else 1 for i in old])
-        spread = np.broadcast_to(along, sizes[0]).reshape(sizes[1])
+        spread = np.broadcast_to(along, sizes).reshape(moved)
         varying = [place for place in range(len(new)) if not np.all(spread == spread.take([0], place))]
         if len(varying) > 1:
             return None

@@ -1,8 +1,8 @@
 """Scales and shifts go where they belong: into the layer that they stand behind, else into those that read them.
 
-Behind a layer y = W x + b a scale s and a shift t make s W x + s b + t, also where ops that only move values stand between
-them, or a sum, for a shift. Before a layer without padding they make W s x + W t + b. A shift of a term of a sum is one of
-the sum. What reaches no layer stays, one node for all that follow each other.
+Behind a layer y = W x + b a scale s and a shift t make s W x + s b + t, also where ops that only move values stand
+between them, or a sum, for a shift. Before a layer without padding they make W s x + W t + b. A shift of a term of a
+sum is one of the sum. What reaches no layer stays, one node for all that follow each other.
 """
 
 from __future__ import annotations
@@ -263,7 +263,9 @@ def down(model: Model, node: gs.Node, into_layers: bool) -> bool:
         offset, name = layer.offset(layer_node), layer_node.outputs[0].name
         factor = layer.per_input(layer_node, affine.scale)
         carried = layer.carried(layer_node, affine.shift) if affine.shift.any() else 0.0
-        assert offset is not None and factor is not None and carried is not None
+        assert offset is not None
+        assert factor is not None
+        assert carried is not None
         reweigh(model, layer_node, factor, offset + carried, name)
     source = node.inputs[0]
     fold(model, result, leaves[0][0].outputs[0])

@@ -1,7 +1,7 @@
 """Normalisations in pieces become one op: layer, instance and group norm, root mean square, L2.
 
-They are known by what they compute: the piece between a tensor and what is made of it by means and products runs on random
-numbers, and each norm over the axes of its means is held against the result.
+They are known by what they compute: the piece between a tensor and what is made of it by means and products runs on
+random numbers, and each norm over the axes of its means is held against the result.
 """
 
 from __future__ import annotations
@@ -76,14 +76,14 @@ def is_scaled(node: gs.Node, piece: Piece) -> bool:
 
 
 def reduced_axes(piece: Piece) -> tuple[int, ...] | None:
-    """The axes that all means of a piece are over."""
+    """The axes that all means of a piece are over; None where they differ, or a run tells them."""
     rank = len(piece.source.shape or ())
-    axes = {
-        tuple(sorted(axis % rank for axis in integers(node, 1) or range(rank))) if integers(node, 1) is not None else None
-        for node in piece.nodes
-        if node.op in MEANS
-    } if rank else {None}  # fmt: skip
-    return axes.pop() if len(axes) == 1 else None
+    over: set[tuple[int, ...] | None] = set()
+    for node in piece.nodes:
+        if node.op in MEANS:
+            axes = integers(node, 1)
+            over.add(None if axes is None or not rank else tuple(sorted(axis % rank for axis in axes or range(rank))))
+    return over.pop() if len(over) == 1 else None
 
 
 def trial(source: gs.Tensor) -> np.ndarray | None:

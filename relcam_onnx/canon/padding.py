@@ -77,11 +77,9 @@ def pad_behind(model: Model, node: gs.Node) -> None:
     """Transpose of a Pad -> Pad of the Transpose, so that the Pad meets its reader."""
     pad = producer(node.inputs[0])
     amounts = zeros(pad) if pad is not None else None
-    if (
-        pad is None
-        or amounts is None
-        or not all(is_op(reader, "Conv", "AveragePool", "MaxPool") for reader in consumers(node.outputs[0]))
-    ):
+    if pad is None or amounts is None:
+        return
+    if not all(is_op(reader, "Conv", "AveragePool", "MaxPool") for reader in consumers(node.outputs[0])):
         return
     source, result, perm = pad.inputs[0], node.outputs[0], permutation(node)
     name = fresh(model, f"{result.name}/unpadded")

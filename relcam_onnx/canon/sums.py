@@ -23,14 +23,18 @@ def flatten_sums(model: Model) -> None:
 def parts(model: Model, node: gs.Node, operand: gs.Tensor) -> list[gs.Tensor]:
     """What an operand is made of where it can stand in the operand's place; else the operand itself."""
     inner = producer(operand)
-    alike = ("Concat",) if node.op == "Concat" else ("Add", "Sum")
-    if inner is None or not is_op(inner, *alike) or only_reader(model, operand) is not node:
-        return [operand]
-    if node.inputs.count(operand) > 1 or inner.attrs.get("axis") != node.attrs.get("axis"):
-        return [operand]
-    if node.op != "Concat" and len(list(variables(inner))) < 2:
+    if inner is None or not is_part(model, node, operand, inner):
         return [operand]
     pieces = list(inner.inputs)
     detach(inner)
     fold(model, operand, node.outputs[0])
     return pieces
+
+
+def is_part(model: Model, node: gs.Node, operand: gs.Tensor, inner: gs.Node) -> bool:
+    """Whether an inner sum or join is made for a node alone, and of several computed tensors."""
+    if only_reader(model, operand) is not node or node.inputs.count(operand) > 1:
+        return False
+    if node.op == "Concat":
+        return is_op(inner, "Concat") and inner.attrs.get("axis") == node.attrs.get("axis")
+    return is_op(inner, "Add", "Sum") and len(list(variables(inner))) > 1

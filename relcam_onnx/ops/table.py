@@ -69,7 +69,8 @@ class Op:
         node -> why this form of the op cannot be explained, or None.
     role
         What presets call it, or node -> that: ``"conv"``, ``"batch-norm"``, ``"norm"``, ``"sum"`` or ``"average"`` for
-        an op with a linear part, ``"bias"`` for a constant on its own; None for any other relay. Whether a linear part is dense or first is the plan's to say.
+        an op with a linear part, ``"bias"`` for a constant on its own; None for any other relay.
+        Whether a linear part is dense or first is the plan's to say.
     layer
         Where its weights stand and how scales go into them; None where it has none.
     """
