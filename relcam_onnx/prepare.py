@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 
 from relcam_onnx import __version__
-from relcam_onnx.analysis.bounds import Bounds, image_bounds
+from relcam_onnx.analysis.bounds import Bounds
 from relcam_onnx.analysis.layers import FUSED, INPUT, LAST, Layer, Layers, as_names, unique
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.scores import find_scores
@@ -140,7 +140,7 @@ class Prepared:
         own = [rule for match, rule in self.preset.rules if callable(match) or not is_ours(type(rule))]
         if own or not all(is_ours(op.build) for op in TABLE.values()):
             return None
-        bounds = None if self.preprocess is None else [side.tolist() for side in self.preprocess.bounds]
+        bounds = None if self.bounds is None else [side.tolist() for side in self.bounds]
         options = (bounds, self.maps.names, self.method, self.preset, self.seed, self.scores.output)
         return repr((__version__, self.model.sha256, *options))
 
@@ -183,7 +183,7 @@ class Prepared:
         folder = self.model.path.parent if self.model.path else None
         self.labels = find_labels(None, self.model.metadata, folder)
         self.preprocess, self.preprocess_given = None, preprocess is not None
-        self.bounds: dict[str, Bounds] = {}
+        self.bounds: Bounds | None = None
         found = known_preprocess(preprocess, self.model.metadata, folder)
         shape = static_shape(images[0]) if len(images) == 1 else None
         if found is None or shape is None:
@@ -192,7 +192,7 @@ class Prepared:
             self.preprocess = found[0].fitted(shape, dtype=np.dtype(images[0].dtype or np.float32).name)
         except InputError:
             return  # an input that takes no pictures has no bounds
-        self.bounds = image_bounds(self.paths, *self.preprocess.bounds)
+        self.bounds = self.preprocess.bounds
 
     def _warn_of_folded(self) -> None:
         """Say that the published code's rules, for batch normalisation as a layer of its own, find none."""

@@ -69,10 +69,10 @@ def test_scaling_in_the_model_is_scaling_of_the_weights(backend: str, scaling: s
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_behind_a_scaling_the_bounds_are_the_values_own(backend: str) -> None:
-    """0 to 255 are the picture's bounds, not those of what the convolution reads."""
+def test_behind_a_scaling_the_bounds_are_scaled_too(backend: str) -> None:
+    """0 to 255 are the picture's bounds, 0 to 1 those of what the convolution reads."""
     got = relevance(network("Div"), PIXELS, backend=backend, preprocess="raw")
-    close(got["input"], boxed(PIXELS / 255, got["conv"], *own(PIXELS / 255)))
+    close(got["input"], boxed(PIXELS / 255, got["conv"], np.array(0.0), np.array(1.0)))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -88,11 +88,12 @@ def test_the_first_layer_gets_the_bounds_of_the_preprocessing(backend: str) -> N
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("scaling", ["", "Div"])
 def test_a_bound_that_was_set_is_kept(backend: str, scaling: str) -> None:
-    """The other one is the picture's own; the preprocessing changes neither."""
-    preset = rc.preset("default", high=3.0)
+    """It is a bound of the picture; the other one is the picture's own, and the preprocessing changes neither."""
+    high = 300.0 if scaling else 3.0
+    preset = rc.preset("default", high=high)
     x = PIXELS if scaling else PIXELS / 255
     with rc.Explainer(network(scaling), preset=preset, preprocess="unit", backend=backend) as explainer:
         assert explainer.preset == preset
     got = relevance(network(scaling), x, preset=preset, preprocess="unit", backend=backend)
     read = PIXELS / 255
-    close(got["input"], boxed(read, got["conv"], own(read)[0], np.array(3.0)))
+    close(got["input"], boxed(read, got["conv"], own(read)[0], np.array(high / 255 if scaling else high)))

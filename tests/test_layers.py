@@ -63,15 +63,20 @@ def test_module_paths_mean_their_last_output(small: onnx.ModelProto) -> None:
     assert outer.stride == 1
 
 
-def test_a_stage_has_the_outermost_name(small: onnx.ModelProto) -> None:
-    assert [layer.name for layer in layers_of(small).stages] == ["layer1"]
+def test_a_stage_is_called_by_its_stride_and_has_its_other_names(small: onnx.ModelProto) -> None:
+    layers = layers_of(small)
+    (stage,) = layers.stages
+    assert stage.name == "stride1"
+    assert layers.resolve("stride1") == (stage,)
+    assert {"stride1", "layer1", "layer1.1", stage.tensor.name} <= set(layers.names_of(stage.tensor))
 
 
 def test_words_tensors_and_nodes_are_names_too() -> None:
     layers = layers_of(residual())
     assert layers.resolve("input")[0].tensor.name == "x"
-    assert [layer.name for layer in layers.resolve("stages")] == ["stem", "block1b", "block2b"]
-    assert [layer.name for layer in layers.resolve("last")] == ["block2b"]
+    assert [layer.name for layer in layers.resolve("stages")] == ["stride1", "stride2", "stride4"]
+    assert [layer.tensor.name for layer in layers.resolve("stages")] == ["stem", "block1b", "block2b"]
+    assert [layer.tensor.name for layer in layers.resolve("last")] == ["block2b"]
     assert layers.resolve("fused") == ()
     assert layers.resolve("sum1")[0].tensor.name == "sum1"
     net = Net("N", 3, 8, 8)
@@ -139,8 +144,9 @@ def test_the_table_lists_what_can_be_named(small: onnx.ModelProto) -> None:
     rows = {row.name: row for row in layer_table(small)}
     assert {"x", "stem", "layer1", "layer1.0", "layer1.0.relu", "pool", "fc"} <= set(rows)
     stage = rows["layer1"]
-    assert (stage.op, stage.stride, stage.stage, tuple(stage.shape)) == ("Relu", 1.0, True, (1, 4, 8, 8))
-    assert (rows["fc"].stride, rows["fc"].stage, rows["fc"].op) == (None, False, "Gemm")
+    assert (stage.op, stage.stride, stage.stage, tuple(stage.shape)) == ("Relu", 1.0, "stride1", (1, 4, 8, 8))
+    assert stage.share == 1
+    assert (rows["fc"].stride, rows["fc"].stage, rows["fc"].op) == (None, "", "Gemm")
 
 
 def test_the_table_goes_by_the_preset() -> None:

@@ -12,6 +12,7 @@ from nets import Net, canonical, inverted, plain, residual
 
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.scores import find_scores
+from relcam_onnx.analysis.stages import Stages
 
 
 def paths_of(model: onnx.ModelProto) -> Paths:
@@ -20,13 +21,12 @@ def paths_of(model: onnx.ModelProto) -> Paths:
 
 
 def stages(model: onnx.ModelProto) -> dict[str, Fraction]:
-    paths = paths_of(model)
-    return {t.name: paths.strides[id(t)] for t in paths.stages}
+    geometry = Stages(paths_of(model))
+    return {tensor.name: geometry.strides[tensor.name] for _, tensor in geometry.stages}
 
 
 def stride(model: onnx.ModelProto, tensor: str) -> Fraction | None:
-    paths = paths_of(model)
-    return next((paths.strides.get(id(t)) for t in paths.tensors if t.name == tensor), None)
+    return Stages(paths_of(model)).strides.get(tensor)
 
 
 def dense_net() -> onnx.ModelProto:
@@ -108,7 +108,7 @@ def test_strides_count_ops_and_never_sizes(name: str) -> None:
 def test_pooled_tensors_have_no_stride() -> None:
     paths = paths_of(plain())
     pooled = next(t for t in paths.tensors if t.inputs[0].op == "GlobalAveragePool")
-    assert id(pooled) not in paths.strides
+    assert pooled.name not in Stages(paths).strides
 
 
 def test_gates_are_no_paths() -> None:
@@ -118,17 +118,16 @@ def test_gates_are_no_paths() -> None:
 
 
 def test_first_layers_are_reached_through_scaling_padding_and_turning() -> None:
-    """NHWC pixels, minus a mean, over a deviation, turned; two convolutions read that."""
+    """NHWC pixels, minus a mean, over a deviation, turned; two padded convolutions read that."""
     net = Net("N", 32, 32, 3)
     scaled = net("Div", net("Sub", net.x, 0.5), 0.25)
     turned = net("Transpose", scaled, perm=[0, 3, 1, 2])
-    a, b = net.conv(turned, 3, 4, name="a"), net.conv(turned, 3, 4, 1, name="b")
+    a, b = net.conv(turned, 3, 4, name="a"), net.conv(turned, 3, 4, name="b")
     model = net.model(net.head(net.conv(net("Relu", net("Add", a, b)), 4, 4, name="inner"), 4))
     paths = paths_of(model)
-    nodes = {id(node): node for node in paths.nodes}
-    assert {nodes[i].name for i in paths.first} == {"a", "b"}
-    assert {nodes[i].op for i in paths.input_shifts} == {"Sub"}
-    assert {nodes[i].name for i in paths.output} == {"scores"}
+    assert paths.first == {"a", "b"}
+    assert [node.op for node in paths.raw.values()] == ["BatchNormalization", "Transpose"]
+    assert paths.output == {"scores"}
 
 
 def test_the_last_layer_may_be_a_convolution() -> None:
@@ -136,4 +135,5 @@ def test_the_last_layer_may_be_a_convolution() -> None:
     net = Net("N", 3, 16, 16)
     x = net("Relu", net.conv(net("Relu", net.conv(net.x, 3, 4)), 4, 5, name="classes"))
     paths = paths_of(net.model(net("Flatten", net("GlobalAveragePool", x))))
-    assert [node.name for node in paths.nodes if id(node) in paths.output] == ["classes"]
+    assert paths.output == {paths.nodes[2].outputs[0].name}
+    assert paths.nodes[2].op == "Conv"

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from nets import Net, canonical, plain, residual
 
+from relcam_onnx.analysis.bounds import Bounds
+from relcam_onnx.analysis.layers import Layer
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.scores import find_scores
+from relcam_onnx.analysis.stages import Stages
 from relcam_onnx.errors import OptionError
 from relcam_onnx.lrp.plan import make_plan
 from relcam_onnx.lrp.preset_file import read_toml, resolve
@@ -31,11 +35,11 @@ from relcam_onnx.rules import (
 from relcam_onnx.rules.published import PublishedAdaptivePool, PublishedConv
 
 
-def rules_of(chosen: Preset, model: onnx.ModelProto) -> dict[str, Rule]:
+def rules_of(chosen: Preset, model: onnx.ModelProto, bounds: Bounds | None = None) -> dict[str, Rule]:
     """Tensor -> the rule of the node that makes it, down to the image."""
     loaded = canonical(model, batch_norm=chosen.fold_batch_norm)
     paths = Paths(loaded, find_scores(loaded).tensor)
-    plan = make_plan(loaded, paths, chosen, paths.images)
+    plan = make_plan(paths, Stages(paths), chosen, [Layer(t.name, t, None) for t in paths.images], bounds)
     return {step.node.outputs[0].name: step.rule for step in plan.steps}
 
 
@@ -126,12 +130,19 @@ def test_parameters() -> None:
         preset("epsilon-pluss")
 
 
+def box_of(chosen: Preset, bounds: Bounds) -> tuple[object, object]:
+    """The bounds that the first layer's zᴮ has in the plan, as lists."""
+    box = rules_of(chosen, plain(), bounds)["conv0"]
+    assert isinstance(box, ZBox)
+    ends = [None if end is None else np.asarray(end).reshape(-1).tolist() for end in (box.low, box.high)]
+    return ends[0], ends[1]
+
+
 def test_bounds_are_set_where_a_rule_asks_for_them() -> None:
-    low, high = (-2.0, -2.1, -2.2), (2.0, 2.1, 2.2)
-    box = next(rule for match, rule in preset("default").bounded(low, high).rules if match == "first")
-    assert box == ZBox(low, high)
-    for own in (preset("official"), preset("default", low=-1.0, high=1.0), preset("epsilon-plus")):
-        assert own.bounded(low, high) == own
+    bounds = np.array([-2.0, -2.5, -3.0], np.float32), np.array([2.0, 2.5, 3.0], np.float32)
+    assert box_of(preset("default"), bounds) == ([-2.0, -2.5, -3.0], [2.0, 2.5, 3.0])
+    assert box_of(preset("default", low=-1.0, high=1.0), bounds) == ([-1.0], [1.0])
+    assert box_of(preset("official"), bounds) == (None, None)
 
 
 def test_resolve() -> None:

@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 import numpy as np
 import onnx_graphsurgeon as gs
+from numpy.typing import ArrayLike
 
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.positions import of_image
@@ -26,7 +27,7 @@ MOST = 2**22
 """Elements that are moved at most."""
 
 
-def image_bounds(paths: Paths, low: np.ndarray, high: np.ndarray) -> dict[str, Bounds]:
+def image_bounds(paths: Paths, low: ArrayLike, high: ArrayLike) -> dict[str, Bounds]:
     """Tensor -> bounds, from the image up to the first layers, as far as they can be followed.
 
     Parameters
@@ -34,14 +35,17 @@ def image_bounds(paths: Paths, low: np.ndarray, high: np.ndarray) -> dict[str, B
     paths
         Of a model with one image.
     low, high
-        (C,), what the smallest and the largest pixel become in each channel of the image.
+        (C,), what the smallest and the largest pixel become in each channel of the image; or a number for all.
     """
+    if len(paths.images) != 1:
+        return {}
     (image,) = paths.images
     layout, rank = of_image(image), len(image.shape or ())
     if layout is None or len(layout.channels) != 1:
         return {}
     shape = [-1 if axis == layout.channels[0] else 1 for axis in range(rank)]
-    bounds: dict[str, Bounds] = {image.name: (low.reshape(shape), high.reshape(shape))}
+    ends = [np.asarray(end, np.float32).reshape(shape) for end in (low, high)]
+    bounds: dict[str, Bounds] = {image.name: (ends[0], ends[1])}
     for name, node in paths.raw.items():
         if (followed := behind(node, bounds)) is not None:
             bounds[name] = followed

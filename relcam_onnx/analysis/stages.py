@@ -57,8 +57,9 @@ class Stages:
         """The tensors that an average over several positions makes, up to the next layer."""
         pooled: set[str] = set()
         for node in self.paths.nodes:
-            average = key(node) in TABLE and lookup(node).role_of(node) == "average" and not is_op(node, "Resize")
-            inherited = not has_weights(node) and all(t.name in pooled for t in receivers(node))
+            role = lookup(node).role_of(node) if key(node) in TABLE else None
+            average = role == "average" and not is_op(node, "Resize")
+            inherited = role not in ("conv", "batch-norm") and all(t.name in pooled for t in receivers(node))
             if average or inherited:
                 pooled.add(node.outputs[0].name)
         return frozenset(pooled)

@@ -146,7 +146,9 @@ def write(node: gs.Node, affine: Affine) -> None:
         values = affine.shaped(affine.scale if affine.is_scale else affine.shift, rank)
         node.inputs = [x, gs.Constant(f"{name}/constant", values.astype(np.float32))]
         return
-    node.op, node.attrs = "BatchNormalization", {"epsilon": 0.0, "axis": 1 if affine.axis is None else affine.axis}
+    node.op, node.attrs = "BatchNormalization", {"epsilon": 0.0}
+    if affine.axis not in (None, 1):  # ONNX's own always runs along axis 1
+        node.attrs["axis"] = affine.axis
     zeros, ones = np.zeros_like(affine.scale), np.ones_like(affine.scale)
     statistics = {"scale": affine.scale, "shift": affine.shift, "mean": zeros, "variance": ones}
     node.inputs = [x, *(gs.Constant(f"{name}/{k}", v.astype(np.float32)) for k, v in statistics.items())]

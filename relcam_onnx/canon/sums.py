@@ -33,7 +33,8 @@ def parts(model: Model, node: gs.Node, operand: gs.Tensor) -> list[gs.Tensor]:
 
 def is_part(model: Model, node: gs.Node, operand: gs.Tensor, inner: gs.Node) -> bool:
     """Whether an inner sum or join is made for a node alone, and of several computed tensors."""
-    if only_reader(model, operand) is not node or node.inputs.count(operand) > 1:
+    alone = only_reader(model, operand) is node
+    if not alone or node.inputs.count(operand) > 1:
         return False
     if node.op == "Concat":
         return is_op(inner, "Concat") and inner.attrs.get("axis") == node.attrs.get("axis")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.analysis.bounds import Bounds
+from relcam_onnx.analysis.bounds import Bounds, image_bounds
 from relcam_onnx.analysis.layers import Layer
 from relcam_onnx.analysis.paths import Paths, takers
 from relcam_onnx.analysis.positions import Layout
@@ -70,7 +70,7 @@ class Plan:
 
 
 def make_plan(
-    paths: Paths, geometry: Stages, preset: Preset, layers: Sequence[Layer], bounds: Mapping[str, Bounds] | None = None
+    paths: Paths, geometry: Stages, preset: Preset, layers: Sequence[Layer], bounds: Bounds | None = None
 ) -> Plan:
     """Choose what runs.
 
@@ -83,7 +83,7 @@ def make_plan(
     layers
         Where relevance is wanted.
     bounds
-        Tensor that layers read -> the smallest and largest values that it can have, for zᴮ.
+        The smallest and largest values that the image can have, (C,) each, for zᴮ; None where nobody knows.
 
     Raises
     ------
@@ -113,10 +113,8 @@ def make_plan(
             continue
         arriving.update(t.name for t in taking.values())
         nonnegative = frozenset(i for i, t in variables(node) if signs.nonnegative(t))
-        if isinstance(rule, ZBox) and (
-            box := next((b for t in taking.values() if (b := (bounds or {}).get(t.name))), None)
-        ):
-            rule = rule.bounded(*box)
+        if isinstance(rule, ZBox):
+            rule = bounded(rule, paths, [t.name for t in taking.values()], bounds)
         steps.append(Step(node, rule, frozenset(taking), nonnegative))
     names = {t.name for step in steps for _, t in variables(step.node)}
     names |= {step.node.outputs[0].name for step in steps} | {paths.scores.name}
@@ -124,6 +122,21 @@ def make_plan(
     names |= {layer.layout.origin for layer in layers if layer.layout and None in sizes_of(layer.layout)}
     positive = frozenset(layer.tensor.name for layer in layers if signs.nonnegative(layer.tensor))
     return Plan(tuple(steps), paths.scores, tuple(sorted(names)), paths.model.views, positive)
+
+
+def bounded(rule: ZBox, paths: Paths, reads: Sequence[str], known: Bounds | None) -> ZBox:
+    """zᴮ with the image's bounds as they are where a layer reads it: those that were set, else those that are known."""
+    low, high = rule.low, rule.high
+    if low is None and high is None:
+        if not rule.known_bounds or known is None:
+            return rule
+        low, high = known
+    ends = (low if low is not None else high, high if high is not None else low)
+    followed = image_bounds(paths, *ends)  # type: ignore[arg-type]  # one of them is set
+    box = next((followed[name] for name in reads if name in followed), None)
+    if box is None:
+        return rule
+    return replace(rule, low=None if low is None else box[0], high=None if high is None else box[1])
 
 
 def sizes_of(layout: Layout) -> tuple[int | None, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,9 +17,10 @@ from relcam_onnx.rules.contributions import ABSENT, quotient, share_by_weight, s
 class ZBox(Rule):
     """zᴮ: n_ij = x_i w_ij - low_i w_ij⁺ - high_i w_ij⁻ over Σ_i n_ij, no bias, padding counts 0.
 
-    ``low`` and ``high`` are the bounds of the input: a number, one per channel (C,), or an array that broadcasts to it.
-    Where they are None the input's own smallest and largest value serve, one pair per image over all channels.
-    ``known_bounds`` lets the engine set them where the preprocessing tells.
+    ``low`` and ``high`` are the bounds of the image, a number or one per channel (C,); the plan puts in their place
+    what becomes of them where the layer reads it, as an array that broadcasts there. Where they are None the input's
+    own smallest and largest value serve, one pair per image over all channels. ``known_bounds`` lets the engine set
+    them where the preprocessing tells.
     """
 
     low: float | tuple[float, ...] | NDArray[np.float32] | None = None
@@ -51,11 +52,6 @@ class ZBox(Rule):
             return Message(total(f, parts))
 
         return {t.index: share(t, *box) for t, box in zip(op.terms, boxes, strict=True)}
-
-    def bounded(self, low: NDArray[np.float32], high: NDArray[np.float32]) -> ZBox:
-        """The same rule with these bounds, where it has none and takes what is known."""
-        unset = self.known_bounds and self.low is None and self.high is None
-        return replace(self, low=low, high=high) if unset else self
 
     def _bound(self, f: Backend, x: Value, bound: Any, extreme: Value) -> Value:
         """The bound, spread over the shape of x."""
