@@ -17,6 +17,7 @@ from onnx_graphsurgeon.logger import G_LOGGER
 from relcam_onnx.errors import ModelFileError, OptionError, nearest
 from relcam_onnx.model import Model
 from relcam_onnx.onnx_file.checks import check_structure, check_weights
+from relcam_onnx.onnx_file.contrib_ops import write_back
 from relcam_onnx.onnx_file.external_data import load_external
 from relcam_onnx.onnx_file.module_paths import read_scopes
 from relcam_onnx.onnx_file.opset import raise_opset, sized_skeleton
@@ -95,6 +96,7 @@ def _load(source: Source) -> Model:
         proto = _inlined(proto)
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
     scopes = read_scopes(proto.graph, metadata)
+    write_back(proto)
     raise_opset(proto)
     return Model(proto, _graph(proto), metadata, scopes, hashlib.sha256(data).hexdigest(), path)
 

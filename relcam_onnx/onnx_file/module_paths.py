@@ -20,6 +20,11 @@ from relcam_onnx.model import Model
 Scope = tuple[str, ...]  # the parts of an older exporter's node name, without the op: ("layer1", "layer1.0", "conv1")
 
 
+ROUNDING = ("QuantizeLinear", "DequantizeLinear")
+STORED = ("Identity", *ROUNDING)
+"""What stands between a parameter and its readers: equal ones are shared by Identity, quantised ones are scaled."""
+
+
 def read_scopes(graph: onnx.GraphProto, metadata: Mapping[str, str]) -> dict[str, str]:
     """Map tensors to the dotted path of the innermost module whose node makes them.
 
@@ -45,10 +50,13 @@ def read_scopes(graph: onnx.GraphProto, metadata: Mapping[str, str]) -> dict[str
     named = _from_names(graph)
     made = {}
     for node in graph.node:
+        if node.op_type in ROUNDING:
+            continue
         recorded = _recorded({entry.key: entry.value for entry in node.metadata_props})
-        path = recorded or named.get(node.name)
-        if path and node.op_type != "Constant":
-            made.update({tensor: path for tensor in node.output if tensor})
+        for tensor in filter(None, node.output):
+            path = recorded or named.get(_maker(tensor, node))
+            if path and node.op_type != "Constant":
+                made[tensor] = path
     return made | _declared(metadata.get("relcam.scopes", "{}"))
 
 
@@ -80,21 +88,34 @@ def _recorded(metadata: Mapping[str, str]) -> str:
 
 
 def _from_names(graph: onnx.GraphProto) -> dict[str, str]:
-    """Node name -> module path, from names such as ``/layer1/layer1.0/relu_1/Relu``."""
+    """Name of a node -> module path, from names such as ``/layer1/layer1.0/relu_1/Relu``.
+
+    Nodes that an optimiser or quantiser took out live on in the names of the tensors that they made.
+    """
     parameters = {tensor.name for tensor in graph.initializer}
     calls: dict[Scope, set[str]] = {}  # each scope and those around it -> the parameters read inside
     scopes: dict[str, tuple[Scope, set[str]]] = {}
     for node in graph.node:
-        if node.op_type == "Identity" and parameters.issuperset(node.input):
-            parameters.update(node.output)  # equal parameters are stored once and shared so
-        root, *parts = node.name.split("/")
-        if root or not all(parts):
-            continue
-        scope = tuple(parts[:-2] if _holds_batch_norm(node) else parts[:-1])
-        scopes[node.name] = scope, parameters.intersection(node.input)
-        for depth in range(1, len(scope) + 1):
-            calls.setdefault(scope[:depth], set()).update(scopes[node.name][1])
+        if node.op_type in STORED and parameters.issuperset(node.input):
+            parameters.update(node.output)
+        if node.op_type in ROUNDING:
+            continue  # it is named after a tensor of the module, but is no part of it
+        gone = [maker for tensor in node.output if (maker := _maker(tensor, node)) != node.name]
+        for name, own in ((node.name, parameters.intersection(node.input)), *((maker, set()) for maker in gone)):
+            root, *parts = name.split("/")
+            if root or not all(parts):
+                continue
+            scope = tuple(parts[:-2] if name == node.name and _holds_batch_norm(node) else parts[:-1])
+            scopes[name] = scope, own
+            for depth in range(1, len(scope) + 1):
+                calls.setdefault(scope[:depth], set()).update(own)
     return {name: _path(scope, own, calls) for name, (scope, own) in scopes.items()}
+
+
+def _maker(tensor: str, node: onnx.NodeProto) -> str:
+    """The name of the node that the older exporter had make a tensor, which it calls ``<node>_output_0``."""
+    maker, mark, number = tensor.rpartition("_output_")
+    return maker if mark and maker.startswith("/") and number.isdigit() else node.name
 
 
 def _holds_batch_norm(node: onnx.NodeProto) -> bool:

@@ -71,6 +71,9 @@ def summed(f: Backend, call: Call, factors: Sequence[float]) -> Linear:
 
     def term(index: int, factor: float) -> Term:
         x = call.inputs[index]
+        missing = len(f.dims(call.output)) - len(f.dims(x))
+        if call.constant(index) and missing > 0:
+            x = f.Reshape(x, [*[1] * missing, *f.dims(x)])
         return Term(
             x,
             apply=lambda x, w: x if w is None else f.Mul(x, w),

@@ -1,0 +1,159 @@
+"""What onnxruntime's optimiser fuses into ops of its own is written back in standard ones.
+
+A fused op hides the tensors that relevance passes: a convolution's sum before its activation, a sum before its norm.
+The ops are those of onnxruntime's ContribOperators.md, domain ``com.microsoft``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from relcam_onnx.onnx_file.protos import graphs
+
+DOMAIN = "com.microsoft"
+
+
+class Writer:
+    """Spells one fused node: each call adds a node and returns the name of what it makes."""
+
+    def __init__(self, node: onnx.NodeProto) -> None:
+        self.node = node
+        self.nodes: list[onnx.NodeProto] = []
+        self.result = node.output[0]
+        self._attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
+
+    def attribute(self, name: str, default: Any) -> Any:
+        """An attribute, texts as ``str``."""
+        value = self._attributes.get(name, default)
+        return value.decode() if isinstance(value, bytes) else value
+
+    def kept(self, *names: str) -> dict[str, Any]:
+        """Attributes that a standard op has too."""
+        return {name: self._attributes[name] for name in names if name in self._attributes}
+
+    def input(self, index: int) -> str:
+        """An input, "" where it is left out."""
+        return self.node.input[index] if index < len(self.node.input) else ""
+
+    def constant(self, value: float) -> str:
+        """A number of the file."""
+        name = f"{self.result}/number{len(self.nodes)}"
+        tensor = numpy_helper.from_array(np.float32(value), name)
+        self.nodes.append(helper.make_node("Constant", [], [name], value=tensor))
+        return name
+
+    def __call__(self, op: str, *inputs: str, last: bool = False, **attributes: Any) -> str:
+        """A node; the last one makes the fused node's output, and has its name."""
+        name = self.result if last else f"{self.result}/{op.lower()}{len(self.nodes)}"
+        label = self.node.name if last else ""
+        self.nodes.append(helper.make_node(op, inputs, [name], label, **attributes))
+        return name
+
+
+def activate(w: Writer, x: str) -> None:
+    """The activation that ends a FusedConv or FusedGemm; the names and the order of its parameters are ONNX's."""
+    name, parameters = w.attribute("activation", ""), w.attribute("activation_params", [])
+    if not name:
+        w("Identity", x, last=True)
+    elif name == "Clip":
+        low, high = (w.constant(value) for value in parameters)
+        w("Clip", x, low, high, last=True)
+    else:
+        names = {"LeakyRelu": ("alpha",), "HardSigmoid": ("alpha", "beta")}.get(name, ())
+        given = parameters or [w.attribute(f"activation_{each}", None) for each in names]
+        w(name, x, last=True, **{k: v for k, v in zip(names, given, strict=False) if v is not None})
+
+
+def fused_conv(w: Writer) -> None:
+    """FusedConv: Conv, perhaps the sum with a fourth input, and an activation."""
+    own = w.kept("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
+    bias = [w.input(2)] if w.input(2) else []
+    y = w("Conv", w.input(0), w.input(1), *bias, **own)
+    activate(w, w("Add", y, w.input(3)) if w.input(3) else y)
+
+
+def fused_gemm(w: Writer) -> None:
+    """FusedGemm: Gemm and an activation."""
+    bias = [w.input(2)] if w.input(2) else []
+    activate(w, w("Gemm", w.input(0), w.input(1), *bias, **w.kept("alpha", "beta", "transA", "transB")))
+
+
+def fused_matmul(w: Writer) -> None:
+    """FusedMatMul: the last two axes turned, and a factor; its batch forms stay as they are."""
+    if w.attribute("transBatchA", 0) or w.attribute("transBatchB", 0):
+        w.nodes.append(w.node)
+        return
+    a, b, alpha = w.input(0), w.input(1), w.attribute("alpha", 1.0)
+    if w.attribute("transA", 0) or w.attribute("transB", 0):
+        # Einsum turns axes whatever the rank: ellipses stand for the leading ones.
+        left, right = ("ji" if w.attribute("transA", 0) else "ij"), ("kj" if w.attribute("transB", 0) else "jk")
+        y = w("Einsum", a, b, last=alpha == 1.0, equation=f"...{left},...{right}->...ik")
+    else:
+        y = w("MatMul", a, b, last=alpha == 1.0)
+    if alpha != 1.0:
+        w("Mul", y, w.constant(alpha), last=True)
+
+
+def gelu(w: Writer) -> None:
+    """Gelu and BiasGelu: x · (1 + erf(x / √2)) / 2."""
+    x = w("Add", w.input(0), w.input(1)) if w.input(1) else w.input(0)
+    area = w("Add", w("Erf", w("Mul", x, w.constant(math.sqrt(0.5)))), w.constant(1.0))
+    w("Mul", w("Mul", x, area), w.constant(0.5), last=True)
+
+
+def fast_gelu(w: Writer) -> None:
+    """FastGelu: the approximation by tanh."""
+    x = w("Add", w.input(0), w.input(1)) if w.input(1) else w.input(0)
+    cube = w("Mul", w("Mul", w("Mul", x, x), x), w.constant(0.044715))
+    bend = w("Tanh", w("Mul", w("Add", x, cube), w.constant(math.sqrt(2 / math.pi))))
+    w("Mul", w("Mul", x, w("Add", bend, w.constant(1.0))), w.constant(0.5), last=True)
+
+
+def skip_layer_norm(w: Writer) -> None:
+    """SkipLayerNormalization: the layer norm of a sum of two tensors and a bias; the sum is its fourth output."""
+    total = w("Add", w.input(0), w.input(1))
+    if w.input(4):
+        total = w("Add", total, w.input(4))
+    if len(w.node.output) > 3 and w.node.output[3]:
+        w.nodes.append(helper.make_node("Identity", [total], [w.node.output[3]]))
+        total = w.node.output[3]
+    shift = [w.input(3)] if w.input(3) else []
+    epsilon = w.attribute("epsilon", 1e-12)
+    w("LayerNormalization", total, w.input(2), *shift, last=True, axis=-1, epsilon=epsilon)
+
+
+SPELLINGS: dict[str, Callable[[Writer], None]] = {
+    "FusedConv": fused_conv,
+    "FusedGemm": fused_gemm,
+    "FusedMatMul": fused_matmul,
+    "Gelu": gelu,
+    "BiasGelu": gelu,
+    "FastGelu": fast_gelu,
+    "SkipLayerNormalization": skip_layer_norm,
+}
+"""The fused ops that have a standard spelling."""
+
+
+def write_back(proto: onnx.ModelProto) -> None:
+    """Spell the fused ops of a model in standard ones, in place; opset 17 is needed for layer norms."""
+    for graph in graphs(proto.graph):
+        if any(node.domain == DOMAIN and node.op_type in SPELLINGS for node in graph.node):
+            nodes = [part for node in graph.node for part in spelled(node)]
+            del graph.node[:]
+            graph.node.extend(nodes)
+
+
+def spelled(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+    """A node, or what it is made of."""
+    if node.domain != DOMAIN or node.op_type not in SPELLINGS:
+        yield node
+        return
+    writer = Writer(node)
+    SPELLINGS[node.op_type](writer)
+    yield from writer.nodes
