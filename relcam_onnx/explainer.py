@@ -17,13 +17,15 @@ from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.scores import find_scores
 from relcam_onnx.canon import canonicalise
 from relcam_onnx.errors import OptionError, TargetError
+from relcam_onnx.lrp.maps import MapPlan
 from relcam_onnx.lrp.preset_file import resolve
 from relcam_onnx.lrp.presets import Preset
 from relcam_onnx.lrp.seeds import GIVEN
 from relcam_onnx.onnx_file.load import load
 from relcam_onnx.prepare import Prepared, choose
-from relcam_onnx.results.explanation import Explanation, Maps
-from relcam_onnx.results.settings import Settings
+from relcam_onnx.results.explanation import Explanation
+from relcam_onnx.results.maps import Maps
+from relcam_onnx.results.settings import MapSource, Settings
 from relcam_onnx.runners import Runner
 from relcam_onnx.runners.arrays import batch_of, check_inputs, pieces
 from relcam_onnx.runners.compiled import CompiledRunner
@@ -111,7 +113,7 @@ class Explainer:
         self.settings = Settings(
             model=str(self.model.path) if self.model.path else None,
             sha256=self.model.sha256,
-            layers=tuple(self._prepared.maps.names),
+            layers=_sources(self._prepared.maps),
             method=self.method,
             preset=self.preset.name,
             seed=self.seed,
@@ -189,6 +191,15 @@ class Explainer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _sources(maps: MapPlan) -> tuple[MapSource, ...]:
+    """What each map is of, in the order of the maps."""
+    layers = [
+        MapSource(layer.name, layer.tensor.name, None if layer.stride is None else float(layer.stride))
+        for layer in maps.layers
+    ]
+    return (*layers, *([MapSource(FUSED)] if maps.stages else []))
 
 
 def filled(rows: np.ndarray, more: int) -> np.ndarray:

@@ -184,7 +184,7 @@ def test_channels_last_models_have_channels_first_maps():
 def test_saving_pictures(model, tmp_path):
     Image.fromarray(noise(40, 50)).save(tmp_path / "a.png")
     found = rc.explain(model, [tmp_path / "a.png", noise(24, 24)], [["dog", "cat"]] * 2)
-    found.save(tmp_path / "out", mask=True)
+    found.save(tmp_path / "out", ("png", "npz"), mask=True)
     results = json.loads((tmp_path / "out/results.json").read_text())
     first, second = results["images"]
     assert (first["file"], second["file"]) == (str(tmp_path / "a.png"), None)
@@ -199,12 +199,12 @@ def test_saving_pictures(model, tmp_path):
 def test_saving_arrays_keeps_the_maps(model, tmp_path):
     with rc.Explainer(model) as explainer:
         explainer(np.full((1, 3, 32, 32), 0.5, np.float32)).save(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["image.npz", "results.json"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["image.jpg", "image.npz", "index.html", "results.json"]
 
 
 def test_saving_where_a_file_stands_is_refused(model, tmp_path):
     (tmp_path / "out").write_text("mine")
     with pytest.raises(rc.OptionError, match=r"out.*another folder"):
         rc.explain(model, noise()).save(tmp_path / "out")
-    with pytest.raises(rc.OptionError, match="'gif'; there are png, npz, json"):
+    with pytest.raises(rc.OptionError, match="'gif'; there are sheet, png, npz, json, html"):
         rc.explain(model, noise()).save(tmp_path / "new", ["gif"])

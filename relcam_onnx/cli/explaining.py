@@ -18,8 +18,9 @@ from relcam_onnx.explainer import Explainer
 from relcam_onnx.explaining import PictureExplainer, Result
 from relcam_onnx.files import cannot_write, make_folder
 from relcam_onnx.pictures.reading import find_pictures
+from relcam_onnx.results import words
 from relcam_onnx.results.explanation import Explanation
-from relcam_onnx.results.report import Report
+from relcam_onnx.results.report import DEFAULT, Report
 
 
 def explain_pictures(
@@ -30,8 +31,9 @@ def explain_pictures(
     targets: Sequence[str | int],
     labels: str | None,
     preprocess: str | None,
-    formats: Sequence[str],
+    formats: Sequence[str] | None,
     mask: bool,
+    exact: bool,
     batch: int | None,
     debug: bool,
     threads: int | None,
@@ -41,7 +43,7 @@ def explain_pictures(
 
     Parameters
     ----------
-    model, sources, out, targets, labels, preprocess, formats, mask, batch, debug, threads
+    model, sources, out, targets, labels, preprocess, formats, mask, exact, batch, debug, threads
         As on the command line.
     options
         Of `Explainer`.
@@ -59,10 +61,10 @@ def explain_pictures(
     pictures, missing = find_pictures(sources)
     session = session_options(threads)
     with Explainer(model, preprocess=preprocess, session_options=session, **options) as explainer:
-        pictorial = PictureExplainer(explainer, preprocess, labels)
+        pictorial = PictureExplainer(explainer, preprocess, labels, exact=exact)
         classes = pictorial.indices(list(targets))
         kept = [p.path.name for p in pictures if p.path.resolve().parent == out.resolve()]
-        report = Report(out, pictorial.settings, formats, mask=mask, kept=kept)
+        report = Report(out, pictorial.settings, formats or DEFAULT, mask=mask, kept=kept)
         make_folder(out)
         for source in missing:
             say("failed", source.error)
@@ -77,7 +79,7 @@ def explain_pictures(
     try:
         report.write()
     except OSError as error:
-        say("error", f"results.json is missing: {cannot_write(out, error)}")
+        say("error", f"results.json or index.html is missing: {cannot_write(out, error)}")
         return SOME_FAILED if report.images else NOTHING_DONE
     if stopped and not report.images:
         return NOTHING_DONE
@@ -99,7 +101,7 @@ def _keep(results: Iterable[Result], report: Report, left: dict[str, str], total
         for found, result in _shown(results, total):
             outcome = _add(report, found.name, result)
             if isinstance(outcome, Explanation):
-                typer.echo(f"{found.path}: {_summary(outcome)}")
+                typer.echo(f"{found.path}: {words.targets(outcome, 0)}")
             else:
                 _fail(report, str(found.path), outcome, debug=debug)
             del left[found.name]
@@ -127,15 +129,6 @@ def _fail(report: Report, file: str, error: Exception, *, debug: bool) -> None:
     why = str(error) if isinstance(error, RelcamError) else unexpected(error)
     say("failed", why if why.startswith(file) else f"{file}: {why}")
     report.fail(file, why)
-
-
-def _summary(explanation: Explanation) -> str:
-    """The targets of a picture in words: ``282 tiger cat 37 %``."""
-    chances = explanation.probabilities[0]
-    return ", ".join(
-        f"{target} {explanation.label(target) or ''} {chances[target]:.0%}".replace("  ", " ")
-        for target in explanation.targets[0].tolist()
-    )
 
 
 def _shown(results: Iterable[Result], total: int) -> Iterator[Result]:

@@ -30,22 +30,6 @@ def resize_map(values: Floats, size: tuple[int, int]) -> Floats:
     return sample(np.asarray(values, np.float32), centres(size[0], height), centres(size[1], width))
 
 
-def colorize(values: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Colour a map.
-
-    Parameters
-    ----------
-    values
-        (H, W) in 0..1; what lies beyond takes the last colour.
-
-    Returns
-    -------
-    NDArray
-        (H, W, 3), uint8.
-    """
-    return np.asarray(HEAT[np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)])
-
-
 def overlay(image: Image.Image, heat: Floats, *, alpha: float = 0.8) -> Image.Image:
     """Lay the positive part of a map over its picture.
 
@@ -74,12 +58,21 @@ def overlay(image: Image.Image, heat: Floats, *, alpha: float = 0.8) -> Image.Im
         raise InputError(
             f"a map of {heat.shape} does not fit a picture of {(image.height, image.width)}; use resize_map"
         )
+    levels = Image.fromarray(to_levels(heat))
+    # The square root lets the middle of the map show, the ramp keeps a faint floor from veiling the picture.
+    share = np.linspace(0, 1, 256)
+    opacity = np.rint(255 * alpha * np.sqrt(share) * np.clip(share / 0.15, 0, 1))
+    veil = levels.point(opacity.astype(int).tolist())
+    levels.putpalette(HEAT.tobytes())
+    return Image.composite(levels.convert("RGB"), image.convert("RGB"), veil)
+
+
+def to_levels(heat: Floats) -> NDArray[np.uint8]:
+    """The positive part of a map over its maximum in 0..255; 0 everywhere where nothing is positive."""
     share = _positive(heat)
     share /= max(share.max(), np.finfo(np.float32).tiny)
-    # The square root lets the middle of the map show, the ramp keeps a faint floor from veiling the picture.
-    opacity = (alpha * np.sqrt(share) * np.clip(share / 0.15, 0, 1))[..., None]
-    pixels = np.asarray(image.convert("RGB"), np.float32)
-    return Image.fromarray(np.rint(pixels + opacity * (colorize(share) - pixels)).astype(np.uint8))
+    share *= 255
+    return np.rint(share).astype(np.uint8)
 
 
 def mask(heat: Floats) -> NDArray[np.bool_]:

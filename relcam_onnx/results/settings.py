@@ -8,6 +8,25 @@ from relcam_onnx.pictures.preprocess import Preprocess
 
 
 @dataclass(frozen=True)
+class MapSource:
+    """What a map is of.
+
+    Attributes
+    ----------
+    name
+        Of the map: its key in ``Explanation.maps``, and in the names of files.
+    tensor
+        The ONNX tensor; None for ``fused``, which is made of several.
+    stride
+        Input pixels per position; None for ``fused``, and for tensors without positions.
+    """
+
+    name: str
+    tensor: str | None = None
+    stride: float | None = None
+
+
+@dataclass(frozen=True)
 class Settings:
     """What an explanation was made with.
 
@@ -18,7 +37,7 @@ class Settings:
     sha256
         Hex digest of the model file.
     layers
-        The names of the maps.
+        Which maps, in order.
     method, preset, seed, output, backend
         As in `Explainer`, every None resolved.
     classes
@@ -29,7 +48,7 @@ class Settings:
 
     model: str | None
     sha256: str
-    layers: tuple[str, ...]
+    layers: tuple[MapSource, ...]
     method: str
     preset: str
     seed: str
