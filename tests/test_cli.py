@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 import relcam_onnx as rc
 from relcam_onnx import explaining, files
 from relcam_onnx.cli import app
+from relcam_onnx.cli.explaining import ahead
 from relcam_onnx.results import report
 
 ROOT = Path(__file__).parents[1]
@@ -186,6 +187,44 @@ def test_layers_as_a_table_and_as_json(model):
 
 def test_the_version():
     assert relcam("--version").stdout == f"relcam-onnx {rc.__version__}\n"
+
+
+@pytest.mark.parametrize("command", [[], ["explain"], ["layers"], ["compile"], ["export"]])
+def test_help_speaks_of_options_not_of_types(command):
+    shown = relcam(*command, "--help").stdout
+    assert not re.search(r"<(bool|str|int|float|path|list|file)|\{|BOOLEAN|\(default\)", shown, re.IGNORECASE)
+    usage = next(line.split() for line in shown.splitlines() if "Usage:" in line)
+    arguments = {"explain": "MODEL PICTURES...", "layers": "MODEL", "compile": "MODEL", "export": "ARCH"}
+    wanted = arguments[command[0]] if command else "COMMAND [ARGS]..."
+    assert " ".join(usage).endswith(f"[OPTIONS] {wanted}")
+
+
+def test_results_come_in_order_while_the_next_are_made():
+    made = []
+
+    def numbers():
+        for number in range(1, 9):
+            made.append(number)
+            yield number
+        raise OSError("no more")
+
+    taken = ahead(numbers(), 3)
+    assert next(taken) == 1
+    assert len(made) <= 5  # the one taken, three that wait, and the one in the making
+    assert [next(taken) for _ in range(7)] == list(range(2, 9))
+    with pytest.raises(OSError, match="no more"):
+        next(taken)
+    assert list(ahead(iter(()))) == []
+
+
+def test_whoever_stops_early_stops_the_making():
+    made, source = [], iter(range(1, 100))
+    taken = ahead(made.append(number) or number for number in source)
+    assert next(taken) == 1
+    taken.close()
+    count = len(made)
+    assert next(source) == count + 1
+    assert count < 10
 
 
 def test_export_passes_its_options_on(monkeypatch, out):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import onnxruntime
 import typer
@@ -15,12 +17,14 @@ import typer
 from relcam_onnx.cli.console import NOTHING_DONE, SOME_FAILED, say, unexpected
 from relcam_onnx.errors import RelcamError
 from relcam_onnx.explainer import Explainer
-from relcam_onnx.explaining import PictureExplainer, Result
+from relcam_onnx.explaining import BATCH, PictureExplainer, Result
 from relcam_onnx.files import cannot_write, make_folder
 from relcam_onnx.pictures.reading import find_pictures
 from relcam_onnx.results import words
 from relcam_onnx.results.explanation import Explanation
 from relcam_onnx.results.report import DEFAULT, Report
+
+T = TypeVar("T")
 
 
 def explain_pictures(
@@ -69,7 +73,8 @@ def explain_pictures(
         for source in missing:
             say("failed", source.error)
             report.fail(source.file, source.error)
-        with closing(pictorial.stream(pictures, classes, batch)) as results:
+        stream = pictorial.stream(pictures, classes, batch)
+        with closing(stream), closing(ahead(stream)) as results:
             left = {found.name: str(found.path) for found in pictures}
             stopped = _keep(results, report, left, len(pictures), debug=debug)
     if stopped:
@@ -93,6 +98,26 @@ def session_options(threads: int | None) -> onnxruntime.SessionOptions:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.intra_op_num_threads = threads or 0
     return options
+
+
+def ahead(results: Generator[T], most: int = BATCH) -> Generator[T]:
+    """The same results, made in a thread while those before are written: models run on all cores, files on one.
+
+    Parameters
+    ----------
+    results
+        Whatever makes them; an error of its own is raised where the result would be.
+    most
+        So many may wait to be written.
+    """
+    pool = ThreadPoolExecutor(1)
+    try:
+        waiting = deque(pool.submit(next, results, None) for _ in range(most))
+        while (result := waiting.popleft().result()) is not None:
+            waiting.append(pool.submit(next, results, None))
+            yield result
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _keep(results: Iterable[Result], report: Report, left: dict[str, str], total: int, *, debug: bool) -> str | None:

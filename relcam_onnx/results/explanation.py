@@ -157,8 +157,8 @@ class Explanation:
             return (picture.seen_at(size) if size else picture.geometry).undo(values)
         return render.resize_map(values, size) if size else values
 
-    def _values(self, layer: str | None, index: int, target: int) -> Floats:
-        """One map at its own size, (h, w); see `heat`."""
+    def check(self, index: int, target: int = 0) -> None:
+        """Raise what `heat` raises where there is no such image or target."""
         images, targets = self.targets.shape
         if not -images <= index < images:
             raise InputError(f"there is no image {index}: {images} were explained, counted from 0")
@@ -167,6 +167,10 @@ class Explanation:
                 f"there is no target {target}: each image has {targets}, counted from 0; target= is a place among "
                 "them, not a class"
             )
+
+    def _values(self, layer: str | None, index: int, target: int) -> Floats:
+        """One map at its own size, (h, w); see `heat`."""
+        self.check(index, target)
         name = layer or (FUSED if FUSED in self.maps else next(reversed(self.maps)))
         values: Floats = self.maps[name][index, target]
         if self._has_channels(name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 DOTS = 100
 """Pixels of a panel that come to an inch."""
+
+LETTERS = 24
+"""So many of a caption find room over a panel."""
 
 
 def draw(content: Panels) -> Figure:
@@ -33,7 +37,7 @@ def draw(content: Panels) -> Figure:
     figure = pyplot.figure(figsize=size, layout="constrained")
     parts = figure.subfigures(len(content.rows), squeeze=False)[:, 0]
     for part, row in zip(parts, content.rows, strict=True):
-        part.suptitle(row.caption, parse_math=False)
+        part.suptitle(fill(row.caption, LETTERS * len(content.titles)), parse_math=False)
         for axes, title, panel in zip(
             part.subplots(1, len(row.panels), squeeze=False)[0], content.titles, row.panels, strict=True
         ):

@@ -167,7 +167,8 @@ def notebook(explanation: Explanation) -> str:
 def _cell(explanation: Explanation, index: int) -> str:
     image = sheet.encoded(explanation.sheet(index))
     alt = text(f"{words.picture(explanation, index)} and its maps for {words.targets(explanation, index)}")
-    return f'<p><img src="data:image/jpeg;base64,{base64.b64encode(image).decode()}" alt="{alt}"></p>'
+    source = f"data:image/jpeg;base64,{base64.b64encode(image).decode()}"
+    return f'<p><img src="{source}" alt="{alt}" style="max-width: 100%; height: auto"></p>'
 
 
 def link(file: str, words_: str) -> str:

@@ -135,7 +135,8 @@ class Report:
             image |= {"width": width, "height": height}
         image["targets"] = _targets(explanation)
         maps = {layer: values[0] for layer, values in explanation.maps.items()}
-        image["sheet"] = self._save_sheet(name, explanation, written) if self._sheets and explanation.drawable else None
+        drawn = self._sheets and explanation.drawable
+        image["sheet"] = self._save_sheet(name, explanation, written) if drawn else None
         file = self._save_maps(name, maps, written) if "npz" in self.formats else None
         image["layers"] = {
             layer: [
@@ -144,16 +145,15 @@ class Report:
             ]
             for layer, values in maps.items()
         }
-        if picture:
-            # All names are given out here, in order; colouring and packing then take two cores.
-            drawings = [
-                self._drawing(image["layers"][layer][place], name, layer, place, explanation.targets[0])
-                for layer in explanation.drawable
-                for place in range(len(explanation.targets[0]))
-            ]
-            full = picture.full() if "png" in self.formats else None
-            with ThreadPoolExecutor(DRAWERS) as pool:
-                list(pool.map(partial(self._draw, explanation, full, written), drawings))
+        # All names are given out here, in order; colouring and packing then take two cores.
+        drawings = [
+            self._drawing(image["layers"][layer][place], name, layer, place, explanation.targets[0])
+            for layer in (explanation.drawable if picture else ())
+            for place in range(len(explanation.targets[0]))
+        ]
+        full = picture.full() if picture and "png" in self.formats else None
+        with ThreadPoolExecutor(DRAWERS) as pool:
+            list(pool.map(partial(self._draw, explanation, full, written), drawings))
         return image
 
     def _drawing(self, entry: dict[str, Any], name: str, layer: str, place: int, targets: np.ndarray) -> Drawing:
@@ -176,8 +176,7 @@ class Report:
 
     def _save_sheet(self, stem: str, explanation: Explanation, written: list[Path]) -> dict[str, Any]:
         """The sheet as JPEG: its file, width and height."""
-        drawn = explanation.sheet()
-        file_name = self._names.take(stem, ".jpg")
+        drawn, file_name = explanation.sheet(), self._names.take(stem, ".jpg")
         with whole(self.folder / file_name) as file:
             file.write(encoded(drawn))
         written.append(self.folder / file_name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import unicodedata
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -56,6 +56,7 @@ def panels(explanation: Explanation, index: int = 0) -> Panels:
     LayerError
         No map can be drawn.
     """
+    explanation.check(index)
     sources = [source for source in explanation.settings.layers if source.name in explanation.drawable]
     if not sources:
         raise LayerError(f"no map of {', '.join(explanation.maps)} has the two axes of positions that a picture needs")
@@ -96,12 +97,11 @@ def draw(content: Panels) -> Image.Image:
     across = 2 * MARGIN + step * len(content.titles) - GAP
     down = 2 * MARGIN + LINE + (LINE + height + GAP) * len(content.rows) - GAP
     sheet = Image.new("RGB", (across, down), PAPER)
-    pen = ImageDraw.Draw(sheet)
     for column, title in enumerate(content.titles):
-        _write(pen, (MARGIN + step * column, MARGIN), title, step - GAP, FAINT)
+        _write(sheet, (MARGIN + step * column, MARGIN), title, step - GAP, FAINT)
     for number, row in enumerate(content.rows):
         top = MARGIN + LINE + (LINE + height + GAP) * number
-        _write(pen, (MARGIN, top), row.caption, across - 2 * MARGIN, INK)
+        _write(sheet, (MARGIN, top), row.caption, across - 2 * MARGIN, INK)
         for column, panel in enumerate(row.panels):
             sheet.paste(panel, (MARGIN + step * column, top + LINE))
     return sheet
@@ -114,14 +114,24 @@ def encoded(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def _write(pen: ImageDraw.ImageDraw, place: tuple[int, int], text: str, width: int, colour: str) -> None:
-    """A line of text; what is too long for the width loses its middle, since both ends tell names apart."""
+def _write(sheet: Image.Image, place: tuple[int, int], text: str, width: int, colour: str) -> None:
+    sheet.paste(colour, place, line(text, width))
+
+
+@lru_cache(maxsize=64)
+def line(text: str, width: int) -> Image.Image:
+    """A line of text as a mask, kept since titles come back on every sheet.
+
+    What is too long for the width loses its middle, since names differ at both ends.
+    """
     text = legible(text)
     half = min(len(text), width) // 2
     while half > 1 and _font().getlength(text) > width:
         half -= 1
         text = f"{text[:half]}…{text[-half:]}"
-    pen.text(place, text, colour, _font())
+    mask = Image.new("L", (width, LINE))
+    ImageDraw.Draw(mask).text((0, 0), text, 255, _font())
+    return mask
 
 
 def legible(text: str) -> str:

@@ -23,11 +23,11 @@ def percent(probability: float) -> str:
 
 
 def target(explanation: Explanation, index: int, place: int) -> str:
-    """One target of one image: ``282 tiger cat 37 %``."""
+    """One target of one image: ``282 tiger cat 37 %``, or ``class 282 37 %`` where classes have no names."""
     number = int(explanation.targets[index, place])
     label = explanation.label(number)
-    chance = percent(explanation.probabilities[index, number])
-    return " ".join(map(str, filter(None, (str(number), label, chance))))
+    name = f"class {number}" if label is None else f"{number} {label}"
+    return f"{name} {percent(explanation.probabilities[index, number])}"
 
 
 def targets(explanation: Explanation, index: int) -> str:
