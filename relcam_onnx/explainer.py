@@ -173,7 +173,7 @@ class Explainer:
         return Explanation(
             outputs={n: value[:count] if np.ndim(value) else value for n, value in result.outputs.items()},
             targets=resolved[:count],
-            maps=Maps(maps, self._prepared.aliases),
+            maps=Maps(maps, self._prepared.aliases, filter(self._prepared.maps.has_channels, maps)),
             weights=Maps(weights, self._prepared.aliases),
             scores=result.scores[:count],
             settings=self.settings,

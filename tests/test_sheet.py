@@ -124,7 +124,7 @@ def test_arrays_have_a_sheet_of_maps_alone() -> None:
 
 def test_layers_without_positions_are_left_out() -> None:
     e = explained(layers=["scores", "stage4", "input"], method="lrp")
-    assert e.drawable == ["stage4", "input"]
+    assert e.maps.drawable == ["stage4", "input"]
     assert sheet.panels(e).titles == ["image 0", "stage4, stride 4", "input"]
     bare = explained(layers="scores", method="lrp")
     with pytest.raises(rc.LayerError, match=r"scores.*two axes of positions"):

@@ -81,7 +81,7 @@ def explain(
     ] = None,
     mask: Annotated[bool, typer.Option("--mask", help="Also write each map's mask as PNG.")] = False,
     exact: Annotated[
-        bool, typer.Option("--exact", help="Decode large JPEGs in full, not as small as the model can do with.")
+        bool, typer.Option("--exact", help="Decode every pixel of large JPEGs, not just as many as the model needs.")
     ] = False,
     backend: Annotated[
         str | None,

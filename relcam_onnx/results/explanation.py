@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from relcam_onnx.analysis.layers import FUSED, INPUT
-from relcam_onnx.errors import InputError, LayerError, OptionError, TargetError
+from relcam_onnx.analysis.layers import FUSED
+from relcam_onnx.errors import InputError, OptionError, TargetError
 from relcam_onnx.files import cannot_write, make_folder
-from relcam_onnx.lrp.methods import METHODS
 from relcam_onnx.pictures.geometry import Floats, Size
 from relcam_onnx.pictures.pixels import Picture
 from relcam_onnx.pictures.reading import PictureSource, open_picture
@@ -114,15 +113,6 @@ class Explanation:
         """What a notebook shows: one sheet a picture."""
         return page.notebook(self)
 
-    @property
-    def drawable(self) -> list[str]:
-        """The maps that a picture can show: those with two axes of positions."""
-        return [name for name in self.maps if self.maps[name].ndim - self._has_channels(name) == 4]
-
-    def _has_channels(self, name: str) -> bool:
-        """Whether the map of this name is (N, K, C, ...)."""
-        return name == INPUT or (METHODS[self.settings.method].keeps_channels and name != FUSED)
-
     def heat(self, layer: str | None = None, index: int = 0, target: int = 0, size: Size | None = None) -> Floats:
         """One map as pictures show it: signed, channels summed, at the picture's size.
 
@@ -151,7 +141,9 @@ class Explanation:
         TargetError
             No such target.
         """
-        values = self._values(layer, index, target)
+        self.check(index, target)
+        name = layer or (FUSED if FUSED in self.maps else next(reversed(self.maps)))
+        values = self.maps.plane(name, index, target)
         if self.pictures:
             picture = self.pictures[index]
             return (picture.seen_at(size) if size else picture.geometry).undo(values)
@@ -167,19 +159,6 @@ class Explanation:
                 f"there is no target {target}: each image has {targets}, counted from 0; target= is a place among "
                 "them, not a class"
             )
-
-    def _values(self, layer: str | None, index: int, target: int) -> Floats:
-        """One map at its own size, (h, w); see `heat`."""
-        self.check(index, target)
-        name = layer or (FUSED if FUSED in self.maps else next(reversed(self.maps)))
-        values: Floats = self.maps[name][index, target]
-        if self._has_channels(name):
-            values = values.sum(axis=0)
-        if values.ndim != 2:
-            raise LayerError(f"layer {name!r} has {values.ndim} axes of positions; a picture needs two")
-        if not np.isfinite(values).all():
-            raise InputError(f"the map of layer {name!r} is not finite: the model's values overflow on this image")
-        return values
 
     def overlay(
         self, layer: str | None = None, image: PictureSource | None = None, index: int = 0, target: int = 0
@@ -226,10 +205,8 @@ class Explanation:
 
         Raises
         ------
-        InputError
-            No such image, or a map is not finite.
-        LayerError
-            No map has the two axes of positions that a picture needs.
+        InputError, LayerError
+            No such image, a map is not finite, or no map has the two axes of positions that a picture needs.
         """
         return sheet.draw(sheet.panels(self, index))
 
@@ -239,9 +216,7 @@ class Explanation:
         Raises
         ------
         OptionError
-            Matplotlib is not installed.
-        InputError, LayerError
-            As in `sheet`.
+            Matplotlib is not installed; else as in `sheet`.
         """
         from relcam_onnx.results.figure import draw  # noqa: PLC0415 - Matplotlib is seldom needed, and slow to import
 
@@ -255,9 +230,8 @@ class Explanation:
         folder
             Where to; made if need be. Files of the same names are replaced, each whole or not at all.
         formats
-            "sheet" (a JPEG to look at for each image), "png" (an overlay for each map; none where arrays were
-            explained), "npz" (the raw maps, (K, ...), by layer), "html" (a page of all sheets, which it brings along),
-            "json" (``results.json`` alone, always there).
+            "sheet" (a JPEG for each image), "png" (an overlay for each map; none where arrays were explained), "npz"
+            (the raw maps, (K, ...), by layer), "html" (a page, with its sheets), "json" (alone: ``results.json`` only).
         mask
             Also write each map's mask as PNG, 0 and 255.
 

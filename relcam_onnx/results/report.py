@@ -135,7 +135,7 @@ class Report:
             image |= {"width": width, "height": height}
         image["targets"] = _targets(explanation)
         maps = {layer: values[0] for layer, values in explanation.maps.items()}
-        drawn = self._sheets and explanation.drawable
+        drawn = self._sheets and explanation.maps.drawable
         image["sheet"] = self._save_sheet(name, explanation, written) if drawn else None
         file = self._save_maps(name, maps, written) if "npz" in self.formats else None
         image["layers"] = {
@@ -148,7 +148,7 @@ class Report:
         # All names are given out here, in order; colouring and packing then take two cores.
         drawings = [
             self._drawing(image["layers"][layer][place], name, layer, place, explanation.targets[0])
-            for layer in (explanation.drawable if picture else ())
+            for layer in (explanation.maps.drawable if picture else ())
             for place in range(len(explanation.targets[0]))
         ]
         full = picture.full() if picture and "png" in self.formats else None

@@ -57,7 +57,7 @@ def panels(explanation: Explanation, index: int = 0) -> Panels:
         No map can be drawn.
     """
     explanation.check(index)
-    sources = [source for source in explanation.settings.layers if source.name in explanation.drawable]
+    sources = [source for source in explanation.settings.layers if source.name in explanation.maps.drawable]
     if not sources:
         raise LayerError(f"no map of {', '.join(explanation.maps)} has the two axes of positions that a picture needs")
     picture = explanation.pictures[index] if explanation.pictures else None
