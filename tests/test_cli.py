@@ -552,3 +552,4 @@ def test_whoever_stops_reading_does_not_cost_the_results(model, picture, out):
         running.stdout.close()
         running.stderr.read()
     assert len(results(out)["images"]) == 1
+    assert results(out)["failed"] == []

@@ -125,11 +125,11 @@ def _keep(results: Iterable[Result], report: Report, left: dict[str, str], total
     try:
         for found, result in _shown(results, total):
             outcome = _add(report, found.name, result)
+            del left[found.name]
             if isinstance(outcome, Explanation):
                 typer.echo(f"{found.path}: {words.targets(outcome, 0)}")
             else:
                 _fail(report, str(found.path), outcome, debug=debug)
-            del left[found.name]
     except (KeyboardInterrupt, BrokenPipeError):  # Ctrl-C, or whoever reads our output has gone
         return "interrupted"
     except OSError as error:
@@ -152,8 +152,8 @@ def _fail(report: Report, file: str, error: Exception, *, debug: bool) -> None:
     if debug:
         traceback.print_exception(error)
     why = str(error) if isinstance(error, RelcamError) else unexpected(error)
-    say("failed", why if why.startswith(file) else f"{file}: {why}")
     report.fail(file, why)
+    say("failed", why if why.startswith(file) else f"{file}: {why}")
 
 
 def _shown(results: Iterable[Result], total: int) -> Iterator[Result]:

@@ -34,7 +34,7 @@ section { border-top: 1px solid var(--line); margin-top: 1.5rem; padding-top: 1r
 .sheet { overflow-x: auto; margin: .5rem 0; } .sheet a { display: inline-block; }
 .sheet img { display: block; height: auto; width: auto; max-width: max(100%, 56rem); }
 table { border-collapse: collapse; } th, td { padding: .1rem 1rem .1rem 0; text-align: start; vertical-align: top; }
-th { font-weight: normal; color: var(--faint); } td.number { text-align: end; white-space: nowrap; }
+th { font-weight: normal; color: var(--faint); } th, .number { white-space: nowrap; } .number { text-align: end; }
 nav ol { columns: 16rem; }
 """
 
@@ -59,7 +59,7 @@ and orange to yellow at the map's maximum. Scores, sums and boxes: <a href="resu
 SECTION = Template("""<section aria-labelledby="image-$number">
 <h2 id="image-$number"><bdi>$name</bdi></h2>
 $sheet<table>
-<thead><tr><th scope="col">class</th><th scope="col">label</th><th scope="col">probability</th>$head</tr></thead>
+<thead><tr><th scope="col">class</th><th scope="col">label</th><th scope="col">probability</th></tr></thead>
 <tbody>
 $rows
 </tbody>
@@ -107,7 +107,8 @@ def page(results: Mapping[str, Any]) -> Iterator[str]:
     if failed:
         yield '<section aria-labelledby="failed">\n<h2 id="failed">Failed</h2>\n<ul>\n'
         for entry in failed:
-            yield f"<li><bdi>{text(entry['file'])}</bdi>: {text(entry['error'])}</li>\n"
+            why = entry["error"].removeprefix(f"{entry['file']}: ")
+            yield f"<li><bdi>{text(entry['file'])}</bdi>: {text(why)}</li>\n"
         yield "</ul>\n</section>\n"
     yield "</main>\n</body>\n</html>\n"
 
@@ -115,23 +116,24 @@ def page(results: Mapping[str, Any]) -> Iterator[str]:
 def _section(number: int, image: Mapping[str, Any]) -> str:
     """One image: its sheet, its targets, and what else there is of it."""
     name, layers = _name(image, number), image["layers"]
-    drawn = [layer for layer, entries in layers.items() if entries[0]["png"]]
-    rows = []
+    rows = [
+        f'<tr><td class="number">{target["index"]}</td><td><bdi>{text(target["label"] or "")}</bdi></td>'
+        f'<td class="number">{_percent(target)}</td></tr>'
+        for target in image["targets"]
+    ]
+    links = []
     for place, target in enumerate(image["targets"]):
-        pngs = ", ".join(link(layers[layer][place]["png"], layer) for layer in drawn)
-        rows.append(
-            f'<tr><td class="number">{target["index"]}</td><td><bdi>{text(target["label"] or "")}</bdi></td>'
-            f'<td class="number">{_percent(target)}</td>{f"<td>{pngs}</td>" if drawn else ""}</tr>'
-        )
-    file = next((entries[0]["file"] for entries in layers.values()), None)
+        if pngs := [link(maps[place]["png"], layer) for layer, maps in layers.items() if maps[place]["png"]]:
+            links.append(f"<p>Overlays for {_said(target)}: {', '.join(pngs)}</p>\n")
+    if file := next(iter(layers.values()))[0]["file"]:
+        links.append(f"<p>Maps as numbers: {link(file, file)}</p>\n")
     said = ", ".join(_said(target) for target in image["targets"])
     shown = image["sheet"]
     return SECTION.substitute(
         number=number,
         name=name,
-        head='<th scope="col">overlays</th>' if drawn else "",
         rows="\n".join(rows),
-        links=f"<p>Maps as numbers: {link(file, file)}</p>\n" if file else "",
+        links="".join(links),
         sheet=SHEET.substitute(
             name=name,
             file=address(shown["file"]),
