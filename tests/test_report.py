@@ -1,8 +1,10 @@
 """Files that are whole or absent, names that do not meet, and what stands in results.json."""
 
 import errno
+import gc
 import json
 import string
+import weakref
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ import relcam_onnx as rc
 from relcam_onnx.files import LONGEST, Names, make_folder, shortened, whole
 from relcam_onnx.files import plain as plain_name
 from relcam_onnx.results import render, report
-from relcam_onnx.results.report import Report
+from relcam_onnx.results.report import FORMATS, Report
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
 
@@ -178,6 +180,19 @@ def test_a_picture_whose_files_do_not_fit_leaves_none(tmp_path, monkeypatch):
         results.add(found, "second")
     assert sorted(tmp_path.iterdir()) == before
     assert len(results.images) == 1
+
+
+def test_a_report_keeps_nothing_of_an_image_but_its_record(tmp_path):
+    """So that memory does not grow with the number of pictures, the page included."""
+    found = explained()
+    results = Report(tmp_path, found.settings, FORMATS, mask=True)
+    results.add(found)
+    kept = [weakref.ref(found.maps["fused"]), weakref.ref(found.pictures[0].pixels.image)]
+    del found
+    gc.collect()
+    assert [each() for each in kept] == [None, None]
+    results.write()
+    assert len(json.dumps(results.images)) < 5000
 
 
 def test_results_are_strict_json_whatever_the_numbers(tmp_path):

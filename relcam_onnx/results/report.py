@@ -145,15 +145,20 @@ class Report:
             ]
             for layer, values in maps.items()
         }
-        # All names are given out here, in order; colouring and packing then take two cores.
+        # All names are given out here, in order.
         drawings = [
             self._drawing(image["layers"][layer][place], name, layer, place, explanation.targets[0])
             for layer in (explanation.maps.drawable if picture else ())
             for place in range(len(explanation.targets[0]))
         ]
         full = picture.full() if picture and "png" in self.formats else None
-        with ThreadPoolExecutor(DRAWERS) as pool:
-            list(pool.map(partial(self._draw, explanation, full, written), drawings))
+        draw = partial(self._draw, explanation, full, written)
+        if full or self.mask:  # colouring and packing take two cores
+            with ThreadPoolExecutor(DRAWERS) as pool:
+                list(pool.map(draw, drawings))
+        else:
+            for drawing in drawings:
+                draw(drawing)
         return image
 
     def _drawing(self, entry: dict[str, Any], name: str, layer: str, place: int, targets: np.ndarray) -> Drawing:
