@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 COMPILE := $(BIN)/python -m compileall -q relcam_onnx
 MODEL := models/efficientnet-lite0.onnx
 
-.PHONY: help demo test test-web lint quality pictures bench clean
+.PHONY: help demo test test-web lint quality pictures bench bench-folder clean
 
 help:
 	@echo "make demo      explain the photographs in examples/ into out/ (no PyTorch)"
@@ -18,6 +18,7 @@ help:
 	@echo "make quality   how well maps hit their object, rewrites docs/quality.md"
 	@echo "make pictures  the contact sheet of the README"
 	@echo "make bench     what an explanation costs, rewrites docs/costs.md"
+	@echo "make bench-folder  what a folder of photographs costs, rewrites that table of docs/costs.md"
 	@echo "make clean     remove what these commands made"
 
 demo: $(VENV)/.cpu
@@ -47,6 +48,10 @@ pictures: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.cost --write
+
+# Two processes that take turns, so let nothing else run beside it.
+bench-folder: $(VENV)/.test
+	$(BIN)/python -m benchmarks.folder --write
 
 clean:
 	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -23,7 +23,8 @@ from relcam_onnx.lrp.presets import Preset
 from relcam_onnx.lrp.seeds import GIVEN
 from relcam_onnx.onnx_file.load import load
 from relcam_onnx.prepare import Prepared, choose
-from relcam_onnx.results.explanation import Explanation, Maps
+from relcam_onnx.results.explanation import Explanation
+from relcam_onnx.results.maps import Maps
 from relcam_onnx.results.settings import Settings
 from relcam_onnx.runners import Runner
 from relcam_onnx.runners.arrays import batch_of, check_inputs, pieces
@@ -112,7 +113,7 @@ class Explainer:
         self.settings = Settings(
             model=str(self.model.path) if self.model.path else None,
             sha256=self.model.sha256,
-            layers=tuple(self._prepared.maps.names),
+            layers=self._prepared.maps.sources,
             method=self.method,
             preset=self.preset.name,
             seed=self.seed,
@@ -172,10 +173,10 @@ class Explainer:
         return Explanation(
             outputs={n: value[:count] if np.ndim(value) else value for n, value in result.outputs.items()},
             targets=resolved[:count],
-            maps=Maps(maps, result.aliases),
+            maps=Maps(maps, result.aliases, filter(self._prepared.maps.has_channels, maps)),
             weights=Maps(weights, result.aliases),
             scores=result.scores[:count],
-            settings=replace(self.settings, layers=tuple(maps)),
+            settings=replace(self.settings, layers=result.sources),
             squashed_by=self._prepared.scores.squashed_by,
         )
 

@@ -17,8 +17,9 @@ from relcam_onnx.explainer import Explainer
 from relcam_onnx.model import static_shape
 from relcam_onnx.pictures.conventions import Option, find_preprocess
 from relcam_onnx.pictures.labels import find_label, find_labels
-from relcam_onnx.pictures.reading import Found, open_picture
-from relcam_onnx.results.explanation import Explanation, Picture, PictureSource
+from relcam_onnx.pictures.pixels import Picture, read_pixels
+from relcam_onnx.pictures.reading import Found, PictureSource
+from relcam_onnx.results.explanation import Explanation
 
 Labels = Sequence[str] | Mapping[Any, str] | str | Path
 BATCH = 4
@@ -31,6 +32,8 @@ def explain(
     targets: Any = None,
     preprocess: Option | None = None,
     labels: Labels | None = None,
+    *,
+    exact: bool = False,
     **options: Any,
 ) -> Explanation:
     """Explain what a model sees in one or several pictures.
@@ -48,6 +51,9 @@ def explain(
         JSON file; None: what the model says of it.
     labels
         The names of the classes: a list, a mapping, or a .txt or .json file; None: those that come with the model.
+    exact
+        Decode every pixel of large JPEG files too; as a rule they are decoded at a half, a quarter or an eighth of
+        their size, where that leaves twice as many pixels a side as the model takes.
     **options
         Of `Explainer`: layers, method, preset, seed, output, backend, providers, ...
 
@@ -65,9 +71,9 @@ def explain(
     if isinstance(model, Explainer):
         if options:
             raise OptionError(f"a ready Explainer has its options already: give {', '.join(options)} to it instead")
-        return PictureExplainer(model, preprocess, labels)(images, targets)
+        return PictureExplainer(model, preprocess, labels, exact=exact)(images, targets)
     with Explainer(model, preprocess=preprocess, **options) as explainer:
-        return PictureExplainer(explainer, preprocess, labels)(images, targets)
+        return PictureExplainer(explainer, preprocess, labels, exact=exact)(images, targets)
 
 
 class Ready(NamedTuple):
@@ -92,7 +98,14 @@ class PictureExplainer:
         Preprocessing or labels are malformed or do not fit the model.
     """
 
-    def __init__(self, explainer: Explainer, preprocess: Option | None = None, labels: Labels | None = None) -> None:
+    def __init__(
+        self,
+        explainer: Explainer,
+        preprocess: Option | None = None,
+        labels: Labels | None = None,
+        *,
+        exact: bool = False,
+    ) -> None:
         if len(explainer.inputs) != 1:
             names = ", ".join(repr(tensor.name) for tensor in explainer.inputs)
             raise InputError(
@@ -102,7 +115,7 @@ class PictureExplainer:
         model = explainer.model
         folder = model.path.parent if model.path else None
         shape, dtype = static_shape(tensor) or (), np.dtype(tensor.dtype).name
-        self.explainer = explainer
+        self.explainer, self.exact = explainer, exact
         self.preprocess = find_preprocess(preprocess, model.metadata, folder, shape, dtype=dtype)[0]
         self.labels = find_labels(labels, model.metadata, folder)
         self.settings = replace(explainer.settings, preprocess=self.preprocess)
@@ -178,9 +191,9 @@ class PictureExplainer:
         return found[0]
 
     def _read(self, source: PictureSource) -> Ready:
-        image = open_picture(source)
-        array, geometry = self.preprocess.apply(image)
-        return Ready(array, Picture(image, geometry, str(source) if isinstance(source, str | Path) else None))
+        pixels = read_pixels(source, None if self.exact else self.preprocess.needed)
+        array, geometry = self.preprocess.apply(pixels)
+        return Ready(array, Picture(pixels, geometry, str(source) if isinstance(source, str | Path) else None))
 
     def _explain(self, batch: Sequence[Ready], targets: Any) -> Explanation:
         explanation = self.explainer(np.stack([each.array for each in batch]), targets)

@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 import relcam_onnx as rc
 from relcam_onnx import explaining, files
 from relcam_onnx.cli import app
+from relcam_onnx.cli.explaining import ahead
 from relcam_onnx.results import report
 
 ROOT = Path(__file__).parents[1]
@@ -85,8 +86,9 @@ def out(tmp_path):
 
 
 def test_the_committed_model_knows_the_cat(out):
-    result = relcam("explain", LITE, ROOT / "examples" / "cat.jpg", "-o", out, "--mask")
+    result = relcam("explain", LITE, ROOT / "examples" / "cat.jpg", "-o", out, "--mask", "--format", "png")
     assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.endswith("cat.jpg: 282 tiger cat 37 %\n")
     image = results(out)["images"][0]
     assert image["targets"][0]["label"] == "tiger cat"
     size = Image.open(ROOT / "examples" / "cat.jpg").size
@@ -98,11 +100,20 @@ def test_the_committed_model_knows_the_cat(out):
 
 
 def test_python_and_the_command_line_write_the_same(model, picture, out, tmp_path):
-    assert relcam("explain", model, picture, "-o", out, "--target", "ship", "--mask").exit_code == 0
-    rc.explain(model, picture, "ship").save(tmp_path / "python", mask=True)
-    assert {p.name: p.read_bytes() for p in out.iterdir() if p.suffix == ".png"} == {
-        p.name: p.read_bytes() for p in (tmp_path / "python").iterdir() if p.suffix == ".png"
+    formats = ("sheet", "png", "html")
+    options = [f"--format={name}" for name in formats]
+    assert relcam("explain", model, picture, "-o", out, "--target", "ship", "--mask", *options).exit_code == 0
+    rc.explain(model, picture, "ship").save(tmp_path / "python", formats, mask=True)
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == {
+        p.name: p.read_bytes() for p in (tmp_path / "python").iterdir()
     }
+
+
+def test_the_default_is_what_python_writes_by_default(model, picture, out, tmp_path):
+    assert relcam("explain", model, picture, "-o", out).exit_code == 0
+    rc.explain(model, picture).save(tmp_path / "python")
+    assert {p.name for p in out.iterdir()} == {"a.jpg", "a.npz", "index.html", "results.json"}
+    assert {p.name for p in (tmp_path / "python").iterdir()} == {p.name for p in out.iterdir()}
     assert results(out) == results(tmp_path / "python")
 
 
@@ -127,7 +138,10 @@ def test_options_reach_the_engine(model, picture, out):
     assert relcam("explain", model, picture, "-o", out, *options).exit_code == 0
     asked = results(out)["options"]
     assert {name: asked[name] for name in chosen} == chosen
-    assert asked["layers"] == ["stage2", "stage4"]
+    assert asked["layers"] == [
+        {"name": "stage2", "tensor": "stage2", "stride": 2.0},
+        {"name": "stage4", "tensor": "stage4", "stride": 4.0},
+    ]
     assert asked["preprocess"]["resize"] == "shorter"
     assert not list(out.glob("*.png"))
 
@@ -157,7 +171,7 @@ def test_overlays_and_boxes_lie_in_the_upright_picture(model, out, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees
     Image.new("RGB", (60, 40)).save(tmp_path / "turned.jpg", exif=exif)
-    assert relcam("explain", model, tmp_path / "turned.jpg", "-o", out, "--layer", "fused").exit_code == 0
+    assert relcam("explain", model, tmp_path / "turned.jpg", "-o", out, "--format", "png").exit_code == 0
     image = results(out)["images"][0]
     assert (image["width"], image["height"]) == (40, 60)
     assert Image.open(out / "turned.fused.png").size == (40, 60)
@@ -173,6 +187,44 @@ def test_layers_as_a_table_and_as_json(model):
 
 def test_the_version():
     assert relcam("--version").stdout == f"relcam-onnx {rc.__version__}\n"
+
+
+@pytest.mark.parametrize("command", [[], ["explain"], ["layers"], ["compile"], ["export"]])
+def test_help_speaks_of_options_not_of_types(command):
+    shown = relcam(*command, "--help").stdout
+    assert not re.search(r"<(bool|str|int|float|path|list|file)|\{|BOOLEAN|\(default\)", shown, re.IGNORECASE)
+    usage = next(line.split() for line in shown.splitlines() if "Usage:" in line)
+    arguments = {"explain": "MODEL PICTURES...", "layers": "MODEL", "compile": "MODEL", "export": "ARCH"}
+    wanted = arguments[command[0]] if command else "COMMAND [ARGS]..."
+    assert " ".join(usage).endswith(f"[OPTIONS] {wanted}")
+
+
+def test_results_come_in_order_while_the_next_are_made():
+    made = []
+
+    def numbers():
+        for number in range(1, 9):
+            made.append(number)
+            yield number
+        raise OSError("no more")
+
+    taken = ahead(numbers(), 3)
+    assert next(taken) == 1
+    assert len(made) <= 5  # the one taken, three that wait, and the one in the making
+    assert [next(taken) for _ in range(7)] == list(range(2, 9))
+    with pytest.raises(OSError, match="no more"):
+        next(taken)
+    assert list(ahead(iter(()))) == []
+
+
+def test_whoever_stops_early_stops_the_making():
+    made, source = [], iter(range(1, 100))
+    taken = ahead(made.append(number) or number for number in source)
+    assert next(taken) == 1
+    taken.close()
+    count = len(made)
+    assert next(source) == count + 1
+    assert count < 10
 
 
 def test_export_passes_its_options_on(monkeypatch, out):
@@ -258,14 +310,14 @@ def test_a_batch_that_fails_is_tried_one_by_one(model, out, tmp_path, monkeypatc
 def test_an_interrupted_run_keeps_what_it_has(model, out, tmp_path, monkeypatch):
     for place in range(3):
         noise(tmp_path / "in" / f"{place}.png")
-    read = explaining.open_picture
+    read = explaining.read_pixels
 
-    def interrupted(source):
+    def interrupted(source, needed):
         if source.stem == "2":
             raise KeyboardInterrupt
-        return read(source)
+        return read(source, needed)
 
-    monkeypatch.setattr(explaining, "open_picture", interrupted)
+    monkeypatch.setattr(explaining, "read_pixels", interrupted)
     result = relcam("explain", model, tmp_path / "in", "-o", out, "--batch", 1)
     assert result.exit_code == 1
     assert "interrupted" in result.stderr
@@ -280,7 +332,7 @@ def test_a_full_disk_keeps_what_is_written(model, out, tmp_path, monkeypatch):
     write = report.whole
 
     def full(path):
-        if path.name == "1.stage2.png":
+        if path.name == "1.npz":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return write(path)
 
@@ -292,7 +344,7 @@ def test_a_full_disk_keeps_what_is_written(model, out, tmp_path, monkeypatch):
     )
     assert [Path(image["file"]).stem for image in results(out)["images"]] == ["0"]
     assert [Path(entry["file"]).stem for entry in results(out)["failed"]] == ["1", "2"]
-    assert {path.name.split(".")[0] for path in out.iterdir()} == {"0", "results"}
+    assert {path.name.split(".")[0] for path in out.iterdir()} == {"0", "index", "results"}
 
 
 def test_a_disk_that_is_full_from_the_start(model, picture, out, monkeypatch):
@@ -415,7 +467,7 @@ def test_external_data_that_is_missing_or_outside(place, picture, out, tmp_path)
         ("--seed", "given", "seed"),
         ("--provider", "cpv", "did you mean 'cpu'"),
         ("--backend", "fast", "eager"),
-        ("--format", "gif", "png, npz, json"),
+        ("--format", "gif", "sheet, png, npz, json, html"),
         ("--output", "probs", "scores"),
         ("--labels", "none.txt", "none.txt"),
         ("--preprocess", "imagnet", "did you mean 'imagenet'"),
@@ -485,7 +537,7 @@ def test_a_file_that_may_grow_no_further_fails_alone(model, out, tmp_path):
     noise(tmp_path / "in" / "b.png", 400, 400)
     limit = 60_000
     ended = process(
-        "explain", model, tmp_path / "in", "-o", out,
+        "explain", model, tmp_path / "in", "-o", out, "--format", "png",
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )  # fmt: skip
     assert ended.returncode == 1
@@ -500,3 +552,4 @@ def test_whoever_stops_reading_does_not_cost_the_results(model, picture, out):
         running.stdout.close()
         running.stderr.read()
     assert len(results(out)["images"]) == 1
+    assert results(out)["failed"] == []

@@ -131,6 +131,35 @@ def test_what_lights_up_lies_where_it_is_in_the_original(resize, layer):
     assert found.overlay(layer).size == (180, 90)
 
 
+@pytest.mark.parametrize("turn", [1, 6])
+@pytest.mark.parametrize("resize", ["squash", "letterbox", "shorter"])
+def test_a_large_jpeg_is_explained_in_its_own_pixels(tmp_path, resize, turn):
+    """Decoded at an eighth of its size, or in full: maps, sizes and overlays are those of the file's own pixels."""
+    pixels = np.zeros((450, 901, 3), np.uint8)
+    pixels[75:225, 380:530] = 255
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=95, exif=exif)
+    box = [75, 225, 380, 530] if turn == 1 else [380, 530, 450 - 225, 450 - 75]
+    model = told(lamp(), size=[24, 24], resize=resize)
+    for exact in (False, True):
+        found = rc.explain(model, tmp_path / "a.jpg", 0, exact=exact, seed="logit")
+        assert found.pictures[0].pixels.reduced is not exact
+        heat = found.heat("fine")
+        assert heat.shape == ((450, 901) if turn == 1 else (901, 450))
+        lit = heat > 0.5 * heat.max()
+        rows, columns = np.flatnonzero(lit.any(axis=1)), np.flatnonzero(lit.any(axis=0))
+        # A cell of the map covers one of 24 pixels, 38 of the picture's longer side.
+        np.testing.assert_allclose([rows[0], rows[-1] + 1, columns[0], columns[-1] + 1], box, atol=40)
+        found.save(tmp_path / f"{exact}", ["png"])
+        image = json.loads((tmp_path / f"{exact}" / "results.json").read_text())["images"][0]
+        assert (image["height"], image["width"]) == heat.shape
+        drawn = Image.open(tmp_path / f"{exact}" / "a.fine.png")
+        assert drawn.size == heat.shape[::-1]
+        beside = np.asarray(drawn)[heat <= 0]
+        np.testing.assert_array_equal(beside, np.asarray(found.pictures[0].full())[heat <= 0])
+
+
 def test_an_overlay_draws_on_another_picture_of_another_size(model):
     found = rc.explain(model, noise())
     assert found.overlay(image=noise(64, 96)).size == (96, 64)
@@ -184,7 +213,7 @@ def test_channels_last_models_have_channels_first_maps():
 def test_saving_pictures(model, tmp_path):
     Image.fromarray(noise(40, 50)).save(tmp_path / "a.png")
     found = rc.explain(model, [tmp_path / "a.png", noise(24, 24)], [["dog", "cat"]] * 2)
-    found.save(tmp_path / "out", mask=True)
+    found.save(tmp_path / "out", ("png", "npz"), mask=True)
     results = json.loads((tmp_path / "out/results.json").read_text())
     first, second = results["images"]
     assert (first["file"], second["file"]) == (str(tmp_path / "a.png"), None)
@@ -199,12 +228,12 @@ def test_saving_pictures(model, tmp_path):
 def test_saving_arrays_keeps_the_maps(model, tmp_path):
     with rc.Explainer(model) as explainer:
         explainer(np.full((1, 3, 32, 32), 0.5, np.float32)).save(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["image.npz", "results.json"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["image.jpg", "image.npz", "index.html", "results.json"]
 
 
 def test_saving_where_a_file_stands_is_refused(model, tmp_path):
     (tmp_path / "out").write_text("mine")
     with pytest.raises(rc.OptionError, match=r"out.*another folder"):
         rc.explain(model, noise()).save(tmp_path / "out")
-    with pytest.raises(rc.OptionError, match="'gif'; there are png, npz, json"):
+    with pytest.raises(rc.OptionError, match="'gif'; there are sheet, png, npz, json, html"):
         rc.explain(model, noise()).save(tmp_path / "new", ["gif"])

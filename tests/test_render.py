@@ -13,7 +13,7 @@ from PIL import Image
 
 from relcam_onnx.errors import InputError
 from relcam_onnx.results.colormap import HEAT
-from relcam_onnx.results.render import box, colorize, mask, overlay, resize_map
+from relcam_onnx.results.render import box, mask, overlay, resize_map
 
 
 @pytest.fixture(scope="module")
@@ -63,22 +63,27 @@ def test_the_colour_map_grows_evenly_lighter() -> None:
     assert steps.max() < 3 * steps.mean()
 
 
-def test_colorize() -> None:
-    heat = colorize(np.array([[0, 1, 2, -1]]))
-    assert heat.shape == (1, 4, 3)
-    assert heat.dtype == np.uint8
-    np.testing.assert_array_equal(heat[0], HEAT[[0, 255, 255, 0]])
+def test_an_overlay_is_the_formula_of_its_colours() -> None:
+    """Each pixel in float64: the colour of its share of the maximum, laid on with 0.8 · √share, ramped up to 0.15."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (20, 30, 3), np.uint8)
+    heat = rng.standard_normal((20, 30)).astype(np.float32)
+    share = np.maximum(heat, 0) / heat.max()
+    opacity = (0.8 * np.sqrt(share) * np.minimum(share / 0.15, 1))[..., None]
+    wanted = pixels + opacity * (HEAT[np.rint(255 * share).astype(int)] - pixels.astype(float))
+    # Opacity is of 256 steps. The steepest is at the foot of the ramp: 0.9 of 1/255 for half a step of the share.
+    np.testing.assert_allclose(np.asarray(overlay(Image.fromarray(pixels), heat)), wanted, atol=3)
 
 
 def test_overlay_leaves_the_picture_where_nothing_is() -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 200, (20, 30, 3), np.uint8)
     heat = np.full((20, 30), -1, np.float32)
     np.testing.assert_array_equal(np.asarray(overlay(Image.fromarray(pixels), heat)), pixels)
     heat[5, 6], heat[7, 8] = 1e-3, 2e-3
-    marked = overlay(Image.fromarray(pixels), heat, alpha=1)
+    marked = overlay(Image.fromarray(pixels), heat)
     changed = (np.asarray(marked) != pixels).any(axis=2)
     assert set(zip(*np.nonzero(changed), strict=True)) == {(5, 6), (7, 8)}
-    np.testing.assert_array_equal(np.asarray(marked)[7, 8], HEAT[255])
+    np.testing.assert_allclose(np.asarray(marked)[7, 8], 0.8 * HEAT[255] + 0.2 * pixels[7, 8], atol=1)
 
 
 def test_overlay_refuses_another_size() -> None:

@@ -1,8 +1,10 @@
 """Files that are whole or absent, names that do not meet, and what stands in results.json."""
 
 import errno
+import gc
 import json
 import string
+import weakref
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ import relcam_onnx as rc
 from relcam_onnx.files import LONGEST, Names, make_folder, shortened, whole
 from relcam_onnx.files import plain as plain_name
 from relcam_onnx.results import render, report
-from relcam_onnx.results.report import Report
+from relcam_onnx.results.report import FORMATS, Report
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
 
@@ -84,10 +86,12 @@ def test_make_folder_says_what_stands_in_the_way(tmp_path):
 
 def test_what_results_say_is_what_the_maps_hold(tmp_path):
     found = explained(layers=["stages", "fused", "input"])
-    found.save(tmp_path, mask=True)
+    found.save(tmp_path, ("png", "npz"), mask=True)
     results = json.loads((tmp_path / "results.json").read_text())
     assert set(results) == {"version", "model", "options", "images", "failed"}
-    assert results["options"]["layers"] == list(found.maps)
+    assert [source["name"] for source in results["options"]["layers"]] == list(found.maps)
+    assert [source["stride"] for source in results["options"]["layers"]] == [1, 2, 4, 1, None]
+    assert [source["tensor"] for source in results["options"]["layers"]] == ["stage1", "stage2", "stage4", "x", None]
     (image,) = results["images"]
     (target,) = image["targets"]
     assert target["index"] == found.targets[0, 0]
@@ -114,7 +118,7 @@ def test_layers_of_odd_names_have_files_of_their_own(tmp_path):
     for name in names:
         x = net("Relu", net.conv(x, 3, 3), name=name)
     found = rc.explain(net.model(net.head(x, 3)), PICTURE, preprocess="unit", layers=names)
-    found.save(tmp_path / "out")
+    found.save(tmp_path / "out", ("png", "npz"))
     assert len(list((tmp_path / "out").glob("*.png"))) == len(names)
     with np.load(tmp_path / "out" / "image.npz") as maps:
         for name in names:
@@ -124,7 +128,7 @@ def test_layers_of_odd_names_have_files_of_their_own(tmp_path):
 
 def test_relevance_without_positions_has_numbers_but_no_picture(tmp_path):
     found = explained(layers=["scores", "stage4"], method="lrp")
-    found.save(tmp_path)
+    found.save(tmp_path, ("png", "npz"))
     layers = json.loads((tmp_path / "results.json").read_text())["images"][0]["layers"]
     assert layers["scores"][0]["png"] is None
     assert layers["scores"][0]["mask"] is None
@@ -132,31 +136,42 @@ def test_relevance_without_positions_has_numbers_but_no_picture(tmp_path):
     assert layers["stage4"][0]["png"] == "image.stage4.png"
 
 
-def test_only_what_was_asked_for_is_written(tmp_path):
-    for formats, wanted in {("npz",): {".npz", ".json"}, ("png",): {".png", ".json"}, ("json",): {".json"}}.items():
-        folder = tmp_path / formats[0]
-        explained().save(folder, formats)
-        assert {path.suffix for path in folder.iterdir()} == wanted
+@pytest.mark.parametrize(
+    ("formats", "wanted"),
+    [
+        (("npz",), {"image.npz"}),
+        (("png",), {"image.stage1.png", "image.stage2.png", "image.stage4.png", "image.fused.png"}),
+        (("sheet",), {"image.jpg"}),
+        (("html",), {"image.jpg", "index.html"}),
+        (("json",), set()),
+        (None, {"image.jpg", "image.npz", "index.html"}),
+    ],
+)
+def test_only_what_was_asked_for_is_written(tmp_path, formats, wanted):
+    explained().save(tmp_path, *([formats] if formats else []))
+    assert {path.name for path in tmp_path.iterdir()} == wanted | {"results.json"}
 
 
 def test_pictures_in_the_output_folder_are_never_overwritten(tmp_path):
     found = explained()
-    results = Report(tmp_path, found.settings, ("png",), kept=["a.fused.png"])
+    results = Report(tmp_path, found.settings, ("png", "sheet"), kept=["a.fused.png", "A.JPG"])
     results.add(found, "a")
     assert not (tmp_path / "a.fused.png").exists()
+    assert not (tmp_path / "a.jpg").exists()
     assert (tmp_path / "a.fused-2.png").exists()
+    assert (tmp_path / "a-2.jpg").exists()
 
 
 def test_a_picture_whose_files_do_not_fit_leaves_none(tmp_path, monkeypatch):
     found = explained()
-    results = Report(tmp_path, found.settings, ("png", "npz"))
+    results = Report(tmp_path, found.settings, ("sheet", "png", "npz"))
     results.add(found, "first")
     before = sorted(tmp_path.iterdir())
     draw, drawn = render.overlay, []
 
     def full(image, heat):
         drawn.append(heat)
-        if len(drawn) == 3:
+        if len(drawn) == 7:  # the sheet's four, and three of the pictures
             raise OSError(errno.ENOSPC, "No space left on device")
         return draw(image, heat)
 
@@ -165,6 +180,19 @@ def test_a_picture_whose_files_do_not_fit_leaves_none(tmp_path, monkeypatch):
         results.add(found, "second")
     assert sorted(tmp_path.iterdir()) == before
     assert len(results.images) == 1
+
+
+def test_a_report_keeps_nothing_of_an_image_but_its_record(tmp_path):
+    """So that memory does not grow with the number of pictures, the page included."""
+    found = explained()
+    results = Report(tmp_path, found.settings, FORMATS, mask=True)
+    results.add(found)
+    kept = [weakref.ref(found.maps["fused"]), weakref.ref(found.pictures[0].pixels.image)]
+    del found
+    gc.collect()
+    assert [each() for each in kept] == [None, None]
+    results.write()
+    assert len(json.dumps(results.images)) < 5000
 
 
 def test_results_are_strict_json_whatever_the_numbers(tmp_path):

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from relcam_onnx import __version__
-from relcam_onnx.cli.console import Commands, reporting
+from relcam_onnx.cli.console import Command, Commands, reporting
+from relcam_onnx.cli.options import Debug, Layer, Method, Model, Output, Preprocess, Preset, Seed
 
 app = typer.Typer(
     cls=Commands,
@@ -28,28 +29,6 @@ class BatchNorm(StrEnum):
     UNFUSED = "unfused"
 
 
-FORMATS = ("png", "npz")
-Model = Annotated[Path, typer.Argument(help="The ONNX file.", show_default=False)]
-Preset = Annotated[
-    str | None, typer.Option(help="Which LRP rule each op gets: a name, or a TOML file.", show_default="default")
-]
-Layer = Annotated[
-    list[str] | None,
-    typer.Option(help="A layer's name, or stages, fused, last, input; repeatable.", show_default="stages, fused"),
-]
-Method = Annotated[
-    str | None, typer.Option(help="local-relevance-cam, relevance-cam, grad-cam or lrp.", show_default="the preset's")
-]
-Seed = Annotated[
-    str | None, typer.Option(help="What relevance starts as, such as contrast.", show_default="the preset's")
-]
-Output = Annotated[str | None, typer.Option(help="Which of the model's outputs holds the scores.")]
-Preprocess = Annotated[
-    str | None, typer.Option(help="A name (imagenet, torchvision, ...) or JSON file.", show_default="the model's")
-]
-Debug = Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")]
-
-
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"relcam-onnx {__version__}")
@@ -63,51 +42,66 @@ def relcam(
     """Hold the options that stand before any command."""
 
 
-@app.command()
+@app.command(cls=Command)
 def explain(
     model: Model,
-    sources: Annotated[list[str], typer.Argument(help="Pictures: files, folders, globs.", show_default=False)],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The folder to write to.", show_default=False)],
+    sources: Annotated[
+        list[str], typer.Argument(help="Files, folders, globs.", metavar="PICTURES...", show_default=False)
+    ],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="The folder to write to.", metavar="FOLDER", show_default=False)
+    ],
     layer: Layer = None,
     target: Annotated[
         list[str] | None,
-        typer.Option(help="A class by index, label or rank (-1: the top); repeatable.", show_default="-1"),
+        typer.Option(
+            help="A class by index, label or rank (-1: the top); repeatable. Default: the top class.", metavar="CLASS"
+        ),
     ] = None,
-    top: Annotated[int | None, typer.Option(min=1, help="The K top classes of each picture.")] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="The K top classes of each picture.", metavar="K")] = None,
     method: Method = None,
     preset: Preset = None,
     seed: Seed = None,
     output: Output = None,
     labels: Annotated[
-        str | None, typer.Option(help="Names of the classes: .txt or .json.", show_default="the model's")
+        str | None,
+        typer.Option(
+            help="Names of the classes: .txt or .json. Default: those that come with the model.", metavar="FILE"
+        ),
     ] = None,
     preprocess: Preprocess = None,
     form: Annotated[
         list[str] | None,
         typer.Option(
             "--format",
-            help="png, npz, json (only results.json, always there).",
-            show_default="png, npz",
+            help="sheet (a JPEG a picture), png (an overlay a map), npz (the maps), html (a page of all sheets), json "
+            "(results.json alone, always there); repeatable. Default: sheet, npz and html.",
+            metavar="NAME",
         ),
     ] = None,
     mask: Annotated[bool, typer.Option("--mask", help="Also write each map's mask as PNG.")] = False,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Decode every pixel of large JPEGs, not just as many as the model needs.")
+    ] = False,
     backend: Annotated[
-        str | None, typer.Option(help="What runs the reverse walk: compiled or eager.", show_default="compiled")
+        str | None,
+        typer.Option(help="What runs the reverse walk: compiled or eager. Default: compiled.", metavar="NAME"),
     ] = None,
     provider: Annotated[
-        list[str] | None, typer.Option(help="onnxruntime's provider (cpu, cuda, ...); repeatable, in order.")
+        list[str] | None,
+        typer.Option(help="onnxruntime's provider (cpu, cuda, ...); repeatable, in order.", metavar="NAME"),
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Of the forward pass.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="So many pictures at a time.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Of the forward pass.", metavar="N")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="So many pictures at a time.", metavar="N")] = None,
     cache: Annotated[
-        Path | None, typer.Option(help="A folder that keeps compiled models.", show_default="none")
+        Path | None, typer.Option(help="A folder that keeps compiled models. Default: none are kept.", metavar="FOLDER")
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Explain pictures: overlays (PNG), raw maps (NPZ) and results.json.
+    """Explain pictures: a sheet of maps for each, raw maps, and a page of all.
 
-    A picture's files are called <picture>.<layer>.png and <picture>.npz; with several targets
-    <picture>.<layer>.<class>.png.
+    In the folder: <picture>.jpg, <picture>.npz, index.html and results.json; with --format png also
+    <picture>.<layer>.png, or <picture>.<layer>.<class>.png for several targets.
     """
     with reporting(debug=debug):
         from relcam_onnx.cli.explaining import explain_pictures
@@ -129,8 +123,9 @@ def explain(
             targets=[*(target or []), *range(-1, -1 - (top or 0), -1)] or [-1],
             labels=labels,
             preprocess=preprocess,
-            formats=form or FORMATS,
+            formats=form,
             mask=mask,
+            exact=exact,
             batch=batch,
             debug=debug,
             threads=threads,
@@ -139,7 +134,7 @@ def explain(
         raise typer.Exit(code)
 
 
-@app.command()
+@app.command(cls=Command)
 def layers(
     model: Model,
     preset: Preset = None,
@@ -154,10 +149,12 @@ def layers(
         print_layers(model, preset, output, as_json=as_json)
 
 
-@app.command("compile")
+@app.command("compile", cls=Command)
 def compile_(
     model: Model,
-    out: Annotated[Path, typer.Option("-o", "--out", help="The ONNX file to write.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="The ONNX file to write.", metavar="FILE", show_default=False)
+    ],
     layer: Layer = None,
     method: Method = None,
     preset: Preset = None,
@@ -166,7 +163,8 @@ def compile_(
     preprocess: Preprocess = None,
     heatmap: Annotated[bool, typer.Option("--heatmap", help="Also output each map in 0..1 at picture size.")] = False,
     size: Annotated[
-        tuple[int, int] | None, typer.Option(help="Height and width to fix.", show_default="as in the model")
+        tuple[int, int] | None,
+        typer.Option(help="Height and width to fix. Default: as in the model.", metavar="H W"),
     ] = None,
     debug: Debug = False,
 ) -> None:
@@ -187,17 +185,29 @@ def compile_(
         compile_file(model, out, heatmap=heatmap, options=given)
 
 
-@app.command()
+@app.command(cls=Command)
 def export(
-    arch: Annotated[str, typer.Argument(help="resnet50, vgg16_bn, efficientnet-lite0, ...", show_default=False)],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The ONNX file to write.", show_default=False)],
-    size: Annotated[tuple[int, int] | None, typer.Option(help="Height and width.", show_default="as trained")] = None,
+    arch: Annotated[
+        str, typer.Argument(help="resnet50, vgg16_bn, efficientnet-lite0, ...", metavar="ARCH", show_default=False)
+    ],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="The ONNX file to write.", metavar="FILE", show_default=False)
+    ],
+    size: Annotated[
+        tuple[int, int] | None, typer.Option(help="Height and width. Default: as trained.", metavar="H W")
+    ] = None,
     fixed: Annotated[bool, typer.Option("--fixed", help="Fix the batch at 1, and the size.")] = False,
-    batch_norm: Annotated[BatchNorm, typer.Option(help="Fold it into the convolutions, or keep it.")] = BatchNorm.FUSED,
-    activation: Annotated[list[str] | None, typer.Option(help="A module to make an output; repeatable.")] = None,
-    weights: Annotated[str, typer.Option(help="default, random, or a state dict's path.")] = "default",
-    seed: Annotated[int, typer.Option(help="Of random weights.")] = 0,
-    opset: Annotated[int, typer.Option(help="Of the file.")] = 18,
+    batch_norm: Annotated[
+        BatchNorm, typer.Option(help="Fold it into the convolutions, or keep it.", metavar="fused|unfused")
+    ] = BatchNorm.FUSED,
+    activation: Annotated[
+        list[str] | None, typer.Option(help="A module to make an output; repeatable.", metavar="MODULE")
+    ] = None,
+    weights: Annotated[
+        str, typer.Option(help="default, random, or a state dict's path.", metavar="NAME|FILE")
+    ] = "default",
+    seed: Annotated[int, typer.Option(help="Of random weights.", metavar="N")] = 0,
+    opset: Annotated[int, typer.Option(help="Of the file.", metavar="N")] = 18,
     debug: Debug = False,
 ) -> None:
     """Write a torchvision network as ONNX, with module paths, preprocessing and labels (needs the export extra)."""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from relcam_onnx.errors import RelcamError
 
@@ -66,7 +66,35 @@ def _warn(
     say("warning", message)
 
 
-class Commands(TyperGroup):
+class _Plain:
+    """Help that names what an option takes only where we have a word for it: no types of Python's."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The parameters; whatever has no word gets an empty one, and arguments are their own."""
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for param in params:
+            if param.param_type_name == "argument":
+                param.display_type_rich = _nothing
+            else:
+                param.metavar = param.metavar or ""
+        return params
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """``[OPTIONS] MODEL ...``."""
+        pieces: list[str] = super().collect_usage_pieces(ctx)  # type: ignore[misc]
+        arguments = [param.metavar for param in self.get_params(ctx) if param.param_type_name == "argument"]
+        return [*pieces[:1], *arguments] if arguments else pieces
+
+
+def _nothing(ctx: Any) -> str:
+    return ""
+
+
+class Command(_Plain, TyperCommand):
+    """One command."""
+
+
+class Commands(_Plain, TyperGroup):
     """A group of commands whose usage errors are one line as well."""
 
     def main(self, args: Sequence[str] | None = None, *more: Any, **extra: Any) -> Any:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import onnxruntime
 import typer
@@ -15,11 +17,14 @@ import typer
 from relcam_onnx.cli.console import NOTHING_DONE, SOME_FAILED, say, unexpected
 from relcam_onnx.errors import RelcamError
 from relcam_onnx.explainer import Explainer
-from relcam_onnx.explaining import PictureExplainer, Result
+from relcam_onnx.explaining import BATCH, PictureExplainer, Result
 from relcam_onnx.files import cannot_write, make_folder
 from relcam_onnx.pictures.reading import find_pictures
+from relcam_onnx.results import words
 from relcam_onnx.results.explanation import Explanation
-from relcam_onnx.results.report import Report
+from relcam_onnx.results.report import DEFAULT, Report
+
+T = TypeVar("T")
 
 
 def explain_pictures(
@@ -30,8 +35,9 @@ def explain_pictures(
     targets: Sequence[str | int],
     labels: str | None,
     preprocess: str | None,
-    formats: Sequence[str],
+    formats: Sequence[str] | None,
     mask: bool,
+    exact: bool,
     batch: int | None,
     debug: bool,
     threads: int | None,
@@ -41,7 +47,7 @@ def explain_pictures(
 
     Parameters
     ----------
-    model, sources, out, targets, labels, preprocess, formats, mask, batch, debug, threads
+    model, sources, out, targets, labels, preprocess, formats, mask, exact, batch, debug, threads
         As on the command line.
     options
         Of `Explainer`.
@@ -59,15 +65,16 @@ def explain_pictures(
     pictures, missing = find_pictures(sources)
     session = session_options(threads)
     with Explainer(model, preprocess=preprocess, session_options=session, **options) as explainer:
-        pictorial = PictureExplainer(explainer, preprocess, labels)
+        pictorial = PictureExplainer(explainer, preprocess, labels, exact=exact)
         classes = pictorial.indices(list(targets))
         kept = [p.path.name for p in pictures if p.path.resolve().parent == out.resolve()]
-        report = Report(out, pictorial.settings, formats, mask=mask, kept=kept)
+        report = Report(out, pictorial.settings, formats or DEFAULT, mask=mask, kept=kept)
         make_folder(out)
         for source in missing:
             say("failed", source.error)
             report.fail(source.file, source.error)
-        with closing(pictorial.stream(pictures, classes, batch)) as results:
+        stream = pictorial.stream(pictures, classes, batch)
+        with closing(stream), closing(ahead(stream)) as results:
             left = {found.name: str(found.path) for found in pictures}
             stopped = _keep(results, report, left, len(pictures), debug=debug)
     if stopped:
@@ -77,7 +84,7 @@ def explain_pictures(
     try:
         report.write()
     except OSError as error:
-        say("error", f"results.json is missing: {cannot_write(out, error)}")
+        say("error", f"results.json or index.html is missing: {cannot_write(out, error)}")
         return SOME_FAILED if report.images else NOTHING_DONE
     if stopped and not report.images:
         return NOTHING_DONE
@@ -93,16 +100,36 @@ def session_options(threads: int | None) -> onnxruntime.SessionOptions:
     return options
 
 
+def ahead(results: Generator[T], most: int = BATCH) -> Generator[T]:
+    """The same results, made in a thread while those before are written: models run on all cores, files on one.
+
+    Parameters
+    ----------
+    results
+        Whatever makes them; an error of its own is raised where the result would be.
+    most
+        So many may wait to be written.
+    """
+    pool = ThreadPoolExecutor(1)
+    try:
+        waiting = deque(pool.submit(next, results, None) for _ in range(most))
+        while (result := waiting.popleft().result()) is not None:
+            waiting.append(pool.submit(next, results, None))
+            yield result
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def _keep(results: Iterable[Result], report: Report, left: dict[str, str], total: int, *, debug: bool) -> str | None:
     """Write results as they come, and strike them from ``left``; why it ended before the last one, or None."""
     try:
         for found, result in _shown(results, total):
             outcome = _add(report, found.name, result)
+            del left[found.name]
             if isinstance(outcome, Explanation):
-                typer.echo(f"{found.path}: {_summary(outcome)}")
+                typer.echo(f"{found.path}: {words.targets(outcome, 0)}")
             else:
                 _fail(report, str(found.path), outcome, debug=debug)
-            del left[found.name]
     except (KeyboardInterrupt, BrokenPipeError):  # Ctrl-C, or whoever reads our output has gone
         return "interrupted"
     except OSError as error:
@@ -125,17 +152,8 @@ def _fail(report: Report, file: str, error: Exception, *, debug: bool) -> None:
     if debug:
         traceback.print_exception(error)
     why = str(error) if isinstance(error, RelcamError) else unexpected(error)
-    say("failed", why if why.startswith(file) else f"{file}: {why}")
     report.fail(file, why)
-
-
-def _summary(explanation: Explanation) -> str:
-    """The targets of a picture in words: ``282 tiger cat 37 %``."""
-    chances = explanation.probabilities[0]
-    return ", ".join(
-        f"{target} {explanation.label(target) or ''} {chances[target]:.0%}".replace("  ", " ")
-        for target in explanation.targets[0].tolist()
-    )
+    say("failed", why if why.startswith(file) else f"{file}: {why}")
 
 
 def _shown(results: Iterable[Result], total: int) -> Iterator[Result]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 import numpy as np
 import onnx
@@ -207,7 +208,7 @@ class Writer:
             "relcam.preset": prepared.preset.name,
             "relcam.method": prepared.method,
             "relcam.seed": prepared.seed,
-            "relcam.layers": json.dumps(prepared.maps.described),
+            "relcam.layers": json.dumps([asdict(source) for source in prepared.maps.sources]),
             SOURCE: prepared.model.sha256,
         }
 

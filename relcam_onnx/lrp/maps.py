@@ -16,6 +16,25 @@ from relcam_onnx.ops.records import product
 
 
 @dataclass(frozen=True)
+class MapSource:
+    """What a map is of.
+
+    Attributes
+    ----------
+    name
+        Of the map: its key in ``Explanation.maps``, and in the names of files.
+    tensor
+        The ONNX tensor; None for ``fused``, which is made of several.
+    stride
+        Input pixels per position; None for ``fused``, and for tensors without positions.
+    """
+
+    name: str
+    tensor: str | None = None
+    stride: float | None = None
+
+
+@dataclass(frozen=True)
 class MapPlan:
     """Which maps are made, and how.
 
@@ -50,17 +69,13 @@ class MapPlan:
         return [layer.name for layer in self.layers] + ([FUSED] if self.stages else [])
 
     @property
-    def described(self) -> list[dict[str, str | float | None]]:
-        """The maps as files tell of them: name, tensor, stride."""
-        layers = [
-            {
-                "name": layer.name,
-                "tensor": layer.tensor.name,
-                "stride": None if layer.stride is None else float(layer.stride),
-            }
+    def sources(self) -> tuple[MapSource, ...]:
+        """What each map is of, in order."""
+        layers = (
+            MapSource(layer.name, layer.tensor.name, None if layer.stride is None else float(layer.stride))
             for layer in self.layers
-        ]
-        return [*layers, *([{"name": FUSED, "tensor": None, "stride": None}] if self.stages else [])]
+        )
+        return (*layers, *([MapSource(FUSED)] if self.stages else []))
 
     @property
     def how(self) -> Method:

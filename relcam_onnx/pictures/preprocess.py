@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from relcam_onnx.errors import InputError, OptionError, nearest
-from relcam_onnx.pictures.geometry import Geometry, lay_out
+from relcam_onnx.pictures.geometry import Geometry, Size, lay_out
+from relcam_onnx.pictures.pixels import Pixels
 
 Resize = Literal["squash", "shorter", "letterbox"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
@@ -129,13 +130,17 @@ class Preprocess:
         low, high = -mean / std, (255 * self.scale - mean) / std
         return low.astype(np.float32), high.astype(np.float32)
 
-    def apply(self, image: Image.Image) -> tuple[NDArray[Any], Geometry]:
+    def needed(self, original: Size) -> Size:
+        """The height and width that a picture of this height and width is resized to; `InputError` as in `apply`."""
+        return lay_out(original, self.size, self.resize, self.resize_size)[1]
+
+    def apply(self, picture: Image.Image | Pixels) -> tuple[NDArray[Any], Geometry]:
         """Make the model's array of one picture.
 
         Parameters
         ----------
-        image
-            Any mode; `relcam_onnx.pictures.reading.open_picture` gives RGB.
+        picture
+            An image of any mode, or what `relcam_onnx.pictures.pixels.read_pixels` gives.
 
         Returns
         -------
@@ -147,18 +152,18 @@ class Preprocess:
         InputError
             The picture is so long and thin that resizing it would fill the memory.
         """
-        original = (image.height, image.width)
-        geometry, resized = lay_out(original, self.size, self.resize, self.resize_size)
-        image = image.convert("L" if self.channels == "L" else "RGB")
-        image = image.resize(resized[::-1], Image.Resampling[self.interpolation.upper()])
+        pixels = picture if isinstance(picture, Pixels) else Pixels.of(picture)
+        geometry, resized = lay_out(pixels.original, self.size, self.resize, self.resize_size)
+        pixels = replace(pixels, image=pixels.image.convert("L" if self.channels == "L" else "RGB"))
+        image = pixels.resized(resized, Image.Resampling[self.interpolation.upper()])
         (height, width), (top, left) = geometry.size, geometry.offset
         canvas = Image.new(image.mode, (width, height), (self.pad_value,) * len(self.mean))
         canvas.paste(image, (left, top))
-        pixels = np.asarray(canvas, np.float32).reshape(height, width, -1)
+        values = np.asarray(canvas, np.float32).reshape(height, width, -1)
         if self.channels == "BGR":
-            pixels = pixels[:, :, ::-1]
+            values = values[:, :, ::-1]
         mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
-        values = (pixels * np.float32(self.scale) - mean) / std
+        values = (values * np.float32(self.scale) - mean) / std
         if self.dtype == "uint8":
             values = np.clip(np.rint(values), 0, 255)
         if self.layout == "NCHW":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -38,7 +38,11 @@ class Failed:
     error: str
 
 
-def open_picture(source: str | Path | Image.Image | NDArray[np.generic]) -> Image.Image:
+PictureSource = str | Path | Image.Image | NDArray[np.generic]
+"""What can be read as a picture, see `open_picture`."""
+
+
+def open_picture(source: PictureSource, opened: Callable[[Image.Image], None] | None = None) -> Image.Image:
     """Read one picture as it is meant to be seen.
 
     EXIF rotation is applied, transparency lies on white, 16 bits and floats are scaled to 8, of an animation
@@ -49,6 +53,8 @@ def open_picture(source: str | Path | Image.Image | NDArray[np.generic]) -> Imag
     source
         A file, a PIL image, or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4): uint8, uint16, bool, or
         floats in 0..1. A PIL image of mode F may hold 0..1 or 0..255.
+    opened
+        Called with a file that is open and not yet decoded: it may say how fine the pixels need be.
 
     Returns
     -------
@@ -72,6 +78,8 @@ def open_picture(source: str | Path | Image.Image | NDArray[np.generic]) -> Imag
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(source) as image:
+                if opened:
+                    opened(image)
                 return _flat(image)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error

@@ -2,61 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from relcam_onnx.analysis.layers import FUSED, INPUT
-from relcam_onnx.errors import InputError, LayerError, OptionError, TargetError, nearest
+from relcam_onnx.analysis.layers import FUSED
+from relcam_onnx.errors import InputError, OptionError, TargetError
 from relcam_onnx.files import cannot_write, make_folder
-from relcam_onnx.lrp.methods import METHODS
-from relcam_onnx.pictures.geometry import Floats, Geometry
-from relcam_onnx.pictures.reading import open_picture
-from relcam_onnx.results import render
-from relcam_onnx.results.report import Report
+from relcam_onnx.pictures.geometry import Floats, Size
+from relcam_onnx.pictures.pixels import Picture
+from relcam_onnx.pictures.reading import PictureSource, open_picture
+from relcam_onnx.results import page, render, sheet, words
+from relcam_onnx.results.maps import Maps
+from relcam_onnx.results.report import DEFAULT, Report
 from relcam_onnx.results.settings import Settings
 
-PictureSource = str | Path | Image.Image | NDArray[np.generic]
-"""What can be read as a picture, see `relcam_onnx.pictures.reading.open_picture`."""
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
-class Maps(dict[str, NDArray[np.float32]]):
-    """Layer name -> array. ``last`` finds the layer that it meant; an unknown name is a `LayerError`."""
-
-    def __init__(self, arrays: Mapping[str, Floats], aliases: Mapping[str, str] | None = None) -> None:
-        super().__init__(arrays)
-        self.aliases = dict(aliases or {})
-
-    def __missing__(self, name: str) -> Floats:
-        if name in self.aliases:
-            return self[self.aliases[name]]
-        raise LayerError(f"no map of layer {name!r} was asked for{nearest(name, self)}; there are {', '.join(self)}")
-
-    def rows(self, rows: slice) -> Maps:
-        """The maps of some of the images."""
-        return Maps({name: values[rows] for name, values in self.items()}, self.aliases)
-
-    @classmethod
-    def joined(cls, parts: Sequence[Maps]) -> Maps:
-        """The images of several batches, of the same layers, as one."""
-        return cls({name: np.concatenate([p[name] for p in parts]) for name in parts[0]}, parts[0].aliases)
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture that was explained: upright RGB, where it lies in the model's input, and its file if it has one."""
-
-    image: Image.Image
-    geometry: Geometry
-    file: str | None = None
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explanation:
     """Why a model said what it said, for N images and K targets each.
 
@@ -135,7 +106,14 @@ class Explanation:
         """The name of a class; None where there is none."""
         return self.labels[target] if self.labels and target < len(self.labels) else None
 
-    def heat(self, layer: str | None = None, index: int = 0, target: int = 0) -> Floats:
+    def __repr__(self) -> str:
+        return words.described(self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: one sheet a picture."""
+        return page.notebook(self)
+
+    def heat(self, layer: str | None = None, index: int = 0, target: int = 0, size: Size | None = None) -> Floats:
         """One map as pictures show it: signed, channels summed, at the picture's size.
 
         Parameters
@@ -146,6 +124,8 @@ class Explanation:
             Which image.
         target
             Which of the image's K targets, by place.
+        size
+            Height and width to see the picture at; None: its own.
 
         Returns
         -------
@@ -161,6 +141,16 @@ class Explanation:
         TargetError
             No such target.
         """
+        self.check(index, target)
+        name = layer or (FUSED if FUSED in self.maps else next(reversed(self.maps)))
+        values = self.maps.plane(name, index, target)
+        if self.pictures:
+            picture = self.pictures[index]
+            return (picture.seen_at(size) if size else picture.geometry).undo(values)
+        return render.resize_map(values, size) if size else values
+
+    def check(self, index: int, target: int = 0) -> None:
+        """Raise what `heat` raises where there is no such image or target."""
         images, targets = self.targets.shape
         if not -images <= index < images:
             raise InputError(f"there is no image {index}: {images} were explained, counted from 0")
@@ -169,15 +159,6 @@ class Explanation:
                 f"there is no target {target}: each image has {targets}, counted from 0; target= is a place among "
                 "them, not a class"
             )
-        name = layer or (FUSED if FUSED in self.maps else next(reversed(self.maps)))
-        values = self.maps[name][index, target]
-        if name == INPUT or (METHODS[self.settings.method].keeps_channels and name != FUSED):
-            values = values.sum(axis=0)
-        if values.ndim != 2:
-            raise LayerError(f"layer {name!r} has {values.ndim} axes of positions; a picture needs two")
-        if not np.isfinite(values).all():
-            raise InputError(f"the map of layer {name!r} is not finite: the model's values overflow on this image")
-        return self.pictures[index].geometry.undo(values) if self.pictures else values
 
     def overlay(
         self, layer: str | None = None, image: PictureSource | None = None, index: int = 0, target: int = 0
@@ -207,17 +188,50 @@ class Explanation:
             return render.overlay(picture, render.resize_map(heat, (picture.height, picture.width)))
         if not self.pictures:
             raise InputError("an array was explained, so there is no picture to draw on; give one with image=")
-        return render.overlay(self.pictures[index].image, heat)
+        return render.overlay(self.pictures[index].full(), heat)
 
-    def save(self, folder: str | PathLike[str], formats: Sequence[str] = ("png", "npz"), *, mask: bool = False) -> None:
-        """Write what the command line writes: overlays, maps and ``results.json``.
+    def sheet(self, index: int = 0) -> Image.Image:
+        """All there is to see of one image: the picture and every map, a row a target with its label and probability.
+
+        Parameters
+        ----------
+        index
+            Which image.
+
+        Returns
+        -------
+        Image.Image
+            RGB, a few hundred pixels for each map. Where arrays were explained, the maps alone.
+
+        Raises
+        ------
+        InputError, LayerError
+            No such image, a map is not finite, or no map has the two axes of positions that a picture needs.
+        """
+        return sheet.draw(sheet.panels(self, index))
+
+    def plot(self, index: int = 0) -> Figure:
+        """The same as `sheet`, as a Matplotlib figure.
+
+        Raises
+        ------
+        OptionError
+            Matplotlib is not installed; else as in `sheet`.
+        """
+        from relcam_onnx.results.figure import draw  # noqa: PLC0415 - Matplotlib is seldom needed, and slow to import
+
+        return draw(sheet.panels(self, index))
+
+    def save(self, folder: str | PathLike[str], formats: Sequence[str] = DEFAULT, *, mask: bool = False) -> None:
+        """Write what the command line writes: sheets, maps, ``index.html`` and ``results.json``.
 
         Parameters
         ----------
         folder
             Where to; made if need be. Files of the same names are replaced, each whole or not at all.
         formats
-            "png" (overlays; none where arrays were explained) and "npz" (the raw maps, (K, ...), by layer).
+            "sheet" (a JPEG for each image), "png" (an overlay for each map; none where arrays were explained), "npz"
+            (the raw maps, (K, ...), by layer), "html" (a page, with its sheets), "json" (alone: ``results.json`` only).
         mask
             Also write each map's mask as PNG, 0 and 255.
 

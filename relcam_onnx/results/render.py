@@ -10,6 +10,9 @@ from relcam_onnx.errors import InputError
 from relcam_onnx.pictures.geometry import Floats, centres, sample
 from relcam_onnx.results.colormap import HEAT
 
+ALPHA = 0.8
+"""The opacity of a map's maximum."""
+
 
 def resize_map(values: Floats, size: tuple[int, int]) -> Floats:
     """Resize a map bilinearly with half-pixel centres, as ONNX's Resize does (no smoothing where it shrinks).
@@ -30,23 +33,18 @@ def resize_map(values: Floats, size: tuple[int, int]) -> Floats:
     return sample(np.asarray(values, np.float32), centres(size[0], height), centres(size[1], width))
 
 
-def colorize(values: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Colour a map.
-
-    Parameters
-    ----------
-    values
-        (H, W) in 0..1; what lies beyond takes the last colour.
-
-    Returns
-    -------
-    NDArray
-        (H, W, 3), uint8.
-    """
-    return np.asarray(HEAT[np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)])
+def _opacity() -> list[int]:
+    """0..255 for each of 256 levels of a map, `ALPHA` at the last one."""
+    share = np.linspace(0, 1, 256)
+    # The square root lets the middle of the map show, the ramp keeps a faint floor from veiling the picture.
+    values: list[int] = np.rint(255 * ALPHA * np.sqrt(share) * np.clip(share / 0.15, 0, 1)).astype(int).tolist()
+    return values
 
 
-def overlay(image: Image.Image, heat: Floats, *, alpha: float = 0.8) -> Image.Image:
+OPACITY, PALETTE = _opacity(), HEAT.tobytes()
+
+
+def overlay(image: Image.Image, heat: Floats) -> Image.Image:
     """Lay the positive part of a map over its picture.
 
     Opacity grows with the value: where nothing is relevant the picture stays as it is.
@@ -57,8 +55,6 @@ def overlay(image: Image.Image, heat: Floats, *, alpha: float = 0.8) -> Image.Im
         The picture.
     heat
         (H, W), raw, at the picture's size.
-    alpha
-        The opacity of the map's maximum, 0..1.
 
     Returns
     -------
@@ -74,12 +70,18 @@ def overlay(image: Image.Image, heat: Floats, *, alpha: float = 0.8) -> Image.Im
         raise InputError(
             f"a map of {heat.shape} does not fit a picture of {(image.height, image.width)}; use resize_map"
         )
+    levels = Image.fromarray(to_levels(heat))
+    veil = levels.point(OPACITY)
+    levels.putpalette(PALETTE)
+    return Image.composite(levels.convert("RGB"), image.convert("RGB"), veil)
+
+
+def to_levels(heat: Floats) -> NDArray[np.uint8]:
+    """The positive part of a map over its maximum in 0..255; 0 everywhere where nothing is positive."""
     share = _positive(heat)
     share /= max(share.max(), np.finfo(np.float32).tiny)
-    # The square root lets the middle of the map show, the ramp keeps a faint floor from veiling the picture.
-    opacity = (alpha * np.sqrt(share) * np.clip(share / 0.15, 0, 1))[..., None]
-    pixels = np.asarray(image.convert("RGB"), np.float32)
-    return Image.fromarray(np.rint(pixels + opacity * (colorize(share) - pixels)).astype(np.uint8))
+    share *= 255
+    return np.rint(share).astype(np.uint8)
 
 
 def mask(heat: Floats) -> NDArray[np.bool_]:

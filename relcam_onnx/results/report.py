@@ -1,4 +1,4 @@
-"""What is kept of explanations in a folder: overlays, maps, masks, and ``results.json`` about them all."""
+"""What is kept of explanations in a folder: sheets, overlays, maps, masks, and two files about them all."""
 
 from __future__ import annotations
 
@@ -16,17 +16,22 @@ import numpy as np
 from PIL import Image
 
 from relcam_onnx import __version__
-from relcam_onnx.errors import LayerError, OptionError
+from relcam_onnx.errors import OptionError
 from relcam_onnx.files import Names, plain, whole
 from relcam_onnx.pictures.geometry import Floats
 from relcam_onnx.results import render
+from relcam_onnx.results.page import page
 from relcam_onnx.results.settings import Settings
+from relcam_onnx.results.sheet import encoded
 
 if TYPE_CHECKING:
     from relcam_onnx.results.explanation import Explanation
 
-FORMATS = ("png", "npz", "json")
-"""What can be written for a picture: overlays, raw maps; "json" adds nothing to ``results.json``, always there."""
+FORMATS = ("sheet", "png", "npz", "json", "html")
+"""What can be written: sheets, overlays, raw maps, a page; "json" adds nothing to ``results.json``, always there."""
+
+DEFAULT = ("sheet", "npz", "html")
+"""What is written if nothing else is said."""
 
 DRAWERS = 2
 """Overlays drawn at a time. Each takes some 50 bytes of memory a pixel."""
@@ -52,7 +57,7 @@ class Report:
     settings
         What all explanations are made with.
     formats
-        Some of `FORMATS`.
+        Some of `FORMATS`; "html" brings the sheets that the page shows.
     mask
         Whether to write masks.
     kept
@@ -70,12 +75,13 @@ class Report:
         if unknown := sorted(set(formats) - set(FORMATS)):
             raise OptionError(f"no format is called {unknown[0]!r}; there are {', '.join(FORMATS)}")
         self.folder, self.settings, self.formats, self.mask = folder, settings, tuple(formats), mask
+        self._sheets = "sheet" in formats or "html" in formats
         self.images: list[dict[str, Any]] = []
         self.failed: list[dict[str, str]] = []
         self._names, layers = Names(), Names()
-        for name in (*kept, "results.json"):
+        for name in (*kept, "results.json", "index.html"):
             self._names.take(name)
-        self._layers = {layer: layers.take(plain(layer)) for layer in settings.layers}
+        self._layers = {source.name: layers.take(plain(source.name)) for source in settings.layers}
 
     def add(self, explanation: Explanation, name: str | None = None) -> None:
         """Write the files of one image; all of them, or none where one fails.
@@ -105,7 +111,7 @@ class Report:
         self.failed.append({"file": file, "error": error})
 
     def write(self) -> None:
-        """Write ``results.json``; `OSError` as in `add`."""
+        """Write ``results.json``, and ``index.html`` if asked for; `OSError` as in `add`."""
         options = asdict(self.settings)
         results = {
             "version": __version__,
@@ -117,14 +123,20 @@ class Report:
         text = json.dumps(results, indent=2, allow_nan=False)
         with whole(self.folder / "results.json") as file:
             file.write(text.encode("ascii"))
+        if "html" in self.formats:
+            with whole(self.folder / "index.html") as file:
+                file.writelines(piece.encode() for piece in page(results))
 
     def _write(self, explanation: Explanation, name: str, written: list[Path]) -> dict[str, Any]:
         picture = explanation.pictures[0] if explanation.pictures else None
         image: dict[str, Any] = {"file": picture.file if picture else None}
         if picture:
-            image |= {"width": picture.image.width, "height": picture.image.height}
+            height, width = picture.size
+            image |= {"width": width, "height": height}
         image["targets"] = _targets(explanation)
         maps = {layer: values[0] for layer, values in explanation.maps.items()}
+        drawn = self._sheets and explanation.maps.drawable
+        image["sheet"] = self._save_sheet(name, explanation, written) if drawn else None
         file = self._save_maps(name, maps, written) if "npz" in self.formats else None
         image["layers"] = {
             layer: [
@@ -133,15 +145,20 @@ class Report:
             ]
             for layer, values in maps.items()
         }
-        if picture:
-            # All names are given out here, in order; colouring and packing then take two cores.
-            drawings = [
-                self._drawing(entry, name, layer, place, explanation.targets[0])
-                for layer, entries in image["layers"].items()
-                for place, entry in enumerate(entries)
-            ]
+        # All names are given out here, in order.
+        drawings = [
+            self._drawing(image["layers"][layer][place], name, layer, place, explanation.targets[0])
+            for layer in (explanation.maps.drawable if picture else ())
+            for place in range(len(explanation.targets[0]))
+        ]
+        full = picture.full() if picture and "png" in self.formats else None
+        draw = partial(self._draw, explanation, full, written)
+        if full or self.mask:  # colouring and packing take two cores
             with ThreadPoolExecutor(DRAWERS) as pool:
-                list(pool.map(partial(self._draw, explanation, written), drawings))
+                list(pool.map(draw, drawings))
+        else:
+            for drawing in drawings:
+                draw(drawing)
         return image
 
     def _drawing(self, entry: dict[str, Any], name: str, layer: str, place: int, targets: np.ndarray) -> Drawing:
@@ -150,20 +167,25 @@ class Report:
         overlay = self._names.take(stem, ".png") if "png" in self.formats else None
         return Drawing(entry, layer, place, overlay, self._names.take(stem, ".mask.png") if self.mask else None)
 
-    def _draw(self, explanation: Explanation, written: list[Path], drawing: Drawing) -> None:
+    def _draw(self, explanation: Explanation, full: Image.Image | None, written: list[Path], drawing: Drawing) -> None:
         """One map's overlay, and its mask in the picture's pixels."""
-        try:
-            heat = explanation.heat(drawing.layer, target=drawing.place)
-        except LayerError:  # the relevance of a layer without positions has no picture
-            return
-        if drawing.overlay:
-            self._save_picture(drawing.overlay, render.overlay(explanation.pictures[0].image, heat), written)
+        heat = explanation.heat(drawing.layer, target=drawing.place)
+        if drawing.overlay and full:
+            self._save_picture(drawing.overlay, render.overlay(full, heat), written)
         marked = render.mask(heat)
         if drawing.mask:
             bits = Image.fromarray(marked.astype(np.uint8) * np.uint8(255))
             self._save_picture(drawing.mask, bits, written)
         drawing.entry["png"] = drawing.overlay
         drawing.entry["mask"] = {"png": drawing.mask, "box": render.box(marked), "area": int(marked.sum())}
+
+    def _save_sheet(self, stem: str, explanation: Explanation, written: list[Path]) -> dict[str, Any]:
+        """The sheet as JPEG: its file, width and height."""
+        drawn, file_name = explanation.sheet(), self._names.take(stem, ".jpg")
+        with whole(self.folder / file_name) as file:
+            file.write(encoded(drawn))
+        written.append(self.folder / file_name)
+        return {"file": file_name, "width": drawn.width, "height": drawn.height}
 
     def _save_picture(self, name: str, image: Image.Image, written: list[Path]) -> None:
         with whole(self.folder / name) as file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from relcam_onnx.lrp.maps import MapSource
 from relcam_onnx.pictures.preprocess import Preprocess
 
 
@@ -18,7 +19,7 @@ class Settings:
     sha256
         Hex digest of the model file.
     layers
-        The names of the maps.
+        Which maps, in order.
     method, preset, seed, output, backend
         As in `Explainer`, every None resolved.
     classes
@@ -29,7 +30,7 @@ class Settings:
 
     model: str | None
     sha256: str
-    layers: tuple[str, ...]
+    layers: tuple[MapSource, ...]
     method: str
     preset: str
     seed: str

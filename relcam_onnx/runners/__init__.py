@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from relcam_onnx.lrp.maps import MapSource
+
 
 @dataclass(frozen=True)
 class Result:
@@ -25,6 +27,8 @@ class Result:
         Layer -> float32 (N, K, ...).
     aliases
         Other names of layers ("last") -> those in ``maps``.
+    sources
+        What each map is of.
     """
 
     outputs: dict[str, np.ndarray]
@@ -33,6 +37,7 @@ class Result:
     maps: dict[str, np.ndarray]
     weights: dict[str, np.ndarray]
     aliases: Mapping[str, str]
+    sources: tuple[MapSource, ...]
 
 
 class Runner(Protocol):

@@ -18,6 +18,7 @@ from relcam_onnx.compiling.compile import compile_prepared
 from relcam_onnx.compiling.writer import CLASSES, SCORES, SEED, TARGETS, check_classes, map_output
 from relcam_onnx.errors import InputError
 from relcam_onnx.files import cannot_write, make_folder
+from relcam_onnx.lrp.maps import MapSource
 from relcam_onnx.onnx_file.store import write_model
 from relcam_onnx.prepare import Prepared
 from relcam_onnx.runners import Result
@@ -28,11 +29,12 @@ from relcam_onnx.runners.session import SessionSettings, choose_providers, open_
 
 @dataclass(frozen=True)
 class Ready:
-    """A session with what its outputs are: the output of each map, the layer's other names."""
+    """A session with what its outputs are: the output of each map, what it is of, and its other names."""
 
     session: onnxruntime.InferenceSession
     maps: Mapping[str, str]
     aliases: Mapping[str, str]
+    sources: tuple[MapSource, ...]
 
 
 class CompiledRunner:
@@ -85,6 +87,7 @@ class CompiledRunner:
             {name: found[output] for name, output in ready.maps.items()},
             {name: found[f"weights/{name}"] for name in ready.maps if f"weights/{name}" in found},
             ready.aliases,
+            ready.sources,
         )
 
     def _ready(self, sizes: Sizes, *, single: bool) -> Ready:
@@ -94,7 +97,7 @@ class CompiledRunner:
             prepared = self._prepared.sized(dict(sizes))
             session = open_session(self._compiled(prepared, sizes, single=single), self._settings)
             outputs = {name: map_output(prepared, name) for name in prepared.maps.names}
-            return Ready(session, outputs, prepared.aliases)
+            return Ready(session, outputs, prepared.aliases, prepared.maps.sources)
 
         return self._sessions.get((sizes, single), make)
 
@@ -151,4 +154,5 @@ def joined(parts: list[Result]) -> Result:
         together("maps"),
         together("weights"),
         parts[0].aliases,
+        parts[0].sources,
     )

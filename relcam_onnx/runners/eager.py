@@ -72,6 +72,7 @@ class EagerRunner:
             {name: by_image(value, targets) for name, value in maps.items()},
             {name: by_image(value, targets) for name, value in weights.items()},
             prepared.aliases,
+            prepared.maps.sources,
         )
 
 

@@ -1,0 +1,99 @@
+"""What `relcam explain` takes for a folder of photographs, against a script that only classifies them.
+
+``python -m benchmarks.folder`` prints the table, ``--write`` also puts it into docs/costs.md. The photographs are crops
+of those in examples/, and a few of them enlarged to what a telephone takes; they lie in a temporary folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import compileall
+import random
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.cost import LITE, PAGE, ROOT, Row, alternate, python
+from benchmarks.page import fill, table
+
+COUNT, LARGE = 100, 12
+LARGE_SIZE = (4000, 3000)
+FORMATS = {"": 2.2, "json": None, "png": None}
+"""What is written, the default first, and the most that its ratio may be."""
+
+CLASSIFY = f"""
+import sys
+from pathlib import Path
+import numpy as np, onnxruntime
+from PIL import Image
+session = onnxruntime.InferenceSession({str(LITE)!r})
+for file in sorted(Path(sys.argv[1]).iterdir()):
+    picture = Image.open(file).convert("RGB")
+    width, height = (256 * side // min(picture.size) for side in picture.size)
+    picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - 224) // 2, (height - 224) // 2
+    x = (np.asarray(picture.crop((left, top, left + 224, top + 224)), np.float32) - 127) / 128
+    scores, = session.run(None, {{"input": x.transpose(2, 0, 1)[None]}})
+    print(file, scores.argmax())
+"""
+
+
+def photographs(folder: Path, count: int, size: tuple[int, int] | None = None) -> Path:
+    """A folder of crops of the examples, each its own; all enlarged to one size where that is given."""
+    folder.mkdir()
+    files, rng = sorted((ROOT / "examples").glob("*.jpg")), random.Random(0)
+    for number in range(count):
+        with Image.open(files[number % len(files)]) as picture:
+            left, top, right, bottom = (rng.randrange(side // 8) for side in picture.size * 2)
+            crop = picture.crop((left, top, picture.width - right, picture.height - bottom))
+            (crop.resize(size, Image.Resampling.BICUBIC) if size else crop).save(
+                folder / f"{number:03}.jpg", quality=90
+            )
+    return folder
+
+
+def rows(repeats: int) -> Iterator[Row]:
+    """Fresh processes, in turns."""
+    with tempfile.TemporaryDirectory() as place:
+        small = photographs(Path(place) / "small", COUNT)
+        large = photographs(Path(place) / "large", LARGE, LARGE_SIZE)
+        for what, folder, formats in (
+            (f"{COUNT} photographs", small, FORMATS),
+            (f"{LARGE} of 12 megapixels", large, {"": None, "json": None}),
+        ):
+            commands = [explaining(folder, Path(place) / "out", name) for name in formats]
+            base, *times = alternate(repeats, partial(python, "-c", CLASSIFY, str(folder)), *commands)
+            for (name, most), seconds in zip(formats.items(), times, strict=True):
+                yield Row(f"{what}, {name or 'default output'}", "script that classifies them", seconds, base, most)
+
+
+def explaining(folder: Path, out: Path, name: str) -> partial[None]:
+    """The command line over a folder."""
+    chosen = ("--format", name) if name else ()
+    return partial(python, "-m", "relcam_onnx", "explain", str(LITE), str(folder), "--out", str(out), *chosen)
+
+
+def main() -> None:
+    """Measure, print, and write if asked to."""
+    compileall.compile_dir(ROOT / "relcam_onnx", quiet=1)  # as an installation does
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help="rewrite the table of docs/costs.md")
+    parser.add_argument("--repeats", type=int, default=5, help="turns, of which the median counts")
+    options = parser.parse_args()
+    measured = [row.cells for row in rows(options.repeats)]
+    header = ("what", "against", "time", "its time", "ratio", "target")
+    shown = Table(*header)
+    for cells in measured:
+        shown.add_row(*cells)
+    Console().print(shown)
+    if options.write:
+        fill(PAGE, {"folder": table(header, measured)})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""The options that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Model = Annotated[Path, typer.Argument(help="The ONNX file.", metavar="MODEL", show_default=False)]
+Preset = Annotated[
+    str | None,
+    typer.Option(help="Which LRP rule each op gets: a name, or a TOML file. Default: default.", metavar="NAME|FILE"),
+]
+Layer = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A layer's name, or stages, fused, last, input; repeatable. Default: stages and fused.", metavar="NAME"
+    ),
+]
+Method = Annotated[
+    str | None,
+    typer.Option(help="local-relevance-cam, relevance-cam, grad-cam or lrp. Default: the preset's.", metavar="NAME"),
+]
+Seed = Annotated[
+    str | None,
+    typer.Option(help="What relevance starts as, such as contrast or logit. Default: the preset's.", metavar="NAME"),
+]
+Output = Annotated[
+    str | None,
+    typer.Option(help="Which of the model's outputs holds the scores, where there are several.", metavar="NAME"),
+]
+Preprocess = Annotated[
+    str | None,
+    typer.Option(
+        help="How pictures are prepared: a name (imagenet, ...) or a JSON file. Default: what the model says.",
+        metavar="NAME|FILE",
+    ),
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")]

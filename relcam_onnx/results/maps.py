@@ -1,0 +1,79 @@
+"""The maps of an explanation, by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relcam_onnx.errors import InputError, LayerError, nearest
+from relcam_onnx.pictures.geometry import Floats
+
+
+class Maps(dict[str, NDArray[np.float32]]):
+    """Layer name -> array. ``last`` finds the layer that it meant; an unknown name is a `LayerError`.
+
+    Parameters
+    ----------
+    arrays
+        Layer -> (N, K, h, w), or (N, K, C, h, w).
+    aliases
+        Another name -> the layer.
+    with_channels
+        The layers whose maps are of the latter kind.
+    """
+
+    def __init__(
+        self,
+        arrays: Mapping[str, Floats],
+        aliases: Mapping[str, str] | None = None,
+        with_channels: Iterable[str] = (),
+    ) -> None:
+        super().__init__(arrays)
+        self.aliases, self.with_channels = dict(aliases or {}), frozenset(with_channels)
+
+    def __missing__(self, name: str) -> Floats:
+        if name in self.aliases:
+            return self[self.aliases[name]]
+        raise LayerError(f"no map of layer {name!r} was asked for{nearest(name, self)}; there are {', '.join(self)}")
+
+    @property
+    def drawable(self) -> list[str]:
+        """The layers whose maps a picture can show: those with two axes of positions."""
+        return [name for name, values in self.items() if values.ndim - (name in self.with_channels) == 4]
+
+    def plane(self, name: str, index: int, target: int) -> Floats:
+        """One map as pictures show it, channels summed.
+
+        Returns
+        -------
+        NDArray
+            (h, w).
+
+        Raises
+        ------
+        LayerError
+            No such map, or it has no two axes of positions.
+        InputError
+            It is not finite.
+        """
+        values: Floats = self[name][index, target]
+        if self.aliases.get(name, name) in self.with_channels:
+            values = values.sum(axis=0)
+        if values.ndim != 2:
+            raise LayerError(f"layer {name!r} has {values.ndim} axes of positions; a picture needs two")
+        if not np.isfinite(values).all():
+            raise InputError(f"the map of layer {name!r} is not finite: the model's values overflow on this image")
+        return values
+
+    def rows(self, rows: slice) -> Maps:
+        """The maps of some of the images."""
+        return Maps({name: values[rows] for name, values in self.items()}, self.aliases, self.with_channels)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Maps]) -> Maps:
+        """The images of several batches, of the same layers, as one."""
+        first = parts[0]
+        arrays = {name: np.concatenate([p[name] for p in parts]) for name in first}
+        return cls(arrays, first.aliases, first.with_channels)
