@@ -44,7 +44,7 @@ class Writer:
     def constant(self, value: float) -> str:
         """A number of the file."""
         name = f"{self.result}/number{len(self.nodes)}"
-        tensor = numpy_helper.from_array(np.float32(value), name)
+        tensor = numpy_helper.from_array(np.array(value, np.float32), name)
         self.nodes.append(helper.make_node("Constant", [], [name], value=tensor))
         return name
 
