@@ -64,12 +64,12 @@ def test_inputs_and_outputs() -> None:
     assert {kind for name, (kind, _) in outputs.items() if name != "relcam_classes"} == {TensorProto.FLOAT}
     assert outputs["relcam_classes"][0] == TensorProto.INT64
     shapes = {name: value.shape for name, value in results(compiled, x=X, relcam_targets=TARGETS).items()}
-    sizes = {"stage1": (32, 32), "stage2": (16, 16), "stage4": (8, 8), "fused": (32, 32)}
+    sizes = {"stride1": (32, 32), "stride2": (16, 16), "stride4": (8, 8), "fused": (32, 32)}
     assert shapes == {
         "scores": (3, 5), "relcam_classes": (3, 2), "relevance/input": (3, 2, 3, 32, 32),
         **{f"cam/{name}": (3, 2, *size) for name, size in sizes.items()},
         **{f"heatmap/{name}": (3, 2, 32, 32) for name in sizes},
-        "weights/stage1": (3, 2, 8), "weights/stage2": (3, 2, 12), "weights/stage4": (3, 2, 16),
+        "weights/stride1": (3, 2, 8), "weights/stride2": (3, 2, 12), "weights/stride4": (3, 2, 16),
     }  # fmt: skip
     assert next(iter(outputs)) == source.graph.output[0].name
     assert compiled.opset_import == source.opset_import
@@ -155,8 +155,8 @@ def test_heatmaps_are_the_positive_part_over_its_maximum() -> None:
             whole = source.sum(axis=2) if source.ndim == 5 else source
             positive = whole.max(axis=(2, 3)) > 0
             np.testing.assert_allclose(value.max(axis=(2, 3)), positive, atol=1e-6, err_msg=name)
-    whole = np.maximum(got["relevance/stage1"].sum(axis=2), 0)
-    np.testing.assert_allclose(got["heatmap/stage1"], whole / whole.max(axis=(2, 3), keepdims=True), atol=1e-5)
+    whole = np.maximum(got["relevance/stride1"].sum(axis=2), 0)
+    np.testing.assert_allclose(got["heatmap/stride1"], whole / whole.max(axis=(2, 3), keepdims=True), atol=1e-5)
 
 
 def test_heatmaps_are_cut_off_at_zero_before_they_grow() -> None:
@@ -197,9 +197,13 @@ def test_metadata_tells_how_the_file_was_made() -> None:
     compiled = rc.compile_model(source, ("stage1", "last"), "paper", "relevance-cam", "logit")
     metadata = {p.key: p.value for p in compiled.metadata_props}
     assert json.loads(metadata.pop("relcam.preprocess"))["size"] == [32, 32]
+    assert json.loads(metadata.pop("relcam.layers")) == [
+        {"name": "stage1", "tensor": "stage1", "stride": 1.0},
+        {"name": "stride4", "tensor": "stage4", "stride": 4.0},
+    ]
     assert metadata == {
         "relcam.version": rc.__version__, "relcam.preset": "paper", "relcam.method": "relevance-cam",
-        "relcam.seed": "logit", "relcam.layers": '["stage1", "stage4"]',
+        "relcam.seed": "logit",
         "relcam.source_sha256": rc.Explainer(source).settings.sha256,
         "relcam.labels": labels, "own": "kept",
     }  # fmt: skip
@@ -208,7 +212,7 @@ def test_metadata_tells_how_the_file_was_made() -> None:
 def test_module_paths_survive() -> None:
     source = plain()
     helper.set_model_props(source, {"relcam.scopes": json.dumps({"stage1": "features.1", "stage4": "features.6"})})
-    compiled = rc.compile_model(source)
+    compiled = rc.compile_model(source, ("features.1", "features"))
     assert {"cam/features.1", "cam/features"} < {output.name for output in compiled.graph.output}
     for model in (source, compiled):
         named = {row.name: row.tensor for row in rc.layers(model, output="scores")}

@@ -51,7 +51,7 @@ def test_the_file_is_what_python_makes(model: Path, tmp_path: Path) -> None:
         "--method", "lrp", "--output", "scores", "--heatmap",
     )  # fmt: skip
     assert (result.exit_code, result.stderr) == (0, "")
-    names = "scores, relcam_classes, relevance/stage1, relevance/stage4, heatmap/stage1, heatmap/stage4"
+    names = "scores, relcam_classes, relevance/stage1, relevance/stride4, heatmap/stage1, heatmap/stride4"
     assert result.stdout == f"{out}: {out.stat().st_size / 1e6:.1f} MB, outputs {names}\n"
     assert [path.name for path in out.parent.iterdir()] == ["out.onnx"]
     wanted = rc.compile_model(model, **options)
@@ -112,4 +112,4 @@ def test_explain_keeps_compiled_models(model: Path, tmp_path: Path) -> None:
     for folder in ("one", "two"):
         assert relcam("explain", model, image, "-o", tmp_path / folder, "--cache", cache).exit_code == 0
     (kept,) = cache.iterdir()
-    assert "cam/stage1" in {output.name for output in onnx.load(kept).graph.output}
+    assert "cam/stride1" in {output.name for output in onnx.load(kept).graph.output}

@@ -154,7 +154,7 @@ def test_a_large_jpeg_is_explained_in_its_own_pixels(tmp_path, resize, turn):
         found.save(tmp_path / f"{exact}", ["png"])
         image = json.loads((tmp_path / f"{exact}" / "results.json").read_text())["images"][0]
         assert (image["height"], image["width"]) == heat.shape
-        drawn = Image.open(tmp_path / f"{exact}" / "a.fine.png")
+        drawn = Image.open(tmp_path / f"{exact}" / "a.stride1.png")
         assert drawn.size == heat.shape[::-1]
         beside = np.asarray(drawn)[heat <= 0]
         np.testing.assert_array_equal(beside, np.asarray(found.pictures[0].full())[heat <= 0])
@@ -218,11 +218,11 @@ def test_saving_pictures(model, tmp_path):
     first, second = results["images"]
     assert (first["file"], second["file"]) == (str(tmp_path / "a.png"), None)
     assert [target["label"] for target in first["targets"]] == ["dog", "cat"]
-    assert Image.open(tmp_path / "out/a.stage1.1.png").size == (50, 40)
+    assert Image.open(tmp_path / "out/a.stride1.1.png").size == (50, 40)
     assert Image.open(tmp_path / "out/image.fused.0.mask.png").size == (24, 24)
     with np.load(tmp_path / "out/a.npz") as maps:
         assert sorted(maps) == sorted(found.maps)
-        np.testing.assert_array_equal(maps["stage4"], found.maps["stage4"][0])
+        np.testing.assert_array_equal(maps["stride4"], found.maps["stage4"][0])
 
 
 def test_saving_arrays_keeps_the_maps(model, tmp_path):

@@ -41,13 +41,13 @@ def test_shapes_and_dtypes() -> None:
         result = explainer(X, [[0, 1], [2, 3], [4, 0]])
     shapes = {name: value.shape for name, value in result.maps.items()}
     assert shapes == {
-        "input": (3, 2, 3, 32, 32), "stage1": (3, 2, 32, 32), "stage2": (3, 2, 16, 16), "stage4": (3, 2, 8, 8),
+        "input": (3, 2, 3, 32, 32), "stride1": (3, 2, 32, 32), "stride2": (3, 2, 16, 16), "stride4": (3, 2, 8, 8),
         "fused": (3, 2, 32, 32),
     }  # fmt: skip
     assert {value.dtype for value in result.maps.values()} == {np.dtype(np.float32)}
     assert result.targets.dtype == np.int64
     assert {n: w.shape for n, w in result.weights.items()} == {
-        "stage1": (3, 2, 8), "stage2": (3, 2, 12), "stage4": (3, 2, 16),
+        "stride1": (3, 2, 8), "stride2": (3, 2, 12), "stride4": (3, 2, 16),
     }  # fmt: skip
     fused = result.maps["fused"]
     assert fused.min() >= 0
@@ -238,7 +238,7 @@ def test_threads_share_one_explainer() -> None:
 def test_names_of_maps() -> None:
     with rc.Explainer(plain(), layers="last") as explainer:
         maps = explainer(X).maps
-    assert list(maps) == ["stage4"]
-    assert maps["last"] is maps["stage4"]
-    with pytest.raises(rc.LayerError, match=r"no map of layer 'stage1' was asked for.*there are stage4"):
+    assert list(maps) == ["stride4"]
+    assert maps["last"] is maps["stage4"] is maps["stride4"]
+    with pytest.raises(rc.LayerError, match=r"no map of layer 'stage1' was asked for.*there are stride4"):
         maps["stage1"]

@@ -42,9 +42,9 @@ def of_type(kind: int, cast: bool) -> onnx.ModelProto:
 def test_bytes_that_are_cast(backend: str) -> None:
     model = of_type(TensorProto.UINT8, cast=True)
     named = {row.name: (row.stride, row.stage) for row in rc.layers(model)}
-    assert named["x"] == (1.0, False)
-    assert named["fine"] == (1.0, True)
-    assert named["coarse"] == (2.0, True)
+    assert named["x"] == (1.0, "")
+    assert named["fine"] == (1.0, "stride1")
+    assert named["coarse"] == (2.0, "stride2")
     pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 16, 16), np.uint8)
     wanted = explained(of_type(TensorProto.FLOAT, cast=False), pixels.astype(np.float32), TARGETS, layers=LAYERS)
     with rc.Explainer(model, LAYERS, backend=backend) as explainer:
@@ -108,7 +108,7 @@ def test_numbers_for_all_images_in_the_bare_file(op: str) -> None:
 
 
 def test_the_smallest_picture_of_the_committed_model() -> None:
-    """At 32x32 its last layers see a single position, which only a run knows: rules and layers stay as planned."""
+    """At 32x32 its last layers see a single position, which only a run knows: stages stay what they are."""
     x = picture(1, 3, 32, 32) * 0.5
     wanted = explained(onnx.load(LITE), x, [[281]], layers=LAYERS)
     with rc.Explainer(LITE, LAYERS, backend="compiled") as explainer:

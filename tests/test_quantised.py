@@ -72,7 +72,7 @@ def same(got: rc.Explanation, wanted: rc.Explanation) -> None:
 def test_weights_by_output_channel(backend: str, preset: str, form: str) -> None:
     wanted = explained(network("float"), X, TARGETS, preset=preset, **OPTIONS)
     with rc.Explainer(network(form), preset=preset, backend=backend, **OPTIONS) as explainer:
-        assert list(wanted.maps) == ["fine", "coarse", "input", "fused"]
+        assert list(wanted.maps) == ["stride1", "stride2", "input", "fused"]
         same(explainer(X, TARGETS), wanted)
 
 

@@ -140,7 +140,7 @@ def test_relevance_without_positions_has_numbers_but_no_picture(tmp_path):
     ("formats", "wanted"),
     [
         (("npz",), {"image.npz"}),
-        (("png",), {"image.stage1.png", "image.stage2.png", "image.stage4.png", "image.fused.png"}),
+        (("png",), {"image.stride1.png", "image.stride2.png", "image.stride4.png", "image.fused.png"}),
         (("sheet",), {"image.jpg"}),
         (("html",), {"image.jpg", "index.html"}),
         (("json",), set()),
@@ -210,6 +210,6 @@ def test_results_are_strict_json_whatever_the_numbers(tmp_path):
 def test_a_map_that_is_not_finite_is_no_picture(tmp_path):
     found = explained()
     found.maps["stage4"][0, 0, 0, 0] = np.inf
-    with pytest.raises(rc.InputError, match="'stage4' is not finite"):
+    with pytest.raises(rc.InputError, match="'stride4' is not finite"):
         found.save(tmp_path)
     assert not list(tmp_path.iterdir())

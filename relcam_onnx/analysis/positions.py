@@ -19,6 +19,10 @@ from relcam_onnx.model import static_shape
 Size = int | str | None
 
 
+SPATIAL = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "DepthToSpace", "SpaceToDepth")
+"""Ops whose axes behind the channels are positions by definition."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """Where the positions of a tensor are.
@@ -74,19 +78,38 @@ def looks_channels_last(tensor: gs.Tensor) -> bool:
 def follow(nodes: Iterable[gs.Node], images: Iterable[gs.Tensor]) -> dict[str, Layout]:
     """Tensor -> layout, for all tensors that some nodes, in order, make of the images, and have positions still."""
     layouts = {t.name: layout for t in images if (layout := of_image(t)) is not None}
+    alive = set(layouts)
     for node in nodes:
+        name = node.outputs[0].name
         layout = of_node(node, layouts)
-        if layout is not None and has_positions(node.outputs[0], layout):
-            layouts[node.outputs[0].name] = layout
+        if layout is None and is_op(node, *SPATIAL) and any(t.name in alive for t in node.inputs):
+            # Windows and the like tear positions apart; what such an op reads are positions again.
+            rank = len(node.outputs[0].shape or ())
+            layout = Layout(tuple(range(2, rank)), rank)
+        if layout is not None and not collapses(node, layout, layouts):
+            layouts[name] = layout
+            alive.add(name)
+        elif layout is None and any(t.name in alive for t in node.inputs):
+            alive.add(name)
     return layouts
 
 
-def has_positions(tensor: gs.Tensor, layout: Layout) -> bool:
-    """Whether there is more than one position, or an unknown number."""
-    shape = static_shape(tensor)
-    if layout.grid or shape is None:
-        return shape is not None
-    return not all(shape[axis] == 1 for axis in layout.axes)
+def collapses(node: gs.Node, layout: Layout, layouts: Mapping[str, Layout]) -> bool:
+    """Whether a node makes one position of all: a mean or maximum over everything, or a window as large as its input.
+
+    A picture may be so small that strides alone leave one: that is a position still.
+    """
+    after = static_shape(node.outputs[0])
+    if after is None:
+        return True
+    if layout.grid or any(after[axis] != 1 for axis in layout.axes):
+        return False
+    if is_op(node, "Conv", "AveragePool", "MaxPool"):
+        padded = any(node.attrs.get("pads") or ()) or node.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
+        if padded or max(node.attrs.get("strides") or (1,)) > 1:
+            return False
+    sizes = [(static_shape(t), layouts[t.name]) for t in node.inputs if t.name in layouts]
+    return any(before is not None and any(before[axis] != 1 for axis in own.axes) for before, own in sizes)
 
 
 def of_node(node: gs.Node, layouts: Mapping[str, Layout]) -> Layout | None:

@@ -45,12 +45,12 @@ class Stages:
         """Tensor with positions -> its stride: input pixels per position, the larger of both axes."""
         pairs = {t.name: (Fraction(1), Fraction(1)) for t in self.paths.images if t.name in self.layouts}
         for node in self.paths.nodes:
-            name = node.outputs[0].name
             arriving = [pairs[t.name] for t in receivers(node) if t.name in pairs]
-            if arriving and name in self.layouts:
+            if arriving:
                 own = strides_of(node)
-                pairs[name] = (max(a[0] for a in arriving) * own[0], max(a[1] for a in arriving) * own[-1])
-        return {name: max(pair) for name, pair in pairs.items()}
+                pair = (max(a[0] for a in arriving) * own[0], max(a[1] for a in arriving) * own[-1])
+                pairs[node.outputs[0].name] = pair
+        return {name: max(pair) for name, pair in pairs.items() if name in self.layouts}
 
     @cached_property
     def pooled(self) -> frozenset[str]:
