@@ -49,7 +49,7 @@ def test_bytes_that_are_cast(backend: str) -> None:
     wanted = explained(of_type(TensorProto.FLOAT, cast=False), pixels.astype(np.float32), TARGETS, layers=LAYERS)
     with rc.Explainer(model, LAYERS, backend=backend) as explainer:
         got = explainer(pixels, TARGETS)
-        assert list(got.maps) == ["fine", "coarse", "input", "fused"]
+        assert list(got.maps) == ["stride1", "stride2", "input", "fused"]
         same(got, wanted)
         with pytest.raises(rc.InputError, match=r"float32 .* the model takes uint8"):
             explainer(pixels.astype(np.float32))

@@ -83,13 +83,13 @@ def follow(nodes: Iterable[gs.Node], images: Iterable[gs.Tensor]) -> dict[str, L
         name = node.outputs[0].name
         layout = of_node(node, layouts)
         if layout is None and is_op(node, *SPATIAL) and any(t.name in alive for t in node.inputs):
-            # Windows and the like tear positions apart; what such an op reads are positions again.
-            rank = len(node.outputs[0].shape or ())
-            layout = Layout(tuple(range(2, rank)), rank)
+            # Windows and the like tear positions apart; what such an op reads are positions again, where it is several.
+            shape = static_shape(node.outputs[0]) or ()
+            layout = Layout(tuple(range(2, len(shape))), len(shape)) if any(d != 1 for d in shape[2:]) else None
         if layout is not None and not collapses(node, layout, layouts):
             layouts[name] = layout
             alive.add(name)
-        elif layout is None and any(t.name in alive for t in node.inputs):
+        elif layout is None and not node.op.startswith("Reduce") and any(t.name in alive for t in node.inputs):
             alive.add(name)
     return layouts
 

@@ -7,7 +7,7 @@ from typing import TypeGuard
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.model import Model, View, consumers
+from relcam_onnx.model import Model, View, captured, consumers
 
 STANDARD = (None, "", "ai.onnx")
 """How a node of ONNX's own domain says so."""
@@ -103,5 +103,26 @@ def fresh(model: Model, name: str) -> str:
 
 def sweep(model: Model) -> None:
     """Forget nodes that were taken out and what nothing reads; put the others in order."""
-    model.graph.nodes = [node for node in model.graph.nodes if node.outputs]
-    model.graph.cleanup(remove_unused_graph_inputs=False).toposort()
+    graph = model.graph
+    graph.nodes = [node for node in graph.nodes if node.outputs]
+    if not in_order(graph):
+        graph.toposort()
+    wanted, kept = {tensor.name for tensor in graph.outputs}, []
+    for node in reversed(graph.nodes):
+        if any(tensor.name in wanted for tensor in node.outputs):
+            wanted.update(tensor.name for tensor in (*node.inputs, *captured(node)))
+            kept.append(node)
+        else:
+            detach(node)
+    graph.nodes = kept[::-1]
+
+
+def in_order(graph: gs.Graph) -> bool:
+    """Whether every node stands behind those that make what it reads."""
+    ready: set[str] = set()
+    for node in graph.nodes:
+        for tensor in (*node.inputs, *captured(node)):
+            if tensor.inputs and tensor.name not in ready:
+                return False
+        ready.update(tensor.name for tensor in node.outputs)
+    return True
