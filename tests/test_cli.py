@@ -421,7 +421,7 @@ def test_models_that_cannot_be_explained(name, picture, out, tmp_path):
 
 
 def test_a_model_that_fails_once_sizes_are_known_ends_it_all(picture, out, tmp_path):
-    """A Slice with steps whose end the picture's values tell: the way back is unknown, as shows when a size is known."""
+    """A Slice with steps whose end the picture's values tell: the way back is unknown, seen when a size is known."""
     net = Net("N", 3, "h", "w")
     end = net("Cast", net("Reshape", net("ReduceMax", net.x, keepdims=0), np.array([1])), to=onnx.TensorProto.INT64)
     x = net("Slice", net("Relu", net.conv(net.x, 3, 4)), np.array([0]), end, np.array([2]), np.array([2]))
