@@ -12,6 +12,7 @@ from relcam_onnx.canon.gated import name_gated_activations
 from relcam_onnx.canon.identity import drop_identities
 from relcam_onnx.canon.sizes import infer_sizes
 from relcam_onnx.canon.split import slice_splits
+from relcam_onnx.canon.stacks import combine_stacks
 from relcam_onnx.model import Model
 
 
@@ -19,6 +20,7 @@ def canonicalise(model: Model, *, batch_norm: bool) -> None:
     """Rewrite ``model.graph`` in place; ``batch_norm`` folds batch normalisation into the layers before it."""
     infer_sizes(model)
     drop_identities(model)
+    combine_stacks(model)
     name_gated_activations(model)
     slice_splits(model)
     attach_bias(model)

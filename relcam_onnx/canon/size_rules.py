@@ -62,7 +62,9 @@ def calculate(node: gs.Node, values: Values) -> list[np.ndarray]:
 
 
 def arithmetic(op: str, a: Size, b: Size) -> Size:
-    """Two sizes added, subtracted, multiplied or divided, as far as both are numbers or one changes nothing."""
+    """Two sizes added, subtracted, multiplied or divided, as far as that can be told."""
+    if a is not None and b is not None and op in ("Mul", "Div"):
+        return quotient([a, b], []) if op == "Mul" else quotient([a], [b])
     if isinstance(a, str | None) or isinstance(b, str | None):
         return a if b == NEUTRAL[op] else b if a == NEUTRAL[op] and op in ("Add", "Mul") else None
     result: int = getattr(Eager(), op)(np.int64(a), np.int64(b)).item()
@@ -139,14 +141,27 @@ def quotient(sizes: Shape, others: Sequence[Size]) -> Size:
     """The product of sizes over that of others; ``4*N`` where a name is left."""
     if sizes is None or None in sizes or None in others:
         return None
-    names = Counter(n for n in sizes if isinstance(n, str))
-    names.subtract(n for n in others if isinstance(n, str))
-    over, under = (prod(n for n in part if isinstance(n, int)) for part in (sizes, others))
+    over, under = ([factors(n) for n in part if n is not None] for part in (sizes, others))
+    names = Counter(name for _, name in over if name)
+    names.subtract(name for _, name in under if name)
     left = [name for name, count in names.items() if count]
-    if not under or over % under or len(left) > 1 or (left and names[left[0]] != 1):
+    count, divisor = (prod(number for number, _ in part) for part in (over, under))
+    if not divisor or count % divisor or len(left) > 1 or (left and names[left[0]] != 1):
         return None
-    count = over // under
-    return count if not left else left[0] if count == 1 else f"{count}*{left[0]}"
+    return named(count // divisor, left[0] if left else None)
+
+
+def factors(size: int | str) -> tuple[int, str | None]:
+    """A size as a number times a name."""
+    if isinstance(size, int):
+        return size, None
+    count, times, name = size.partition("*")
+    return (int(count), name) if times and count.isdecimal() else (1, size)
+
+
+def named(count: int, name: str | None) -> int | str:
+    """A number times a name as a size."""
+    return count if name is None else name if count == 1 else f"{count}*{name}"
 
 
 def expand(node: gs.Node, values: Values) -> Shape:

@@ -56,26 +56,26 @@ def factor(f: Backend, call: Call, index: int) -> Value:
     return f.each(value)
 
 
-def summed(f: Backend, call: Call, signs: tuple[float, ...]) -> Linear:
-    """Σ sign · input; constants among the inputs make the bias."""
+def summed(f: Backend, call: Call, factors: tuple[float, ...]) -> Linear:
+    """Σ factor · input; constants among the inputs make the bias."""
 
-    def term(index: int, sign: float) -> Term:
+    def term(index: int, factor: float) -> Term:
         x = call.inputs[index]
         return Term(
             x,
             apply=lambda x, w: x if w is None else f.Mul(x, w),
             adjoint=lambda s, w: unbroadcast(f, s if w is None else f.Mul(s, w), x, call.output),
-            weight=None if sign > 0 else np.float32(sign),
+            weight=None if factor == 1 else np.float32(factor),
             nonnegative=index in call.nonnegative,
             index=index,
         )
 
     constants = [
-        call.inputs[i] if sign > 0 else f.Neg(call.inputs[i])
-        for i, sign in enumerate(signs)
+        call.inputs[i] if factor == 1 else f.Mul(call.inputs[i], factor)
+        for i, factor in enumerate(factors)
         if call.constant(i)
     ]  # fmt: skip
-    terms = tuple(term(i, sign) for i, sign in enumerate(signs) if not call.constant(i))
+    terms = tuple(term(i, factor) for i, factor in enumerate(factors) if not call.constant(i))
     return Linear(terms, call.output, f.Sum(*constants) if constants else None)
 
 
@@ -83,6 +83,12 @@ def summed(f: Backend, call: Call, signs: tuple[float, ...]) -> Linear:
 def add(f: Backend, call: Call) -> Linear:
     """Add, opset 14, and Sum, opset 13."""
     return summed(f, call, (1.0,) * len(call.inputs))
+
+
+@op("Mean", carries=every_input, nonnegative=all_known, role="sum")
+def mean(f: Backend, call: Call) -> Linear:
+    """Mean, opset 13."""
+    return summed(f, call, (1 / len(call.inputs),) * len(call.inputs))
 
 
 @op("Sub", carries=every_input, role="sum")
@@ -109,7 +115,7 @@ def is_gate(tensor: gs.Tensor) -> bool:
         if node.op in SCALING and len(computed) == 1 and constants and constants[0].size == 1:
             factor = float(constants[0].reshape(-1)[0])
             scale *= {"Mul": factor, "Div": 1 / factor if factor else 0.0}.get(node.op, 1.0)
-        elif node.op not in SHAPING and not (node.op in SCALING and len(computed) == 1):
+        elif not computed or (node.op not in SHAPING and not (node.op in SCALING and len(computed) == 1)):
             return False
         node = producer(computed[0])
     return False
