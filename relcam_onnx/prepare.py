@@ -183,15 +183,11 @@ class Prepared:
             )
 
     def _check_types(self) -> None:
-        """Relevance is computed in float32."""
-        remedy = "export the model in float32 or float16"
-        doubles = [t.name for t in self.paths.images if t.dtype == np.float64]
-        if doubles:
-            raise ModelFileError(f"input {doubles[0]!r} is float64; {remedy}")
+        """Relevance is computed in float32; activations in halves or doubles are cast."""
         # onnx-graphsurgeon has ONNX's number where NumPy has no such type.
         brief = [t.name for t in self.model.graph.tensors().values() if t.dtype == onnx.TensorProto.BFLOAT16]
         if brief:
-            raise ModelFileError(f"tensor {brief[0]!r} is bfloat16; {remedy}")
+            raise ModelFileError(f"tensor {brief[0]!r} is bfloat16; export the model in float32 or float16")
 
     def _know_bounds(self, preprocess: Any) -> None:
         """Set the bounds of zᴮ where the preprocessing is known, and the image is what the first layers read."""

@@ -182,7 +182,9 @@ class Paths:
         for tensor in self.cuts:
             if id(tensor) in self.strides and id(tensor) not in begun | self.channels_last:
                 at[self.strides[id(tensor)]] = tensor
-        return tuple(at[stride] for stride in sorted(at)[-4:])
+        found = [at[stride] for stride in sorted(at)[-4:]]
+        # One fused map is made of all: tokens (N, T, C) do not lie on the positions of (N, C, h, w).
+        return tuple(t for t in found if len(t.shape) == len(found[0].shape))
 
 
 def has_weights(node: gs.Node) -> bool:

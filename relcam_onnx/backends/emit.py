@@ -88,9 +88,9 @@ class Emit:
         made = self._derived.get(tensor.name) or Derived(tensor.name, np.dtype(tensor.dtype), np.ones(()))
         if made.origin not in self._taken or np.prod(tensor.shape) <= LARGE or made.dtype.kind != "f":
             array = np.asarray(tensor.values)
-            return array.astype(np.float32) if array.dtype == np.float16 else array
+            return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
         weight = Symbol(made.origin, made.dtype, tuple(tensor.shape), constant=True)
-        if made.dtype == np.float16:
+        if made.dtype != np.float32:
             weight = self.Cast(weight, to=onnx.TensorProto.FLOAT)
         return self.Mul(weight, made.factor.astype(np.float32)) if made.factor.ndim else weight
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import onnx
 import onnx_graphsurgeon as gs
 from onnx_graphsurgeon.logger import G_LOGGER
 
 from relcam_onnx.backends.eager import Eager
-from relcam_onnx.model import Model
+from relcam_onnx.model import Derived, Model
+from relcam_onnx.onnx_file.protos import tensors as stored_tensors
 
 
 def fold_constants(model: Model) -> None:
@@ -22,11 +24,19 @@ def fold_constants(model: Model) -> None:
         dequantise(model)
         if any(is_foldable(node) for node in model.graph.nodes):  # it copies the graph even where it finds nothing
             model.graph.fold_constants()
+    narrow(model)
+    model.graph.cleanup(remove_unused_graph_inputs=False)
+
+
+def narrow(model: Model) -> None:
+    """Doubles -> float32, in which the engine computes; what the file stores as doubles is remembered as such."""
+    doubles = {name for name, tensor in stored_tensors(model.proto) if tensor.data_type == onnx.TensorProto.DOUBLE}
     for tensor in model.graph.tensors().values():
-        # A Constant's value_float is a Python number to onnx-graphsurgeon; models of doubles are refused.
+        # A Constant's value_float, too, is a double to onnx-graphsurgeon.
         if isinstance(tensor, gs.Constant) and tensor.dtype == np.float64:
             tensor.values = tensor.values.astype(np.float32)
-    model.graph.cleanup(remove_unused_graph_inputs=False)
+            if tensor.name in doubles:
+                model.derived[tensor.name] = Derived(tensor.name, np.dtype(np.float64), np.ones(()))
 
 
 def is_foldable(node: gs.Node) -> bool:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import prod
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 import onnx
@@ -55,20 +56,43 @@ def calculate(node: gs.Node, values: Values) -> list[np.ndarray]:
             return [result.astype(object) if lists else result]  # one name alone is a text to NumPy
         except (TypeError, ValueError, IndexError):
             return []  # a node that cannot run is onnxruntime's to refuse
-    if node.op in NEUTRAL:
-        return [np.asarray(np.frompyfunc(lambda a, b: arithmetic(node.op, a, b), 2, 1)(*values), object)]
+    if node.op in ELEMENTWISE:
+        function = ELEMENTWISE[node.op]
+        return [np.asarray(np.frompyfunc(function, len(values), 1)(*values), object)]
     integral = node.op == "Cast" and np.issubdtype(np.dtype(node.outputs[0].dtype or np.float32), np.integer)
     return [np.asarray(values[0])] if integral else []
 
 
 def arithmetic(op: str, a: Size, b: Size) -> Size:
     """Two sizes added, subtracted, multiplied or divided, as far as that can be told."""
-    if a is not None and b is not None and op in ("Mul", "Div"):
-        return quotient([a, b], []) if op == "Mul" else quotient([a], [b])
-    if isinstance(a, str | None) or isinstance(b, str | None):
-        return a if b == NEUTRAL[op] else b if a == NEUTRAL[op] and op in ("Add", "Mul") else None
-    result: int = getattr(Eager(), op)(np.int64(a), np.int64(b)).item()
-    return result
+    if is_number(a) and is_number(b):
+        result: int = getattr(Eager(), op)(np.int64(a), np.int64(b)).item()
+        return result
+    if b == NEUTRAL[op]:
+        return a
+    if op in ("Add", "Sub"):
+        return b if a == 0 and op == "Add" else None
+    return quotient([a, b], []) if op == "Mul" else quotient([a], [b])
+
+
+def equal(a: Size, b: Size) -> bool | None:
+    """Whether two sizes are equal; a name is no negative number."""
+    if (is_number(a) and is_number(b)) or (a is not None and a == b):
+        return a == b
+    return False if (is_number(a) and a < 0) or (is_number(b) and b < 0) else None
+
+
+def is_number(size: Size) -> TypeGuard[int]:
+    """Whether a size is a number, negative ones (Reshape's -1) included."""
+    return isinstance(size, int | np.integer)
+
+
+ELEMENTWISE: dict[str, Callable[..., Any]] = {
+    **{op: partial(arithmetic, op) for op in NEUTRAL},
+    "Equal": equal,
+    "Where": lambda condition, a, b: a if a == b else None if condition is None else a if condition else b,
+}
+"""What is computed of each size by itself, where some have names or are not known."""
 
 
 def merged(told: Shape, better: Shape) -> list[Size] | None:
