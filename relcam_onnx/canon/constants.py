@@ -29,14 +29,11 @@ def fold_constants(model: Model) -> None:
 
 
 def narrow(model: Model) -> None:
-    """Doubles -> float32, in which the engine computes; what the file stores as doubles is remembered as such."""
+    """Numbers that the file holds in float32, and onnx-graphsurgeon as doubles (a Constant's value_float)."""
     doubles = {name for name, tensor in stored_tensors(model.proto) if tensor.data_type == onnx.TensorProto.DOUBLE}
     for tensor in model.graph.tensors().values():
-        # A Constant's value_float, too, is a double to onnx-graphsurgeon.
-        if isinstance(tensor, gs.Constant) and tensor.dtype == np.float64:
+        if isinstance(tensor, gs.Constant) and tensor.dtype == np.float64 and tensor.name not in doubles:
             tensor.values = tensor.values.astype(np.float32)
-            if tensor.name in doubles:
-                model.derived[tensor.name] = Derived(tensor.name, np.dtype(np.float64), np.ones(()))
 
 
 def is_foldable(node: gs.Node) -> bool:
@@ -46,6 +43,7 @@ def is_foldable(node: gs.Node) -> bool:
 
 def dequantise(model: Model) -> None:
     """QuantizeLinear and DequantizeLinear of constants -> their values."""
+    stored = {tensor.name for tensor in model.proto.graph.initializer}
     for node in model.graph.nodes:
         known = all(isinstance(t, gs.Constant) or t.is_empty() for t in node.inputs)
         if node.op not in ("QuantizeLinear", "DequantizeLinear") or not known:
@@ -55,3 +53,17 @@ def dequantise(model: Model) -> None:
         (result,) = node.outputs
         node.outputs.clear()
         result.to_constant(value)
+        if node.op == "DequantizeLinear":
+            # onnxruntime folds no DequantizeLinear: what is made of its result would be computed in every run.
+            whole = node.inputs[0].name in stored and not node.attrs.get("block_size")
+            model.derived[result.name] = spelled_out(node) if whole else Derived("", value.dtype, np.ones(()))
+
+
+def spelled_out(node: gs.Node) -> Derived:
+    """What DequantizeLinear of a stored tensor does, as a difference and a product."""
+    x, scale, *zero = (np.asarray(t.values) for t in node.inputs if not t.is_empty())
+    axes = [1] * x.ndim
+    if scale.size > 1:
+        axes[node.attrs.get("axis", 1)] = -1
+    shift = zero[0].reshape(axes).astype(np.float32) if zero and zero[0].any() else None
+    return Derived(node.inputs[0].name, x.dtype, scale.reshape(axes).astype(np.float64), shift)
