@@ -22,8 +22,11 @@ def fold_constants(model: Model) -> None:
     with G_LOGGER.suppress(G_LOGGER.CRITICAL), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dequantise(model)
-        if any(is_foldable(node) for node in model.graph.nodes):  # it copies the graph even where it finds nothing
+        # It copies the graph even where it finds nothing. What it folds may be what is dequantised.
+        while any(is_foldable(node) for node in model.graph.nodes):
             model.graph.fold_constants()
+            if not dequantise(model):
+                break
     narrow(model)
     model.graph.cleanup(remove_unused_graph_inputs=False)
 
@@ -41,8 +44,9 @@ def is_foldable(node: gs.Node) -> bool:
     return node.op == "Shape" or all(isinstance(t, gs.Constant) or t.is_empty() for t in node.inputs)
 
 
-def dequantise(model: Model) -> None:
-    """QuantizeLinear and DequantizeLinear of constants -> their values."""
+def dequantise(model: Model) -> bool:
+    """QuantizeLinear and DequantizeLinear of constants -> their values; whether there were any."""
+    seen = False
     stored = {tensor.name for tensor in model.proto.graph.initializer}
     for node in model.graph.nodes:
         known = all(isinstance(t, gs.Constant) or t.is_empty() for t in node.inputs)
@@ -53,10 +57,12 @@ def dequantise(model: Model) -> None:
         (result,) = node.outputs
         node.outputs.clear()
         result.to_constant(value)
+        seen = True
         if node.op == "DequantizeLinear":
             # onnxruntime folds no DequantizeLinear: what is made of its result would be computed in every run.
             whole = node.inputs[0].name in stored and not node.attrs.get("block_size")
             model.derived[result.name] = spelled_out(node) if whole else Derived("", value.dtype, np.ones(()))
+    return seen
 
 
 def spelled_out(node: gs.Node) -> Derived:

@@ -230,20 +230,22 @@ def windows(node: gs.Node, sizes: Sequence[Size]) -> list[Axis | None]:
 
 
 def round_down(node: gs.Node) -> None:
-    """Write the rounding up of a pool as padding up to the end of its last window, which every inference can count.
+    """Write a pool that rounds up with padding up to the end of its last window, which every inference can count.
 
-    Not where the padding would count in the mean, while what hangs over does not.
+    Where that much padding is not allowed, or would count in the mean, it only ends earlier.
     """
     shape = node.inputs[0].shape
-    axes = windows(node, shape[2:]) if shape is not None else [None]
-    if not all(axes) or node.attrs.get("auto_pad", "NOTSET") != "NOTSET":
+    axes = [axis for axis in windows(node, shape[2:]) if axis is not None] if shape is not None else []
+    if shape is None or len(axes) < len(shape) - 2 or node.attrs.get("auto_pad", "NOTSET") != "NOTSET":
         return
-    known = [axis for axis in axes if axis is not None]
-    ends = [(a.count - 1) * a.stride + (a.kernel - 1) * a.dilation + 1 - a.size - a.before for a in known]
-    if node.attrs.get("count_include_pad") and any(end > a.after for end, a in zip(ends, known, strict=True)):
-        return
-    after = [max(end, axis.after) for end, axis in zip(ends, known, strict=True)]
-    node.attrs.update(ceil_mode=0, pads=[*(axis.before for axis in known), *after])
+    ends = [(a.count - 1) * a.stride + (a.kernel - 1) * a.dilation + 1 - a.size - a.before for a in axes]
+    most = [a.after if node.attrs.get("count_include_pad") else max(a.after, a.kernel - 1) for a in axes]
+    if any(end > limit for end, limit in zip(ends, most, strict=True)):
+        after = [min(max(end, 0), axis.after) for end, axis in zip(ends, axes, strict=True)]
+    else:
+        node.attrs["ceil_mode"] = 0
+        after = [max(end, axis.after) for end, axis in zip(ends, axes, strict=True)]
+    node.attrs["pads"] = [*(axis.before for axis in axes), *after]
 
 
 RULES: dict[str, Callable[[gs.Node, Values], Shape]] = {
