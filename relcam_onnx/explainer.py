@@ -17,7 +17,7 @@ from relcam_onnx.analysis.layers import FUSED, LayerInfo, Layers
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.scores import find_scores
 from relcam_onnx.canon import canonicalise
-from relcam_onnx.errors import OptionError, TargetError
+from relcam_onnx.errors import OptionError, TargetError, UnsupportedModelError
 from relcam_onnx.lrp.preset_file import resolve
 from relcam_onnx.lrp.presets import Preset
 from relcam_onnx.lrp.seeds import GIVEN
@@ -168,6 +168,12 @@ class Explainer:
         count = len(targets)
         fill = (self._batch or count) - count
         result = self._runner.run(inputs, filled(targets, fill), None if seeds is None else filled(seeds, fill))
+        for name, value in result.maps.items():
+            if len(value) != count + fill:
+                raise UnsupportedModelError(
+                    f"layer {name!r} has {len(value)} maps for {count + fill} images: the model folds parts of one "
+                    "into the batch there, which is not supported; name layers outside of that part, such as 'input'"
+                )
         maps, weights = ({name: v[:count] for name, v in found.items()} for found in (result.maps, result.weights))
         resolved = result.targets if seeds is None else resolve_ranks(filled(targets, fill), result.scores)
         return Explanation(

@@ -198,7 +198,8 @@ class PictureExplainer:
     def _explain(self, batch: Sequence[Ready], targets: Any) -> Explanation:
         explanation = self.explainer(np.stack([each.array for each in batch]), targets)
         pictures = tuple(each.picture for each in batch)
-        return replace(explanation, pictures=pictures, labels=self.labels, settings=self.settings)
+        settings = replace(explanation.settings, preprocess=self.preprocess)
+        return replace(explanation, pictures=pictures, labels=self.labels, settings=settings)
 
     def _each(self, batch: Sequence[tuple[Found, Ready]], targets: Sequence[int]) -> Iterator[Result]:
         """A batch, picture by picture; where it fails its pictures are tried alone."""

@@ -19,11 +19,22 @@ import onnx_graphsurgeon as gs
 
 
 class Derived(NamedTuple):
-    """A float32 weight as a product: a weight of the file by name, its element type, and a factor (float64)."""
+    """A float32 weight by what it was made of: (a weight of the file - zero) · factor.
+
+    Attributes
+    ----------
+    origin, dtype
+        The weight's name and element type; no name where none of the file will do.
+    factor
+        float64, broadcasts to the weight; () for 1.
+    zero
+        What the file's weight holds for 0, where it is quantised and that is not 0.
+    """
 
     origin: str
     dtype: np.dtype[Any]
     factor: np.ndarray
+    zero: np.ndarray | None = None
 
 
 class View(NamedTuple):

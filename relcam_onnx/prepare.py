@@ -14,12 +14,13 @@ import numpy as np
 import onnx
 
 from relcam_onnx import __version__
+from relcam_onnx.analysis.batch import rows_per_image
 from relcam_onnx.analysis.bounds import Bounds
 from relcam_onnx.analysis.layers import FUSED, INPUT, LAST, Layer, Layers, as_names, unique
 from relcam_onnx.analysis.paths import Paths
-from relcam_onnx.analysis.scores import find_scores
+from relcam_onnx.analysis.scores import find_scores, shape_text
 from relcam_onnx.canon import canonicalise
-from relcam_onnx.errors import InputError, LayerError, ModelFileError, OptionError, nearest
+from relcam_onnx.errors import InputError, LayerError, ModelFileError, OptionError, UnsupportedModelError, nearest
 from relcam_onnx.lrp.maps import MapPlan
 from relcam_onnx.lrp.methods import METHODS, window_size
 from relcam_onnx.lrp.plan import make_plan
@@ -110,7 +111,7 @@ class Prepared:
         if not self.free_sizes:
             return self
         other = copy(self)
-        for name in ("classes", "batch", "free_sizes", "fingerprint"):
+        for name in [name for name, kind in vars(Prepared).items() if isinstance(kind, cached_property)]:
             vars(other).pop(name, None)
         other.model = with_sizes(self.model, sizes)
         other._prepare()
@@ -135,6 +136,12 @@ class Prepared:
         return any(None in (static_shape(t) or (None,))[1:] for t in self.model.graph.inputs)
 
     @cached_property
+    def joins_batch(self) -> bool:
+        """Whether the walk reads tensors with several rows for each image."""
+        tensors, images = self.model.graph.tensors(), self.paths.images
+        return any(rows_per_image(tensors[name], image) > 1 for name in self.maps.plan.tensors for image in images[:1])
+
+    @cached_property
     def fingerprint(self) -> str | None:
         """What identifies the compiled model apart from sizes; None where code that is not ours has a part in it."""
         own = [rule for match, rule in self.preset.rules if callable(match) or not is_ours(type(rule))]
@@ -157,6 +164,8 @@ class Prepared:
             raise LayerError("no layer was asked for; layers= takes 'stages', 'fused', 'last', 'input' or a name")
         wanted = unique(layer for _, layers in found for layer in layers)
         stages = self.layers.stages if any(name == FUSED for name, _ in found) else ()
+        for layer in unique((*wanted, *stages)):
+            self._check_frames(layer)
         self.aliases = {LAST: self.layers.stages[-1].name} if self.layers.stages else {}
         self.aliases |= {alias: layer.name for layer in wanted for alias in self.layers.names_of(layer.tensor)}
         for layer in wanted:
@@ -166,16 +175,22 @@ class Prepared:
                 )
         return wanted, stages
 
+    def _check_frames(self, layer: Layer) -> None:
+        """A map belongs to an image, not to a part of it that the model folds into the batch."""
+        image = self.paths.images[0] if self.paths.images else layer.tensor
+        if (rows := rows_per_image(layer.tensor, image)) > 1:
+            raise UnsupportedModelError(
+                f"layer {layer.name!r} has {rows} rows for each image, {shape_text(image)} became "
+                f"{shape_text(layer.tensor)}: maps of frames or tiles that are folded into the batch are not "
+                "supported. Name layers outside of that part, such as 'input', or export the model for one frame"
+            )
+
     def _check_types(self) -> None:
-        """Relevance is computed in float32."""
-        remedy = "export the model in float32 or float16"
-        doubles = [t.name for t in self.paths.images if t.dtype == np.float64]
-        if doubles:
-            raise ModelFileError(f"input {doubles[0]!r} is float64; {remedy}")
+        """Relevance is computed in float32; activations in halves or doubles are cast."""
         # onnx-graphsurgeon has ONNX's number where NumPy has no such type.
         brief = [t.name for t in self.model.graph.tensors().values() if t.dtype == onnx.TensorProto.BFLOAT16]
         if brief:
-            raise ModelFileError(f"tensor {brief[0]!r} is bfloat16; {remedy}")
+            raise ModelFileError(f"tensor {brief[0]!r} is bfloat16; export the model in float32 or float16")
 
     def _know_bounds(self, preprocess: Any) -> None:
         """Set the bounds of zᴮ where the preprocessing is known, and the image is what the first layers read."""

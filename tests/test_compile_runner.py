@@ -17,8 +17,7 @@ import relcam_onnx as rc
 from relcam_onnx.compiling.compile import compile_prepared
 from relcam_onnx.errors import InputError
 from relcam_onnx.onnx_file import store
-from relcam_onnx.runners import compiled, session
-from relcam_onnx.runners.kept import KEPT
+from relcam_onnx.runners import compiled, kept, session
 
 X = picture(4, 3, 32, 32)
 
@@ -77,7 +76,7 @@ def test_sessions_of_the_last_sizes_are_kept(sessions: Counted) -> None:
         for size in (16, 24, 32, 40, 16, 48, 16, 24):
             explainer(picture(1, 3, size, size))
     assert sessions.calls == 6  # 16 stays in use; 24 is the oldest when 48 comes
-    assert KEPT == 4
+    assert kept.KEPT == 4
 
 
 def test_cache_serves_the_next_explainer(tmp_path: Path, compilations: Counted) -> None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from nets import Net, picture
+from PIL import Image
 from test_compile import agree, explained, results
+from typer.testing import CliRunner
 
 import relcam_onnx as rc
+from relcam_onnx import prepare
+from relcam_onnx.cli import app
+from relcam_onnx.onnx_file.load import with_sizes
 
 Build = Callable[[Net, str], str]
 
@@ -51,6 +57,19 @@ def computed_slice(net: Net, x: str) -> str:
     return net("Slice", x, ints(0), net("Sub", rows, ints(1)), ints(2))
 
 
+def same_padding(net: Net, x: str) -> str:
+    """TensorFlow's SAME padding of a window of 2, computed from the height."""
+    odd = net("Mod", net("Shape", x, start=2, end=3), ints(2))
+    return net("Pad", x, net("Concat", ints(0, 0, 0, 0, 0, 0), odd, ints(0), axis=0))
+
+
+def by_value(net: Net, x: str) -> str:
+    """Every second row up to one that the picture's largest value names."""
+    largest = net("Cast", net("ReduceMax", net.x, keepdims=0), to=onnx.TensorProto.INT64)
+    end = net("Add", net("Reshape", largest, ints(1)), ints(4))
+    return net("Slice", x, ints(0), end, ints(2), ints(2), name="rows")
+
+
 FREE: dict[str, Build] = {
     "AveragePool": op("AveragePool", kernel_shape=[2, 2], strides=[2, 2]),
     "Conv": weighted("Conv", 8, 8, 3, 3, strides=[3, 2], dilations=[2, 1], pads=[1, 0, 2, 1]),
@@ -68,15 +87,16 @@ FREE: dict[str, Build] = {
 
 FIXED: dict[str, Build] = {
     "Pad": op("Pad", ints(0, 0, 1, 2, 0, 0, 2, 1), mode="reflect"),
+    "Pad computed": same_padding,
     "Slice backwards": op("Slice", ints(-1), ints(-100), ints(3), ints(-2)),
     "Slice from behind": op("Slice", ints(-9), ints(-1), ints(2)),
     "Resize": op("Resize", None, np.array([1, 1, 2, 2], np.float32), mode="linear"),
 }
 
 
-def network(build: Build) -> onnx.ModelProto:
+def network(build: Build, height: int | str = "h", width: int | str = "w") -> onnx.ModelProto:
     """A convolution, the op, a dense layer; height and width free."""
-    net = Net("N", 3, "h", "w", opset=21)
+    net = Net("N", 3, height, width, opset=21)
     x = net("Relu", net.conv(net.x, 3, 8), name="first")
     return net.model(net.head(net("Tanh", build(net, x), name="behind"), 8))
 
@@ -136,3 +156,85 @@ def test_a_slice_keeps_the_batch_whole(end: int) -> None:
         got = results(compiled, x=x, relcam_targets=targets)
         for name, value in explained(model, x, targets, layers=("first", "input"), method="lrp").maps.items():
             agree(got[f"relevance/{name}"], value)
+
+
+@pytest.mark.parametrize("backend", ["eager", "compiled"])
+@pytest.mark.parametrize("name", [*FREE, *FIXED])
+def test_a_size_that_comes_with_a_picture_is_as_one_that_the_file_fixes(name: str, backend: str) -> None:
+    """All is prepared anew for it: layers, rules and maps are those of the file of that size."""
+    build, options = {**FREE, **FIXED}[name], {"layers": ("stages", "fused", "input"), "backend": backend}
+    with rc.Explainer(network(build), **options) as explainer:
+        for height, width in SIZES:
+            x = picture(2, 3, height, width)
+            got = explainer(x, [[0, -1]] * 2)
+            with rc.Explainer(network(build, height, width), **options) as fixed:
+                wanted = fixed(x, [[0, -1]] * 2)
+            assert list(got.maps) == list(wanted.maps) == list(got.settings.layers)
+            for layer, value in wanted.maps.items():
+                agree(got.maps[layer], value, 1e-5)
+
+
+@pytest.mark.parametrize("backend", ["eager", "compiled"])
+def test_a_pool_as_large_as_its_input_is_global_once_the_size_is_known(backend: str) -> None:
+    """Its output is no stage then; for a larger picture it has positions."""
+    model = network(op("AveragePool", kernel_shape=[8, 8], strides=[8, 8]))
+    with rc.Explainer(model, ("stages", "last"), backend=backend) as explainer:
+        for size, stages in ((8, 1), (16, 2)):
+            got = explainer(picture(1, 3, size, size))
+            assert len(got.maps) == stages
+            np.testing.assert_array_equal(got.maps["last"], list(got.maps.values())[-1])
+            with rc.Explainer(network(op("AveragePool", kernel_shape=[8, 8], strides=[8, 8]), size, size)) as fixed:
+                assert set(got.maps) == {layer.name for layer in fixed.layers.stages}
+
+
+@pytest.mark.parametrize("backend", ["eager", "compiled"])
+def test_each_size_is_prepared_once_and_a_fixed_one_with_the_file(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    monkeypatch.setattr(prepare, "with_sizes", lambda *given: calls.append(given) or with_sizes(*given))
+    with rc.Explainer(network(FREE["MaxPool"]), "stages", backend=backend) as explainer:
+        for size in (16, 24, 16, 24):
+            explainer(picture(1, 3, size, size))
+    assert len(calls) == 2
+    with rc.Explainer(network(FREE["MaxPool"], 16, 16), "stages", backend=backend) as explainer:
+        explainer(picture(1, 3, 16, 16))
+    rc.compile_model(network(FREE["MaxPool"], 16, 16), "stages")
+    assert len(calls) == 2
+
+
+def test_the_advice_works_where_a_value_of_the_picture_decides() -> None:
+    """No size would help: Explainer, compile_model and both commands say what does, and it does."""
+    model, x = network(by_value), picture(1, 3, 17, 19)
+    told = "at Slice node 'rows', which reads"
+    for call in (
+        lambda: rc.compile_model(model, "input", method="lrp"),
+        lambda: rc.compile_model(model, "input", method="lrp", size=(17, 19)),
+        lambda: rc.Explainer(model, "input", method="lrp")(x),
+    ):
+        with pytest.raises(rc.UnsupportedModelError, match=told) as error:
+            call()
+        assert "backend='eager'" in str(error.value)
+        assert "--backend eager" in str(error.value)
+        assert "size=" not in str(error.value)
+    assert explained(model, x, [[0]], layers="input", method="lrp").maps["input"].any()
+
+
+def test_the_commands_advise_what_works(tmp_path: Path) -> None:
+    def relcam(*arguments: Any) -> Any:
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+    out, files = tmp_path / "out.onnx", {}
+    for name, build in (("size", FIXED["Pad"]), ("value", by_value)):
+        files[name] = tmp_path / f"{name}.onnx"
+        onnx.save(network(build), files[name])
+    said = relcam("compile", files["size"], "-o", out, "--layer", "input")
+    assert said.exit_code == 2
+    assert "--size H W" in said.stderr
+    assert relcam("compile", files["size"], "-o", out, "--layer", "input", "--size", 24, 24).exit_code == 0
+    Image.fromarray(np.full((24, 24, 3), 90, np.uint8)).save(tmp_path / "grey.png")
+    explain = ("explain", files["value"], tmp_path / "grey.png", "-o", tmp_path / "maps", "--layer", "input")
+    said = relcam(*explain)
+    assert said.exit_code == 2
+    assert "--size" not in said.stderr
+    assert relcam(*explain, "--backend", "eager").exit_code == 0

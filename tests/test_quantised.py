@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from nets import Net, run
 from test_compile import agree, explained, results
@@ -112,3 +114,69 @@ def test_a_compiled_quantised_model_stays_one() -> None:
     np.testing.assert_allclose(got["scores"], run(whole(), x=X)[0], atol=1e-5)
     for name, value in wanted.maps.items():
         agree(got["relevance/input" if name == "input" else f"cam/{name}"], value)
+
+
+def wide(*, zero: int = 0, per_channel: bool = True, transposed: bool = False) -> onnx.ModelProto:
+    """Weights too large to be stored again, in 8 bits: around a zero point, per channel, or put in order first."""
+    net = Net("N", 3, 12, 12)
+
+    def dequantised(*shape: int) -> str:
+        values, scales = rounded(net.normal(*shape, scale=0.1))
+        if not per_channel:
+            scales = np.float32(np.abs(scales).max())
+        zeros = np.full(np.shape(scales), zero, np.int8 if zero == 0 else np.uint8)
+        stored = values if zero == 0 else (values.astype(np.int16) // 2 + zero).astype(np.uint8)
+        axis = {"axis": 0} if per_channel else {}
+        if transposed:
+            order = list(range(len(shape)))[::-1]
+            stored = net("Transpose", np.ascontiguousarray(stored.transpose(order)), perm=order)
+        return net("DequantizeLinear", stored, scales, zeros, **axis)
+
+    x = net("Relu", net.conv(net.x, 3, 32), name="fine")
+    x = net("Relu", net("Conv", x, dequantised(32, 32, 3, 3), pads=[1] * 4, strides=[2, 2]), name="coarse")
+    x = net("Relu", net("MatMul", net("Flatten", x), dequantised(1152, 8) if not per_channel else net.normal(1152, 8)))
+    return net.model(net.dense(x, 8, 5, name="scores"))
+
+
+FORMS: list[dict[str, Any]] = [
+    {}, {"per_channel": False}, {"zero": 128}, {"zero": 3, "per_channel": False}, {"transposed": True},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_what_is_made_of_quantised_weights_is_made_when_a_file_is_loaded(form: dict[str, Any]) -> None:
+    """onnxruntime folds no DequantizeLinear, nor what stands behind one: behind the walk's weights there is none.
+
+    Of its optimised graph every node that reads only constants is a DequantizeLinear of the forward pass.
+    """
+    model = wide(**form)
+    x = np.random.default_rng(0).standard_normal((2, 3, 12, 12)).astype(np.float32)
+    wanted = explained(model, x, TARGETS, **OPTIONS)
+    compiled = rc.compile_model(model, **OPTIONS)
+    onnx.checker.check_model(compiled, full_check=True)
+    got = results(compiled, x=x, relcam_targets=wanted.targets)
+    for name, value in wanted.maps.items():
+        agree(got["relevance/input" if name == "input" else f"cam/{name}"], value)
+    graph = optimised(compiled).graph
+    stored = {tensor.name for tensor in graph.initializer}
+    each_run = [node.op_type for node in graph.node if all(name in stored for name in node.input if name)]
+    assert set(each_run) <= {"DequantizeLinear"}
+    assert len(each_run) <= sum(node.op_type == "DequantizeLinear" for node in model.graph.node)
+    if not form.get("transposed"):
+        assert large(compiled) == large(model)
+
+
+def large(model: onnx.ModelProto) -> set[str]:
+    """The stored tensors that are not small."""
+    return {tensor.name for tensor in model.graph.initializer if np.prod(tensor.dims) > 4096}
+
+
+def optimised(model: onnx.ModelProto) -> onnx.ModelProto:
+    """What onnxruntime makes of a model before it chooses kernels."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    with tempfile.TemporaryDirectory() as folder:
+        options.optimized_model_filepath = f"{folder}/model.onnx"
+        onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return onnx.load(options.optimized_model_filepath)

@@ -17,11 +17,16 @@ def check_supported(model: Model, nodes: Iterable[gs.Node]) -> None:
     for node in nodes:
         reason = lookup(node).refuses(node) if key(node) in TABLE else "the engine does not know this op"
         if reason:
-            path = model.scopes.get(node.outputs[0].name)
-            where = f" in module {path!r}" if path else ""
-            problems.append(f"{key(node)} node {node.name or node.outputs[0].name!r}{where}: {reason}")
+            problems.append(f"{node_text(model, node)}: {reason}")
     if problems:
         raise UnsupportedModelError(
             f"{len(problems)} node(s) stand in the way of relevance:\n  " + "\n  ".join(problems)
             + "\nTeach the engine an op with relcam_onnx.op, or explain only layers above these nodes"
         )  # fmt: skip
+
+
+def node_text(model: Model, node: gs.Node) -> str:
+    """A node as errors name it: its op, its name and its module."""
+    path = model.scopes.get(node.outputs[0].name)
+    where = f" in module {path!r}" if path else ""
+    return f"{key(node)} node {node.name or node.outputs[0].name!r}{where}"

@@ -54,9 +54,9 @@ class Eager:
 
     @staticmethod
     def constant(tensor: gs.Constant) -> Array:
-        """The value of a constant of the model; halves become float32."""
+        """The value of a constant of the model; floats of other sizes become float32."""
         value = np.asarray(tensor.values)
-        return value.astype(np.float32) if value.dtype == np.float16 else value
+        return value.astype(np.float32, copy=False) if value.dtype.kind == "f" else value
 
     @staticmethod
     def sizes(sizes: Sequence[int]) -> Array:

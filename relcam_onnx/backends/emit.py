@@ -86,12 +86,15 @@ class Emit:
     def constant(self, tensor: gs.Constant) -> Any:
         """A constant of the model; where the file has it, or what it was made of, it is not stored again."""
         made = self._derived.get(tensor.name) or Derived(tensor.name, np.dtype(tensor.dtype), np.ones(()))
-        if made.origin not in self._taken or np.prod(tensor.shape) <= LARGE or made.dtype.kind != "f":
+        whole = made.dtype.kind != "f" and tensor.name not in self._derived
+        if whole or made.origin not in self._taken or np.prod(tensor.shape) <= LARGE:
             array = np.asarray(tensor.values)
-            return array.astype(np.float32) if array.dtype == np.float16 else array
+            return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
         weight = Symbol(made.origin, made.dtype, tuple(tensor.shape), constant=True)
-        if made.dtype == np.float16:
+        if made.dtype != np.float32:
             weight = self.Cast(weight, to=onnx.TensorProto.FLOAT)
+        if made.zero is not None:
+            weight = self.Sub(weight, made.zero)
         return self.Mul(weight, made.factor.astype(np.float32)) if made.factor.ndim else weight
 
     def size(self, tensor: Symbol, axis: int, key: str) -> Dim:

@@ -8,12 +8,15 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
+import onnx_graphsurgeon as gs
 
 from relcam_onnx.errors import UnsupportedModelError
 
 
 class UnknownSizeError(TypeError):
-    """Something needs a value, while the graph is written, that only a run knows."""
+    """Something needs a value, while the graph is written, that only a run knows; ``node`` is where, once known."""
+
+    node: gs.Node | None = None
 
 
 def unknown(self: Any, *_: Any, **__: Any) -> Any:

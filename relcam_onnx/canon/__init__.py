@@ -13,6 +13,7 @@ from relcam_onnx.canon.padding import absorb_padding
 from relcam_onnx.canon.quantised import step_over_rounding
 from relcam_onnx.canon.sizes import infer_sizes
 from relcam_onnx.canon.split import slice_splits
+from relcam_onnx.canon.stacks import combine_stacks
 from relcam_onnx.canon.sums import flatten_sums
 from relcam_onnx.model import Model
 
@@ -25,6 +26,7 @@ def canonicalise(model: Model, *, batch_norm: bool) -> None:
     """
     infer_sizes(model)
     step_over_rounding(model)
+    combine_stacks(model)
     drop_identities(model)
     merge_twins(model)
     name_activations(model)

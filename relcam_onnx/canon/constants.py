@@ -8,11 +8,13 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import onnx
 import onnx_graphsurgeon as gs
 from onnx_graphsurgeon.logger import G_LOGGER
 
 from relcam_onnx.backends.eager import Eager
-from relcam_onnx.model import Model
+from relcam_onnx.model import Derived, Model
+from relcam_onnx.onnx_file.protos import tensors as stored_tensors
 
 
 def fold_constants(model: Model) -> None:
@@ -20,13 +22,21 @@ def fold_constants(model: Model) -> None:
     with G_LOGGER.suppress(G_LOGGER.CRITICAL), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dequantise(model)
-        if any(is_foldable(node) for node in model.graph.nodes):  # it copies the graph even where it finds nothing
+        # It copies the graph even where it finds nothing. What it folds may be what is dequantised.
+        while any(is_foldable(node) for node in model.graph.nodes):
             model.graph.fold_constants()
-    for tensor in model.graph.tensors().values():
-        # A Constant's value_float is a Python number to onnx-graphsurgeon; models of doubles are refused.
-        if isinstance(tensor, gs.Constant) and tensor.dtype == np.float64:
-            tensor.values = tensor.values.astype(np.float32)
+            if not dequantise(model):
+                break
+    narrow(model)
     model.graph.cleanup(remove_unused_graph_inputs=False)
+
+
+def narrow(model: Model) -> None:
+    """Numbers that the file holds in float32, and onnx-graphsurgeon as doubles (a Constant's value_float)."""
+    doubles = {name for name, tensor in stored_tensors(model.proto) if tensor.data_type == onnx.TensorProto.DOUBLE}
+    for tensor in model.graph.tensors().values():
+        if isinstance(tensor, gs.Constant) and tensor.dtype == np.float64 and tensor.name not in doubles:
+            tensor.values = tensor.values.astype(np.float32)
 
 
 def is_foldable(node: gs.Node) -> bool:
@@ -34,14 +44,32 @@ def is_foldable(node: gs.Node) -> bool:
     return node.op == "Shape" or all(isinstance(t, gs.Constant) or t.is_empty() for t in node.inputs)
 
 
-def dequantise(model: Model) -> None:
-    """QuantizeLinear and DequantizeLinear of constants -> their values."""
+def dequantise(model: Model) -> bool:
+    """QuantizeLinear and DequantizeLinear of constants -> their values; whether there were any."""
+    seen = False
+    stored = {tensor.name for tensor in model.proto.graph.initializer}
     for node in model.graph.nodes:
         known = all(isinstance(t, gs.Constant) or t.is_empty() for t in node.inputs)
-        if node.op not in ("QuantizeLinear", "DequantizeLinear") or not known:
+        if node.op not in ("QuantizeLinear", "DequantizeLinear") or not known or not node.outputs:
             continue
         arrays = [None if t.is_empty() else np.asarray(t.values) for t in node.inputs]
         value = np.asarray(getattr(Eager(), node.op)(*arrays, **node.attrs))
         (result,) = node.outputs
         node.outputs.clear()
         result.to_constant(value)
+        seen = True
+        if node.op == "DequantizeLinear":
+            # onnxruntime folds no DequantizeLinear: what is made of its result would be computed in every run.
+            whole = node.inputs[0].name in stored and not node.attrs.get("block_size")
+            model.derived[result.name] = spelled_out(node) if whole else Derived("", value.dtype, np.ones(()))
+    return seen
+
+
+def spelled_out(node: gs.Node) -> Derived:
+    """What DequantizeLinear of a stored tensor does, as a difference and a product."""
+    x, scale, *zero = (np.asarray(t.values) for t in node.inputs if not t.is_empty())
+    axes = [1] * x.ndim
+    if scale.size > 1:
+        axes[node.attrs.get("axis", 1)] = -1
+    shift = zero[0].reshape(axes).astype(np.float32) if zero and zero[0].any() else None
+    return Derived(node.inputs[0].name, x.dtype, scale.reshape(axes).astype(np.float64), shift)

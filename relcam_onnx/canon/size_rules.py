@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import prod
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 import onnx
@@ -55,18 +56,43 @@ def calculate(node: gs.Node, values: Values) -> list[np.ndarray]:
             return [result.astype(object) if lists else result]  # one name alone is a text to NumPy
         except (TypeError, ValueError, IndexError):
             return []  # a node that cannot run is onnxruntime's to refuse
-    if node.op in NEUTRAL:
-        return [np.asarray(np.frompyfunc(lambda a, b: arithmetic(node.op, a, b), 2, 1)(*values), object)]
+    if node.op in ELEMENTWISE:
+        function = ELEMENTWISE[node.op]
+        return [np.asarray(np.frompyfunc(function, len(values), 1)(*values), object)]
     integral = node.op == "Cast" and np.issubdtype(np.dtype(node.outputs[0].dtype or np.float32), np.integer)
     return [np.asarray(values[0])] if integral else []
 
 
 def arithmetic(op: str, a: Size, b: Size) -> Size:
-    """Two sizes added, subtracted, multiplied or divided, as far as both are numbers or one changes nothing."""
-    if isinstance(a, str | None) or isinstance(b, str | None):
-        return a if b == NEUTRAL[op] else b if a == NEUTRAL[op] and op in ("Add", "Mul") else None
-    result: int = getattr(Eager(), op)(np.int64(a), np.int64(b)).item()
-    return result
+    """Two sizes added, subtracted, multiplied or divided, as far as that can be told."""
+    if is_number(a) and is_number(b):
+        result: int = getattr(Eager(), op)(np.int64(a), np.int64(b)).item()
+        return result
+    if b == NEUTRAL[op]:
+        return a
+    if op in ("Add", "Sub"):
+        return b if a == 0 and op == "Add" else None
+    return quotient([a, b], []) if op == "Mul" else quotient([a], [b])
+
+
+def equal(a: Size, b: Size) -> bool | None:
+    """Whether two sizes are equal; a name is no negative number."""
+    if (is_number(a) and is_number(b)) or (a is not None and a == b):
+        return a == b
+    return False if (is_number(a) and a < 0) or (is_number(b) and b < 0) else None
+
+
+def is_number(size: Size) -> TypeGuard[int]:
+    """Whether a size is a number, negative ones (Reshape's -1) included."""
+    return isinstance(size, int | np.integer)
+
+
+ELEMENTWISE: dict[str, Callable[..., Any]] = {
+    **{op: partial(arithmetic, op) for op in NEUTRAL},
+    "Equal": equal,
+    "Where": lambda condition, a, b: a if a == b else None if condition is None else a if condition else b,
+}
+"""What is computed of each size by itself, where some have names or are not known."""
 
 
 def merged(told: Shape, better: Shape) -> list[Size] | None:
@@ -139,14 +165,27 @@ def quotient(sizes: Shape, others: Sequence[Size]) -> Size:
     """The product of sizes over that of others; ``4*N`` where a name is left."""
     if sizes is None or None in sizes or None in others:
         return None
-    names = Counter(n for n in sizes if isinstance(n, str))
-    names.subtract(n for n in others if isinstance(n, str))
-    over, under = (prod(n for n in part if isinstance(n, int)) for part in (sizes, others))
+    over, under = ([factors(n) for n in part if n is not None] for part in (sizes, others))
+    names = Counter(name for _, name in over if name)
+    names.subtract(name for _, name in under if name)
     left = [name for name, count in names.items() if count]
-    if not under or over % under or len(left) > 1 or (left and names[left[0]] != 1):
+    count, divisor = (prod(number for number, _ in part) for part in (over, under))
+    if not divisor or count % divisor or len(left) > 1 or (left and names[left[0]] != 1):
         return None
-    count = over // under
-    return count if not left else left[0] if count == 1 else f"{count}*{left[0]}"
+    return named(count // divisor, left[0] if left else None)
+
+
+def factors(size: int | str) -> tuple[int, str | None]:
+    """A size as a number times a name."""
+    if isinstance(size, int):
+        return size, None
+    count, times, name = size.partition("*")
+    return (int(count), name) if times and count.isdecimal() else (1, size)
+
+
+def named(count: int, name: str | None) -> int | str:
+    """A number times a name as a size."""
+    return count if name is None else name if count == 1 else f"{count}*{name}"
 
 
 def expand(node: gs.Node, values: Values) -> Shape:
@@ -191,20 +230,22 @@ def windows(node: gs.Node, sizes: Sequence[Size]) -> list[Axis | None]:
 
 
 def round_down(node: gs.Node) -> None:
-    """Write the rounding up of a pool as padding up to the end of its last window, which every inference can count.
+    """Write a pool that rounds up with padding up to the end of its last window, which every inference can count.
 
-    Not where the padding would count in the mean, while what hangs over does not.
+    Where that much padding is not allowed, or would count in the mean, it only ends earlier.
     """
     shape = node.inputs[0].shape
-    axes = windows(node, shape[2:]) if shape is not None else [None]
-    if not all(axes) or node.attrs.get("auto_pad", "NOTSET") != "NOTSET":
+    axes = [axis for axis in windows(node, shape[2:]) if axis is not None] if shape is not None else []
+    if shape is None or len(axes) < len(shape) - 2 or node.attrs.get("auto_pad", "NOTSET") != "NOTSET":
         return
-    known = [axis for axis in axes if axis is not None]
-    ends = [(a.count - 1) * a.stride + (a.kernel - 1) * a.dilation + 1 - a.size - a.before for a in known]
-    if node.attrs.get("count_include_pad") and any(end > a.after for end, a in zip(ends, known, strict=True)):
-        return
-    after = [max(end, axis.after) for end, axis in zip(ends, known, strict=True)]
-    node.attrs.update(ceil_mode=0, pads=[*(axis.before for axis in known), *after])
+    ends = [(a.count - 1) * a.stride + (a.kernel - 1) * a.dilation + 1 - a.size - a.before for a in axes]
+    most = [a.after if node.attrs.get("count_include_pad") else max(a.after, a.kernel - 1) for a in axes]
+    if any(end > limit for end, limit in zip(ends, most, strict=True)):
+        after = [min(max(end, 0), axis.after) for end, axis in zip(ends, axes, strict=True)]
+    else:
+        node.attrs["ceil_mode"] = 0
+        after = [max(end, axis.after) for end, axis in zip(ends, axes, strict=True)]
+    node.attrs["pads"] = [*(axis.before for axis in axes), *after]
 
 
 RULES: dict[str, Callable[[gs.Node, Values], Shape]] = {

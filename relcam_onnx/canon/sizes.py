@@ -14,7 +14,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.constants import fold_constants
-from relcam_onnx.canon.size_rules import RULES, calculate, inferred, is_open, merged, round_down
+from relcam_onnx.canon.size_rules import RULES, calculate, inferred, is_number, is_open, merged, round_down
 from relcam_onnx.model import Model, captured
 
 READS_SIZES = frozenset({"Expand", "Pad", "Reshape", "Resize", "Slice", "Split", "Tile"})
@@ -36,7 +36,10 @@ def may_tell_more(node: gs.Node) -> bool:
     """Whether there may be more to know of sizes here than ONNX inferred, as far as a glance shows."""
     if node.op in ("Shape", "Size") or node.attrs.get("ceil_mode") or any(t.shape is None for t in node.outputs):
         return True
-    return node.op in READS_SIZES and any(is_open(d) and is_unnamed(d) for t in node.outputs for d in t.shape)
+    unnamed = [i for t in node.outputs for i, d in enumerate(t.shape) if is_open(d) and is_unnamed(d)]
+    if not unnamed or node.op in READS_SIZES:
+        return bool(unnamed)
+    return max(unnamed) > 0 and not any(is_open(d) for t in node.inputs for d in (t.shape or ["rank"])[1:])
 
 
 def is_unnamed(size: int | str | None) -> bool:
@@ -117,7 +120,7 @@ def product(sizes: np.ndarray) -> np.ndarray:
 
 def as_constant(found: np.ndarray, tensor: gs.Tensor) -> np.ndarray | None:
     """What was computed as an array of the tensor's type; None where some of it only a run knows."""
-    if found.dtype == object and any(not isinstance(n, int | np.integer) for n in found.reshape(-1)):
+    if found.dtype == object and any(not is_number(n) for n in found.reshape(-1)):
         return None
     return found.astype(tensor.dtype or np.int64) if found.dtype == object else found
 

@@ -14,7 +14,7 @@ from onnx import helper
 from relcam_onnx.backends.emit import Emit
 from relcam_onnx.backends.symbols import Size, Symbol
 from relcam_onnx.errors import OptionError
-from relcam_onnx.model import Model
+from relcam_onnx.model import Model, producer
 
 SCOPES_KEY = "relcam.scopes"
 
@@ -138,13 +138,14 @@ def sized_copy(model: Model) -> onnx.ModelProto:
     del graph.value_info[:]
     graph.value_info.extend(told[name] for name in made)
     for node in graph.node:
-        attributes = {attribute.name: attribute for attribute in node.attribute}
-        twin = tensors[node.output[0]].inputs if node.output[0] in tensors else []
-        if "ceil_mode" in attributes and twin and twin[0].attrs.get("ceil_mode") == 0:
+        rounds = any(attribute.name == "ceil_mode" and attribute.i for attribute in node.attribute)
+        twin = producer(tensors[node.output[0]]) if rounds and node.output[0] in tensors else None
+        if twin is not None and twin.op == node.op_type:
             # The same windows, as runtimes count them too: see `relcam_onnx.canon.size_rules.round_down`.
-            kept = [a for name, a in attributes.items() if name not in ("ceil_mode", "pads")]
+            kept = [attribute for attribute in node.attribute if attribute.name not in ("ceil_mode", "pads")]
             del node.attribute[:]
-            node.attribute.extend([*kept, helper.make_attribute("pads", twin[0].attrs["pads"])])
+            pads = {name: twin.attrs[name] for name in ("ceil_mode", "pads") if name in twin.attrs}
+            node.attribute.extend([*kept, *(helper.make_attribute(*item) for item in pads.items())])
     return proto
 
 

@@ -10,10 +10,13 @@ from typing import Any
 import onnx
 
 from relcam_onnx.analysis.layers import FUSED
+from relcam_onnx.analysis.scores import shape_text
+from relcam_onnx.analysis.support import node_text
 from relcam_onnx.backends.symbols import UnknownSizeError
 from relcam_onnx.compiling.writer import Writer
-from relcam_onnx.errors import UnsupportedModelError
+from relcam_onnx.errors import RelcamError, UnsupportedModelError
 from relcam_onnx.lrp.presets import Preset
+from relcam_onnx.model import variables
 from relcam_onnx.onnx_file.load import load, pixels, with_sizes
 from relcam_onnx.prepare import Prepared
 
@@ -59,7 +62,34 @@ def compile_model(
     loaded = load(model)
     sized = loaded if size is None else with_sizes(loaded, pixels(loaded, size))
     prepared = Prepared(sized, layers, method, preset, seed, output, preprocess)
-    return compile_prepared(prepared, weights=weights, heatmap=heatmap)
+    try:
+        return Writer(prepared, single=False).write(weights=weights, heatmap=heatmap)
+    except UnknownSizeError as error:
+        fixed = "fix the picture's size: size=(height, width), --size H W"
+        raise unknown_size(prepared, error, fixed if works_sized(prepared) else EAGER) from error
+
+
+EAGER = "take Explainer(..., backend='eager'), --backend eager, which needs no compiled file"
+
+
+def works_sized(prepared: Prepared) -> bool:
+    """Whether the same file would be compiled if the picture's size was fixed."""
+    try:
+        Writer(prepared.sized(pixels(prepared.model, (224, 224))), single=False).write()
+    except (RelcamError, UnknownSizeError):
+        return False
+    return True
+
+
+def unknown_size(prepared: Prepared, error: UnknownSizeError, advice: str) -> UnsupportedModelError:
+    """What stands in the way of the walk, where it hangs on a run, and what to do."""
+    what = "the reverse walk needs a size that only a run knows"
+    if error.node is None:
+        return UnsupportedModelError(f"{what} ({error}); {advice}")
+    reads = ", ".join(f"{tensor.name!r} {shape_text(tensor)}" for _, tensor in variables(error.node))
+    return UnsupportedModelError(
+        f"{what}, at {node_text(prepared.model, error.node)}, which reads {reads} ({error}); {advice}"
+    )
 
 
 def compile_prepared(
@@ -78,6 +108,4 @@ def compile_prepared(
     try:
         return Writer(prepared, single=single).write(weights=weights, heatmap=heatmap, scores=scores)
     except UnknownSizeError as error:
-        raise UnsupportedModelError(
-            f"the reverse walk needs a size that only a run knows ({error}); fix it: size=(height, width), --size H W"
-        ) from error
+        raise unknown_size(prepared, error, EAGER) from error

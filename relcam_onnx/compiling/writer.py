@@ -3,7 +3,8 @@
 Relevance has a leading axis of K·N and activations have N. Where K or N is one the two meet by broadcasting. Where
 neither is, a file of free batch repeats its images K times before it runs, so that both have K·N; in a file of fixed
 batch the activations are repeated where they meet relevance. `relcam_onnx.Explainer` never gets there: it runs such a
-call image by image, so that K targets share one forward pass.
+call image by image, so that K targets share one forward pass. Tensors with several rows for one image (frames folded
+into the batch) never broadcast: where a walk reads such, N counts as more than one.
 """
 
 from __future__ import annotations
@@ -55,16 +56,18 @@ class Writer:
         self.k = f.Slice(f.Shape(self._asked()), [1], [2])
         if self.batch is None:
             n = f.Slice(f.Shape(self._asked()), [0], [1])
-            many = f.And(f.Greater(self.k, 1), f.Greater(n, 1))
+            many = f.Greater(self.k, 1)
+            if not self.prepared.joins_batch:
+                many = f.And(many, f.Greater(n, 1))
             self.assembly.repeat_images(f, f.Where(many, self.k, f.sizes([1])), n)
-        elif self.batch > 1:
+        elif self.batch > 1 or self.prepared.joins_batch:
             f.repeat = self.k
 
     def _asked(self) -> Symbol:
         """The input that names the targets."""
         return Symbol(SEED, np.dtype(np.float32)) if self.prepared.seed == GIVEN else Symbol(TARGETS, INT64)
 
-    def write(self, *, weights: bool, heatmap: bool, scores: bool) -> onnx.ModelProto:
+    def write(self, *, weights: bool = False, heatmap: bool = False, scores: bool = False) -> onnx.ModelProto:
         """The compiled model."""
         f, prepared = self.f, self.prepared
         values = {

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.backends.symbols import UnknownSizeError
 from relcam_onnx.lrp.plan import Plan, Step
 from relcam_onnx.model import View
 from relcam_onnx.ops import Backend, Call, Linear, Message, Record, Value, lookup, meet
@@ -56,8 +57,12 @@ def walk(
 
 def pass_back(f: Backend, step: Step, values: Mapping[str, Value], message: Message) -> dict[int, Message]:
     """What each receiving input of one node gets."""
-    record = describe(f, step, values)
-    handed = step.rule.linear(f, record, message) if isinstance(record, Linear) else step.rule.relay(f, record, message)
+    try:
+        record, rule = describe(f, step, values), step.rule
+        handed = rule.linear(f, record, message) if isinstance(record, Linear) else rule.relay(f, record, message)
+    except UnknownSizeError as error:
+        error.node = step.node
+        raise
     return {index: handed[index] for index in step.receivers if index in handed}
 
 

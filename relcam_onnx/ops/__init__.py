@@ -1,6 +1,18 @@
 """What the engine knows of each ONNX op; importing this package fills the table."""
 
-from relcam_onnx.ops import activation, arithmetic, conv, einsum, elementary, linear, movement, norm, pool, select
+from relcam_onnx.ops import (
+    activation,
+    arithmetic,
+    conv,
+    einsum,
+    elementary,
+    linear,
+    movement,
+    norm,
+    pool,
+    select,
+    sizes,
+)
 from relcam_onnx.ops.layer import Layer
 from relcam_onnx.ops.records import Backend, Call, Linear, Message, Record, Relay, Term, Value, meet
 from relcam_onnx.ops.table import TABLE, Op, key, lookup, op
@@ -31,4 +43,5 @@ __all__ = [
     "op",
     "pool",
     "select",
+    "sizes",
 ]

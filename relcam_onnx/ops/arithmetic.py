@@ -162,7 +162,7 @@ def is_gate(tensor: gs.Tensor) -> bool:
         if node.op in SCALING and len(computed) == 1 and constants and constants[0].size == 1:
             factor = float(constants[0].reshape(-1)[0])
             scale *= {"Mul": factor, "Div": 1 / factor if factor else 0.0}.get(node.op, 1.0)
-        elif node.op not in SHAPING and not (node.op in SCALING and len(computed) == 1):
+        elif not computed or (node.op not in SHAPING and not (node.op in SCALING and len(computed) == 1)):
             return False
         node = producer(computed[0])
     return False

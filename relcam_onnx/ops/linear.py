@@ -79,10 +79,14 @@ def matmul_carries(node: gs.Node) -> tuple[int, ...]:
 
 
 def matmul_refuses(node: gs.Node) -> str | None:
-    """A product of two computed tensors (attention) has no weights."""
-    constants = [isinstance(t, gs.Constant) for t in node.inputs[:2]]
-    if sum(constants) != 1:
+    """A product of two computed tensors (attention) has no weights; a stack of matrices leaves the batch alone."""
+    constants = [t for t in node.inputs[:2] if isinstance(t, gs.Constant)]
+    if len(constants) != 1:
         return "both factors are computed"
+    stack = constants[0].shape
+    ranks = [len(t.shape) for t in node.inputs[:2] if t is not constants[0] and t.shape is not None]
+    if len(stack) >= 3 and ranks and (len(stack) > ranks[0] or (len(stack) == ranks[0] and stack[0] != 1)):
+        return "it stacks matrices along the batch"
     return "its constant stands on the left of a matrix, whose batch is then last" if is_table(node) else None
 
 
@@ -137,13 +141,19 @@ def matmul(f: Backend, call: Call) -> Linear:
     left = call.constant(0)
     weight = call.inputs[0] if left else call.inputs[1]
     swap = [*range(len(f.dims(weight)) - 2), len(f.dims(weight)) - 1, len(f.dims(weight)) - 2]
+    x = call.inputs[1 if left else 0]
+    stacks, repeated = len(f.dims(call.output)) - 2, [1] * (len(f.dims(call.output)) - len(f.dims(x)))
+    shared = [*repeated, *f.dims(x)][:stacks]
+    # A stack of matrices multiplies what it finds once with each of them: the way back sums.
+    summed = [i for i in range(1, stacks) if shared[i] == 1 and f.dims(call.output)[i] != 1]
 
     def adjoint(s: Value, w: Value) -> Value:
         turned = f.Transpose(w, perm=swap)
-        return f.MatMul(turned, s) if left else f.MatMul(s, turned)
+        back = f.MatMul(turned, s) if left else f.MatMul(s, turned)
+        return f.ReduceSum(back, summed, keepdims=1) if summed else back
 
     term = Term(
-        call.inputs[1 if left else 0],
+        x,
         apply=lambda x, w: f.MatMul(w, x) if left else f.MatMul(x, w),
         adjoint=adjoint,
         weight=weight,

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.model import static_shape
 from relcam_onnx.ops.records import Backend, Call, Message, Relay, Value
 from relcam_onnx.ops.table import Known, Strides, every_input, op, sign_kept
 
@@ -161,10 +162,23 @@ def place(f: Backend, s: Value, dims: tuple[int, ...], read: dict[int, np.ndarra
 
 
 def gather_refuses(node: gs.Node) -> str | None:
-    """Positions that do not depend on the picture, and not along the batch."""
-    if node.attrs.get("axis", 0) == 0:
+    """Positions that do not depend on the picture, and not along the batch, but for the same ones of each image."""
+    if node.attrs.get("axis", 0) == 0 and places_per_image(node) is None:
         return "it picks along the batch"
     return None if isinstance(node.inputs[1], gs.Constant) else "its indices are computed"
+
+
+def places_per_image(node: gs.Node) -> np.ndarray | None:
+    """What Gather reads of each image where all were flattened to one axis (``as_strided``); None: something else."""
+    shape, indices = static_shape(node.inputs[0]), node.inputs[1]
+    if not isinstance(indices, gs.Constant) or shape is None or len(shape) != 1 or shape[0] is None:
+        return None
+    places = np.asarray(indices.values, np.int64)
+    if places.ndim < 2 or shape[0] % len(places):
+        return None
+    size = shape[0] // len(places)
+    own = places % shape[0] - size * np.arange(len(places)).reshape(-1, *[1] * (places.ndim - 1))
+    return own[0] if (own == own[0]).all() and own.min() >= 0 and own.max() < size else None
 
 
 @op("Gather", nonnegative=sign_kept, refuses=gather_refuses)
@@ -173,6 +187,15 @@ def gather(f: Backend, call: Call) -> Relay:
     dims = f.dims(call.inputs[0])
     axis = int(call.attr("axis", 0)) % len(dims)
     indices = np.asarray(call.inputs[1]).astype(np.int64)
+    own = places_per_image(call.node) if axis == 0 else None
+    if own is not None:
+        images = (len(indices), dims[0] // len(indices))
+
+        def spread(s: Value) -> Value:
+            rows = place(f, f.Reshape(s, [-1, own.size]), images, {1: own.reshape(-1)})
+            return f.Reshape(rows, [-1])
+
+        return moved(f, call, spread)
 
     def adjoint(s: Value) -> Value:
         flat = f.Reshape(s, [-1, *dims[1:axis], indices.size, *dims[axis + 1 :]])

@@ -83,6 +83,5 @@ def as_float32(value: np.ndarray) -> np.ndarray:
 
 def by_image(value: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """(K·N, ...) as (N, K, ...)."""
-    images, classes = targets.shape
-    apart = np.asarray(value, np.float32).reshape(classes, images, *value.shape[1:])
+    apart = np.asarray(value, np.float32).reshape(targets.shape[1], -1, *value.shape[1:])
     return np.ascontiguousarray(apart.swapaxes(0, 1))

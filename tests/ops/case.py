@@ -97,7 +97,7 @@ def case(op: str, *inputs: np.ndarray | gs.Constant | None, opset: int = OPSET, 
         else:
             values[f"x{index}"] = given
             tensors.append(gs.Variable(f"x{index}", given.dtype, given.shape))
-    dtype = {"QuantizeLinear": np.uint8}.get(op, np.float32)
+    dtype = {"QuantizeLinear": np.uint8, "Shape": np.int64, "Size": np.int64}.get(op, np.float32)
     node = gs.Node(op, "node", dict(attrs), tensors, [gs.Variable("y", dtype)])
     made = Case(node, values, opset)
     node.outputs[0].shape = made.forward().shape

@@ -112,3 +112,10 @@ def test_a_product_without_a_gate_is_halved() -> None:
     handed = record.relevance(Message(relevance))
     for index in (0, 1):
         np.testing.assert_allclose(handed[index].relevance(f), relevance / 2)
+
+
+def test_an_operand_that_no_run_computes_is_no_gate() -> None:
+    """A scale that is dequantised from constants, not folded yet: looking for its origin ends there."""
+    scale = computed("DequantizeLinear", gs.Constant("q", np.ones((1, 3, 1, 1), np.int8)), number(0.5))
+    assert not is_gate(scale)
+    assert not is_gate(computed("Reshape", scale, gs.Constant("shape", np.array([1, 3, 1, 1]))))

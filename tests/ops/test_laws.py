@@ -16,6 +16,7 @@ import test_movement
 import test_norm
 import test_pool
 import test_select
+import test_sizes
 from case import Case, noise
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,7 +80,7 @@ def close(got: float, wanted: float, scale: float, share: float = 1e-4) -> None:
 
 
 def test_every_op_of_the_table_has_cases_under_its_own_name() -> None:
-    assert set(CASES) == {op for op in TABLE if "::" not in op}
+    assert {*CASES, *test_sizes.CASES} == {op for op in TABLE if "::" not in op}
 
 
 @pytest.mark.parametrize("op", LINEAR)

@@ -1,0 +1,230 @@
+"""The leading axis: frames folded into the batch, stacked matrices, tensors stacked on a new axis, flattened images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from nets import Net, canonical, ops, picture, run
+from test_compile import agree, explained, results
+
+import relcam_onnx as rc
+
+BACKENDS = ["eager", "compiled"]
+PRESETS = ["default", "paper", "epsilon-plus", "epsilon-plus-flat", "epsilon-alpha2-beta1", "gradient"]
+FRAMES = 3
+pytestmark = pytest.mark.filterwarnings("ignore:seed 'one-hot'")
+
+
+def ints(*values: int) -> np.ndarray:
+    return np.array(values, np.int64)
+
+
+def frame_scores(net: Net, x: str) -> str:
+    """What one frame (3, 16, 16) gives: convolutions with names, pooled, a dense layer."""
+    x = net("Relu", net.conv(x, 3, 8), name="fine")
+    x = net("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
+    x = net("Relu", net.conv(x, 8, 8), name="coarse")
+    return net.head(x, 8, name="each")
+
+
+def clips(batch: int | str) -> onnx.ModelProto:
+    """A classifier of clips: frames are folded into the batch, their scores averaged."""
+    net = Net(batch, FRAMES, 3, 16, 16)
+    each = frame_scores(net, net("Reshape", net.x, ints(-1, 3, 16, 16)))
+    n = net("Shape", net.x, start=0, end=1)
+    apart = net("Reshape", each, net("Concat", n, ints(FRAMES, -1), axis=0))
+    return net.model(net("ReduceMean", apart, ints(1), keepdims=0, name="scores"))
+
+
+def frames() -> onnx.ModelProto:
+    """The same network for single frames."""
+    net = Net("N", 3, 16, 16)
+    return net.model(frame_scores(net, net.x))
+
+
+@pytest.mark.parametrize("batch", [1, 2, "N"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_gradient_of_a_clip_is_its_frames(backend: str, batch: int | str) -> None:
+    """The mean over frames: each frame's own gradient over their number, which the network of frames gives."""
+    images = batch if isinstance(batch, int) else 2
+    x, targets = picture(images, FRAMES, 3, 16, 16), np.array([[0, -1]] * images)
+    options: dict[str, Any] = {"layers": "input", "preset": "gradient", "method": "lrp"}
+    with rc.Explainer(clips(batch), backend=backend, **options) as explainer:
+        both, alone = explainer(x, targets), explainer(x, 0)
+    np.testing.assert_array_equal(alone.maps["input"][:, 0], both.maps["input"][:, 0])
+    for image, classes in enumerate(both.targets):
+        each = explained(frames(), x[image], np.tile(classes, (FRAMES, 1)), **options).maps["input"]
+        np.testing.assert_allclose(both.maps["input"][image], each.swapaxes(0, 1) / FRAMES, atol=1e-7)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("batch", [1, 2, "N"])
+def test_relevance_passes_through_folded_frames(batch: int | str, preset: str) -> None:
+    images = batch if isinstance(batch, int) else 2
+    x, targets = picture(images, FRAMES, 3, 16, 16), np.array([[0, -1]] * images)
+    options: dict[str, Any] = {"layers": "input", "preset": preset, "method": "lrp"}
+    wanted = explained(clips(batch), x, targets, **options).maps["input"]
+    with rc.Explainer(clips(batch), **options) as explainer:
+        agree(explainer(x, targets).maps["input"], wanted)
+    compiled = rc.compile_model(clips(batch), **options)
+    onnx.checker.check_model(compiled, full_check=True)
+    agree(results(compiled, x=x, relcam_targets=targets)["relevance/input"], wanted)
+
+
+@pytest.mark.parametrize("layers", ["fine", "coarse", "stages", "fused"])
+@pytest.mark.parametrize("batch", [1, "N"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_maps_of_single_frames_are_refused(backend: str, batch: int | str, layers: str) -> None:
+    with pytest.raises(rc.UnsupportedModelError, match=r"has 3 rows for each image.*name layers outside|Name layers"):
+        rc.Explainer(clips(batch), layers, backend=backend)
+    with pytest.raises(rc.UnsupportedModelError, match="3 rows for each image"):
+        rc.compile_model(clips(batch), layers)
+
+
+def tokens(middle: Callable[[Net, str], str], width: int = 8) -> onnx.ModelProto:
+    """A convolution, its positions as tokens (N, 16, 8), what is tried, the mean, a dense layer."""
+    net = Net("N", 3, 8, 8)
+    x = net("Relu", net.conv(net.x, 3, 8, stride=2), name="grid")
+    x = net("Transpose", net("Reshape", x, ints(0, 8, -1)), perm=[0, 2, 1], name="tokens")
+    x = net("Relu", middle(net, x), name="behind")
+    flat = net("Flatten", net("ReduceMean", x, ints(1), keepdims=0))
+    return net.model(net.dense(flat, width, 5, name="scores"))
+
+
+def heads(net: Net, x: str) -> str:
+    """(N, 1, T, D) by (H, D, d): several heads at once, summed over afterwards."""
+    lifted = net("Unsqueeze", x, ints(1))
+    return net("ReduceSum", net("MatMul", lifted, net.normal(4, 8, 6, scale=0.3)), ints(1), keepdims=0)
+
+
+def heads_on_the_left(net: Net, x: str) -> str:
+    """(H, d, T) by (N, 1, T, D)."""
+    lifted = net("Unsqueeze", x, ints(1))
+    return net("ReduceSum", net("MatMul", net.normal(4, 5, 16, scale=0.3), lifted), ints(1), keepdims=0)
+
+
+def head_by_head(net: Net, x: str) -> str:
+    """What `heads` does, spelled as one product for each."""
+    weight = net.normal(4, 8, 6, scale=0.3)
+    return net("Sum", *(net("MatMul", x, part) for part in weight))
+
+
+STACKS: dict[str, tuple[Callable[[Net, str], str], int]] = {"right": (heads, 6), "left": (heads_on_the_left, 8)}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("name", STACKS)
+def test_stacked_matrices(name: str, preset: str) -> None:
+    model = tokens(*STACKS[name])
+    x, targets = picture(2, 3, 8, 8), [[0, -1], [1, 2]]
+    options: dict[str, Any] = {"layers": ("grid", "input"), "preset": preset, "method": "lrp"}
+    wanted = explained(model, x, targets, **options)
+    with rc.Explainer(model, **options) as explainer:
+        got = explainer(x, targets)
+    for layer, value in wanted.maps.items():
+        assert np.abs(value).max() > 0
+        agree(got.maps[layer], value)
+
+
+@pytest.mark.parametrize("preset", ["gradient", "epsilon-plus"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_stack_is_its_matrices(backend: str, preset: str) -> None:
+    """The way back sums what each of them hands back: the same network with a product for each matrix."""
+    x, targets = picture(2, 3, 8, 8), [[0, -1], [1, 2]]
+    options: dict[str, Any] = {"layers": ("grid", "input"), "preset": preset, "method": "lrp"}
+    model, spelled = tokens(heads, 6), tokens(head_by_head, 6)
+    np.testing.assert_allclose(run(model, x=x)[0], run(spelled, x=x)[0], atol=1e-5)
+    wanted = explained(spelled, x, targets, **options)
+    with rc.Explainer(model, backend=backend, **options) as explainer:
+        got = explainer(x, targets)
+    for layer, value in wanted.maps.items():
+        agree(got.maps[layer], value)
+
+
+def test_matrices_stacked_along_the_batch_are_refused() -> None:
+    """(T, D) has no batch left to meet the stack: (N, T, D) by (H, D, d) pairs images with matrices."""
+    model = tokens(lambda net, x: net("MatMul", x, net.normal(2, 8, 8, scale=0.3)))
+    with pytest.raises(rc.UnsupportedModelError, match=r"MatMul node .*: it stacks matrices along the batch"):
+        rc.Explainer(model, "input", method="lrp")
+
+
+def ensemble(axis: int, reduce: str, keepdims: int = 0, *, axes: tuple[int, ...] | None = None) -> onnx.ModelProto:
+    """Three convolutions of one tensor, stacked on a new axis and combined."""
+    net = Net("N", 3, 12, 12)
+    stem = net("Relu", net.conv(net.x, 3, 8), name="stem")
+    parts = [net("Unsqueeze", net("Relu", net.conv(stem, 8, 8)), ints(axis)) for _ in range(3)]
+    stacked = net("Concat", *parts, axis=axis)
+    x = net(reduce, stacked, ints(*(axes or (axis,))), keepdims=keepdims)
+    return net.model(net.head(net("Tanh", x, name="combined"), 8))
+
+
+def combined(op: str) -> onnx.ModelProto:
+    """The same without a new axis."""
+    net = Net("N", 3, 12, 12)
+    stem = net("Relu", net.conv(net.x, 3, 8), name="stem")
+    parts = [net("Relu", net.conv(stem, 8, 8)) for _ in range(3)]
+    x = net("Sum", *parts)
+    x = net("Mul", x, np.float32(1 / 3)) if op == "ReduceMean" else x
+    return net.model(net.head(net("Tanh", x, name="combined"), 8))
+
+
+@pytest.mark.parametrize("preset", ["default", "epsilon-plus", "gradient"])
+@pytest.mark.parametrize("reduce", ["ReduceMean", "ReduceSum"])
+@pytest.mark.parametrize("axis", [0, 1, -1, 2])
+def test_a_stack_that_is_combined_is_a_sum(axis: int, reduce: str, preset: str) -> None:
+    model, spelled = ensemble(axis, reduce), combined(reduce)
+    x, targets = picture(2, 3, 12, 12), [[0, -1], [1, 2]]
+    np.testing.assert_allclose(run(model, x=x)[0], run(spelled, x=x)[0], atol=1e-5)
+    assert "Concat" not in ops(canonical(model))
+    wanted = explained(spelled, x, targets, layers=("stem", "input"), preset=preset, method="lrp")
+    for backend in BACKENDS:
+        with rc.Explainer(model, ("stem", "input"), preset=preset, method="lrp", backend=backend) as explainer:
+            got = explainer(x, targets)
+        for layer, value in wanted.maps.items():
+            agree(got.maps[layer], value)
+
+
+def test_other_reductions_of_a_stack_stay() -> None:
+    assert "Concat" in ops(canonical(ensemble(1, "ReduceMax")))
+    assert "Concat" in ops(canonical(ensemble(1, "ReduceMean", axes=(1, 2), keepdims=1)))
+    with pytest.raises(rc.UnsupportedModelError, match="joins along the batch"):
+        rc.Explainer(ensemble(0, "ReduceMax"), "input", method="lrp")
+
+
+def strided(batch: int, *, spelled: bool) -> onnx.ModelProto:
+    """A corner of each image: by constant positions of the flattened tensor (as_strided), or by Slice."""
+    net = Net(batch, 3, 12, 12)
+    x = net("Relu", net.conv(net.x, 3, 8), name="stem")
+    if spelled:
+        x = net("Slice", x, ints(0, 0), ints(6, 12), ints(2, 3), ints(1, 2))
+    else:
+        places = np.arange(batch * 8 * 144).reshape(batch, 8, 12, 12)[:, :, :6, ::2]
+        x = net("Gather", net("Reshape", x, ints(-1)), places, axis=0)
+    return net.model(net.head(net("Relu", net.conv(x, 8, 8)), 8))
+
+
+@pytest.mark.parametrize("preset", ["default", "gradient"])
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_positions_of_flattened_images(backend: str, batch: int, preset: str) -> None:
+    x, targets = picture(batch, 3, 12, 12), np.array([[0, -1], [1, 2]])[:batch]
+    options: dict[str, Any] = {"layers": ("stem", "input"), "preset": preset, "method": "lrp"}
+    wanted = explained(strided(batch, spelled=True), x, targets, **options)
+    with rc.Explainer(strided(batch, spelled=False), backend=backend, **options) as explainer:
+        got, alone = explainer(x, targets), explainer(x, targets[:, :1])
+    for layer, value in wanted.maps.items():
+        agree(got.maps[layer], value)
+        agree(alone.maps[layer], value[:, :1])
+
+
+def test_positions_of_other_images_are_refused() -> None:
+    net = Net(2, 3, 12, 12)
+    x = net("Relu", net.conv(net.x, 3, 8))
+    places = np.arange(2 * 8 * 144).reshape(2, 8, 12, 12)[::-1].copy()
+    x = net("Gather", net("Reshape", x, ints(-1)), places, axis=0)
+    with pytest.raises(rc.UnsupportedModelError, match=r"Gather node .*: it picks along the batch"):
+        rc.Explainer(net.model(net.head(net("Relu", net.conv(x, 8, 8)), 8)), "input", method="lrp")
