@@ -9,7 +9,7 @@ from relcam_onnx.analysis.layers import FUSED, INPUT, Layer, unique
 from relcam_onnx.lrp.methods import METHODS, Method, channel_weights, fuse
 from relcam_onnx.lrp.plan import Plan
 from relcam_onnx.lrp.walk import walk
-from relcam_onnx.ops import Backend, Value
+from relcam_onnx.ops import Backend, Size, Value
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,12 @@ class MapPlan:
         """The method itself."""
         return METHODS[self.method]
 
+    @property
+    def nonnegative(self) -> frozenset[str]:
+        """The names of the tensors that the walk knows to be ≥ 0 whatever the picture."""
+        read = {step.node.inputs[index].name for step in self.plan.steps for index in step.nonnegative}
+        return self.plan.nonnegative | read
+
     def has_channels(self, name: str) -> bool:
         """Whether the map of this name keeps its channels: (N, K, C, h, w)."""
         return name == INPUT or (self.how.keeps_channels and name != FUSED)
@@ -83,7 +89,7 @@ def make_maps(
         activation = values[layer.tensor.name]
         message = messages.get(layer.tensor.name)
         # No path of the gradient leads here where every slope on the way is 0 by construction.
-        relevance = f.Mul(f.each(activation), 0.0) if message is None else message.relevance(f)
+        relevance = f.each(activation) * 0.0 if message is None else message.relevance(f)
         activation, relevance = channels_first(f, layer, activation), channels_first(f, layer, relevance)
         if layer.name == INPUT:
             made[layer.name] = relevance
@@ -107,7 +113,7 @@ def channels_first(f: Backend, layer: Layer, value: Value) -> Value:
     return f.Transpose(value, perm=[0, rank - 1, *range(1, rank - 1)])
 
 
-def positions(f: Backend, layer: Layer, values: Mapping[str, Value]) -> tuple[Value, ...]:
+def positions(f: Backend, layer: Layer, values: Mapping[str, Value]) -> tuple[Size, ...]:
     """The sizes of a layer's map."""
     dims = f.dims(values[layer.tensor.name])
     return tuple(dims[1:-1] if layer.channels_last else dims[2:])

@@ -9,7 +9,8 @@ from dataclasses import replace
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.lrp.plan import Plan, Step
-from relcam_onnx.ops import Backend, Call, Linear, Message, Record, Value, lookup, meet
+from relcam_onnx.ops import ZERO, Backend, Call, Message, Record, Value, lookup, meet
+from relcam_onnx.rules.base import pass_back
 
 
 def walk(
@@ -41,23 +42,20 @@ def walk(
     kept = {}
     for step in plan.steps:
         output = step.node.outputs[0].name
+        if output not in arriving:
+            continue
         message = meet(f, arriving.pop(output))
         if output in wanted:
             kept[output] = message
-        for index, handed in pass_back(f, step, values, message).items():
+        for index, handed in pass_back(f, step.rule, describe(f, step, values), message).items():
+            if index not in step.receivers or handed.value is ZERO:
+                continue
             name = step.node.inputs[index].name
-            arriving[name].append(replace(handed, value=f.shaped_like(handed.value, values[name])))
+            arriving[name].append(replace(handed, value=f.arrived(handed.value, values[name])))
     for name, messages in arriving.items():
         if name in wanted:
             kept[name] = meet(f, messages)
     return kept
-
-
-def pass_back(f: Backend, step: Step, values: Mapping[str, Value], message: Message) -> dict[int, Message]:
-    """What each receiving input of one node gets."""
-    record = describe(f, step, values)
-    handed = step.rule.linear(f, record, message) if isinstance(record, Linear) else step.rule.relay(f, record, message)
-    return {index: handed[index] for index in step.receivers if index in handed}
 
 
 def describe(f: Backend, step: Step, values: Mapping[str, Value]) -> Record:
@@ -70,5 +68,6 @@ def describe(f: Backend, step: Step, values: Mapping[str, Value]) -> Record:
 def value_of(f: Backend, tensor: gs.Tensor, values: Mapping[str, Value]) -> Value | None:
     """A tensor's value in this run: the file's for constants, None for an optional input left out."""
     if isinstance(tensor, gs.Constant):
-        return f.constant(tensor)
+        value: Value = f.constant(tensor)
+        return value
     return None if tensor.is_empty() else values[tensor.name]

@@ -1,12 +1,15 @@
 """What the engine knows of each ONNX op; importing this package fills the table."""
 
 from relcam_onnx.ops import activation, arithmetic, conv, einsum, elementary, linear, movement, norm, pool, select
+from relcam_onnx.ops.backend import Backend, Size, Value
 from relcam_onnx.ops.layer import Layer
-from relcam_onnx.ops.records import Backend, Call, Linear, Message, Record, Relay, Term, Value, meet
+from relcam_onnx.ops.records import Call, Linear, Message, Record, Relay, Term, meet
 from relcam_onnx.ops.table import TABLE, Op, key, lookup, op
+from relcam_onnx.ops.zero import ZERO
 
 __all__ = [
     "TABLE",
+    "ZERO",
     "Backend",
     "Call",
     "Layer",
@@ -15,6 +18,7 @@ __all__ = [
     "Op",
     "Record",
     "Relay",
+    "Size",
     "Term",
     "Value",
     "activation",

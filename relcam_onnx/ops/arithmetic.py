@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
 
 from relcam_onnx.model import producer, static_shape, variables
-from relcam_onnx.ops.records import Backend, Call, Linear, Message, Relay, Term, Value
+from relcam_onnx.ops.backend import Backend, Value
+from relcam_onnx.ops.records import Call, Linear, Message, Relay, Term
 from relcam_onnx.ops.table import Known, every_input, op
 
 GATES = frozenset({"Sigmoid", "HardSigmoid", "Softmax", "Tanh"})
@@ -51,37 +54,42 @@ def unbroadcast(f: Backend, s: Value, like: Value, output: Value) -> Value:
 
 def passed(f: Backend, call: Call, message: Message, index: int) -> dict[int, Message]:
     """All of it to one input, summed where that was repeated."""
-    x, y = call.inputs[index], call.output
+    x, y = call.value(index), call.output
     if tuple(f.dims(x)[1:]) == tuple(f.dims(y)[1:]):
-        return {index: message.unsupported()}
+        return {index: message}
     return {index: Message(unbroadcast(f, message.relevance(f), x, y))}
 
 
 def factor(f: Backend, call: Call, index: int) -> Value:
     """An operand as it meets relevance: a constant of lower rank than the output gets its leading axes first."""
-    value = call.inputs[index]
+    value = call.value(index)
     missing = len(f.dims(call.output)) - len(f.dims(value))
     if call.constant(index) and missing > 0 and len(f.dims(value)):
         value = f.Reshape(value, [*[1] * missing, *f.dims(value)])
     return f.each(value)
 
 
+def coefficient(factor: float) -> NDArray[Any]:
+    """A number as a weight."""
+    return np.asarray(factor, np.float32)
+
+
 def summed(f: Backend, call: Call, factors: Sequence[float]) -> Linear:
     """Σ factor · input; constants among the inputs make the bias."""
 
     def term(index: int, factor: float) -> Term:
-        x = call.inputs[index]
+        x = call.value(index)
         return Term(
             x,
-            apply=lambda x, w: x if w is None else f.Mul(x, w),
-            adjoint=lambda s, w: unbroadcast(f, s if w is None else f.Mul(s, w), x, call.output),
-            weight=None if factor == 1 else np.float32(factor),
+            apply=lambda x, w: x if w is None else x * w,
+            adjoint=lambda s, w: unbroadcast(f, s if w is None else s * w, x, call.output),
+            weight=None if factor == 1 else coefficient(factor),
             nonnegative=index in call.nonnegative,
             index=index,
         )
 
     constants = [
-        call.inputs[i] if factor == 1 else f.Mul(call.inputs[i], factor)
+        call.value(i) if factor == 1 else call.value(i) * factor
         for i, factor in enumerate(factors)
         if call.constant(i)
     ]  # fmt: skip
@@ -166,14 +174,13 @@ def mul(f: Backend, call: Call) -> Relay:
 
     def relevance(message: Message) -> dict[int, Message]:
         if len(receivers) == 2:
-            half = f.Mul(message.relevance(f), 0.5)
-            return {i: Message(unbroadcast(f, half, call.inputs[i], call.output)) for i in receivers}
+            half = message.relevance(f) * 0.5
+            return {i: Message(unbroadcast(f, half, call.value(i), call.output)) for i in receivers}
         return passed(f, call, message, receivers[0])
 
     def gradient(g: Value) -> dict[int, Value]:
         return {
-            i: unbroadcast(f, f.Mul(g, factor(f, call, 1 - i)), call.inputs[i], call.output)
-            for i in every_input(call.node)
+            i: unbroadcast(f, g * factor(f, call, 1 - i), call.value(i), call.output) for i in every_input(call.node)
         }
 
     return Relay(relevance, gradient)
@@ -187,13 +194,13 @@ def div_refuses(node: gs.Node) -> str | None:
 @op("Div", carries=div_carries, differentiates=every_input, nonnegative=all_known, refuses=div_refuses)
 def div(f: Backend, call: Call) -> Relay:
     """Div, opset 14: R passes to the numerator."""
-    x, y = call.inputs[0], call.output
+    x, y = call.x, call.output
 
     def gradient(g: Value) -> dict[int, Value]:
-        over = f.Div(g, factor(f, call, 1))
+        over = g / factor(f, call, 1)
         found = {0: unbroadcast(f, over, x, y)}
         if not call.constant(1):
-            found[1] = unbroadcast(f, f.Neg(f.Mul(over, f.each(y))), call.inputs[1], y)
+            found[1] = unbroadcast(f, -(over * f.each(y)), call.value(1), y)
         return found
 
     return Relay(lambda m: passed(f, call, m, 0), gradient)

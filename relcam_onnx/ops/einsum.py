@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.ops.backend import Backend
 from relcam_onnx.ops.layer import Layer, Vector
-from relcam_onnx.ops.records import Backend, Call, Linear, Term
+from relcam_onnx.ops.records import Call, Linear, Term
 from relcam_onnx.ops.table import op
 
 
@@ -123,10 +124,10 @@ def einsum(f: Backend, call: Call) -> Linear:
     if bias is not None and channel is not None:
         bias = f.Reshape(bias, [-1, *[1] * (len(y) - 1 - channel)])
     term = Term(
-        call.inputs[index],
+        call.value(index),
         apply=lambda value, weight: f.Einsum(value, weight, equation=f"{x},{w}->{y}"),
         adjoint=lambda s, weight: f.Einsum(s, weight, equation=f"{y},{w}->{x}"),
-        weight=call.inputs[1 - index],
+        weight=call.value(1 - index),
         nonnegative=index in call.nonnegative,
         index=index,
     )

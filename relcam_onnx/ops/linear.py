@@ -5,12 +5,16 @@ Each is y = apply(x, w) + b with an exact adjoint, so that every rule of `relcam
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
 
+from relcam_onnx.ops.backend import Backend, Value
 from relcam_onnx.ops.conv import per_channel
 from relcam_onnx.ops.layer import Layer, Vector
-from relcam_onnx.ops.records import Backend, Call, Linear, Term, Value
+from relcam_onnx.ops.records import Call, Linear, Term
 from relcam_onnx.ops.table import op
 
 
@@ -56,16 +60,16 @@ class Matrix(Layer):
 @op("Gemm", role="conv", refuses=gemm_refuses, layer=Matrix())
 def gemm(f: Backend, call: Call) -> Linear:
     """Gemm, opset 13, with the constant on the right: alpha · x · B + beta · C."""
-    weight, alpha, beta = call.inputs[1], call.attr("alpha", 1.0), call.attr("beta", 1.0)
+    weight, alpha, beta = call.value(1), call.attr("alpha", 1.0), call.attr("beta", 1.0)
     if call.attr("transB", 0):
         weight = f.Transpose(weight, perm=[1, 0])
     if alpha != 1.0:
-        weight = f.Mul(weight, alpha)
+        weight = weight * alpha
     bias = call.get(2)
     if bias is not None and beta != 1.0:
-        bias = f.Mul(bias, beta)
+        bias = bias * beta
     term = Term(
-        call.inputs[0],
+        call.x,
         apply=f.MatMul,
         adjoint=lambda s, w: f.MatMul(s, f.Transpose(w, perm=[1, 0])),
         weight=weight,
@@ -136,15 +140,15 @@ class Matrices(Layer):
 def matmul(f: Backend, call: Call) -> Linear:
     """MatMul, opset 13, by a constant matrix on either side; a bias that canon found stands as a third input."""
     left = call.constant(0)
-    weight = call.inputs[0] if left else call.inputs[1]
+    weight = call.x if left else call.value(1)
     swap = [*range(len(f.dims(weight)) - 2), len(f.dims(weight)) - 1, len(f.dims(weight)) - 2]
 
-    def adjoint(s: Value, w: Value) -> Value:
+    def adjoint(s: Value, w: Any) -> Value:
         turned = f.Transpose(w, perm=swap)
         return f.MatMul(turned, s) if left else f.MatMul(s, turned)
 
     term = Term(
-        call.inputs[1 if left else 0],
+        call.value(1 if left else 0),
         apply=lambda x, w: f.MatMul(w, x) if left else f.MatMul(x, w),
         adjoint=adjoint,
         weight=weight,
@@ -193,16 +197,17 @@ class Statistics(Layer):
 @op("BatchNormalization", role="batch-norm", refuses=batch_norm_refuses, layer=Statistics())
 def batch_normalization(f: Backend, call: Call) -> Linear:
     """BatchNormalization, opset 15: a diagonal convolution."""
-    factor, shift = (v.astype(np.float32) for v in scale_and_shift(call.node))
-    return diagonal(f, call, per_channel(f, factor, call.output), per_channel(f, shift, call.output))
+    vectors: list[NDArray[Any]] = [v.astype(np.float32) for v in scale_and_shift(call.node)]
+    factor, shift = (per_channel(f, vector, call.output) for vector in vectors)
+    return diagonal(f, call, factor, shift)
 
 
 def diagonal(f: Backend, call: Call, weight: Value, bias: Value | None) -> Linear:
     """Y = x · w + b, element by element, w of the model or of this image's statistics."""
     term = Term(
-        call.inputs[0],
-        apply=f.Mul,
-        adjoint=lambda s, w: f.Mul(s, f.each(w)),
+        call.x,
+        apply=lambda x, w: x * w,
+        adjoint=lambda s, w: s * f.each(w),
         weight=weight,
         nonnegative=0 in call.nonnegative,
         diagonal=True,

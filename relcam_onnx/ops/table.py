@@ -10,8 +10,9 @@ from typing import TypeAlias
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.model import variables
+from relcam_onnx.ops.backend import Backend
 from relcam_onnx.ops.layer import Layer
-from relcam_onnx.ops.records import Backend, Call, Record
+from relcam_onnx.ops.records import Call, Record
 
 Build: TypeAlias = Callable[[Backend, Call], Record]
 Known: TypeAlias = Callable[[gs.Tensor], bool]

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from relcam_onnx.errors import OptionError
-from relcam_onnx.ops.records import Backend, Linear, Message, Relay
+from relcam_onnx.ops.backend import Backend
+from relcam_onnx.ops.records import Linear, Message, Relay
 from relcam_onnx.rules.base import Messages, Rule
 
 

@@ -30,6 +30,7 @@ class EagerRunner:
             # onnxruntime's threads would spin on, next to NumPy's, while the reverse walk runs.
             self._session = open_session(proto, settings, spinning=False)
 
+    @np.errstate(all="ignore")  # infinities and NaNs are results, as in every ONNX runtime
     def run(self, inputs: Mapping[str, Any], targets: np.ndarray, seeds: np.ndarray | None) -> Result:
         """See `relcam_onnx.runners.Runner`."""
         host = {name: on_host(value) for name, value in inputs.items()}
@@ -40,6 +41,7 @@ class EagerRunner:
         table = scores.reshape(len(scores), -1)
         targets = resolve_ranks(targets, table)
         f = Eager(targets.shape[1])
+        start: Any
         if seeds is not None:
             start = seeds.transpose(1, 0, 2).reshape(-1, table.shape[1])
         else:
@@ -60,8 +62,8 @@ def as_float32(value: np.ndarray) -> np.ndarray:
     return value.astype(np.float32) if value.dtype == np.float16 else value
 
 
-def by_image(value: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def by_image(value: Any, targets: np.ndarray) -> np.ndarray:
     """(K·N, ...) as (N, K, ...)."""
     images, classes = targets.shape
-    apart = np.asarray(value, np.float32).reshape(classes, images, *value.shape[1:])
+    apart = np.asarray(value, np.float32).reshape(classes, images, *np.shape(value)[1:])
     return np.ascontiguousarray(apart.swapaxes(0, 1))

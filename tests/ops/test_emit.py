@@ -48,10 +48,10 @@ def emitted(case: Case, call: Call, rules: Any, relevance: np.ndarray, support: 
     """The same in one ONNX file: the node, and behind it what every rule makes of it."""
     proto = case.model()
     f = Emit(frozenset({t.name for t in (*case.node.inputs, *case.node.outputs)}))
-    f.repeat = Symbol(COPIES, np.dtype(np.int64))
+    f.repeat = f.symbol(COPIES, np.int64)
 
     def symbol(name: str, array: np.ndarray) -> Symbol:
-        return Symbol(name, array.dtype, array.shape)
+        return f.symbol(name, array.dtype, array.shape)
 
     inputs = tuple(
         f.constant(t) if isinstance(t, gs.Constant) else None if t.is_empty() else symbol(t.name, case.values[t.name])

@@ -20,14 +20,14 @@ from case import Case, noise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relcam_onnx.backends.eager import Eager
-from relcam_onnx.ops import TABLE, Linear, Message, Record
+from relcam_onnx.ops import TABLE, ZERO, Backend, Linear, Message, Record
 from relcam_onnx.rules import (
     RULES,
     Gradient,
     Pass,
     Rule,
 )
+from relcam_onnx.rules.base import pass_back
 
 MODULES = (
     *(test_conv, test_linear, test_einsum, test_pool, test_activation, test_elementary, test_arithmetic),
@@ -48,8 +48,9 @@ CURVED = sorted(({*CASES} - {*LINEAR, *MOVES, *STRAIGHT_THROUGH} | OF_THEMSELVES
 RULE_INSTANCES = [make() for make in RULES.values()]
 
 
-def pass_through(rule: Rule, f: Eager, record: Record, message: Message) -> Mapping[int, Message]:
-    return rule.linear(f, record, message) if isinstance(record, Linear) else rule.relay(f, record, message)
+def pass_through(rule: Rule, f: Backend, record: Record, message: Message) -> Mapping[int, Message]:
+    """What each input gets that gets something."""
+    return {i: m for i, m in pass_back(f, rule, record, message).items() if m.value is not ZERO}
 
 
 def rules_for(record: Record) -> list[Rule]:
