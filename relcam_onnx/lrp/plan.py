@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.analysis.paths import Paths, is_global, receivers, single_position, takers
+from relcam_onnx.analysis.paths import Paths, is_global, receivers, receiving, single_position
 from relcam_onnx.analysis.support import check_supported
 from relcam_onnx.errors import OptionError
 from relcam_onnx.lrp.presets import ROLES, Preset, Site, matches
@@ -58,12 +58,12 @@ def make_plan(model: Model, paths: Paths, preset: Preset, layers: Sequence[gs.Te
     OptionError
         The preset has no rule for an op, or a match that names no op of the model.
     """
-    gates = any(rule.through_gates for _, rule in preset.rules)
+    gradient = any(rule.gradient for _, rule in preset.rules)
     leads = {id(t) for t in layers}
-    region = paths.reached(gates=gates)
+    region = paths.reached(gradient=gradient)
     needed = []
     for node in region:
-        if any(id(t) in leads for _, t in takers(node, gates=gates)):
+        if any(id(t) in leads for _, t in receiving(node, gradient=gradient)):
             leads.add(id(node.outputs[0]))
             needed.append(node)
     check_supported(model, needed)
@@ -74,7 +74,7 @@ def make_plan(model: Model, paths: Paths, preset: Preset, layers: Sequence[gs.Te
         if id(node.outputs[0]) not in arriving:
             continue
         rule = rule_for(site_of(model, paths, node), node, preset)
-        taking = {i: t for i, t in takers(node, gates=rule.through_gates) if id(t) in leads}
+        taking = {i: t for i, t in receiving(node, gradient=rule.gradient) if id(t) in leads}
         if not taking:
             continue
         arriving.update(id(t) for t in taking.values())

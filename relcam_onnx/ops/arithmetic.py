@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from relcam_onnx.model import producer, static_shape, variables
 from relcam_onnx.ops.backend import Backend, Value
 from relcam_onnx.ops.records import Call, Linear, Message, Relay, Term
-from relcam_onnx.ops.table import Known, every_input, op
+from relcam_onnx.ops.table import every_input, op, sign_of_all
 
 GATES = frozenset({"Sigmoid", "HardSigmoid", "Softmax", "Tanh"})
 """What closes a gate: the values of an operand that comes from here weigh the other one."""
@@ -34,11 +34,6 @@ SHAPING = frozenset(
     }
     | {"QuantizeLinear", "DequantizeLinear"}
 )
-
-
-def all_known(node: gs.Node, known: Known) -> bool:
-    """Sums and products of what is ≥ 0 are ≥ 0."""
-    return all(map(known, node.inputs))
 
 
 def unbroadcast(f: Backend, s: Value, like: Value, output: Value) -> Value:
@@ -97,19 +92,19 @@ def summed(f: Backend, call: Call, factors: Sequence[float]) -> Linear:
     return Linear(terms, call.output, f.Sum(*constants) if constants else None)
 
 
-@op("Add", "Sum", carries=every_input, nonnegative=all_known, role="sum")
+@op("Add", "Sum", receivers=every_input, nonnegative=sign_of_all, role="sum")
 def add(f: Backend, call: Call) -> Linear:
     """Add, opset 14, and Sum, opset 13."""
     return summed(f, call, [1.0] * len(call.inputs))
 
 
-@op("Mean", carries=every_input, nonnegative=all_known, role="sum")
+@op("Mean", receivers=every_input, nonnegative=sign_of_all, role="sum")
 def mean(f: Backend, call: Call) -> Linear:
     """Mean, opset 13, of tensors that broadcast."""
     return summed(f, call, [1 / len(call.inputs)] * len(call.inputs))
 
 
-@op("Sub", carries=every_input, role="sum")
+@op("Sub", receivers=every_input, role="sum")
 def sub(f: Backend, call: Call) -> Linear:
     """Sub, opset 14: Add of the negative."""
     return summed(f, call, [1.0, -1.0])
@@ -157,17 +152,12 @@ def signals(node: gs.Node) -> tuple[int, ...]:
     return computed
 
 
-def div_carries(node: gs.Node) -> tuple[int, ...]:
-    """The numerator: a computed denominator is a scale that is held fixed."""
-    return (0,)
-
-
 def is_halved(node: gs.Node) -> bool:
     """Whether a product of two computed tensors has no gate, so that each operand gets half."""
     return node.op == "Mul" and len(signals(node)) == 2
 
 
-@op("Mul", carries=signals, differentiates=every_input, nonnegative=all_known)
+@op("Mul", receivers=signals, gradient_receivers=every_input, nonnegative=sign_of_all)
 def mul(f: Backend, call: Call) -> Relay:
     """Mul, opset 14: by a constant or a gate R passes to the signal; else each operand gets half."""
     receivers = signals(call.node)
@@ -191,9 +181,9 @@ def div_refuses(node: gs.Node) -> str | None:
     return None if not isinstance(node.inputs[0], gs.Constant) else "its numerator is a constant"
 
 
-@op("Div", carries=div_carries, differentiates=every_input, nonnegative=all_known, refuses=div_refuses)
+@op("Div", gradient_receivers=every_input, nonnegative=sign_of_all, refuses=div_refuses)
 def div(f: Backend, call: Call) -> Relay:
-    """Div, opset 14: R passes to the numerator."""
+    """Div, opset 14: R passes to the numerator; a computed denominator is a scale that is held fixed."""
     x, y = call.x, call.output
 
     def gradient(g: Value) -> dict[int, Value]:

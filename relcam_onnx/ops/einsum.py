@@ -40,7 +40,7 @@ def labels(node: gs.Node) -> Labels:
     return Labels(x, w, y, index)
 
 
-def einsum_carries(node: gs.Node) -> tuple[int, ...]:
+def einsum_receivers(node: gs.Node) -> tuple[int, ...]:
     """The operand that is no constant."""
     return (1,) if isinstance(node.inputs[0], gs.Constant) else (0,)
 
@@ -115,7 +115,7 @@ class Contraction(Layer):
         return np.asarray((weight * self.per_input(node, shift)).sum(axis=read))
 
 
-@op("Einsum", carries=einsum_carries, role="conv", refuses=einsum_refuses, layer=Contraction())
+@op("Einsum", receivers=einsum_receivers, role="conv", refuses=einsum_refuses, layer=Contraction())
 def einsum(f: Backend, call: Call) -> Linear:
     """Einsum, opset 12, of one computed tensor and one constant."""
     x, w, y, index = labels(call.node)

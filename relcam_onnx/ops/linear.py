@@ -78,7 +78,7 @@ def gemm(f: Backend, call: Call) -> Linear:
     return Linear((term,), call.output, bias)
 
 
-def matmul_carries(node: gs.Node) -> tuple[int, ...]:
+def matmul_receivers(node: gs.Node) -> tuple[int, ...]:
     """The operand that is no constant."""
     return (1,) if isinstance(node.inputs[0], gs.Constant) else (0,)
 
@@ -136,7 +136,7 @@ class Matrices(Layer):
         return np.asarray(shift @ weight if self.weight(node) else weight @ shift)
 
 
-@op("MatMul", carries=matmul_carries, role="conv", refuses=matmul_refuses, layer=Matrices())
+@op("MatMul", receivers=matmul_receivers, role="conv", refuses=matmul_refuses, layer=Matrices())
 def matmul(f: Backend, call: Call) -> Linear:
     """MatMul, opset 13, by a constant matrix on either side; a bias that canon found stands as a third input."""
     left = call.constant(0)

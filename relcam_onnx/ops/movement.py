@@ -16,7 +16,7 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.ops.backend import Backend, Size, Value
 from relcam_onnx.ops.records import Call, Message, Relay
-from relcam_onnx.ops.table import Known, Strides, every_input, op, sign_kept
+from relcam_onnx.ops.table import Known, Strides, every_input, op, sign_kept, sign_of_all
 
 
 def moved(f: Backend, call: Call, adjoint: Callable[[Value], Value], index: int = 0) -> Relay:
@@ -79,12 +79,7 @@ def concat_refuses(node: gs.Node) -> str | None:
     return "it joins along the batch" if node.attrs.get("axis") == 0 else None
 
 
-def all_nonnegative(node: gs.Node, known: Known) -> bool:
-    """Constants that are joined count too."""
-    return all(map(known, node.inputs))
-
-
-@op("Concat", carries=every_input, nonnegative=all_nonnegative, refuses=concat_refuses)
+@op("Concat", receivers=every_input, nonnegative=sign_of_all, refuses=concat_refuses)
 def concat(f: Backend, call: Call) -> Relay:
     """Concat, opset 13: each input gets its slice."""
     axis = int(call.attr("axis", 1)) % len(f.dims(call.output))

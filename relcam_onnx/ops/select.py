@@ -8,15 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import onnx_graphsurgeon as gs
-
-from relcam_onnx.ops.arithmetic import all_known, passed, unbroadcast
+from relcam_onnx.ops.arithmetic import passed, unbroadcast
 from relcam_onnx.ops.backend import Backend, Value
 from relcam_onnx.ops.conv import conv_strides
 from relcam_onnx.ops.movement import moved
 from relcam_onnx.ops.pool import reduced_axes, reduction_refuses
 from relcam_onnx.ops.records import Call, Message, Relay, product
-from relcam_onnx.ops.table import Known, every_input, op, sign_kept
+from relcam_onnx.ops.table import every_input, op, sign_kept, sign_of_all, sign_of_any
 
 
 @op("MaxPool", strides=conv_strides, nonnegative=sign_kept)
@@ -89,18 +87,13 @@ def largest_of(f: Backend, call: Call, x: Value) -> Relay:
     return moved(f, call, adjoint)
 
 
-def any_known(node: gs.Node, known: Known) -> bool:
-    """The largest is ≥ 0 where one of them is."""
-    return any(map(known, node.inputs))
-
-
-@op("Max", carries=every_input, nonnegative=any_known)
+@op("Max", receivers=every_input, nonnegative=sign_of_any)
 def maximum(f: Backend, call: Call) -> Relay:
     """Max, opset 13: with constants alone a clip."""
     return extreme(f, call, f.Max)
 
 
-@op("Min", carries=every_input, nonnegative=all_known)
+@op("Min", receivers=every_input, nonnegative=sign_of_all)
 def minimum(f: Backend, call: Call) -> Relay:
     """Min, opset 13: with constants alone a clip."""
     return extreme(f, call, f.Min)

@@ -45,8 +45,18 @@ def sign_nonnegative(node: gs.Node, known: Known) -> bool:
 
 
 def sign_kept(node: gs.Node, known: Known) -> bool:
-    """The output is ≥ 0 where all inputs are that carry relevance."""
-    return all(known(node.inputs[index]) for index in lookup(node).carries(node))
+    """The output is ≥ 0 where all inputs are that receive relevance."""
+    return all(known(node.inputs[index]) for index in lookup(node).receivers(node))
+
+
+def sign_of_all(node: gs.Node, known: Known) -> bool:
+    """The output is ≥ 0 where all inputs are, constants too."""
+    return all(map(known, node.inputs))
+
+
+def sign_of_any(node: gs.Node, known: Known) -> bool:
+    """The output is ≥ 0 where one input is."""
+    return any(map(known, node.inputs))
 
 
 @dataclass(frozen=True)
@@ -57,10 +67,10 @@ class Op:
     ----------
     build
         (f, call) -> `Linear` or `Relay`.
-    carries
-        node -> the inputs that relevance can take.
-    differentiates
-        node -> the inputs that a gradient takes; None: the same. Gates have a gradient, and get no relevance.
+    receivers
+        node -> the inputs that relevance goes to.
+    gradient_receivers
+        node -> the inputs that a gradient goes to; None: the same. Gates have a gradient, and get no relevance.
     nonnegative
         (node, known) -> whether the output is ≥ 0 whatever the picture; ``known`` answers that for a tensor.
     strides
@@ -76,17 +86,17 @@ class Op:
     """
 
     build: Build
-    carries: Callable[[gs.Node], tuple[int, ...]] = first_input
-    differentiates: Callable[[gs.Node], tuple[int, ...]] | None = None
+    receivers: Callable[[gs.Node], tuple[int, ...]] = first_input
+    gradient_receivers: Callable[[gs.Node], tuple[int, ...]] | None = None
     nonnegative: Callable[[gs.Node, Known], bool] = sign_unknown
     strides: Callable[[gs.Node], Strides] | None = None
     refuses: Callable[[gs.Node], str | None] = never_refuses
     role: str | None = None
     layer: Layer | None = None
 
-    def takers(self, node: gs.Node, *, gates: bool) -> tuple[int, ...]:
-        """The inputs that relevance takes; with ``gates`` those that a gradient takes."""
-        return self.differentiates(node) if gates and self.differentiates else self.carries(node)
+    def receiving(self, node: gs.Node, *, gradient: bool) -> tuple[int, ...]:
+        """The inputs that relevance goes to; with ``gradient`` those that a gradient goes to."""
+        return self.gradient_receivers(node) if gradient and self.gradient_receivers else self.receivers(node)
 
 
 TABLE: dict[str, Op] = {}
@@ -105,8 +115,8 @@ def lookup(node: gs.Node) -> Op:
 
 def op(
     *names: str,
-    carries: Callable[[gs.Node], tuple[int, ...]] = first_input,
-    differentiates: Callable[[gs.Node], tuple[int, ...]] | None = None,
+    receivers: Callable[[gs.Node], tuple[int, ...]] = first_input,
+    gradient_receivers: Callable[[gs.Node], tuple[int, ...]] | None = None,
     nonnegative: Callable[[gs.Node, Known], bool] = sign_unknown,
     strides: Callable[[gs.Node], Strides] | None = None,
     refuses: Callable[[gs.Node], str | None] = never_refuses,
@@ -121,7 +131,7 @@ def op(
     """
 
     def register(build: Build) -> Build:
-        entry = Op(build, carries, differentiates, nonnegative, strides, refuses, role, layer)
+        entry = Op(build, receivers, gradient_receivers, nonnegative, strides, refuses, role, layer)
         TABLE.update(dict.fromkeys(names, entry))
         return build
 

@@ -27,8 +27,8 @@ class Rule:
     """How one op hands relevance back. A rule of one's own overrides `linear`."""
 
     name: ClassVar[str] = ""
-    through_gates: ClassVar[bool] = False
-    """Whether gates get something too, not only the signal that they weigh."""
+    gradient: ClassVar[bool] = False
+    """Whether messages are a gradient, which goes to gates too, not only to the signal that they weigh."""
 
     def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
         """Share a linear op's relevance among its inputs."""

@@ -32,7 +32,7 @@ class Gradient(Rule):
     """The plain adjoint: the message is the gradient itself."""
 
     name: ClassVar[str] = "gradient"
-    through_gates: ClassVar[bool] = True
+    gradient: ClassVar[bool] = True
 
     def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
         """The transposed map, or the op's own derivative."""
