@@ -136,6 +136,6 @@ def case(op: str, *inputs: Any, opset: int = OPSET, options: Any = None, **attrs
     domain, _, name = op.rpartition("::")
     dtype = {"QuantizeLinear": np.uint8}.get(name, np.float32)
     node = gs.Node(name, "node", dict(attrs), tensors, [gs.Variable("y", dtype)], domain or None)
-    made = Case(node, values, opset, options)
-    node.outputs[0].shape = made.forward().shape
-    return made
+    one = Case(node, values, opset, options)
+    node.outputs[0].shape = one.forward().shape
+    return one

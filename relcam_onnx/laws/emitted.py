@@ -25,15 +25,15 @@ def handed(
     f: Backend, record: Record, rules: Sequence[Rule], relevance: Value, y: Value, support: Value
 ) -> dict[str, Any]:
     """What each rule hands each input, for relevance as it is, as a quotient, and with a support."""
-    found = {}
+    parts = {}
     for number, rule in enumerate(rules):
         forms = {"relevance": Message(relevance)}
         if not isinstance(rule, Gradient):
             forms |= {"quotient": Message(relevance, y), "supported": Message(relevance, support=support)}
         for form, message in forms.items():
             for index, got in pass_through(rule, f, record, message).items():
-                found[f"{number}:{type(rule).__name__}/{form}/{index}"] = got.relevance(f)
-    return found
+                parts[f"{number}:{type(rule).__name__}/{form}/{index}"] = got.relevance(f)
+    return parts
 
 
 def emitted(case: Case, call: Call, rules: Sequence[Rule], relevance: Array, support: Array) -> dict[str, Array]:
@@ -54,8 +54,8 @@ def emitted(case: Case, call: Call, rules: Sequence[Rule], relevance: Array, sup
     record = lookup(case.node).build(f, Call(case.node, inputs, y, call.nonnegative))
     told = {"relevance": relevance, "support": support, COPIES: np.array([len(relevance) // len(support)])}
     extra = [symbol(name, array) for name, array in told.items()]
-    found = handed(f, record, rules, extra[0], y, extra[1])
-    for name, value in found.items():
+    parts = handed(f, record, rules, extra[0], y, extra[1])
+    for name, value in parts.items():
         f.nodes.append(helper.make_node("Identity", [f.initializer_name(value)], [name]))
     proto.graph.input.extend(
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
@@ -64,9 +64,9 @@ def emitted(case: Case, call: Call, rules: Sequence[Rule], relevance: Array, sup
     proto.graph.initializer.extend(f.initializers)
     proto.graph.node.extend(f.nodes)
     del proto.graph.output[:]
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in found)
-    arrays = session(proto, case.options).run(list(found), {**case.values, **told})
-    return dict(zip(found, arrays, strict=True))
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in parts)
+    arrays = session(proto, case.options).run(list(parts), {**case.values, **told})
+    return dict(zip(parts, arrays, strict=True))
 
 
 def inferred(case: Case) -> tuple[int, ...]:

@@ -21,12 +21,12 @@ def a_sign_that_is_told_is_true(case: Case, seed: int) -> None:
     names = list(case.values)
     for chosen in chain.from_iterable(combinations(names, count) for count in range(len(names) + 1)):
 
-        def known(tensor: gs.Tensor, chosen: tuple[str, ...] = chosen) -> bool:
+        def nonnegative(tensor: gs.Tensor, chosen: tuple[str, ...] = chosen) -> bool:
             if isinstance(tensor, gs.Constant):
                 return bool((np.asarray(tensor.values) >= 0).all())
             return tensor.name in chosen
 
-        if not lookup(case.node).nonnegative(case.node, known):
+        if not lookup(case.node).nonnegative(case.node, nonnegative):
             continue
         for turn in (1, -1):  # each value, and its negative where nothing is assumed of it
             values = {name: np.abs(x) if name in chosen else (x * turn).astype(x.dtype) for name, x in signed(case)}

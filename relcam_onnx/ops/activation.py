@@ -12,11 +12,11 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.ops.backend import Backend, Value
 from relcam_onnx.ops.records import Call, Relay, through
-from relcam_onnx.ops.table import Known, op, sign_kept, sign_nonnegative, sign_unknown
+from relcam_onnx.ops.table import Nonnegative, op, sign_kept, sign_nonnegative, sign_unknown
 
 
 def activation(
-    name: str, nonnegative: Callable[[gs.Node, Known], bool] = sign_unknown
+    name: str, nonnegative: Callable[[gs.Node, Nonnegative], bool] = sign_unknown
 ) -> Callable[[Callable[[Backend, Call], Value]], Callable[[Backend, Call], Value]]:
     """Register an activation by its slope: a function (f, call) -> φ'(x), (N, ...)."""
 
@@ -58,9 +58,9 @@ def prelu(f: Backend, call: Call) -> Value:
     return step(f, f.Greater(call.x, 0.0), no=call.value(1))
 
 
-def thresholded_nonnegative(node: gs.Node, known: Known) -> bool:
+def thresholded_nonnegative(node: gs.Node, nonnegative: Nonnegative) -> bool:
     """A threshold below 0 lets what is between pass."""
-    return node.attrs.get("alpha", 1.0) >= 0 or known(node.inputs[0])
+    return node.attrs.get("alpha", 1.0) >= 0 or nonnegative(node.inputs[0])
 
 
 @activation("ThresholdedRelu", thresholded_nonnegative)
@@ -89,11 +89,11 @@ def selu(f: Backend, call: Call) -> Value:
     return step(f, f.Greater(call.x, 0.0), gamma, call.output + gamma * alpha)
 
 
-def clip_nonnegative(node: gs.Node, known: Known) -> bool:
+def clip_nonnegative(node: gs.Node, nonnegative: Nonnegative) -> bool:
     """A lower bound of at least 0 (ReLU6, hard sigmoid spelled out), and no upper one below it."""
     low, high = (node.inputs[i] if len(node.inputs) > i and not node.inputs[i].is_empty() else None for i in (1, 2))
-    floor = known(node.inputs[0]) or (isinstance(low, gs.Constant) and known(low))
-    return floor and (high is None or known(high))
+    floor = nonnegative(node.inputs[0]) or (isinstance(low, gs.Constant) and nonnegative(low))
+    return floor and (high is None or nonnegative(high))
 
 
 @activation("Clip", clip_nonnegative)

@@ -146,9 +146,9 @@ def signals(node: gs.Node) -> tuple[int, ...]:
     if len(computed) < 2:
         return computed
     for test in (is_gate, single_position):
-        found = [i for i in computed if test(node.inputs[i])]
-        if len(found) == 1:
-            return tuple(i for i in computed if i not in found)
+        gates = [i for i in computed if test(node.inputs[i])]
+        if len(gates) == 1:
+            return tuple(i for i in computed if i not in gates)
     return computed
 
 
@@ -188,9 +188,9 @@ def div(f: Backend, call: Call) -> Relay:
 
     def gradient(g: Value) -> dict[int, Value]:
         over = g / factor(f, call, 1)
-        found = {0: unbroadcast(f, over, x, y)}
+        parts = {0: unbroadcast(f, over, x, y)}
         if not call.constant(1):
-            found[1] = unbroadcast(f, -(over * f.each(y)), call.value(1), y)
-        return found
+            parts[1] = unbroadcast(f, -(over * f.each(y)), call.value(1), y)
+        return parts
 
     return Relay(lambda m: passed(f, call, m, 0), gradient)

@@ -87,13 +87,13 @@ class Contraction(Layer):
     def places(self, node: gs.Node) -> tuple[int | None, int | None]:
         """The axes of the weight that the channels read, and those made, run along."""
         x, w, y, _ = labels(node)
-        read, made = self.reads(node, len(x)), self.channels(node, len(y))
-        return (None if read is None else w.index(x[read])), (None if made is None else w.index(y[made]))
+        inputs, outputs = self.reads(node, len(x)), self.channels(node, len(y))
+        return (None if inputs is None else w.index(x[inputs])), (None if outputs is None else w.index(y[outputs]))
 
     def counts(self, node: gs.Node) -> tuple[int, int]:
         """See `Layer`; 0 where no single axis has them."""
-        read, made = ((0 if axis is None else self.values(node).shape[axis]) for axis in self.places(node))
-        return read, made
+        inputs, outputs = ((0 if axis is None else self.values(node).shape[axis]) for axis in self.places(node))
+        return inputs, outputs
 
     def per_output(self, node: gs.Node, factor: Vector) -> Vector:
         """See `Layer`."""
@@ -109,10 +109,10 @@ class Contraction(Layer):
 
     def carried(self, node: gs.Node, shift: Vector) -> Vector | None:
         """See `Layer`."""
-        weight, (read, made) = self.values(node), self.places(node)
-        if weight.ndim != 2 or read is None or made is None:
+        weight, (inputs, outputs) = self.values(node), self.places(node)
+        if weight.ndim != 2 or inputs is None or outputs is None:
             return None
-        return np.asarray((weight * self.per_input(node, shift)).sum(axis=read))
+        return np.asarray((weight * self.per_input(node, shift)).sum(axis=inputs))
 
 
 @op("Einsum", receivers=einsum_receivers, role="conv", refuses=einsum_refuses, layer=Contraction())

@@ -12,7 +12,7 @@ import onnx_graphsurgeon as gs
 from relcam_onnx.ops.activation import activation
 from relcam_onnx.ops.backend import Backend, Value
 from relcam_onnx.ops.records import Call, Relay, through
-from relcam_onnx.ops.table import Known, op, sign_kept, sign_nonnegative, sign_unknown
+from relcam_onnx.ops.table import Nonnegative, op, sign_kept, sign_nonnegative, sign_unknown
 
 
 @op("Neg")
@@ -81,10 +81,10 @@ def pow_refuses(node: gs.Node) -> str | None:
     return "its exponent is not one constant number" if exponent(node) is None else None
 
 
-def pow_nonnegative(node: gs.Node, known: Known) -> bool:
+def pow_nonnegative(node: gs.Node, nonnegative: Nonnegative) -> bool:
     """Of a base that is, or an even power."""
     power = exponent(node)
-    return known(node.inputs[0]) or (power is not None and power % 2 == 0)
+    return nonnegative(node.inputs[0]) or (power is not None and power % 2 == 0)
 
 
 @op("Pow", nonnegative=pow_nonnegative, refuses=pow_refuses)

@@ -16,7 +16,7 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.ops.backend import Backend, Size, Value
 from relcam_onnx.ops.records import Call, Message, Relay
-from relcam_onnx.ops.table import Known, Strides, every_input, op, sign_kept, sign_of_all
+from relcam_onnx.ops.table import Nonnegative, Strides, every_input, op, sign_kept, sign_of_all
 
 
 def moved(f: Backend, call: Call, adjoint: Callable[[Value], Value], index: int = 0) -> Relay:
@@ -108,8 +108,8 @@ def slice_strides(node: gs.Node) -> Strides:
 
 def slice_refuses(node: gs.Node) -> str | None:
     """Images of a batch stay apart: along the first axis all is read."""
-    known = (t.values.tolist() if isinstance(t, gs.Constant) else [] for t in node.inputs[1:4])
-    starts, ends, axes = (*known, [0])[:3]
+    bounds = (t.values.tolist() if isinstance(t, gs.Constant) else [] for t in node.inputs[1:4])
+    starts, ends, axes = (*bounds, [0])[:3]
     whole = [axis for start, end, axis in zip(starts, ends, axes, strict=False) if start == 0 and end >= 2**31 - 1]
     return "it cuts along the batch" if 0 in axes and 0 not in whole else None
 
@@ -178,10 +178,10 @@ def gather(f: Backend, call: Call) -> Relay:
     return moved(f, call, adjoint)
 
 
-def pad_nonnegative(node: gs.Node, known: Known) -> bool:
+def pad_nonnegative(node: gs.Node, nonnegative: Nonnegative) -> bool:
     """What a constant Pad writes must not be negative either; other modes repeat values."""
-    given = len(node.inputs) > 2 and isinstance(node.inputs[2], gs.Constant)
-    return known(node.inputs[0]) and (not given or float(node.inputs[2].values.reshape(-1)[0]) >= 0)
+    written = len(node.inputs) > 2 and isinstance(node.inputs[2], gs.Constant)
+    return nonnegative(node.inputs[0]) and (not written or float(node.inputs[2].values.reshape(-1)[0]) >= 0)
 
 
 @op("Pad", nonnegative=pad_nonnegative)

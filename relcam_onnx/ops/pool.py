@@ -12,7 +12,7 @@ from relcam_onnx.model import static_shape
 from relcam_onnx.ops.backend import Backend, Value
 from relcam_onnx.ops.conv import conv_strides, explicit_pads, window_map
 from relcam_onnx.ops.records import Call, Linear, Term, product
-from relcam_onnx.ops.table import Known, Strides, op, sign_kept, sign_nonnegative
+from relcam_onnx.ops.table import Nonnegative, Strides, op, sign_kept, sign_nonnegative
 
 
 def average(f: Backend, call: Call, apply: Any, adjoint: Any) -> Linear:
@@ -34,7 +34,9 @@ def average_pool(f: Backend, call: Call) -> Linear:
     rank = len(size)
     strides, dilations = list(call.attr("strides", [1] * rank)), list(call.attr("dilations", [1] * rank))
     pads = explicit_pads(call, kernel, size, strides, dilations)
-    attrs = call.given("kernel_shape", "ceil_mode", "count_include_pad", "strides", "dilations", "auto_pad", "pads")
+    attrs = call.attributes(
+        "kernel_shape", "ceil_mode", "count_include_pad", "strides", "dilations", "auto_pad", "pads"
+    )
     rounded_up = call.attr("ceil_mode", 0) or call.attr("auto_pad", "NOTSET") != "NOTSET"
     for axis, (o, n, k) in enumerate(zip(f.dims(call.output)[2:], size, kernel, strict=True) if rounded_up else ()):
         # The last window may reach beyond the padding.
@@ -169,9 +171,9 @@ def resize_refuses(node: gs.Node) -> str | None:
     return None if policy == "stretch" else f"keep_aspect_ratio_policy {policy}"
 
 
-def resize_nonnegative(node: gs.Node, known: Known) -> bool:
+def resize_nonnegative(node: gs.Node, nonnegative: Nonnegative) -> bool:
     """Cubic interpolation overshoots."""
-    return node.attrs.get("mode") != "cubic" and known(node.inputs[0])
+    return node.attrs.get("mode") != "cubic" and nonnegative(node.inputs[0])
 
 
 @op("Resize", strides=resize_strides, nonnegative=resize_nonnegative, role="average", refuses=resize_refuses)
@@ -181,7 +183,7 @@ def resize(f: Backend, call: Call) -> Linear:
     before, after = f.dims(x), f.dims(call.output)
     # Not the batch, which shape inference may call by another name behind a Resize.
     changed = [axis for axis in range(1, len(before)) if after[axis] != before[axis]]
-    attrs = call.given(
+    attrs = call.attributes(
         "mode", "coordinate_transformation_mode", "nearest_mode", "cubic_coeff_a", "exclude_outside", "antialias"
     )
     scales = call.numbers(2)

@@ -179,7 +179,7 @@ class Call:
         value = self.get(index)
         return [] if value is None else list(np.asarray(value).reshape(-1).tolist())
 
-    def given(self, *names: str) -> dict[str, Any]:
+    def attributes(self, *names: str) -> dict[str, Any]:
         """Those of the named attributes that the node sets, as keywords for the backend."""
         return {name: self.node.attrs[name] for name in names if self.node.attrs.get(name) is not None}
 

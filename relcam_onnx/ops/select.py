@@ -21,7 +21,7 @@ from relcam_onnx.ops.table import every_input, op, sign_kept, sign_of_all, sign_
 def max_pool(f: Backend, call: Call) -> Relay:
     """MaxPool, opset 12. Windows may overlap: what each hands to its winner adds up there."""
     x = call.x
-    attrs = call.given("kernel_shape", "strides", "pads", "dilations", "ceil_mode", "auto_pad")
+    attrs = call.attributes("kernel_shape", "strides", "pads", "dilations", "ceil_mode", "auto_pad")
     _, winners = f.MaxPool(x, **attrs)
     # ONNX counts indices through the whole tensor; one image's channels are one row each here.
     positions = product(f.dims(x)[2:])
@@ -81,8 +81,8 @@ def largest_of(f: Backend, call: Call, x: Value) -> Relay:
 
     def adjoint(s: Value) -> Value:
         rows = f.Reshape(s, [-1, *turned[1 : len(kept)], 1])
-        found = spread(f, rows, winners, [*turned[1 : len(kept)], product(turned[len(kept) :])])
-        return f.Transpose(f.Reshape(found, [-1, *turned[1:]]), perm=back)
+        placed = spread(f, rows, winners, [*turned[1 : len(kept)], product(turned[len(kept) :])])
+        return f.Transpose(f.Reshape(placed, [-1, *turned[1:]]), perm=back)
 
     return moved(f, call, adjoint)
 

@@ -15,7 +15,7 @@ from relcam_onnx.ops.layer import Layer
 from relcam_onnx.ops.records import Call, Record
 
 Build: TypeAlias = Callable[[Backend, Call], Record]
-Known: TypeAlias = Callable[[gs.Tensor], bool]
+Nonnegative: TypeAlias = Callable[[gs.Tensor], bool]
 Strides: TypeAlias = tuple[Fraction, ...]
 
 
@@ -34,29 +34,29 @@ def never_refuses(node: gs.Node) -> str | None:
     return None
 
 
-def sign_unknown(node: gs.Node, known: Known) -> bool:
+def sign_unknown(node: gs.Node, nonnegative: Nonnegative) -> bool:
     """The output may be negative."""
     return False
 
 
-def sign_nonnegative(node: gs.Node, known: Known) -> bool:
+def sign_nonnegative(node: gs.Node, nonnegative: Nonnegative) -> bool:
     """The output never is negative."""
     return True
 
 
-def sign_kept(node: gs.Node, known: Known) -> bool:
+def sign_kept(node: gs.Node, nonnegative: Nonnegative) -> bool:
     """The output is ≥ 0 where all inputs are that receive relevance."""
-    return all(known(node.inputs[index]) for index in lookup(node).receivers(node))
+    return all(nonnegative(node.inputs[index]) for index in lookup(node).receivers(node))
 
 
-def sign_of_all(node: gs.Node, known: Known) -> bool:
+def sign_of_all(node: gs.Node, nonnegative: Nonnegative) -> bool:
     """The output is ≥ 0 where all inputs are, constants too."""
-    return all(map(known, node.inputs))
+    return all(map(nonnegative, node.inputs))
 
 
-def sign_of_any(node: gs.Node, known: Known) -> bool:
+def sign_of_any(node: gs.Node, nonnegative: Nonnegative) -> bool:
     """The output is ≥ 0 where one input is."""
-    return any(map(known, node.inputs))
+    return any(map(nonnegative, node.inputs))
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Op:
     gradient_receivers
         node -> the inputs that a gradient goes to; None: the same. Gates have a gradient, and get no relevance.
     nonnegative
-        (node, known) -> whether the output is ≥ 0 whatever the picture; ``known`` answers that for a tensor.
+        (node, nonnegative) -> whether the output is ≥ 0 whatever the picture; the second answers that for a tensor.
     strides
         node -> by how much the op thins out positions, per spatial axis (or one for all); above 1 for pooling, below
         for upsampling. None: not at all.
@@ -88,7 +88,7 @@ class Op:
     build: Build
     receivers: Callable[[gs.Node], tuple[int, ...]] = first_input
     gradient_receivers: Callable[[gs.Node], tuple[int, ...]] | None = None
-    nonnegative: Callable[[gs.Node, Known], bool] = sign_unknown
+    nonnegative: Callable[[gs.Node, Nonnegative], bool] = sign_unknown
     strides: Callable[[gs.Node], Strides] | None = None
     refuses: Callable[[gs.Node], str | None] = never_refuses
     role: str | None = None
@@ -117,7 +117,7 @@ def op(
     *names: str,
     receivers: Callable[[gs.Node], tuple[int, ...]] = first_input,
     gradient_receivers: Callable[[gs.Node], tuple[int, ...]] | None = None,
-    nonnegative: Callable[[gs.Node, Known], bool] = sign_unknown,
+    nonnegative: Callable[[gs.Node, Nonnegative], bool] = sign_unknown,
     strides: Callable[[gs.Node], Strides] | None = None,
     refuses: Callable[[gs.Node], str | None] = never_refuses,
     role: str | None = None,

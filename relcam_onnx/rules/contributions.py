@@ -37,8 +37,8 @@ def inputs(f: Backend, t: Term) -> tuple[Value, Value]:
 def pairs(f: Backend, t: Term, sign: int) -> list[Pair]:
     """The halves of x and w whose products are Σ p (+1) or Σ q (-1); those that are there."""
     w = weights(f, t)
-    found = zip(inputs(f, t), w if sign > 0 else w[::-1], strict=True)
-    return [(x, weight) for x, weight in found if x is not ZERO and weight is not ZERO]
+    halves = zip(inputs(f, t), w[::sign], strict=True)
+    return [(x, weight) for x, weight in halves if x is not ZERO and weight is not ZERO]
 
 
 def is_mixed(t: Term) -> bool:
@@ -121,11 +121,11 @@ def share_by_weight(
 ) -> dict[int, Message]:
     """R_i = Σ_j v_ij R_j / stab(Σ_i v_ij) with v made of w by ``reweigh``; padding is not counted."""
     op = op.by_sign()
-    made = [None if t.weight is None else reweigh(t.weight) for t in op.terms]
+    shares = [None if t.weight is None else reweigh(t.weight) for t in op.terms]
     ones = [f.Expand(1.0, f.dims(t.x)) for t in op.terms]
-    z = total(t.apply(x, w) for t, x, w in zip(op.terms, ones, made, strict=True))
+    z = total(t.apply(x, w) for t, x, w in zip(op.terms, ones, shares, strict=True))
     s = quotient(f, message, z, eps)
-    return {t.index: Message(t.adjoint(s, w)) for t, w in zip(op.terms, made, strict=True)}
+    return {t.index: Message(t.adjoint(s, w)) for t, w in zip(op.terms, shares, strict=True)}
 
 
 def without_bias(op: Linear) -> Value:

@@ -126,7 +126,7 @@ class SignShare(Rule):
     def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
         """See the class."""
         if len(op.terms) == 1 and op.terms[0].nonnegative and op.terms[0].weight is None:
-            return Norm(self.eps).linear(f, op, message)
+            return Norm(self.eps).linear(f, op, message)  # all has the output's sign: its part is its proportion
         if len(op.terms) == 2 and all(t.weight is None or f.dims(t.weight) == () for t in op.terms):
             return self._of_two(f, op, message)
         up, down = (
@@ -136,7 +136,10 @@ class SignShare(Rule):
         return {t.index: Message(up[t.index].relevance(f) + down[t.index].relevance(f), support=t.x) for t in op.terms}
 
     def _of_two(self, f: Backend, op: Linear, message: Message) -> Messages:
-        """R · clip(x / y, 0, 1) and the rest: one quotient for both."""
+        """R · clip(x / y, 0, 1) and the rest.
+
+        Kept beside the formula for its price: one quotient for both where the formula has four.
+        """
         first, second = sorted(op.terms, key=lambda t: not t.nonnegative)
         relevance, y = message.relevance(f), message.support
         if y is None:

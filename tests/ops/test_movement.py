@@ -80,7 +80,7 @@ def gather(draw: Draw) -> Case:
 def pad(draw: Draw) -> Case:
     x, mode = (
         noise(draw(SEED), draw(BATCH), 3, 5, 6),
-        draw(st.sampled_from(["constant", "constant", "constant", "reflect", "edge", "wrap"])),
+        draw(st.sampled_from([*["constant"] * 3, "reflect", "edge", "wrap"])),
     )
     least = -2 if mode == "constant" else 0
     amounts = draw(st.lists(st.integers(least, 2), min_size=4, max_size=4))
