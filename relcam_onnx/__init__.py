@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from relcam_onnx.explainer import Explainer
     from relcam_onnx.explainer import layer_table as layers
     from relcam_onnx.explaining import explain
+    from relcam_onnx.laws import check_op
     from relcam_onnx.lrp.presets import Preset, preset
     from relcam_onnx.ops import op
     from relcam_onnx.results.explanation import Explanation
@@ -41,6 +42,7 @@ __all__ = [
     "TargetError",
     "UnsupportedModelError",
     "__version__",
+    "check_op",
     "compile_model",
     "explain",
     "layers",
@@ -53,6 +55,7 @@ _HOMES = {
     "Explainer": "explainer:Explainer",
     "Explanation": "results.explanation:Explanation",
     "Preset": "lrp.presets:Preset",
+    "check_op": "laws:check_op",
     "compile_model": "compiling.compile:compile_model",
     "explain": "explaining:explain",
     "layers": "explainer:layer_table",

@@ -62,7 +62,7 @@ class Reweighed(Rule):
         parts = [t.apply(t.x, w) for t, w in zip(op.terms, weights, strict=True)]
         if op.bias is not None and not self.zero_bias:
             parts.append(op.bias)
-        s = quotient(f, message, total(f, parts), 1e-9)
+        s = quotient(f, message, total(parts), 1e-9)
         return {t.index: Message(t.adjoint(s, w), t.x) for t, w in zip(op.terms, weights, strict=True)}
 
 

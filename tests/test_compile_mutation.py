@@ -42,17 +42,15 @@ def conserves(rule: Rule, seed: int) -> bool:
     return bool(abs(got.sum() - r.sum()) <= 1e-3 * np.abs(r).sum())
 
 
-pushed_by, signed, turn = contributions.pushed_by, contributions.signed, lowering.turn
+magnitude, weights, turn = contributions.magnitude, contributions.weights, lowering.turn
 
 BROKEN: dict[str, tuple[tuple[Any, str, Any], ...]] = {
     "the denominator sums the other sign": (
-        (contributions, "pushed_by", lambda f, op, t, sign, twice: pushed_by(f, op, t, -sign, twice)),
+        (contributions, "magnitude", lambda f, op, t, sign: magnitude(f, op, t, -sign)),
     ),
-    "positive and negative weights change places": (
-        (contributions, "signed", lambda f, weight: signed(f, weight)[::-1]),
-    ),
+    "positive and negative weights change places": ((contributions, "weights", lambda f, t: weights(f, t)[::-1]),),
     "only positive inputs hand on": (
-        (contributions, "handed", lambda f, t, s, sign, twice: Message(t.adjoint(s, f.Max(t.weight, 0)), f.Relu(t.x))),
+        (contributions, "weights", lambda f, t: (weights(f, t)[0], weights(f, t)[1] * 0.0)),
     ),
 }
 

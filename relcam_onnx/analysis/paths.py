@@ -1,6 +1,6 @@
 """Which tensors relevance can pass between the image and the scores.
 
-Paths are those that relevance can take: no shape arithmetic, no gate inputs (`Op.carries`). Everything here reads the
+Paths are those that relevance can take: no shape arithmetic, no gate inputs (`Op.receivers`). Everything here reads the
 canonical graph alone; no run is needed.
 """
 
@@ -17,20 +17,20 @@ from relcam_onnx.model import Model, captured, producer, static_shape, variables
 from relcam_onnx.ops import TABLE, key, lookup
 
 
-def takers(node: gs.Node, *, gates: bool) -> list[tuple[int, gs.Variable]]:
-    """The inputs of a node that relevance takes, with their positions, constants left out; ``gates``: a gradient.
+def receiving(node: gs.Node, *, gradient: bool) -> list[tuple[int, gs.Variable]]:
+    """The inputs of a node that relevance, or a ``gradient``, goes to, with their positions; constants are left out.
 
     All of them for an op that nobody knows, and with position -1 what its subgraphs read.
     """
     computed = dict(variables(node))
     if key(node) not in TABLE:
         return [*computed.items(), *((-1, t) for t in captured(node))]
-    return [(i, computed[i]) for i in lookup(node).takers(node, gates=gates) if i in computed]
+    return [(i, computed[i]) for i in lookup(node).receiving(node, gradient=gradient) if i in computed]
 
 
 def receivers(node: gs.Node) -> tuple[gs.Variable, ...]:
     """The inputs of a node that relevance can take."""
-    return tuple(t for _, t in takers(node, gates=False))
+    return tuple(t for _, t in receiving(node, gradient=False))
 
 
 class Paths:
@@ -70,15 +70,15 @@ class Paths:
     @cached_property
     def nodes(self) -> tuple[gs.Node, ...]:
         """The nodes on a path, in the order of the forward pass."""
-        return self.reached(gates=False)
+        return self.reached(gradient=False)
 
-    def reached(self, *, gates: bool) -> tuple[gs.Node, ...]:
-        """The nodes that relevance reaches from the scores, in the order of the forward pass; ``gates``: a gradient."""
+    def reached(self, *, gradient: bool) -> tuple[gs.Node, ...]:
+        """The nodes that relevance reaches from the scores, in order; ``gradient``: that one reaches."""
         wanted, reached = {self.scores.name}, []
         for node in reversed(self.model.graph.nodes):
             if any(t.name in wanted for t in node.outputs):
                 reached.append(node)
-                wanted.update(t.name for _, t in takers(node, gates=gates) if t.name in self.computed)
+                wanted.update(t.name for _, t in receiving(node, gradient=gradient) if t.name in self.computed)
         return tuple(reversed(reached))
 
     @cached_property

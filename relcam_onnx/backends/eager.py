@@ -43,7 +43,7 @@ class Eager:
     def __init__(self, targets: int = 1) -> None:
         self.targets = targets
 
-    def each(self, a: Array) -> Array:
+    def each(self, a: Any) -> Any:
         """Repeat what comes from activations, (N, ...), once for each target: (K·N, ...), to meet relevance.
 
         What broadcasts anyway (one target, a scalar, a leading axis of one) is returned as it is.
@@ -59,7 +59,7 @@ class Eager:
         return value.astype(np.float32, copy=False) if value.dtype.kind == "f" else value
 
     @staticmethod
-    def sizes(sizes: Sequence[int]) -> Array:
+    def sizes(sizes: Sequence[Any]) -> Array:
         """Sizes as an int64 vector."""
         return np.array(sizes, np.int64)
 
@@ -68,12 +68,12 @@ class Eager:
         s: Array,
         w: Array,
         *,
-        size: Sequence[int],
-        kernel: Sequence[int],
+        size: Sequence[Any],
+        kernel: Sequence[Any],
         strides: Sequence[int],
         dilations: Sequence[int],
-        pads: Sequence[int],
-        group: int,
+        pads: Sequence[Any],
+        group: Any,
     ) -> Array:
         """The adjoint of Conv over inputs of ``size``: a transposed convolution, grown by what no window reached."""
         unread = [
@@ -85,19 +85,27 @@ class Eager:
         )
 
     @staticmethod
-    def shaped_like(relevance: Array, activation: Array) -> Array:
-        """Say that relevance has an activation's sizes, but for the leading axis; here there is nothing to say."""
+    def arrived(relevance: Any, activation: Any) -> Any:
+        """Relevance as it arrives at a tensor: float32, and of its sizes but for the leading axis.
+
+        Raises
+        ------
+        TypeError
+            A formula has mixed dtypes: NumPy's operators widen where ONNX's refuse.
+        """
+        if relevance.dtype != np.float32:
+            raise TypeError(f"relevance has become {relevance.dtype}: a rule or op has mixed dtypes; Cast to one")
         return relevance
 
     @staticmethod
-    def number(size: int) -> float:
+    def number(size: Any) -> float:
         """A size as a float32 operand."""
         return float(size)
 
     @staticmethod
-    def dims(a: Array) -> tuple[int, ...]:
+    def dims(a: Any) -> tuple[int, ...]:
         """The shape of an array."""
-        return a.shape
+        return np.shape(a)
 
     Add = staticmethod(_each.binary(np.add))
     Sub = staticmethod(_each.binary(np.subtract))

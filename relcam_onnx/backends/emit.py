@@ -18,9 +18,11 @@ import onnx_graphsurgeon as gs
 from relcam_onnx.backends.eager import Eager
 from relcam_onnx.backends.inference import COUNTS, integral, is_constant, result_dims, result_types
 from relcam_onnx.backends.lowering import conv_adjoint
-from relcam_onnx.backends.symbols import Dim, Size, Symbol, operand
+from relcam_onnx.backends.peepholes import PEEPHOLES
+from relcam_onnx.backends.symbols import Dim, Symbol, operand
 from relcam_onnx.errors import UnsupportedModelError
 from relcam_onnx.model import Derived
+from relcam_onnx.ops.backend import Size
 
 LARGE = 4096
 """Constants of more elements are not stored twice: what is made of them stays a node."""
@@ -55,12 +57,21 @@ class Emit:
         self._sizes: dict[str, Dim] = {}
         self._small: dict[tuple[Any, ...], str] = {}
         self._recorded: dict[tuple[Any, ...], tuple[Symbol, ...]] = {}
-        self._transposed: dict[str, tuple[Any, tuple[int, ...]]] = {}
+        self.makers: dict[str, tuple[str, Sequence[Any], Mapping[str, Any]]] = {}
 
     def __getattr__(self, op: str) -> Callable[..., Any]:
         if op.startswith("_"):
             raise AttributeError(op)
         return partial(self.record, op)
+
+    def symbol(self, name: str, dtype: Any, dims: tuple[Size, ...] | None = None, **told: bool) -> Symbol:
+        """A tensor of the graph by name, and what is told of it: see `Symbol`."""
+        return Symbol(name, np.dtype(dtype), self.record, dims, **told)
+
+    def MaxPool(self, x: Any, **attributes: Any) -> tuple[Symbol, Symbol]:
+        """The values, and where in the input they stand."""
+        values, places = self.record("MaxPool", x, outputs=2, **attributes)
+        return values, places
 
     def each(self, a: Any) -> Any:
         """What comes from activations meets relevance: by broadcasting, or repeated where ``repeat`` is set."""
@@ -84,18 +95,24 @@ class Emit:
         return tuple(np.shape(a))
 
     def constant(self, tensor: gs.Constant) -> Any:
-        """A constant of the model; where the file has it, or what it was made of, it is not stored again."""
+        """A constant of the model: a small one as an array; a large one as a symbol, stored once.
+
+        Where the file has it, or what it was made of, it is not stored again.
+        """
         made = self._derived.get(tensor.name) or Derived(tensor.name, np.dtype(tensor.dtype), np.ones(()))
         whole = made.dtype.kind != "f" and tensor.name not in self._derived
-        if whole or made.origin not in self._taken or np.prod(tensor.shape) <= LARGE:
+        if whole or np.prod(tensor.shape) <= LARGE:
             array = np.asarray(tensor.values)
             return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
-        weight = Symbol(made.origin, made.dtype, tuple(tensor.shape), constant=True)
+        if made.origin not in self._taken:
+            name = self.initializer_name(np.asarray(tensor.values, np.float32))
+            return self.symbol(name, np.float32, tuple(tensor.shape), constant=True)
+        weight = self.symbol(made.origin, made.dtype, tuple(tensor.shape), constant=True)
         if made.dtype != np.float32:
             weight = self.Cast(weight, to=onnx.TensorProto.FLOAT)
         if made.zero is not None:
-            weight = self.Sub(weight, made.zero)
-        return self.Mul(weight, made.factor.astype(np.float32)) if made.factor.ndim else weight
+            weight = weight - made.zero
+        return weight * made.factor.astype(np.float32) if made.factor.ndim else weight
 
     def size(self, tensor: Symbol, axis: int, key: str) -> Dim:
         """The size of one axis of a tensor, known when the model runs; ``key`` names it, the first tensor tells it."""
@@ -105,10 +122,8 @@ class Emit:
 
     def record(self, op: str, *inputs: Any, outputs: int = 1, **attributes: Any) -> Any:
         """One node, or its value where everything is constant and small; the same call gives the same node."""
-        if op == "MaxPool":
-            outputs = 2
         known = self._arguments(op, inputs)
-        if (spared := self._spared(op, known, attributes)) is not None:
+        if op in PEEPHOLES and (spared := PEEPHOLES[op](self, known, attributes)) is not None:
             return spared
         folded = None
         if not any(isinstance(value, Symbol) for value in known):
@@ -130,25 +145,12 @@ class Emit:
             types = result_types(op, known, given, outputs)
             constant = is_constant(known)
             self._recorded[key] = tuple(
-                Symbol(name, dtype, dims, constant=constant) for name, dtype in zip(node.output, types, strict=True)
+                self.symbol(name, dtype, dims, constant=constant)
+                for name, dtype in zip(node.output, types, strict=True)
             )
-            if op == "Transpose" and "perm" in given:
-                self._transposed[node.name] = (known[0], tuple(given["perm"]))
+            self.makers[node.name] = (op, known, given)
         symbols = self._recorded[key]
         return symbols[0] if outputs == 1 else symbols
-
-    def _spared(self, op: str, known: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
-        """What stands there already: |x| of x ≥ 0, and what a second Transpose turns back; else None."""
-        x = known[0] if known else None
-        if not isinstance(x, Symbol):
-            return None
-        if op == "Abs" and x.nonnegative:
-            return x
-        if op == "Transpose" and x.name in self._transposed and "perm" in attributes:
-            origin, perm = self._transposed[x.name]
-            if all(perm[axis] == place for place, axis in enumerate(attributes["perm"])):
-                return origin
-        return None
 
     def _arguments(self, op: str, inputs: Sequence[Any]) -> list[Any]:
         """Symbols, arrays and None; numbers become arrays of the type that they meet."""
@@ -173,11 +175,11 @@ class Emit:
             return np.array(sizes, np.int64)
         return self.record("Concat", *(operand(size) for size in sizes), axis=0)
 
-    def conv_adjoint(self, s: Symbol, w: Any, **attributes: Any) -> Any:
+    def conv_adjoint(self, s: Any, w: Any, **attributes: Any) -> Any:
         """The adjoint of Conv, in the nodes that onnxruntime runs fastest."""
         return conv_adjoint(self, s, w, **attributes)
 
-    def shaped_like(self, relevance: Any, activation: Symbol) -> Any:
+    def arrived(self, relevance: Any, activation: Any) -> Any:
         """Say that relevance has an activation's sizes, where K is one; shape inference cannot see it everywhere."""
         if self.single and isinstance(relevance, Symbol) and activation.dims is not None:
             sizes = [d if isinstance(d, int) else d.key if isinstance(d, Dim) else None for d in activation.dims]
@@ -185,7 +187,7 @@ class Emit:
             self.shapes[relevance.name] = onnx.helper.make_tensor_value_info(relevance.name, kind, sizes)
         return relevance
 
-    def number(self, size: Size) -> Any:
+    def number(self, size: Any) -> Any:
         """A size as a float32 operand."""
         return self.Cast(size.tensor, to=onnx.TensorProto.FLOAT) if isinstance(size, Dim) else float(size)
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-from relcam_onnx.backends.symbols import Size, Symbol
+from relcam_onnx.backends.symbols import Symbol
+from relcam_onnx.ops.backend import Size
 
 TRUTH = frozenset({"Greater", "Less", "Equal", "GreaterOrEqual", "LessOrEqual", "And", "Or", "Not"})
 ELEMENTWISE = TRUTH | {

@@ -8,10 +8,12 @@ outputs sees its own part of the kernel: a convolution for each such phase, and 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Any, TypeAlias
 
-from relcam_onnx.backends.symbols import Size, Symbol
+from relcam_onnx.backends.symbols import Symbol
+from relcam_onnx.ops.backend import Size
 
 Recorder: TypeAlias = Any
 
@@ -95,7 +97,7 @@ def interleave(
     rows = []
     for vertical in range(stride):
         columns = [
-            f.Unsqueeze(p if (p := phases[vertical, horizontal]) is not None else f.Mul(whole, 0.0), [4])
+            f.Unsqueeze(p if (p := phases[vertical, horizontal]) is not None else whole * 0.0, [4])
             for horizontal in range(stride)
         ]
         line = f.Concat(*columns, axis=4)
@@ -109,7 +111,7 @@ def interleave(
 def part_dims(f: Recorder, part: Any, w: Any, taps: Sequence[int]) -> Any:
     """A slice of a weight, with its sizes told."""
     if isinstance(part, Symbol) and part.dims is None:
-        return Symbol(part.name, part.dtype, (*f.dims(w)[:2], *taps))
+        return replace(part, dims=(*f.dims(w)[:2], *taps), constant=False)
     return part
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.errors import UnsupportedModelError
+from relcam_onnx.ops.backend import Size
+from relcam_onnx.ops.zero import ZERO
 
 
 class UnknownSizeError(TypeError):
@@ -29,6 +31,17 @@ def unknown(self: Any, *_: Any, **__: Any) -> Any:
     raise UnknownSizeError(f"{self!r} is known only to a run")
 
 
+def operator(op: str, *, swapped: bool = False) -> Callable[[Any, Any], Any]:
+    """An operator of `Symbol` that records a node of this op."""
+
+    def method(self: Symbol, other: Any) -> Any:
+        if other is ZERO:  # which knows what comes of that
+            return NotImplemented
+        return self.record(op, other, self) if swapped else self.record(op, self, other)
+
+    return method
+
+
 @dataclass(frozen=True, eq=False)
 class Symbol:
     """A tensor of the graph being written.
@@ -37,6 +50,8 @@ class Symbol:
     ----------
     name, dtype
         In the file.
+    record
+        (op, *inputs) -> a node of the graph: `Emit.record`.
     dims
         Its sizes, where they are known.
     nonnegative
@@ -47,9 +62,20 @@ class Symbol:
 
     name: str
     dtype: np.dtype[Any]
+    record: Callable[..., Any] = field(repr=False)
     dims: tuple[Size, ...] | None = None
     nonnegative: bool = False
     constant: bool = False
+
+    __array_priority__ = 1000.0  # so that an array on the left leaves the operator to the symbol
+
+    __add__, __radd__ = operator("Add"), operator("Add", swapped=True)
+    __sub__, __rsub__ = operator("Sub"), operator("Sub", swapped=True)
+    __mul__, __rmul__ = operator("Mul"), operator("Mul", swapped=True)
+    __truediv__, __rtruediv__ = operator("Div"), operator("Div", swapped=True)
+
+    def __neg__(self) -> Any:
+        return self.record("Neg", self)
 
     __iter__ = __len__ = __getitem__ = __index__ = __int__ = __float__ = __bool__ = __array__ = unknown
 
@@ -116,9 +142,6 @@ class Dim:
 
     def __repr__(self) -> str:
         return f"Dim({self.key})"
-
-
-Size: TypeAlias = int | Dim
 
 
 def key_of(size: Size) -> str:

@@ -12,9 +12,10 @@ import onnx_graphsurgeon as gs
 from onnx import helper
 
 from relcam_onnx.backends.emit import Emit
-from relcam_onnx.backends.symbols import Size, Symbol
+from relcam_onnx.backends.symbols import Symbol
 from relcam_onnx.errors import OptionError
 from relcam_onnx.model import Model, producer
+from relcam_onnx.ops import Size
 
 SCOPES_KEY = "relcam.scopes"
 
@@ -44,7 +45,7 @@ class Assembly:
             rank = len(value.type.tensor_type.shape.dim)
             if rank == 0:
                 continue  # one number for all images
-            whole = Symbol(value.name, np.dtype(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)))
+            whole = f.symbol(value.name, helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
             amounts = f.Concat(times, f.sizes([1] * (rank - 1)), axis=0) if rank > 1 else times
             self._renamed[value.name] = f.Tile(whole, amounts).name
         for value in self._repeated_outputs():

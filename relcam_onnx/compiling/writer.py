@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -21,18 +22,18 @@ from onnx import TensorProto
 from relcam_onnx import __version__
 from relcam_onnx.analysis.layers import FUSED, INPUT, Layer
 from relcam_onnx.backends.emit import Emit
-from relcam_onnx.backends.symbols import Size, Symbol
+from relcam_onnx.backends.symbols import Symbol
 from relcam_onnx.compiling.assembly import Assembly
 from relcam_onnx.errors import UnsupportedModelError
 from relcam_onnx.lrp.maps import make_maps, positions
 from relcam_onnx.lrp.methods import resize, to_unit
 from relcam_onnx.lrp.seeds import GIVEN, SEEDS
 from relcam_onnx.lrp.walk import activations
+from relcam_onnx.ops import Size
 from relcam_onnx.ops.records import product
 from relcam_onnx.prepare import SOURCE, Prepared
 
 TARGETS, SEED, CLASSES, SCORES = "relcam_targets", "relcam_seed", "relcam_classes", "relcam_scores"
-INT64 = np.dtype(np.int64)
 
 
 class Writer:
@@ -40,7 +41,7 @@ class Writer:
 
     def __init__(self, prepared: Prepared, *, single: bool) -> None:
         self.prepared, self.single, self.classes = prepared, single, check_classes(prepared)
-        self.batch = prepared.batch
+        self.batch, self.nonnegative = prepared.batch, prepared.maps.nonnegative
         seen = (part for view in prepared.model.views.values() for part in view.inputs if isinstance(part, gs.Tensor))
         self.tensors = {**{tensor.name: tensor for tensor in seen}, **prepared.model.graph.tensors()}
         self.assembly = Assembly(prepared.model)
@@ -65,8 +66,11 @@ class Writer:
 
     def _asked(self) -> Symbol:
         """The input that names the targets."""
-        return Symbol(SEED, np.dtype(np.float32)) if self.prepared.seed == GIVEN else Symbol(TARGETS, INT64)
+        if self.prepared.seed == GIVEN:
+            return self.f.symbol(SEED, np.float32)
+        return self.f.symbol(TARGETS, np.int64)
 
+    @np.errstate(all="ignore")  # what is constant is computed at once
     def write(self, *, weights: bool = False, heatmap: bool = False, scores: bool = False) -> onnx.ModelProto:
         """The compiled model."""
         f, prepared = self.f, self.prepared
@@ -84,7 +88,7 @@ class Writer:
         if FUSED in maps:
             shapes[FUSED] = positions(f, prepared.maps.stages[0], values)
             if valid is not None:
-                maps[FUSED] = f.Mul(maps[FUSED], f.Unsqueeze(valid, list(range(2, 1 + len(shapes[FUSED])))))
+                maps[FUSED] = maps[FUSED] * f.Unsqueeze(valid, list(range(2, 1 + len(shapes[FUSED]))))
         for name, value in maps.items():
             self._add(map_output(prepared, name), value, shapes[name])
         if heatmap:
@@ -128,15 +132,15 @@ class Writer:
 
     def _symbol(self, name: str) -> Symbol:
         """A tensor of the model as the emitter sees it; floats of other sizes are cast to float32."""
-        plain = Symbol(self.assembly.inside(name), np.dtype(self.tensors[name].dtype or np.float32))
+        plain = self.f.symbol(self.assembly.inside(name), self.tensors[name].dtype or np.float32)
         dims = self._dims(name, plain)
         if plain.dtype.kind == "f" and plain.dtype != np.float32:
             plain = self.f.Cast(plain, to=TensorProto.FLOAT)
-        return Symbol(plain.name, plain.dtype, dims, nonnegative=name in self.prepared.maps.plan.nonnegative)
+        return replace(plain, dims=dims, nonnegative=name in self.nonnegative)
 
     def _told(self, name: str, value: Symbol) -> Symbol:
         """A value with the sizes that its tensor has in the canonical graph: a view's own are not tracked."""
-        return value if value.dims is not None else Symbol(value.name, value.dtype, self._dims(name, value))
+        return value if value.dims is not None else replace(value, dims=self._dims(name, value))
 
     def _dims(self, name: str, symbol: Symbol) -> tuple[Size, ...]:
         """The sizes of a tensor; those that only a run knows are read from ``symbol``."""
@@ -156,9 +160,9 @@ class Writer:
     def _start(self, z: Symbol) -> tuple[Symbol, Symbol]:
         """What relevance starts as, (K·N, classes), and whether each target exists, (K·N, 1)."""
         f, count = self.f, self.classes
-        targets = Symbol(TARGETS, INT64)
+        targets = f.symbol(TARGETS, np.int64)
         order = f.record("TopK", self.assembly.own_rows(f, z), [count], axis=1, outputs=2)[1]
-        rank = f.Clip(f.Sub(f.Neg(targets), 1), np.int64(0), np.int64(count - 1))
+        rank = f.Clip(-targets - 1, np.int64(0), np.int64(count - 1))
         ranked = f.GatherElements(order, rank, axis=1)
         exists = f.And(f.Less(targets, count), f.GreaterOrEqual(targets, -count))
         resolved = f.Where(exists, f.Where(f.Less(targets, 0), ranked, targets), -1)
@@ -167,17 +171,17 @@ class Writer:
         # -1 equals no class, so what does not exist has no 1 anywhere.
         hot = f.Cast(f.Equal(rows, np.arange(count).reshape(1, -1)), to=TensorProto.FLOAT)
         valid = f.ReduceMax(hot, [1], keepdims=1)
-        scores = f.each(Symbol(z.name, z.dtype, (self.batch or 1, count)))
-        start = SEEDS[self.prepared.seed](f, Symbol(scores.name, scores.dtype, (1, count)), hot)
-        return f.Mul(start, valid), valid
+        scores = f.each(replace(z, dims=(self.batch or 1, count)))
+        start = SEEDS[self.prepared.seed](f, replace(scores, dims=(1, count)), hot)
+        return start * valid, valid
 
     def _given(self) -> tuple[Symbol, None]:
         """The seed that is an input of the compiled model."""
-        f, seed = self.f, Symbol(SEED, np.dtype(np.float32))
+        f, seed = self.f, self.f.symbol(SEED, np.float32)
         self.assembly.add_output(f, CLASSES, f.ArgMax(seed, axis=2, keepdims=0), [None, None])
         return f.Reshape(f.Transpose(seed, perm=[1, 0, 2]), [-1, self.classes]), None
 
-    def _add(self, name: str, value: Symbol, shape: Sequence[Size]) -> None:
+    def _add(self, name: str, value: Any, shape: Sequence[Size]) -> None:
         """Add an output from (K·N, ...), as (N, K, ...)."""
         f = self.f
         if self.single:
@@ -187,13 +191,12 @@ class Writer:
         swapped = f.Transpose(apart, perm=[1, 0, *range(2, 2 + len(shape))])
         self.assembly.add_output(f, name, swapped, [None, None, *shape])
 
-    def _heat(self, name: str, value: Symbol, size: Sequence[Size]) -> Symbol:
+    def _heat(self, name: str, value: Any, size: Sequence[Size]) -> Any:
         """A map's positive part over its maximum, at the size of the input."""
         f = self.f
         if self.prepared.maps.has_channels(name):
             value = f.ReduceSum(value, [1], keepdims=0)
-        heat: Symbol = to_unit(f, resize(f, f.Relu(value), size), len(size))
-        return heat
+        return to_unit(f, resize(f, f.Relu(value), size), len(size))
 
     def _metadata(self) -> dict[str, str]:
         """What the file tells of how it was made."""

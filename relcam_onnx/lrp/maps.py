@@ -11,7 +11,7 @@ from relcam_onnx.analysis.layers import FUSED, INPUT, Layer, unique
 from relcam_onnx.lrp.methods import METHODS, Method, channel_weights, fuse
 from relcam_onnx.lrp.plan import Plan
 from relcam_onnx.lrp.walk import walk
-from relcam_onnx.ops import Backend, Value
+from relcam_onnx.ops import Backend, Size, Value
 from relcam_onnx.ops.records import product
 
 
@@ -82,6 +82,12 @@ class MapPlan:
         """The method itself."""
         return METHODS[self.method]
 
+    @property
+    def nonnegative(self) -> frozenset[str]:
+        """The names of the tensors that the walk knows to be ≥ 0 whatever the picture."""
+        read = {step.node.inputs[index].name for step in self.plan.steps for index in step.nonnegative}
+        return self.plan.nonnegative | read
+
     def has_channels(self, name: str) -> bool:
         """Whether the map of this name keeps its channels: (N, K, C, h, w)."""
         return name == INPUT or (self.how.keeps_channels and name != FUSED)
@@ -114,7 +120,7 @@ def make_maps(
         activation = values[layer.tensor.name]
         message = messages.get(layer.tensor.name)
         # No path of the gradient leads here where every slope on the way is 0 by construction.
-        relevance = f.Mul(f.each(activation), 0.0) if message is None else message.relevance(f)
+        relevance = f.each(activation) * 0.0 if message is None else message.relevance(f)
         activation, relevance = (channels_first(f, layer, value, values) for value in (activation, relevance))
         if layer.name == INPUT:
             made[layer.name] = relevance
@@ -147,15 +153,16 @@ def channels_first(f: Backend, layer: Layer, value: Value, values: Mapping[str, 
     return f.Reshape(value, [-1, channels, *positions(f, layer, values)])
 
 
-def positions(f: Backend, layer: Layer, values: Mapping[str, Value]) -> tuple[Value, ...]:
+def positions(f: Backend, layer: Layer, values: Mapping[str, Value]) -> tuple[Size, ...]:
     """The sizes of a layer's map."""
     dims, layout = f.dims(values[layer.tensor.name]), layer.layout
     if layout is None:
         return tuple(dims[2:])
     if not layout.grid:
         return tuple(dims[axis] for axis in layout.axes)
-    if all(isinstance(size, int) for size in layout.grid):
-        return layout.grid
+    fixed = [size for size in layout.grid if isinstance(size, int)]
+    if len(fixed) == len(layout.grid):
+        return tuple(fixed)
     # The tensor that the row was made of: its positions are its last axes, or those before its channels.
     sizes = f.dims(values[layout.origin])
     return tuple(sizes[axis] for axis in layout.origin_axes)

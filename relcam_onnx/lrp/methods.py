@@ -26,7 +26,7 @@ def channel_weights(f: Backend, activation: Value, relevance: Value, *, keepdims
 def relevance_cam(f: Backend, activation: Value, relevance: Value, window: int) -> Value:
     """Σ_k A_k · mean_hw(R_k), no ReLU (Lee et al. 2021, eq. 8); (K·N, h, w)."""
     weights = channel_weights(f, activation, relevance, keepdims=1)
-    return channel_sum(f, f.Mul(weights, f.each(activation)), f.dims(activation))
+    return channel_sum(f, weights * f.each(activation), f.dims(activation))
 
 
 def local_relevance_cam(f: Backend, activation: Value, relevance: Value, window: int) -> Value:
@@ -37,10 +37,10 @@ def local_relevance_cam(f: Backend, activation: Value, relevance: Value, window:
     strength = f.Abs(activation)
     dims = f.dims(activation)
     mean = f.ReduceMean(strength, list(range(1, len(dims))), keepdims=1)
-    epsilon = f.Add(f.Mul(mean, 1e-3), 1e-12)
-    around = f.Add(windowed(f, strength, window, dims[2:]), epsilon)
-    per_unit = f.Div(windowed(f, relevance, window, dims[2:]), f.each(around))
-    return channel_sum(f, f.Mul(per_unit, f.each(strength)), dims)
+    epsilon = mean * 1e-3 + 1e-12
+    around = windowed(f, strength, window, dims[2:]) + epsilon
+    per_unit = windowed(f, relevance, window, dims[2:]) / f.each(around)
+    return channel_sum(f, per_unit * f.each(strength), dims)
 
 
 def channel_sum(f: Backend, x: Value, dims: Sequence[Any]) -> Value:
@@ -112,14 +112,14 @@ def fuse(f: Backend, maps: Sequence[Value], sizes: Sequence[Sequence[Any]]) -> V
         if tuple(size) != tuple(sizes[0]):
             unit = resize(f, unit, sizes[0])
         logs.append(f.Log(f.Max(unit, FLOOR)))
-    return f.Exp(f.Div(f.Sum(*logs), float(len(logs))))
+    return f.Exp(f.Sum(*logs) / float(len(logs)))
 
 
 def to_unit(f: Backend, stage: Value, rank: int) -> Value:
     """The positive part over its maximum, 0 where nothing is positive."""
     positive = f.Relu(stage)
     most = f.ReduceMax(positive, list(range(1, 1 + rank)), keepdims=1)
-    return f.Div(positive, f.Where(f.Greater(most, 0.0), most, 1.0))
+    return positive / f.Where(f.Greater(most, 0.0), most, 1.0)
 
 
 def resize(f: Backend, stage: Value, size: Sequence[Any]) -> Value:

@@ -10,7 +10,7 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.analysis.bounds import Bounds, image_bounds
 from relcam_onnx.analysis.layers import Layer
-from relcam_onnx.analysis.paths import Paths, takers
+from relcam_onnx.analysis.paths import Paths, receiving
 from relcam_onnx.analysis.positions import Layout
 from relcam_onnx.analysis.stages import Stages
 from relcam_onnx.analysis.support import check_supported
@@ -92,11 +92,11 @@ def make_plan(
     OptionError
         The preset has no rule for an op, or a match that names no op of the model.
     """
-    gates = any(rule.through_gates for _, rule in preset.rules)
+    gradient = any(rule.gradient for _, rule in preset.rules)
     leads = {layer.tensor.name for layer in layers}
     needed = []
-    for node in paths.reached(gates=gates):
-        if any(t.name in leads for _, t in takers(node, gates=gates)):
+    for node in paths.reached(gradient=gradient):
+        if any(t.name in leads for _, t in receiving(node, gradient=gradient)):
             leads.add(node.outputs[0].name)
             needed.append(node)
     check_supported(paths.model, needed)
@@ -108,7 +108,7 @@ def make_plan(
         if node.outputs[0].name not in arriving:
             continue
         rule = rule_for(sites.of(node), node, preset)
-        taking = {i: t for i, t in takers(node, gates=rule.through_gates) if t.name in leads}
+        taking = {i: t for i, t in receiving(node, gradient=rule.gradient) if t.name in leads}
         if not taking:
             continue
         arriving.update(t.name for t in taking.values())

@@ -10,19 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from relcam_onnx.ops.records import Backend, Value
+from relcam_onnx.ops.backend import Backend, Value
 
 Seed: TypeAlias = Callable[[Backend, Value, Value], Value]
 
 
 def at_target(f: Backend, z: Value, hot: Value) -> Value:
     """z_t, (K·N, 1)."""
-    return f.ReduceSum(f.Mul(z, hot), [1], keepdims=1)
+    return f.ReduceSum(z * hot, [1], keepdims=1)
 
 
 def logit(f: Backend, z: Value, hot: Value) -> Value:
     """z_t at t."""
-    return f.Mul(z, hot)
+    return z * hot
 
 
 def one_hot(f: Backend, z: Value, hot: Value) -> Value:
@@ -35,23 +35,23 @@ def clrp(f: Backend, z: Value, hot: Value) -> Value:
     classes = f.dims(z)[1]
     if classes == 1:
         return logit(f, z, hot)
-    share = f.Div(f.Sub(1.0, hot), float(classes - 1))
-    return f.Mul(at_target(f, z, hot), f.Sub(hot, share))
+    share = (1.0 - hot) / f.number(classes - 1)
+    return at_target(f, z, hot) * (hot - share)
 
 
 def official(f: Backend, z: Value, hot: Value) -> Value:
     """1 at t, -1 / classes elsewhere: the authors' published code."""
     classes = f.dims(z)[1]
-    return hot if classes == 1 else f.Sub(hot, f.Div(f.Sub(1.0, hot), float(classes)))
+    return hot if classes == 1 else hot - (1.0 - hot) / f.number(classes)
 
 
 def sglrp(f: Backend, z: Value, hot: Value) -> Value:
     """p_t (1 - p_t) at t, -p_t p_c elsewhere, p the softmax over all; with one class p is the sigmoid."""
     if f.dims(z)[1] == 1:
         p = f.Sigmoid(z)
-        return f.Mul(p, f.Sub(1.0, p))
+        return p * (1.0 - p)
     p = f.Softmax(z, axis=1)
-    return f.Mul(at_target(f, p, hot), f.Sub(hot, p))
+    return at_target(f, p, hot) * (hot - p)
 
 
 def contrast(f: Backend, z: Value, hot: Value) -> Value:
@@ -63,7 +63,7 @@ def contrast(f: Backend, z: Value, hot: Value) -> Value:
     if f.dims(z)[1] == 1:
         return logit(f, z, hot)
     p = f.Softmax(f.Where(f.Greater(hot, 0.0), float("-inf"), z), axis=1)
-    return f.Mul(z, f.Sub(hot, p))
+    return z * (hot - p)
 
 
 SEEDS: dict[str, Seed] = {

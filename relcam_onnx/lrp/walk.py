@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from typing import Any, TypeVar, cast
 
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.backends.symbols import UnknownSizeError
 from relcam_onnx.lrp.plan import Plan, Step
 from relcam_onnx.model import View
-from relcam_onnx.ops import Backend, Call, Linear, Message, Record, Value, lookup, meet
+from relcam_onnx.ops import ZERO, Backend, Call, Message, Record, Value, lookup, meet
+from relcam_onnx.rules.base import Messages, pass_back
+
+T = TypeVar("T")
 
 
 def walk(
@@ -43,27 +47,29 @@ def walk(
     kept = {}
     for step in plan.steps:
         output = step.node.outputs[0].name
+        if output not in arriving:
+            continue
         message = meet(f, arriving.pop(output))
         if output in wanted:
             kept[output] = message
-        for index, handed in pass_back(f, step, values, message).items():
+        for index, handed in handed_back(f, step, values, message).items():
+            if index not in step.receivers or handed.value is ZERO:
+                continue
             name = step.node.inputs[index].name
-            arriving[name].append(replace(handed, value=f.shaped_like(handed.value, values[name])))
+            arriving[name].append(replace(handed, value=f.arrived(handed.value, values[name])))
     for name, messages in arriving.items():
         if name in wanted:
             kept[name] = meet(f, messages)
     return kept
 
 
-def pass_back(f: Backend, step: Step, values: Mapping[str, Value], message: Message) -> dict[int, Message]:
-    """What each receiving input of one node gets."""
+def handed_back(f: Backend, step: Step, values: Mapping[str, Value], message: Message) -> Messages:
+    """What each input of one node gets."""
     try:
-        record, rule = describe(f, step, values), step.rule
-        handed = rule.linear(f, record, message) if isinstance(record, Linear) else rule.relay(f, record, message)
+        return pass_back(f, step.rule, describe(f, step, values), message)
     except UnknownSizeError as error:
         error.node = step.node
         raise
-    return {index: handed[index] for index in step.receivers if index in handed}
 
 
 def describe(f: Backend, step: Step, values: Mapping[str, Value]) -> Record:
@@ -73,11 +79,11 @@ def describe(f: Backend, step: Step, values: Mapping[str, Value]) -> Record:
     return lookup(step.node).build(f, Call(step.node, inputs, output, step.nonnegative))
 
 
-def activations(f: Backend, plan: Plan, value: Callable[[str], Value]) -> dict[str, Value]:
+def activations(f: Backend, plan: Plan, value: Callable[[str], T]) -> dict[str, T]:
     """The values that a plan reads: ``value`` of the file's tensors, and views made of them."""
-    values: dict[str, Value] = {}
+    values: dict[str, T] = {}
 
-    def get(name: str) -> Value:
+    def get(name: str) -> T:
         if name not in values:
             view = plan.views.get(name)
             values[name] = value(name) if view is None else seen(f, view, get)
@@ -86,16 +92,17 @@ def activations(f: Backend, plan: Plan, value: Callable[[str], Value]) -> dict[s
     return {name: get(name) for name in plan.tensors}
 
 
-def seen(f: Backend, view: View, value: Callable[[str], Value]) -> Value:
+def seen(f: Backend, view: View, value: Callable[[str], T]) -> T:
     """A view's value."""
-    inputs = [value(part.name) if isinstance(part, gs.Tensor) else part for part in view.inputs]
+    inputs: list[Any] = [value(part.name) if isinstance(part, gs.Tensor) else part for part in view.inputs]
     if view.op == "Like":
-        return f.Reshape(inputs[0], f.dims(inputs[1]))
-    return getattr(f, view.op)(*inputs, **view.attrs)
+        return cast(T, f.Reshape(inputs[0], f.dims(inputs[1])))
+    return cast(T, getattr(f, view.op)(*inputs, **view.attrs))
 
 
 def value_of(f: Backend, tensor: gs.Tensor, values: Mapping[str, Value]) -> Value | None:
     """A tensor's value in this run: the file's for constants, None for an optional input left out."""
     if isinstance(tensor, gs.Constant):
-        return f.constant(tensor)
+        value: Value = f.constant(tensor)
+        return value
     return None if tensor.is_empty() else values[tensor.name]

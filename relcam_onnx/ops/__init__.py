@@ -13,12 +13,15 @@ from relcam_onnx.ops import (
     select,
     sizes,
 )
+from relcam_onnx.ops.backend import Backend, Size, Value
 from relcam_onnx.ops.layer import Layer
-from relcam_onnx.ops.records import Backend, Call, Linear, Message, Record, Relay, Term, Value, meet
+from relcam_onnx.ops.records import Call, Linear, Message, Record, Relay, Term, meet
 from relcam_onnx.ops.table import TABLE, Op, key, lookup, op
+from relcam_onnx.ops.zero import ZERO
 
 __all__ = [
     "TABLE",
+    "ZERO",
     "Backend",
     "Call",
     "Layer",
@@ -27,6 +30,7 @@ __all__ = [
     "Op",
     "Record",
     "Relay",
+    "Size",
     "Term",
     "Value",
     "activation",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
 
 from relcam_onnx.model import producer, static_shape, variables
-from relcam_onnx.ops.records import Backend, Call, Linear, Message, Record, Relay, Term, Value
-from relcam_onnx.ops.table import Known, every_input, op
+from relcam_onnx.ops.backend import Backend, Value
+from relcam_onnx.ops.records import Call, Linear, Message, Record, Relay, Term
+from relcam_onnx.ops.table import every_input, op, sign_of_all
 
 GATES = frozenset({"Sigmoid", "HardSigmoid", "Softmax", "Tanh"})
 """What closes a gate: the values of an operand that comes from here weigh the other one."""
@@ -33,11 +36,6 @@ SHAPING = frozenset(
 )
 
 
-def all_known(node: gs.Node, known: Known) -> bool:
-    """Sums and products of what is ≥ 0 are ≥ 0."""
-    return all(map(known, node.inputs))
-
-
 def unbroadcast(f: Backend, s: Value, like: Value, output: Value) -> Value:
     """The adjoint of broadcasting ``like`` (N, ...) to ``output``: sums over the axes where it was repeated."""
     small, large = tuple(f.dims(like)), tuple(f.dims(output))
@@ -51,40 +49,45 @@ def unbroadcast(f: Backend, s: Value, like: Value, output: Value) -> Value:
 
 def passed(f: Backend, call: Call, message: Message, index: int) -> dict[int, Message]:
     """All of it to one input, summed where that was repeated."""
-    x, y = call.inputs[index], call.output
+    x, y = call.value(index), call.output
     if tuple(f.dims(x)[1:]) == tuple(f.dims(y)[1:]):
-        return {index: message.unsupported()}
+        return {index: message}
     return {index: Message(unbroadcast(f, message.relevance(f), x, y))}
 
 
 def factor(f: Backend, call: Call, index: int) -> Value:
     """An operand as it meets relevance: a constant of lower rank than the output gets its leading axes first."""
-    value = call.inputs[index]
+    value = call.value(index)
     missing = len(f.dims(call.output)) - len(f.dims(value))
     if call.constant(index) and missing > 0 and len(f.dims(value)):
         value = f.Reshape(value, [*[1] * missing, *f.dims(value)])
     return f.each(value)
 
 
+def coefficient(factor: float) -> NDArray[Any]:
+    """A number as a weight."""
+    return np.asarray(factor, np.float32)
+
+
 def summed(f: Backend, call: Call, factors: Sequence[float]) -> Linear:
     """Σ factor · input; constants are biases, but those that vary over positions are terms like any other."""
 
     def term(index: int, factor: float) -> Term:
-        x = call.inputs[index]
+        x = call.value(index)
         missing = len(f.dims(call.output)) - len(f.dims(x))
         if call.constant(index) and missing > 0:
             x = f.Reshape(x, [*[1] * missing, *f.dims(x)])
         return Term(
             x,
-            apply=lambda x, w: x if w is None else f.Mul(x, w),
-            adjoint=lambda s, w: unbroadcast(f, s if w is None else f.Mul(s, w), x, call.output),
-            weight=None if factor == 1 else np.float32(factor),
+            apply=lambda x, w: x if w is None else x * w,
+            adjoint=lambda s, w: unbroadcast(f, s if w is None else s * w, x, call.output),
+            weight=None if factor == 1 else coefficient(factor),
             nonnegative=index in call.nonnegative,
             index=index,
         )
 
     biases = {i for i in range(len(factors)) if call.constant(i) and not is_table(call.node.inputs[i])}
-    constants = [call.inputs[i] if factors[i] == 1 else f.Mul(call.inputs[i], factors[i]) for i in sorted(biases)]
+    constants = [call.value(i) if factors[i] == 1 else call.value(i) * factors[i] for i in sorted(biases)]
     terms = tuple(term(i, factor) for i, factor in enumerate(factors) if i not in biases)
     return Linear(terms, call.output, f.Sum(*constants) if constants else None)
 
@@ -107,19 +110,19 @@ def sum_role(node: gs.Node) -> str:
     return "bias" if is_shift(node) else "sum"
 
 
-@op("Add", "Sum", carries=every_input, nonnegative=all_known, role=sum_role)
+@op("Add", "Sum", receivers=every_input, nonnegative=sign_of_all, role=sum_role)
 def add(f: Backend, call: Call) -> Record:
     """Add, opset 14, and Sum, opset 13."""
     return shifted(f, call) if is_shift(call.node) else summed(f, call, [1.0] * len(call.inputs))
 
 
-@op("Mean", carries=every_input, nonnegative=all_known, role="sum")
+@op("Mean", receivers=every_input, nonnegative=sign_of_all, role="sum")
 def mean(f: Backend, call: Call) -> Linear:
     """Mean, opset 13, of tensors that broadcast."""
     return summed(f, call, [1 / len(call.inputs)] * len(call.inputs))
 
 
-@op("Sub", carries=every_input, role=sum_role)
+@op("Sub", receivers=every_input, role=sum_role)
 def sub(f: Backend, call: Call) -> Record:
     """Sub, opset 14: Add of the negative."""
     if is_shift(call.node):
@@ -130,16 +133,16 @@ def sub(f: Backend, call: Call) -> Record:
 def shifted(f: Backend, call: Call, sign: float = 1.0) -> Relay:
     """A bias on its own: relevance passes to the one computed input, a gradient times ``sign``."""
     (index,) = every_input(call.node)
-    x, y = call.inputs[index], call.output
+    x, y = call.value(index), call.output
 
     def relevance(message: Message) -> dict[int, Message]:
         if tuple(f.dims(x)[1:]) == tuple(f.dims(y)[1:]):
-            return {index: message.unsupported()}
+            return {index: message}
         return {index: Message(unbroadcast(f, message.relevance(f), x, y))}
 
     def gradient(g: Value) -> dict[int, Value]:
         whole = unbroadcast(f, g, x, y)
-        return {index: whole if sign > 0 else f.Neg(whole)}
+        return {index: whole if sign > 0 else -whole}
 
     return Relay(relevance, gradient)
 
@@ -187,15 +190,10 @@ def signals(node: gs.Node) -> tuple[int, ...]:
     if len(computed) < 2:
         return computed
     for test in (is_gate, single_position):
-        found = [i for i in computed if test(node.inputs[i])]
-        if len(found) == 1:
-            return tuple(i for i in computed if i not in found)
+        gates = [i for i in computed if test(node.inputs[i])]
+        if len(gates) == 1:
+            return tuple(i for i in computed if i not in gates)
     return computed
-
-
-def div_carries(node: gs.Node) -> tuple[int, ...]:
-    """The numerator: a computed denominator is a scale that is held fixed."""
-    return (0,)
 
 
 def is_halved(node: gs.Node) -> bool:
@@ -203,21 +201,20 @@ def is_halved(node: gs.Node) -> bool:
     return node.op == "Mul" and len(signals(node)) == 2
 
 
-@op("Mul", carries=signals, differentiates=every_input, nonnegative=all_known)
+@op("Mul", receivers=signals, gradient_receivers=every_input, nonnegative=sign_of_all)
 def mul(f: Backend, call: Call) -> Relay:
     """Mul, opset 14: by a constant or a gate R passes to the signal; else each operand gets half."""
     receivers = signals(call.node)
 
     def relevance(message: Message) -> dict[int, Message]:
         if len(receivers) == 2:
-            half = f.Mul(message.relevance(f), 0.5)
-            return {i: Message(unbroadcast(f, half, call.inputs[i], call.output)) for i in receivers}
+            half = message.relevance(f) * 0.5
+            return {i: Message(unbroadcast(f, half, call.value(i), call.output)) for i in receivers}
         return passed(f, call, message, receivers[0])
 
     def gradient(g: Value) -> dict[int, Value]:
         return {
-            i: unbroadcast(f, f.Mul(g, factor(f, call, 1 - i)), call.inputs[i], call.output)
-            for i in every_input(call.node)
+            i: unbroadcast(f, g * factor(f, call, 1 - i), call.value(i), call.output) for i in every_input(call.node)
         }
 
     return Relay(relevance, gradient)
@@ -228,16 +225,16 @@ def div_refuses(node: gs.Node) -> str | None:
     return None if not isinstance(node.inputs[0], gs.Constant) else "its numerator is a constant"
 
 
-@op("Div", carries=div_carries, differentiates=every_input, nonnegative=all_known, refuses=div_refuses)
+@op("Div", gradient_receivers=every_input, nonnegative=sign_of_all, refuses=div_refuses)
 def div(f: Backend, call: Call) -> Relay:
-    """Div, opset 14: R passes to the numerator."""
-    x, y = call.inputs[0], call.output
+    """Div, opset 14: R passes to the numerator; a computed denominator is a scale that is held fixed."""
+    x, y = call.x, call.output
 
     def gradient(g: Value) -> dict[int, Value]:
-        over = f.Div(g, factor(f, call, 1))
-        found = {0: unbroadcast(f, over, x, y)}
+        over = g / factor(f, call, 1)
+        parts = {0: unbroadcast(f, over, x, y)}
         if not call.constant(1):
-            found[1] = unbroadcast(f, f.Neg(f.Mul(over, f.each(y))), call.inputs[1], y)
-        return found
+            parts[1] = unbroadcast(f, -(over * f.each(y)), call.value(1), y)
+        return parts
 
     return Relay(lambda m: passed(f, call, m, 0), gradient)

@@ -9,11 +9,12 @@ from typing import Any, TypeAlias
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.ops.backend import Backend, Size, Value
 from relcam_onnx.ops.layer import Layer, Vector
-from relcam_onnx.ops.records import Backend, Call, Linear, Term, Value
+from relcam_onnx.ops.records import Call, Linear, Term
 from relcam_onnx.ops.table import Strides, op
 
-Apply: TypeAlias = Callable[[Value, Value], Value]
+Apply: TypeAlias = Callable[[Value, Any], Value]
 
 
 def conv_strides(node: gs.Node) -> Strides:
@@ -27,8 +28,8 @@ def transposed_strides(node: gs.Node) -> Strides:
 
 
 def explicit_pads(
-    call: Call, kernel: Sequence[int], size: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
-) -> list[int]:
+    call: Call, kernel: Sequence[Size], size: Sequence[Size], strides: Sequence[int], dilations: Sequence[int]
+) -> list[Any]:
     """``pads`` as [begin..., end...], with ``auto_pad`` resolved for this input size (ONNX Conv, pools)."""
     mode = call.attr("auto_pad", "NOTSET")
     if mode == "NOTSET":
@@ -50,12 +51,12 @@ def weight_refuses(node: gs.Node) -> str | None:
 
 def window_map(
     f: Backend,
-    size: Sequence[int],
-    kernel: Sequence[int],
+    size: Sequence[Size],
+    kernel: Sequence[Size],
     strides: list[int],
     dilations: list[int],
-    pads: list[int],
-    group: int,
+    pads: list[Size],
+    group: Size,
 ) -> tuple[Apply, Apply]:
     """A convolution over inputs of this size, and its exact adjoint: both (value, weight) -> value."""
     attrs: dict[str, Any] = {"strides": strides, "dilations": dilations, "pads": pads, "group": group}
@@ -94,14 +95,14 @@ class Kernel(Layer):
 @op("Conv", strides=conv_strides, role="conv", refuses=weight_refuses, layer=Kernel())
 def conv(f: Backend, call: Call) -> Linear:
     """Conv, opset 11: 1-D, 2-D and 3-D, with stride, dilation, groups and any padding."""
-    x, weight = call.inputs[0], call.inputs[1]
+    x, weight = call.x, call.value(1)
     size, kernel = f.dims(x)[2:], f.dims(weight)[2:]
     ones = [1] * len(size)
     strides, dilations = list(call.attr("strides", ones)), list(call.attr("dilations", ones))
     pads = explicit_pads(call, kernel, size, strides, dilations)
     apply, adjoint = window_map(f, size, kernel, strides, dilations, pads, call.attr("group", 1))
     term = Term(x, apply, adjoint, weight, 0 in call.nonnegative)
-    return Linear((term,), call.output, per_channel(f, call.get(2), call.output))
+    return Linear((term,), call.output, bias_of(f, call))
 
 
 class TransposedKernel(Layer):
@@ -130,7 +131,7 @@ class TransposedKernel(Layer):
 @op("ConvTranspose", strides=transposed_strides, role="conv", refuses=weight_refuses, layer=TransposedKernel())
 def conv_transpose(f: Backend, call: Call) -> Linear:
     """ConvTranspose, opset 11; ``output_shape`` and ``auto_pad`` are resolved to pads."""
-    x, weight = call.inputs[0], call.inputs[1]
+    x, weight = call.x, call.value(1)
     size, kernel, out = f.dims(x)[2:], f.dims(weight)[2:], f.dims(call.output)[2:]
     ones = [1] * len(size)
     strides, dilations = list(call.attr("strides", ones)), list(call.attr("dilations", ones))
@@ -158,11 +159,15 @@ def conv_transpose(f: Backend, call: Call) -> Linear:
         weight=weight,
         nonnegative=0 in call.nonnegative,
     )
-    return Linear((term,), call.output, per_channel(f, call.get(2), call.output))
+    return Linear((term,), call.output, bias_of(f, call))
 
 
-def per_channel(f: Backend, vector: Value | None, like: Value) -> Value | None:
+def bias_of(f: Backend, call: Call) -> Value | None:
+    """Input 2, as it is added to the output."""
+    bias = call.get(2)
+    return None if bias is None else per_channel(f, bias, call.output)
+
+
+def per_channel(f: Backend, vector: Value, like: Value) -> Value:
     """A (C,) vector shaped to broadcast over the positions of ``like``, (1, C, 1, ...)."""
-    if vector is None:
-        return None
     return f.Reshape(vector, [1, -1, *[1] * (len(f.dims(like)) - 2)])

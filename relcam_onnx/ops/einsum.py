@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.ops.backend import Backend
 from relcam_onnx.ops.layer import Layer, Vector
-from relcam_onnx.ops.records import Backend, Call, Linear, Term
+from relcam_onnx.ops.records import Call, Linear, Term
 from relcam_onnx.ops.table import op
 
 
@@ -39,7 +40,7 @@ def labels(node: gs.Node) -> Labels:
     return Labels(x, w, y, index)
 
 
-def einsum_carries(node: gs.Node) -> tuple[int, ...]:
+def einsum_receivers(node: gs.Node) -> tuple[int, ...]:
     """The operand that is no constant."""
     return (1,) if isinstance(node.inputs[0], gs.Constant) else (0,)
 
@@ -86,13 +87,13 @@ class Contraction(Layer):
     def places(self, node: gs.Node) -> tuple[int | None, int | None]:
         """The axes of the weight that the channels read, and those made, run along."""
         x, w, y, _ = labels(node)
-        read, made = self.reads(node, len(x)), self.channels(node, len(y))
-        return (None if read is None else w.index(x[read])), (None if made is None else w.index(y[made]))
+        inputs, outputs = self.reads(node, len(x)), self.channels(node, len(y))
+        return (None if inputs is None else w.index(x[inputs])), (None if outputs is None else w.index(y[outputs]))
 
     def counts(self, node: gs.Node) -> tuple[int, int]:
         """See `Layer`; 0 where no single axis has them."""
-        read, made = ((0 if axis is None else self.values(node).shape[axis]) for axis in self.places(node))
-        return read, made
+        inputs, outputs = ((0 if axis is None else self.values(node).shape[axis]) for axis in self.places(node))
+        return inputs, outputs
 
     def per_output(self, node: gs.Node, factor: Vector) -> Vector:
         """See `Layer`."""
@@ -108,13 +109,13 @@ class Contraction(Layer):
 
     def carried(self, node: gs.Node, shift: Vector) -> Vector | None:
         """See `Layer`."""
-        weight, (read, made) = self.values(node), self.places(node)
-        if weight.ndim != 2 or read is None or made is None:
+        weight, (inputs, outputs) = self.values(node), self.places(node)
+        if weight.ndim != 2 or inputs is None or outputs is None:
             return None
-        return np.asarray((weight * self.per_input(node, shift)).sum(axis=read))
+        return np.asarray((weight * self.per_input(node, shift)).sum(axis=inputs))
 
 
-@op("Einsum", carries=einsum_carries, role="conv", refuses=einsum_refuses, layer=Contraction())
+@op("Einsum", receivers=einsum_receivers, role="conv", refuses=einsum_refuses, layer=Contraction())
 def einsum(f: Backend, call: Call) -> Linear:
     """Einsum, opset 12, of one computed tensor and one constant."""
     x, w, y, index = labels(call.node)
@@ -123,10 +124,10 @@ def einsum(f: Backend, call: Call) -> Linear:
     if bias is not None and channel is not None:
         bias = f.Reshape(bias, [-1, *[1] * (len(y) - 1 - channel)])
     term = Term(
-        call.inputs[index],
+        call.value(index),
         apply=lambda value, weight: f.Einsum(value, weight, equation=f"{x},{w}->{y}"),
         adjoint=lambda s, weight: f.Einsum(s, weight, equation=f"{y},{w}->{x}"),
-        weight=call.inputs[1 - index],
+        weight=call.value(1 - index),
         nonnegative=index in call.nonnegative,
         index=index,
     )

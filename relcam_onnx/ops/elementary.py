@@ -7,36 +7,36 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.ops.activation import activation
-from relcam_onnx.ops.records import Backend, Call, Relay, Value, through
-from relcam_onnx.ops.table import Known, op, sign_kept, sign_nonnegative, sign_unknown
+from relcam_onnx.ops.backend import Backend, Value
+from relcam_onnx.ops.records import Call, Relay, through
+from relcam_onnx.ops.table import Nonnegative, op, sign_kept, sign_nonnegative, sign_unknown
 
 
 @op("Neg")
 def neg(f: Backend, call: Call) -> Relay:
     """Neg, opset 13: a product with a constant."""
-    return through(f, np.full([1] * len(f.dims(call.output)), -1, np.float32))
+    return Relay(lambda m: {0: m}, lambda g: {0: -g})
 
 
 @activation("Abs", sign_nonnegative)
 def absolute(f: Backend, call: Call) -> Value:
     """Abs, opset 13."""
-    return f.Sign(call.inputs[0])
+    return f.Sign(call.x)
 
 
 @activation("Sqrt", sign_nonnegative)
 def sqrt(f: Backend, call: Call) -> Value:
     """Sqrt, opset 13."""
-    return f.Div(0.5, call.output)
+    return 0.5 / call.output
 
 
 @activation("Reciprocal", sign_kept)
 def reciprocal(f: Backend, call: Call) -> Value:
     """Reciprocal, opset 13."""
-    return f.Neg(f.Mul(call.output, call.output))
+    return -(call.output * call.output)
 
 
 @activation("Exp", sign_nonnegative)
@@ -48,26 +48,26 @@ def exp(f: Backend, call: Call) -> Value:
 @activation("Log", sign_unknown)
 def log(f: Backend, call: Call) -> Value:
     """Log, opset 13."""
-    return f.Div(1.0, call.inputs[0])
+    return 1.0 / call.x
 
 
 @activation("Erf", sign_kept)
 def erf(f: Backend, call: Call) -> Value:
     """Erf, opset 13."""
-    x = call.inputs[0]
-    return f.Mul(f.Exp(f.Neg(f.Mul(x, x))), 2 / math.sqrt(math.pi))
+    x = call.x
+    return f.Exp(-(x * x)) * (2 / math.sqrt(math.pi))
 
 
 @activation("Sin", sign_unknown)
 def sin(f: Backend, call: Call) -> Value:
     """Sin, opset 7."""
-    return f.Cos(call.inputs[0])
+    return f.Cos(call.x)
 
 
 @activation("Cos", sign_unknown)
 def cos(f: Backend, call: Call) -> Value:
     """Cos, opset 7."""
-    return f.Neg(f.Sin(call.inputs[0]))
+    return -f.Sin(call.x)
 
 
 def exponent(node: gs.Node) -> float | None:
@@ -81,14 +81,14 @@ def pow_refuses(node: gs.Node) -> str | None:
     return "its exponent is not one constant number" if exponent(node) is None else None
 
 
-def pow_nonnegative(node: gs.Node, known: Known) -> bool:
+def pow_nonnegative(node: gs.Node, nonnegative: Nonnegative) -> bool:
     """Of a base that is, or an even power."""
     power = exponent(node)
-    return known(node.inputs[0]) or (power is not None and power % 2 == 0)
+    return nonnegative(node.inputs[0]) or (power is not None and power % 2 == 0)
 
 
 @op("Pow", nonnegative=pow_nonnegative, refuses=pow_refuses)
 def pow_(f: Backend, call: Call) -> Relay:
     """Pow, opset 15, by one constant number."""
     power = exponent(call.node) or 0.0
-    return through(f, f.Mul(f.Pow(call.inputs[0], power - 1), power))
+    return through(f, f.Pow(call.x, power - 1) * power)

@@ -5,11 +5,15 @@ Each is y = apply(x, w) + b with an exact adjoint, so that every rule of `relcam
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
 
+from relcam_onnx.ops.backend import Backend, Value
 from relcam_onnx.ops.layer import Layer, Vector
-from relcam_onnx.ops.records import Backend, Call, Linear, Term, Value
+from relcam_onnx.ops.records import Call, Linear, Term
 from relcam_onnx.ops.table import op
 
 
@@ -55,16 +59,16 @@ class Matrix(Layer):
 @op("Gemm", role="conv", refuses=gemm_refuses, layer=Matrix())
 def gemm(f: Backend, call: Call) -> Linear:
     """Gemm, opset 13, with the constant on the right: alpha · x · B + beta · C."""
-    weight, alpha, beta = call.inputs[1], call.attr("alpha", 1.0), call.attr("beta", 1.0)
+    weight, alpha, beta = call.value(1), call.attr("alpha", 1.0), call.attr("beta", 1.0)
     if call.attr("transB", 0):
         weight = f.Transpose(weight, perm=[1, 0])
     if alpha != 1.0:
-        weight = f.Mul(weight, alpha)
+        weight = weight * alpha
     bias = call.get(2)
     if bias is not None and beta != 1.0:
-        bias = f.Mul(bias, beta)
+        bias = bias * beta
     term = Term(
-        call.inputs[0],
+        call.x,
         apply=f.MatMul,
         adjoint=lambda s, w: f.MatMul(s, f.Transpose(w, perm=[1, 0])),
         weight=weight,
@@ -73,7 +77,7 @@ def gemm(f: Backend, call: Call) -> Linear:
     return Linear((term,), call.output, bias)
 
 
-def matmul_carries(node: gs.Node) -> tuple[int, ...]:
+def matmul_receivers(node: gs.Node) -> tuple[int, ...]:
     """The operand that is no constant."""
     return (1,) if isinstance(node.inputs[0], gs.Constant) else (0,)
 
@@ -135,19 +139,19 @@ class Matrices(Layer):
         return np.asarray(shift @ weight if self.weight(node) else weight @ shift)
 
 
-@op("MatMul", carries=matmul_carries, role="conv", refuses=matmul_refuses, layer=Matrices())
+@op("MatMul", receivers=matmul_receivers, role="conv", refuses=matmul_refuses, layer=Matrices())
 def matmul(f: Backend, call: Call) -> Linear:
     """MatMul, opset 13, by a constant matrix on either side; a bias that canon found stands as a third input."""
     left = call.constant(0)
-    weight = call.inputs[0] if left else call.inputs[1]
+    weight = call.x if left else call.value(1)
     swap = [*range(len(f.dims(weight)) - 2), len(f.dims(weight)) - 1, len(f.dims(weight)) - 2]
-    x = call.inputs[1 if left else 0]
+    x = call.value(1 if left else 0)
     stacks, repeated = len(f.dims(call.output)) - 2, [1] * (len(f.dims(call.output)) - len(f.dims(x)))
     shared = [*repeated, *f.dims(x)][:stacks]
     # A stack of matrices multiplies what it finds once with each of them: the way back sums.
     summed = [i for i in range(1, stacks) if shared[i] == 1 and f.dims(call.output)[i] != 1]
 
-    def adjoint(s: Value, w: Value) -> Value:
+    def adjoint(s: Value, w: Any) -> Value:
         turned = f.Transpose(w, perm=swap)
         back = f.MatMul(turned, s) if left else f.MatMul(s, turned)
         return f.ReduceSum(back, summed, keepdims=1) if summed else back
@@ -204,16 +208,17 @@ def batch_normalization(f: Backend, call: Call) -> Linear:
     """BatchNormalization, opset 15: a diagonal convolution; ``axis``, which canon sets, is where its channels are."""
     axis, rank = call.attr("axis", 1), len(f.dims(call.output))
     shape = [-1 if place == axis else 1 for place in range(rank)]
-    factor, shift = (v.astype(np.float32).reshape(shape) for v in scale_and_shift(call.node))
+    vectors: list[NDArray[Any]] = [v.astype(np.float32).reshape(shape) for v in scale_and_shift(call.node)]
+    factor, shift = vectors
     return diagonal(f, call, factor, shift)
 
 
 def diagonal(f: Backend, call: Call, weight: Value, bias: Value | None) -> Linear:
     """Y = x · w + b, element by element, w of the model or of this image's statistics."""
     term = Term(
-        call.inputs[0],
-        apply=f.Mul,
-        adjoint=lambda s, w: f.Mul(s, f.each(w)),
+        call.x,
+        apply=lambda x, w: x * w,
+        adjoint=lambda s, w: s * f.each(w),
         weight=weight,
         nonnegative=0 in call.nonnegative,
         diagonal=True,

@@ -5,17 +5,19 @@ Relevance moves back the way the values came. The batch must stay the leading ax
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import partial
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.model import static_shape
-from relcam_onnx.ops.records import Backend, Call, Message, Relay, Value
-from relcam_onnx.ops.table import Known, Strides, every_input, op, sign_kept
+from relcam_onnx.ops.backend import Backend, Size, Value
+from relcam_onnx.ops.records import Call, Message, Relay
+from relcam_onnx.ops.table import Nonnegative, Strides, every_input, op, sign_kept, sign_of_all
 
 
 def moved(f: Backend, call: Call, adjoint: Callable[[Value], Value], index: int = 0) -> Relay:
@@ -24,12 +26,12 @@ def moved(f: Backend, call: Call, adjoint: Callable[[Value], Value], index: int 
     def relevance(message: Message) -> dict[int, Message]:
         return {index: carried(f, call, message, adjoint, index)}
 
-    return Relay(relevance, lambda g: {index: adjoint(g)})
+    return Relay(relevance, lambda g: {index: adjoint(g)}, keeps_support=True)
 
 
 def carried(f: Backend, call: Call, message: Message, adjoint: Callable[[Value], Value], index: int) -> Message:
     """A message taken from the output to input ``index``; what it says of y it says of x, whose values y holds."""
-    x = call.inputs[index]
+    x = call.value(index)
     support = x if message.support is call.output else None
     if message.of is call.output:
         return Message(adjoint(message.value), x, support)
@@ -53,7 +55,7 @@ def cast(f: Backend, call: Call) -> Relay:
 @op("Reshape", "Flatten", "Squeeze", "Unsqueeze", nonnegative=sign_kept)
 def reshape(f: Backend, call: Call) -> Relay:
     """Any change of shape that keeps the order of the elements."""
-    before, after = f.dims(call.inputs[0]), f.dims(call.output)
+    before, after = f.dims(call.x), f.dims(call.output)
     # 0 keeps the leading axis, which shape inference can follow; -1 where positions have joined the batch.
     leading = 0 if before[0] == after[0] else -1
     return moved(f, call, lambda s: f.Reshape(s, [leading, *before[1:]]))
@@ -78,16 +80,11 @@ def concat_refuses(node: gs.Node) -> str | None:
     return "it joins along the batch" if node.attrs.get("axis") == 0 else None
 
 
-def all_nonnegative(node: gs.Node, known: Known) -> bool:
-    """Constants that are joined count too."""
-    return all(map(known, node.inputs))
-
-
-@op("Concat", carries=every_input, nonnegative=all_nonnegative, refuses=concat_refuses)
+@op("Concat", receivers=every_input, nonnegative=sign_of_all, refuses=concat_refuses)
 def concat(f: Backend, call: Call) -> Relay:
     """Concat, opset 13: each input gets its slice."""
     axis = int(call.attr("axis", 1)) % len(f.dims(call.output))
-    ends = np.cumsum([f.dims(x)[axis] for x in call.inputs]).tolist()
+    ends = list(accumulate(f.dims(call.value(i))[axis] for i in range(len(call.inputs))))
     starts = [0, *ends[:-1]]
     receivers = every_input(call.node)
 
@@ -97,7 +94,7 @@ def concat(f: Backend, call: Call) -> Relay:
     def relevance(message: Message) -> dict[int, Message]:
         return {i: carried(f, call, message, partial(part, index=i), i) for i in receivers}
 
-    return Relay(relevance, lambda g: {i: part(g, i) for i in receivers})
+    return Relay(relevance, lambda g: {i: part(g, i) for i in receivers}, keeps_support=True)
 
 
 def slice_strides(node: gs.Node) -> Strides:
@@ -112,8 +109,8 @@ def slice_strides(node: gs.Node) -> Strides:
 
 def slice_refuses(node: gs.Node) -> str | None:
     """Images of a batch stay apart: along the first axis all is read."""
-    known = (t.values.tolist() if isinstance(t, gs.Constant) else [] for t in node.inputs[1:4])
-    starts, ends, axes = (*known, [0])[:3]
+    bounds = (t.values.tolist() if isinstance(t, gs.Constant) else [] for t in node.inputs[1:4])
+    starts, ends, axes = (*bounds, [0])[:3]
     whole = [axis for start, end, axis in zip(starts, ends, axes, strict=False) if start == 0 and end >= 2**31 - 1]
     return "it cuts along the batch" if 0 in axes and 0 not in whole else None
 
@@ -121,31 +118,31 @@ def slice_refuses(node: gs.Node) -> str | None:
 @op("Slice", strides=slice_strides, nonnegative=sign_kept, refuses=slice_refuses)
 def slice_(f: Backend, call: Call) -> Relay:
     """Slice, opset 13, with any steps."""
-    dims = f.dims(call.inputs[0])
-    starts, axes, steps = (call.get(i) for i in (1, 3, 4))
-    axes = list(range(len(starts))) if axes is None else [int(a) % len(dims) for a in axes]
-    steps = [1] * len(starts) if steps is None else [int(v) for v in steps]
+    dims = f.dims(call.x)
+    starts = call.numbers(1)
+    axes = [a % len(dims) for a in call.numbers(3)] or list(range(len(starts)))
+    steps = call.numbers(4) or [1] * len(starts)
     counts = f.dims(call.output)  # they tell the ends, which may be computed
 
     def adjoint(s: Value) -> Value:
-        for axis, start, step in zip(axes, map(int, starts), steps, strict=True):
+        for axis, start, step in zip(axes, starts, steps, strict=True):
             if step == 1 and start >= 0:  # needs no size to be known before a run
                 s = surround(f, s, len(dims), axis, start, dims[axis] - start - counts[axis])
             else:
-                s = place(f, s, dims, {axis: np.arange(dims[axis])[start::step][: counts[axis]]})
+                s = place(f, s, dims, {axis: np.arange(int(dims[axis]))[start::step][: int(counts[axis])]})
         return s
 
     return moved(f, call, adjoint)
 
 
-def surround(f: Backend, s: Value, rank: int, axis: int, before: int, after: int) -> Value:
+def surround(f: Backend, s: Value, rank: int, axis: int, before: Size, after: Size) -> Value:
     """So many zeros before and after along one axis."""
-    pads = [0] * (2 * rank)
+    pads: list[Size] = [0] * (2 * rank)
     pads[axis], pads[rank + axis] = before, after
     return f.Pad(s, pads)
 
 
-def place(f: Backend, s: Value, dims: tuple[int, ...], read: dict[int, np.ndarray]) -> Value:
+def place(f: Backend, s: Value, dims: Sequence[Size], read: dict[int, np.ndarray]) -> Value:
     """The adjoint of reading the positions ``read`` along each axis: what was read twice adds up, the rest is 0."""
     for axis, positions in read.items():
         size = dims[axis]
@@ -153,7 +150,7 @@ def place(f: Backend, s: Value, dims: tuple[int, ...], read: dict[int, np.ndarra
         if np.array_equal(positions, np.arange(first, first + count)):
             s = surround(f, s, len(dims), axis, first, size - first - count)
             continue
-        matrix = np.zeros((count, size), np.float32)
+        matrix = np.zeros((count, int(size)), np.float32)
         matrix[np.arange(count), positions] = 1
         last = [i for i in range(len(dims)) if i != axis] + [axis]
         back = [last.index(i) for i in range(len(dims))]
@@ -184,9 +181,9 @@ def places_per_image(node: gs.Node) -> np.ndarray | None:
 @op("Gather", nonnegative=sign_kept, refuses=gather_refuses)
 def gather(f: Backend, call: Call) -> Relay:
     """Gather, opset 13, by constant indices."""
-    dims = f.dims(call.inputs[0])
+    dims = f.dims(call.x)
     axis = int(call.attr("axis", 0)) % len(dims)
-    indices = np.asarray(call.inputs[1]).astype(np.int64)
+    indices = np.asarray(call.value(1)).astype(np.int64)
     own = places_per_image(call.node) if axis == 0 else None
     if own is not None:
         images = (len(indices), dims[0] // len(indices))
@@ -199,37 +196,36 @@ def gather(f: Backend, call: Call) -> Relay:
 
     def adjoint(s: Value) -> Value:
         flat = f.Reshape(s, [-1, *dims[1:axis], indices.size, *dims[axis + 1 :]])
-        return place(f, flat, dims, {axis: indices.reshape(-1) % dims[axis]})
+        return place(f, flat, dims, {axis: indices.reshape(-1) % int(dims[axis])})
 
     return moved(f, call, adjoint)
 
 
-def pad_nonnegative(node: gs.Node, known: Known) -> bool:
+def pad_nonnegative(node: gs.Node, nonnegative: Nonnegative) -> bool:
     """What a constant Pad writes must not be negative either; other modes repeat values."""
-    given = len(node.inputs) > 2 and isinstance(node.inputs[2], gs.Constant)
-    return known(node.inputs[0]) and (not given or float(node.inputs[2].values.reshape(-1)[0]) >= 0)
+    written = len(node.inputs) > 2 and isinstance(node.inputs[2], gs.Constant)
+    return nonnegative(node.inputs[0]) and (not written or float(node.inputs[2].values.reshape(-1)[0]) >= 0)
 
 
 @op("Pad", nonnegative=pad_nonnegative)
 def pad(f: Backend, call: Call) -> Relay:
     """Pad, opset 21, all modes: a position that is repeated (reflect, edge, wrap) gets the sum."""
-    dims = f.dims(call.inputs[0])
-    amounts, axes = call.get(1), call.get(3)
-    axes = list(range(len(dims))) if axes is None else [int(a) % len(dims) for a in axes]
+    dims = f.dims(call.x)
+    amounts, axes = call.numbers(1), [a % len(dims) for a in call.numbers(3)] or list(range(len(dims)))
     before, after = [0] * len(dims), [0] * len(dims)
     for i, axis in enumerate(axes):
-        before[axis], after[axis] = int(amounts[i]), int(amounts[i + len(axes)])
+        before[axis], after[axis] = amounts[i], amounts[i + len(axes)]
     mode: Any = call.attr("mode", "constant")
     if mode == "constant":
         return moved(f, call, lambda s: f.Pad(s, [-n for n in before + after]))
-    read = {a: np.pad(np.arange(dims[a]), (before[a], after[a]), mode=mode) for a in axes if before[a] or after[a]}
+    read = {a: np.pad(np.arange(int(dims[a])), (before[a], after[a]), mode=mode) for a in axes if before[a] or after[a]}
     return moved(f, call, lambda s: place(f, s, dims, read))
 
 
 @op("Expand", "Tile", nonnegative=sign_kept)
 def expand(f: Backend, call: Call) -> Relay:
     """Expand, opset 13, and Tile: every copy hands back to its original."""
-    before, after = f.dims(call.inputs[0]), f.dims(call.output)
+    before, after = f.dims(call.x), f.dims(call.output)
     padded = (1,) * (len(after) - len(before)) + tuple(before)
     # Axis by axis as (copies, size): the copies are summed.
     split = [n for size, grown in zip(padded, after, strict=True) for n in (grown // size if size else 1, size)]
@@ -255,7 +251,7 @@ def unblock_strides(node: gs.Node) -> Strides:
 def depth_to_space(f: Backend, call: Call) -> Relay:
     """DepthToSpace, opset 13, modes DCR and CRD."""
     block, mode = call.node.attrs["blocksize"], call.attr("mode", "DCR")
-    _, channels, height, width = f.dims(call.inputs[0])
+    _, channels, height, width = f.dims(call.x)
     fewer = channels // block**2
 
     def adjoint(s: Value) -> Value:

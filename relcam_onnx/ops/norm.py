@@ -9,26 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.ops.arithmetic import coefficient
+from relcam_onnx.ops.backend import Backend, Size, Value
 from relcam_onnx.ops.conv import per_channel
 from relcam_onnx.ops.linear import diagonal
-from relcam_onnx.ops.records import Backend, Call, Linear, Relay, Term, Value
+from relcam_onnx.ops.records import Call, Linear, Relay, Term
 from relcam_onnx.ops.table import op, sign_kept
 
 
 def normalised(
     f: Backend,
     call: Call,
-    grouped: Sequence[int],
+    grouped: Sequence[Size],
     axes: Sequence[int],
     gain: Value,
     shift: Value | None,
     epsilon: float | None = None,
 ) -> Linear:
     """(x - mean) / deviation · gain + shift, statistics over ``axes`` of x in the shape ``grouped``."""
-    x = call.inputs[0]
+    x = call.x
     if epsilon is None:
         epsilon = call.attr("epsilon", 1e-5)
     dims, axes = list(f.dims(x)), list(axes)
@@ -41,30 +42,30 @@ def normalised(
 
     def centred(value: Value) -> Value:
         """What is left without the mean: a projection, so its own adjoint."""
-        return f.Sub(value, over_groups(value))
+        return value - over_groups(value)
 
     mean = over_groups(x)
-    rest = f.Sub(x, mean)
-    inverse = f.Div(1.0, f.Sqrt(f.Add(over_groups(f.Mul(rest, rest)), epsilon)))
+    rest = x - mean
+    inverse = 1.0 / f.Sqrt(over_groups(rest * rest) + epsilon)
 
     def derivative(g: Value) -> Value:
-        unit = f.each(f.Mul(rest, inverse))
-        inner = f.Mul(g, gain)
-        along = f.Mul(unit, over_groups(f.Mul(inner, unit)))
-        return f.Mul(f.Sub(centred(inner), along), f.each(inverse))
+        unit = f.each(rest * inverse)
+        inner = g * gain
+        along = unit * over_groups(inner * unit)
+        return (centred(inner) - along) * f.each(inverse)
 
     term = Term(
         x,
-        apply=lambda x, w: f.Mul(f.Mul(centred(x), inverse), w),
-        adjoint=lambda s, w: centred(f.Mul(f.Mul(s, w), f.each(inverse))),
+        apply=lambda x, w: centred(x) * inverse * w,
+        adjoint=lambda s, w: centred(s * w * f.each(inverse)),
         weight=gain,
         nonnegative=0 in call.nonnegative,
     )
 
     def elementwise() -> Linear:
-        scale = f.Mul(inverse, gain)
-        offset = f.Neg(f.Mul(mean, scale))
-        return diagonal(f, call, scale, offset if shift is None else f.Add(offset, shift))
+        scale = inverse * gain
+        offset = -(mean * scale)
+        return diagonal(f, call, scale, offset if shift is None else offset + shift)
 
     return Linear((term,), call.output, shift, derivative, elementwise)
 
@@ -72,43 +73,43 @@ def normalised(
 @op("InstanceNormalization", role="norm")
 def instance_normalization(f: Backend, call: Call) -> Linear:
     """InstanceNormalization, opset 6."""
-    dims = f.dims(call.inputs[0])
-    gain, shift = (per_channel(f, v, call.output) for v in call.inputs[1:3])
+    dims = f.dims(call.x)
+    gain, shift = (per_channel(f, call.value(i), call.output) for i in (1, 2))
     return normalised(f, call, dims, range(2, len(dims)), gain, shift)
 
 
 @op("GroupNormalization", role="norm")
 def group_normalization(f: Backend, call: Call) -> Linear:
     """GroupNormalization, opset 21: gain and shift per channel."""
-    dims, groups = f.dims(call.inputs[0]), call.node.attrs["num_groups"]
+    dims, groups = f.dims(call.x), call.node.attrs["num_groups"]
     grouped = [dims[0], groups, dims[1] // groups, *dims[2:]]
-    gain, shift = (per_channel(f, v, call.output) for v in call.inputs[1:3])
+    gain, shift = (per_channel(f, call.value(i), call.output) for i in (1, 2))
     return normalised(f, call, grouped, range(2, len(grouped)), gain, shift)
 
 
 @op("LayerNormalization", role="norm")
 def layer_normalization(f: Backend, call: Call) -> Linear:
     """LayerNormalization, opset 17; ``axes``, which canon sets, are any that are normalised together."""
-    dims = f.dims(call.inputs[0])
+    dims = f.dims(call.x)
     axes = call.attr("axes", list(range(int(call.attr("axis", -1)) % len(dims), len(dims))))
-    return normalised(f, call, dims, axes, call.inputs[1], call.get(2))
+    return normalised(f, call, dims, axes, call.value(1), call.get(2))
 
 
 @op("RMSNormalization")
 def rms_normalization(f: Backend, call: Call) -> Relay:
     """RMSNormalization, opset 23, x / √(mean of x² + ε) · gain: the divisor is held fixed, and relevance passes."""
-    x, gain, rank = call.inputs[0], call.inputs[1], len(f.dims(call.inputs[0]))
+    x, gain, rank = call.x, call.value(1), len(f.dims(call.x))
     axes = call.attr("axes", list(range(int(call.attr("axis", -1)) % rank, rank)))
 
     def mean(value: Value) -> Value:
         return f.ReduceMean(value, axes, keepdims=1)
 
     def gradient(g: Value) -> dict[int, Value]:
-        inverse = f.Div(1.0, f.Sqrt(f.Add(mean(f.Mul(x, x)), call.attr("epsilon", 1e-5))))
-        unit, inner = f.each(f.Mul(x, inverse)), f.Mul(g, gain)
-        return {0: f.Mul(f.Sub(inner, f.Mul(unit, mean(f.Mul(inner, unit)))), f.each(inverse))}
+        inverse = 1.0 / f.Sqrt(mean(x * x) + call.attr("epsilon", 1e-5))
+        unit, inner = f.each(x * inverse), g * gain
+        return {0: (inner - unit * mean(inner * unit)) * f.each(inverse)}
 
-    return Relay(lambda m: {0: m.unsupported()}, gradient)
+    return Relay(lambda m: {0: m}, gradient)
 
 
 def mean_variance_refuses(node: gs.Node) -> str | None:
@@ -119,31 +120,31 @@ def mean_variance_refuses(node: gs.Node) -> str | None:
 @op("MeanVarianceNormalization", role="norm", refuses=mean_variance_refuses)
 def mean_variance_normalization(f: Backend, call: Call) -> Linear:
     """MeanVarianceNormalization, opset 13: 1e-9 is added to the deviation itself."""
-    dims = f.dims(call.inputs[0])
+    dims = f.dims(call.x)
     axes = sorted(int(a) % len(dims) for a in call.attr("axes", [0, 2, 3]))
-    return normalised(f, call, dims, axes, np.float32(1), None, epsilon=1e-18)
+    return normalised(f, call, dims, axes, coefficient(1.0), None, epsilon=1e-18)
 
 
 @op("LpNormalization", nonnegative=sign_kept)
 def lp_normalization(f: Backend, call: Call) -> Relay:
     """LpNormalization, opset 1: y = x / ‖x‖, the length held fixed: R passes."""
-    x, y, axis = call.inputs[0], call.output, call.attr("axis", -1)
+    x, y, axis = call.x, call.output, call.attr("axis", -1)
     axes = [int(axis) % len(f.dims(x))]
     squared = int(call.attr("p", 2)) == 2
 
     def gradient(g: Value) -> dict[int, Value]:
         length = f.ReduceL2(x, axes, keepdims=1) if squared else f.ReduceSum(f.Abs(x), axes, keepdims=1)
-        along = f.ReduceSum(f.Mul(g, f.each(y)), axes, keepdims=1)
+        along = f.ReduceSum(g * f.each(y), axes, keepdims=1)
         direction = y if squared else f.Sign(x)
-        return {0: f.Div(f.Sub(g, f.Mul(along, f.each(direction))), f.each(length))}
+        return {0: (g - along * f.each(direction)) / f.each(length)}
 
-    return Relay(lambda m: {0: m.unsupported()}, gradient)
+    return Relay(lambda m: {0: m}, gradient)
 
 
 @op("LRN", nonnegative=sign_kept)
 def lrn(f: Backend, call: Call) -> Relay:
     """LRN, opset 13: y = x · d^-beta, d = bias + alpha / size · Σ x² over neighbouring channels; R passes."""
-    x = call.inputs[0]
+    x = call.x
     size, alpha = call.node.attrs["size"], call.attr("alpha", 1e-4)
     beta, bias = call.attr("beta", 0.75), call.attr("bias", 1.0)
     below, above = (size - 1) // 2, size - 1 - (size - 1) // 2
@@ -156,10 +157,10 @@ def lrn(f: Backend, call: Call) -> Relay:
         return f.Sum(*(f.Slice(padded, [i], [i + channels], [1]) for i in range(size)))
 
     def gradient(g: Value) -> dict[int, Value]:
-        d = f.Add(f.Mul(neighbours(f.Mul(x, x), below, above), alpha / size), bias)
-        own = f.Mul(g, f.each(f.Pow(d, -beta)))
-        shared = f.Mul(g, f.each(f.Mul(x, f.Pow(d, -beta - 1))))
-        others = f.Mul(f.Mul(neighbours(shared, above, below), f.each(x)), 2 * alpha * beta / size)
-        return {0: f.Sub(own, others)}
+        d = neighbours(x * x, below, above) * (alpha / size) + bias
+        own = g * f.each(f.Pow(d, -beta))
+        shared = g * f.each(x * f.Pow(d, -beta - 1))
+        others = neighbours(shared, above, below) * f.each(x) * (2 * alpha * beta / size)
+        return {0: own - others}
 
-    return Relay(lambda m: {0: m.unsupported()}, gradient)
+    return Relay(lambda m: {0: m}, gradient)

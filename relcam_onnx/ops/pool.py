@@ -9,15 +9,16 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.model import static_shape
+from relcam_onnx.ops.backend import Backend, Value
 from relcam_onnx.ops.conv import conv_strides, explicit_pads, window_map
-from relcam_onnx.ops.records import Backend, Call, Linear, Term, Value, product
-from relcam_onnx.ops.table import Known, Strides, op, sign_kept, sign_nonnegative
+from relcam_onnx.ops.records import Call, Linear, Term, product
+from relcam_onnx.ops.table import Nonnegative, Strides, op, sign_kept, sign_nonnegative
 
 
 def average(f: Backend, call: Call, apply: Any, adjoint: Any) -> Linear:
     """A linear op of one input whose coefficients are fixed and positive."""
     term = Term(
-        call.inputs[0],
+        call.x,
         apply=lambda x, w: apply(x),
         adjoint=lambda s, w: adjoint(s),
         nonnegative=0 in call.nonnegative,
@@ -28,12 +29,14 @@ def average(f: Backend, call: Call, apply: Any, adjoint: Any) -> Linear:
 @op("AveragePool", strides=conv_strides, nonnegative=sign_kept, role="average")
 def average_pool(f: Backend, call: Call) -> Linear:
     """AveragePool, opset 22: a depthwise convolution by ones, over the count of positions in each window."""
-    x = call.inputs[0]
+    x = call.x
     size, kernel = f.dims(x)[2:], call.node.attrs["kernel_shape"]
     rank = len(size)
     strides, dilations = list(call.attr("strides", [1] * rank)), list(call.attr("dilations", [1] * rank))
     pads = explicit_pads(call, kernel, size, strides, dilations)
-    attrs = call.given("kernel_shape", "ceil_mode", "count_include_pad", "strides", "dilations", "auto_pad", "pads")
+    attrs = call.attributes(
+        "kernel_shape", "ceil_mode", "count_include_pad", "strides", "dilations", "auto_pad", "pads"
+    )
     rounded_up = call.attr("ceil_mode", 0) or call.attr("auto_pad", "NOTSET") != "NOTSET"
     for axis, (o, n, k) in enumerate(zip(f.dims(call.output)[2:], size, kernel, strict=True) if rounded_up else ()):
         # The last window may reach beyond the padding.
@@ -44,9 +47,9 @@ def average_pool(f: Backend, call: Call) -> Linear:
     _, spread = window_map(f, size, kernel, strides, dilations, pads, channels)
     ones = f.Expand(1.0, [1, 1, *size])
     # The pool's mean of ones is (positions read) / divisor, whatever it counts of the padding.
-    divisor = f.Div(total(ones, np.ones((1, 1, *kernel), np.float32)), f.AveragePool(ones, **attrs))
+    divisor = total(ones, np.ones((1, 1, *kernel), np.float32)) / f.AveragePool(ones, **attrs)
     kernel_of_ones = np.ones((channels, 1, *kernel), np.float32)
-    return average(f, call, lambda x: f.AveragePool(x, **attrs), lambda s: spread(f.Div(s, divisor), kernel_of_ones))
+    return average(f, call, lambda x: f.AveragePool(x, **attrs), lambda s: spread(s / divisor, kernel_of_ones))
 
 
 def reduction_refuses(node: gs.Node) -> str | None:
@@ -62,62 +65,63 @@ def reduction_refuses(node: gs.Node) -> str | None:
 
 def reduced_axes(call: Call, rank: int) -> list[int]:
     """The axes that a ReduceX node, opset 18, removes, from 0 to rank - 1."""
-    axes = call.get(1)
-    if axes is None or len(axes) == 0:
+    axes = call.numbers(1)
+    if not axes:
         return [] if call.attr("noop_with_empty_axes", 0) else list(range(rank))
-    return sorted(int(a) % rank for a in axes)
+    return sorted(a % rank for a in axes)
 
 
 @op("GlobalAveragePool", nonnegative=sign_kept, role="average")
 def global_average_pool(f: Backend, call: Call) -> Linear:
     """GlobalAveragePool, opset 1."""
-    return reduction(f, call, list(range(2, len(f.dims(call.inputs[0])))), mean=True)
+    return reduction(f, call, list(range(2, len(f.dims(call.x)))), mean=True)
 
 
 @op("ReduceMean", nonnegative=sign_kept, role="average", refuses=reduction_refuses)
 def reduce_mean(f: Backend, call: Call) -> Linear:
     """ReduceMean, opset 18."""
-    return reduction(f, call, reduced_axes(call, len(f.dims(call.inputs[0]))), mean=True)
+    return reduction(f, call, reduced_axes(call, len(f.dims(call.x))), mean=True)
 
 
 @op("ReduceSum", nonnegative=sign_kept, role="average", refuses=reduction_refuses)
 def reduce_sum(f: Backend, call: Call) -> Linear:
     """ReduceSum, opset 13."""
-    return reduction(f, call, reduced_axes(call, len(f.dims(call.inputs[0]))), mean=False)
+    return reduction(f, call, reduced_axes(call, len(f.dims(call.x))), mean=False)
 
 
 def reduction(f: Backend, call: Call, axes: list[int], *, mean: bool) -> Linear:
     """A sum or a mean over axes: every position has the same coefficient."""
-    dims = f.dims(call.inputs[0])
+    dims = f.dims(call.x)
     kept = [1 if axis in axes else d for axis, d in enumerate(dims)]
     reduce = f.ReduceMean if mean else f.ReduceSum
     count = f.number(product([dims[a] for a in axes]) if mean else 1)
     keepdims = int(call.attr("keepdims", 1))
 
     def adjoint(s: Value) -> Value:
-        return f.Expand(f.Reshape(f.Div(s, count), [0, *kept[1:]]), [1, *dims[1:]])
+        return f.Expand(f.Reshape(s / count, [0, *kept[1:]]), [1, *dims[1:]])
 
     return average(f, call, lambda x: reduce(x, axes, keepdims=keepdims), adjoint)
 
 
 def kept_sizes(f: Backend, call: Call) -> list[Any]:
     """The sizes of the output of a ReduceX node, with one for each axis that is reduced."""
-    dims = f.dims(call.inputs[0])
+    dims = f.dims(call.x)
     axes = reduced_axes(call, len(dims))
     return [1 if axis in axes else d for axis, d in enumerate(dims)]
 
 
 def weighed(f: Backend, call: Call, weight: Value, slope: Value) -> Linear:
     """Σ x · w over axes, where w is made of x and held fixed; a gradient takes the ``slope``."""
-    axes, keepdims = reduced_axes(call, len(f.dims(call.inputs[0]))), int(call.attr("keepdims", 1))
+    axes, keepdims = reduced_axes(call, len(f.dims(call.x))), int(call.attr("keepdims", 1))
     kept = kept_sizes(f, call)
 
-    def adjoint(s: Value, w: Value) -> Value:
-        return f.Mul(f.Reshape(s, [0, *kept[1:]]), f.each(w))
+    def adjoint(s: Value, w: Any) -> Value:
+        repeated: Value = f.each(w)
+        return f.Reshape(s, [0, *kept[1:]]) * repeated
 
     term = Term(
-        call.inputs[0],
-        apply=lambda x, w: f.ReduceSum(f.Mul(x, w), axes, keepdims=keepdims),
+        call.x,
+        apply=lambda x, w: f.ReduceSum(x * w, axes, keepdims=keepdims),
         adjoint=adjoint,
         weight=weight,
         nonnegative=0 in call.nonnegative,
@@ -128,23 +132,23 @@ def weighed(f: Backend, call: Call, weight: Value, slope: Value) -> Linear:
 @op("ReduceL1", nonnegative=sign_nonnegative, role="average", refuses=reduction_refuses)
 def reduce_l1(f: Backend, call: Call) -> Linear:
     """ReduceL1, opset 18: Σ x · sign(x)."""
-    sign = f.Sign(call.inputs[0])
+    sign = f.Sign(call.x)
     return weighed(f, call, sign, sign)
 
 
 @op("ReduceSumSquare", nonnegative=sign_nonnegative, role="average", refuses=reduction_refuses)
 def reduce_sum_square(f: Backend, call: Call) -> Linear:
     """ReduceSumSquare, opset 18: Σ x · x."""
-    x = call.inputs[0]
-    return weighed(f, call, x, f.Mul(x, 2.0))
+    x = call.x
+    return weighed(f, call, x, x * 2.0)
 
 
 @op("ReduceL2", nonnegative=sign_nonnegative, role="average", refuses=reduction_refuses)
 def reduce_l2(f: Backend, call: Call) -> Linear:
     """ReduceL2, opset 18: Σ x · (x / y), 0 where everything is."""
-    x = call.inputs[0]
+    x = call.x
     length = f.Reshape(call.output, [0, *kept_sizes(f, call)[1:]])
-    share = f.Div(x, f.Where(f.Greater(length, 0.0), length, 1.0))
+    share = x / f.Where(f.Greater(length, 0.0), length, 1.0)
     return weighed(f, call, share, share)
 
 
@@ -167,28 +171,28 @@ def resize_refuses(node: gs.Node) -> str | None:
     return None if policy == "stretch" else f"keep_aspect_ratio_policy {policy}"
 
 
-def resize_nonnegative(node: gs.Node, known: Known) -> bool:
+def resize_nonnegative(node: gs.Node, nonnegative: Nonnegative) -> bool:
     """Cubic interpolation overshoots."""
-    return node.attrs.get("mode") != "cubic" and known(node.inputs[0])
+    return node.attrs.get("mode") != "cubic" and nonnegative(node.inputs[0])
 
 
 @op("Resize", strides=resize_strides, nonnegative=resize_nonnegative, role="average", refuses=resize_refuses)
 def resize(f: Backend, call: Call) -> Linear:
     """Resize, opset 18 and later: separable, so one matrix an axis, which resizing the identity gives."""
-    x = call.inputs[0]
+    x = call.x
     before, after = f.dims(x), f.dims(call.output)
     # Not the batch, which shape inference may call by another name behind a Resize.
     changed = [axis for axis in range(1, len(before)) if after[axis] != before[axis]]
-    attrs = call.given(
+    attrs = call.attributes(
         "mode", "coordinate_transformation_mode", "nearest_mode", "cubic_coeff_a", "exclude_outside", "antialias"
     )
-    scales = call.get(2)
+    scales = call.numbers(2)
     matrices = {}
     for axis in changed:
-        grid = f.Reshape(np.eye(before[axis], dtype=np.float32), [before[axis], 1, before[axis]])
+        grid = f.Reshape(np.eye(int(before[axis]), dtype=np.float32), [before[axis], 1, before[axis]])
         axes = call.attr("axes", list(range(len(before))))
-        if scales is not None and len(scales):
-            grown = f.Resize(grid, None, [1.0, 1.0, float(scales[axes.index(axis)])], None, **attrs)
+        if scales:
+            grown = f.Resize(grid, None, [1.0, 1.0, scales[axes.index(axis)]], None, **attrs)
         else:
             grown = f.Resize(grid, None, None, [before[axis], 1, after[axis]], **attrs)
         matrices[axis] = f.Reshape(grown, [before[axis], after[axis]])

@@ -16,18 +16,15 @@ from functools import reduce
 from operator import mul
 from typing import Any, TypeAlias, TypeVar
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
-Value: TypeAlias = Any
-"""A tensor of the backend: an ndarray for `eager`."""
-
-Backend: TypeAlias = Any
-"""An object whose methods are ONNX ops: ``f.Conv(x, w, strides=[2, 2])``."""
+from relcam_onnx.ops.backend import Backend, Size, Value
 
 T = TypeVar("T")
 
 
-def product(sizes: Sequence[Any]) -> Any:
+def product(sizes: Sequence[Size]) -> Size:
     """How many positions these sizes make."""
     return reduce(mul, sizes, 1)
 
@@ -53,7 +50,7 @@ class Message:
 
     def relevance(self, f: Backend) -> Value:
         """R itself, (K·N, ...)."""
-        return self.value if self.of is None else f.Mul(self.value, f.each(self.of))
+        return self.value if self.of is None else self.value * f.each(self.of)
 
 
 def meet(f: Backend, messages: Sequence[Message]) -> Message:
@@ -90,8 +87,8 @@ class Term:
     """
 
     x: Value
-    apply: Callable[[Value, Value | None], Value]
-    adjoint: Callable[[Value, Value | None], Value]
+    apply: Callable[[Value, Any], Value]
+    adjoint: Callable[[Value, Any], Value]
     weight: Value | None = None
     nonnegative: bool = False
     index: int = 0
@@ -127,10 +124,13 @@ class Relay:
     """An op without weights: how relevance, and how a gradient, passes back.
 
     ``relevance`` and ``gradient`` map what arrives at the output to what each input gets, by input index.
+    ``keeps_support`` says that what `Message.support` promises of the output holds in each message that is handed on,
+    as it stands there; without it ``relevance`` is given messages that promise nothing.
     """
 
     relevance: Callable[[Message], Mapping[int, Message]]
     gradient: Callable[[Value], Mapping[int, Value]]
+    keeps_support: bool = False
 
 
 Record: TypeAlias = Linear | Relay
@@ -158,11 +158,28 @@ class Call:
         """Whether input ``index`` is there and stands in the file."""
         return index < len(self.node.inputs) and isinstance(self.node.inputs[index], gs.Constant)
 
-    def get(self, index: int) -> Value:
+    @property
+    def x(self) -> Value:
+        """Input 0."""
+        return self.value(0)
+
+    def value(self, index: int) -> Value:
+        """Input ``index``, which every node of this op has."""
+        value = self.inputs[index]
+        if value is None:
+            raise ValueError(f"input {index} of {self.node.op} node {self.node.name!r} is left out")
+        return value
+
+    def get(self, index: int) -> Value | None:
         """Input ``index``, or None where it is left out."""
         return self.inputs[index] if index < len(self.inputs) else None
 
-    def given(self, *names: str) -> dict[str, Any]:
+    def numbers(self, index: int) -> list[Any]:
+        """What input ``index`` lists (axes, scales, ...), as Python numbers; [] where it is left out."""
+        value = self.get(index)
+        return [] if value is None else list(np.asarray(value).reshape(-1).tolist())
+
+    def attributes(self, *names: str) -> dict[str, Any]:
         """Those of the named attributes that the node sets, as keywords for the backend."""
         return {name: self.node.attrs[name] for name in names if self.node.attrs.get(name) is not None}
 
@@ -170,6 +187,6 @@ class Call:
 def through(f: Backend, slope: Value | None = None) -> Relay:
     """Relevance passes to input 0 as it is; a gradient times ``slope`` (N, ...), where there is one."""
     return Relay(
-        relevance=lambda m: {0: m.unsupported()},
-        gradient=lambda g: {0: g if slope is None else f.Mul(g, f.each(slope))},
+        relevance=lambda m: {0: m},
+        gradient=lambda g: {0: g if slope is None else g * f.each(slope)},
     )

@@ -8,21 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import onnx_graphsurgeon as gs
-
-from relcam_onnx.ops.arithmetic import all_known, passed, unbroadcast
+from relcam_onnx.ops.arithmetic import passed, unbroadcast
+from relcam_onnx.ops.backend import Backend, Value
 from relcam_onnx.ops.conv import conv_strides
 from relcam_onnx.ops.movement import moved
 from relcam_onnx.ops.pool import reduced_axes, reduction_refuses
-from relcam_onnx.ops.records import Backend, Call, Message, Relay, Value, product
-from relcam_onnx.ops.table import Known, every_input, op, sign_kept
+from relcam_onnx.ops.records import Call, Message, Relay, product
+from relcam_onnx.ops.table import every_input, op, sign_kept, sign_of_all, sign_of_any
 
 
 @op("MaxPool", strides=conv_strides, nonnegative=sign_kept)
 def max_pool(f: Backend, call: Call) -> Relay:
     """MaxPool, opset 12. Windows may overlap: what each hands to its winner adds up there."""
-    x = call.inputs[0]
-    attrs = call.given("kernel_shape", "strides", "pads", "dilations", "ceil_mode", "auto_pad")
+    x = call.x
+    attrs = call.attributes("kernel_shape", "strides", "pads", "dilations", "ceil_mode", "auto_pad")
     _, winners = f.MaxPool(x, **attrs)
     # ONNX counts indices through the whole tensor; one image's channels are one row each here.
     positions = product(f.dims(x)[2:])
@@ -32,14 +31,14 @@ def max_pool(f: Backend, call: Call) -> Relay:
 @op("GlobalMaxPool", nonnegative=sign_kept)
 def global_max_pool(f: Backend, call: Call) -> Relay:
     """GlobalMaxPool, opset 1."""
-    dims = f.dims(call.inputs[0])
-    flat = f.Reshape(call.inputs[0], [-1, dims[1], product(dims[2:])])
+    dims = f.dims(call.x)
+    flat = f.Reshape(call.x, [-1, dims[1], product(dims[2:])])
     return scatter(f, call, f.ArgMax(flat, axis=2, keepdims=1), 1)
 
 
 def scatter(f: Backend, call: Call, winners: Value, outputs: Any) -> Relay:
     """Each (n, c) row's ``outputs`` go to the positions ``winners`` (N, C, ...) of its input."""
-    dims = f.dims(call.inputs[0])
+    dims = f.dims(call.x)
     index = f.Reshape(winners, [-1, dims[1], outputs])
 
     def adjoint(s: Value) -> Value:
@@ -60,18 +59,18 @@ def spread(f: Backend, rows: Value, winners: Value, shape: list[Any]) -> Value:
 @op("ReduceMax", nonnegative=sign_kept, refuses=reduction_refuses)
 def reduce_max(f: Backend, call: Call) -> Relay:
     """ReduceMax, opset 18."""
-    return largest_of(f, call, call.inputs[0])
+    return largest_of(f, call, call.x)
 
 
 @op("ReduceMin", nonnegative=sign_kept, refuses=reduction_refuses)
 def reduce_min(f: Backend, call: Call) -> Relay:
     """ReduceMin, opset 18."""
-    return largest_of(f, call, f.Neg(call.inputs[0]))
+    return largest_of(f, call, -call.x)
 
 
 def largest_of(f: Backend, call: Call, x: Value) -> Relay:
     """A reduction over axes goes back to where ``x`` is largest."""
-    dims = f.dims(call.inputs[0])
+    dims = f.dims(call.x)
     axes = reduced_axes(call, len(dims))
     kept = [axis for axis in range(len(dims)) if axis not in axes]
     order = [*kept, *axes]
@@ -82,24 +81,19 @@ def largest_of(f: Backend, call: Call, x: Value) -> Relay:
 
     def adjoint(s: Value) -> Value:
         rows = f.Reshape(s, [-1, *turned[1 : len(kept)], 1])
-        found = spread(f, rows, winners, [*turned[1 : len(kept)], product(turned[len(kept) :])])
-        return f.Transpose(f.Reshape(found, [-1, *turned[1:]]), perm=back)
+        placed = spread(f, rows, winners, [*turned[1 : len(kept)], product(turned[len(kept) :])])
+        return f.Transpose(f.Reshape(placed, [-1, *turned[1:]]), perm=back)
 
     return moved(f, call, adjoint)
 
 
-def any_known(node: gs.Node, known: Known) -> bool:
-    """The largest is ≥ 0 where one of them is."""
-    return any(map(known, node.inputs))
-
-
-@op("Max", carries=every_input, nonnegative=any_known)
+@op("Max", receivers=every_input, nonnegative=sign_of_any)
 def maximum(f: Backend, call: Call) -> Relay:
     """Max, opset 13: with constants alone a clip."""
     return extreme(f, call, f.Max)
 
 
-@op("Min", carries=every_input, nonnegative=all_known)
+@op("Min", receivers=every_input, nonnegative=sign_of_all)
 def minimum(f: Backend, call: Call) -> Relay:
     """Min, opset 13: with constants alone a clip."""
     return extreme(f, call, f.Min)
@@ -114,15 +108,15 @@ def extreme(f: Backend, call: Call, choose: Callable[..., Value]) -> Relay:
         """Each position to the first operand that has the value chosen there."""
         parts = {}
         for index in operands:
-            wins = f.each(f.Equal(call.inputs[index], chosen))
-            parts[index] = unbroadcast(f, f.Where(wins, s, 0.0), call.inputs[index], call.output)
+            wins = f.each(f.Equal(call.value(index), chosen))
+            parts[index] = unbroadcast(f, f.Where(wins, s, 0.0), call.value(index), call.output)
             s = f.Where(wins, 0.0, s)
         return parts
 
     def relevance(message: Message) -> dict[int, Message]:
         if len(computed) == 1:
             return passed(f, call, message, computed[0])
-        chosen = choose(*(call.inputs[index] for index in computed))
+        chosen = choose(*(call.value(index) for index in computed))
         return {index: Message(part) for index, part in share(message.relevance(f), computed, chosen).items()}
 
     def gradient(g: Value) -> dict[int, Value]:

@@ -10,11 +10,12 @@ from typing import TypeAlias
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.model import variables
+from relcam_onnx.ops.backend import Backend
 from relcam_onnx.ops.layer import Layer
-from relcam_onnx.ops.records import Backend, Call, Record
+from relcam_onnx.ops.records import Call, Record
 
 Build: TypeAlias = Callable[[Backend, Call], Record]
-Known: TypeAlias = Callable[[gs.Tensor], bool]
+Nonnegative: TypeAlias = Callable[[gs.Tensor], bool]
 Strides: TypeAlias = tuple[Fraction, ...]
 
 
@@ -33,19 +34,29 @@ def never_refuses(node: gs.Node) -> str | None:
     return None
 
 
-def sign_unknown(node: gs.Node, known: Known) -> bool:
+def sign_unknown(node: gs.Node, nonnegative: Nonnegative) -> bool:
     """The output may be negative."""
     return False
 
 
-def sign_nonnegative(node: gs.Node, known: Known) -> bool:
+def sign_nonnegative(node: gs.Node, nonnegative: Nonnegative) -> bool:
     """The output never is negative."""
     return True
 
 
-def sign_kept(node: gs.Node, known: Known) -> bool:
-    """The output is ≥ 0 where all inputs are that carry relevance."""
-    return all(known(node.inputs[index]) for index in lookup(node).carries(node))
+def sign_kept(node: gs.Node, nonnegative: Nonnegative) -> bool:
+    """The output is ≥ 0 where all inputs are that receive relevance."""
+    return all(nonnegative(node.inputs[index]) for index in lookup(node).receivers(node))
+
+
+def sign_of_all(node: gs.Node, nonnegative: Nonnegative) -> bool:
+    """The output is ≥ 0 where all inputs are, constants too."""
+    return all(map(nonnegative, node.inputs))
+
+
+def sign_of_any(node: gs.Node, nonnegative: Nonnegative) -> bool:
+    """The output is ≥ 0 where one input is."""
+    return any(map(nonnegative, node.inputs))
 
 
 @dataclass(frozen=True)
@@ -56,12 +67,12 @@ class Op:
     ----------
     build
         (f, call) -> `Linear` or `Relay`.
-    carries
-        node -> the inputs that relevance can take.
-    differentiates
-        node -> the inputs that a gradient takes; None: the same. Gates have a gradient, and get no relevance.
+    receivers
+        node -> the inputs that relevance goes to.
+    gradient_receivers
+        node -> the inputs that a gradient goes to; None: the same. Gates have a gradient, and get no relevance.
     nonnegative
-        (node, known) -> whether the output is ≥ 0 whatever the picture; ``known`` answers that for a tensor.
+        (node, nonnegative) -> whether the output is ≥ 0 whatever the picture; the second answers that for a tensor.
     strides
         node -> by how much the op thins out positions, per spatial axis (or one for all); above 1 for pooling, below
         for upsampling. None: not at all.
@@ -76,9 +87,9 @@ class Op:
     """
 
     build: Build
-    carries: Callable[[gs.Node], tuple[int, ...]] = first_input
-    differentiates: Callable[[gs.Node], tuple[int, ...]] | None = None
-    nonnegative: Callable[[gs.Node, Known], bool] = sign_unknown
+    receivers: Callable[[gs.Node], tuple[int, ...]] = first_input
+    gradient_receivers: Callable[[gs.Node], tuple[int, ...]] | None = None
+    nonnegative: Callable[[gs.Node, Nonnegative], bool] = sign_unknown
     strides: Callable[[gs.Node], Strides] | None = None
     refuses: Callable[[gs.Node], str | None] = never_refuses
     role: str | Callable[[gs.Node], str] | None = None
@@ -88,9 +99,9 @@ class Op:
         """What presets call a node of this op."""
         return self.role(node) if callable(self.role) else self.role
 
-    def takers(self, node: gs.Node, *, gates: bool) -> tuple[int, ...]:
-        """The inputs that relevance takes; with ``gates`` those that a gradient takes."""
-        return self.differentiates(node) if gates and self.differentiates else self.carries(node)
+    def receiving(self, node: gs.Node, *, gradient: bool) -> tuple[int, ...]:
+        """The inputs that relevance goes to; with ``gradient`` those that a gradient goes to."""
+        return self.gradient_receivers(node) if gradient and self.gradient_receivers else self.receivers(node)
 
 
 TABLE: dict[str, Op] = {}
@@ -109,9 +120,9 @@ def lookup(node: gs.Node) -> Op:
 
 def op(
     *names: str,
-    carries: Callable[[gs.Node], tuple[int, ...]] = first_input,
-    differentiates: Callable[[gs.Node], tuple[int, ...]] | None = None,
-    nonnegative: Callable[[gs.Node, Known], bool] = sign_unknown,
+    receivers: Callable[[gs.Node], tuple[int, ...]] = first_input,
+    gradient_receivers: Callable[[gs.Node], tuple[int, ...]] | None = None,
+    nonnegative: Callable[[gs.Node, Nonnegative], bool] = sign_unknown,
     strides: Callable[[gs.Node], Strides] | None = None,
     refuses: Callable[[gs.Node], str | None] = never_refuses,
     role: str | Callable[[gs.Node], str] | None = None,
@@ -125,7 +136,7 @@ def op(
     """
 
     def register(build: Build) -> Build:
-        entry = Op(build, carries, differentiates, nonnegative, strides, refuses, role, layer)
+        entry = Op(build, receivers, gradient_receivers, nonnegative, strides, refuses, role, layer)
         TABLE.update(dict.fromkeys(names, entry))
         return build
 

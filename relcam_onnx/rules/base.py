@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import ClassVar, TypeAlias
 
 from relcam_onnx.errors import OptionError
-from relcam_onnx.ops.records import Backend, Linear, Message, Relay
+from relcam_onnx.ops.backend import Backend
+from relcam_onnx.ops.records import Linear, Message, Record, Relay
 
 EPSILON = 1e-6
 """The stabiliser of every denominator, unless a rule names another."""
@@ -15,12 +16,19 @@ Messages: TypeAlias = Mapping[int, Message]
 """What each input of a node gets, by input index."""
 
 
+def pass_back(f: Backend, rule: Rule, record: Record, message: Message) -> Messages:
+    """What a rule hands each input of an op; a relay that does not keep `Message.support` is not told of it."""
+    if isinstance(record, Linear):
+        return rule.linear(f, record, message)
+    return rule.relay(f, record, message if record.keeps_support else message.unsupported())
+
+
 class Rule:
     """How one op hands relevance back. A rule of one's own overrides `linear`."""
 
     name: ClassVar[str] = ""
-    through_gates: ClassVar[bool] = False
-    """Whether gates get something too, not only the signal that they weigh."""
+    gradient: ClassVar[bool] = False
+    """Whether messages are a gradient, which goes to gates too, not only to the signal that they weigh."""
 
     def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
         """Share a linear op's relevance among its inputs."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from relcam_onnx.ops.records import Backend, Linear, Message, Term, Value
+from relcam_onnx.ops.backend import Backend, Value
+from relcam_onnx.ops.records import Linear, Message, Term
+from relcam_onnx.ops.zero import ZERO
 from relcam_onnx.rules.base import EPSILON, Messages, Rule
-from relcam_onnx.rules.contributions import ABSENT, quotient, share_by_weight, signed, total
+from relcam_onnx.rules.contributions import quotient, share_by_weight, total, weights
 
 
 @dataclass(frozen=True)
@@ -36,31 +39,30 @@ class ZBox(Rule):
             (self._bound(f, t.x, self.low, f.ReduceMin), self._bound(f, t.x, self.high, f.ReduceMax)) for t in op.terms
         ]
         parts = []
-        for t, (low, high) in zip(op.terms, boxes, strict=True):
-            plus, minus = signed(f, t.weight)
+        for t, box in zip(op.terms, boxes, strict=True):
             parts.append(t.apply(t.x, t.weight))
-            parts += [f.Neg(t.apply(v, w)) for v, w in ((low, plus), (high, minus)) if w is not ABSENT]
-        s = quotient(f, message, total(f, parts), self.eps)
+            parts += [-t.apply(bound, w) for bound, w in zip(box, weights(f, t), strict=True) if w is not ZERO]
+        s = quotient(f, message, total(parts), self.eps)
 
         def share(t: Term, low: Value, high: Value) -> Message:
             # x w - low w⁺ - high w⁻ = (x - low) w⁺ + (x - high) w⁻: two adjoints, not three.
             parts = [
-                f.Mul(t.adjoint(s, w), f.each(f.Sub(t.x, bound)))
-                for bound, w in zip((low, high), signed(f, t.weight), strict=True)
-                if w is not ABSENT
+                t.adjoint(s, w) * f.each(t.x - bound)
+                for bound, w in zip((low, high), weights(f, t), strict=True)
+                if w is not ZERO
             ]
-            return Message(total(f, parts))
+            return Message(total(parts))
 
         return {t.index: share(t, *box) for t, box in zip(op.terms, boxes, strict=True)}
 
-    def _bound(self, f: Backend, x: Value, bound: Any, extreme: Value) -> Value:
+    def _bound(self, f: Backend, x: Value, bound: Any, extreme: Callable[..., Value]) -> Value:
         """The bound, spread over the shape of x."""
         dims = f.dims(x)
         if isinstance(bound, np.ndarray):
             return f.Expand(bound, [1, *dims[1:]])
         if bound is None:
             return f.Expand(extreme(x, list(range(1, len(dims))), keepdims=1), dims)
-        per_channel = np.asarray(bound, np.float32).reshape(1, -1, *[1] * (len(dims) - 2))
+        per_channel: NDArray[Any] = np.asarray(bound, np.float32).reshape(1, -1, *[1] * (len(dims) - 2))
         return f.Expand(per_channel, [1, *dims[1:]])
 
 
@@ -73,7 +75,7 @@ class WSquare(Rule):
 
     def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
         """See the class."""
-        return share_by_weight(f, op, message, lambda w: f.Mul(w, w), self.eps)
+        return share_by_weight(f, op, message, lambda w: w * w, self.eps)
 
 
 @dataclass(frozen=True)
@@ -85,4 +87,4 @@ class Flat(Rule):
 
     def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
         """See the class."""
-        return share_by_weight(f, op, message, lambda w: f.Add(f.Mul(w, 0.0), 1.0), self.eps)
+        return share_by_weight(f, op, message, lambda w: w * 0.0 + 1.0, self.eps)

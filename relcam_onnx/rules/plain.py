@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from relcam_onnx.errors import OptionError
-from relcam_onnx.ops.records import Backend, Linear, Message, Relay
+from relcam_onnx.ops.backend import Backend
+from relcam_onnx.ops.records import Linear, Message, Relay
 from relcam_onnx.rules.base import Messages, Rule
 
 
@@ -31,7 +32,7 @@ class Gradient(Rule):
     """The plain adjoint: the message is the gradient itself."""
 
     name: ClassVar[str] = "gradient"
-    through_gates: ClassVar[bool] = True
+    gradient: ClassVar[bool] = True
 
     def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
         """The transposed map, or the op's own derivative."""

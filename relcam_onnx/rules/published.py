@@ -11,9 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from relcam_onnx.ops.records import Backend, Linear, Message
+from relcam_onnx.ops.backend import Backend
+from relcam_onnx.ops.records import Linear, Message
 from relcam_onnx.rules.base import Messages, Rule
-from relcam_onnx.rules.contributions import handed, pushed, quotient
+from relcam_onnx.rules.contributions import half, handed, pushed, quotient
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class PublishedConv(Rule):
         op = op.by_sign()
         z = pushed(f, op, +1)
         if self.bias and op.bias is not None:
-            z = f.Add(z, f.Mul(op.bias, 2.0))
+            z = z + op.bias * 2.0
         s = quotient(f, message, z, eps=0.0)
         return {t.index: handed(f, t, s, +1) for t in op.terms}
 
@@ -42,6 +43,6 @@ class PublishedAdaptivePool(Rule):
     def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
         """See the class."""
         (term,) = op.terms
-        clamped = f.Relu(term.x)
+        clamped = half(f, term.x, +1)
         s = quotient(f, message, term.apply(clamped, None), eps=0.0)
         return {term.index: Message(term.adjoint(s, None), clamped)}

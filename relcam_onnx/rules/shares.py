@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from relcam_onnx.ops.records import Backend, Linear, Message, Term, Value
+from relcam_onnx.ops.backend import Backend, Value
+from relcam_onnx.ops.records import Linear, Message, Term
 from relcam_onnx.rules.base import EPSILON, Messages, Rule
-from relcam_onnx.rules.contributions import handed, pushed, quotient, shared, without_bias
+from relcam_onnx.rules.contributions import half, handed, pushed, quotient, shared, without_bias
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,7 @@ class Epsilon(Rule):
 
     def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
         """See the class."""
-        z = op.y if self.bias else without_bias(f, op)
-        s = quotient(f, message, z, self.eps, positive=all(t.nonnegative and t.weight is None for t in op.terms))
+        s = quotient(f, message, op.y if self.bias else without_bias(op), self.eps)
         return {t.index: Message(t.adjoint(s, t.weight), t.x, t.x) for t in op.terms}
 
 
@@ -62,7 +62,7 @@ class AlphaBeta(Rule):
 
         def share(t: Term) -> Value:
             gained, lost = up[t.index].relevance(f), down[t.index].relevance(f)
-            return f.Sub(f.Mul(gained, self.alpha), f.Mul(lost, self.beta))
+            return gained * self.alpha - lost * self.beta
 
         return {t.index: Message(share(t), support=t.x) for t in op.terms}
 
@@ -96,23 +96,20 @@ class Gamma(Rule):
         """See the class."""
         op = op.by_sign()
         up, down = (
-            quotient(f, side, f.Add(op.y, f.Mul(self._lean(f, op, sign), self.gamma)), self.eps)
+            quotient(f, side, op.y + self._lean(f, op, sign) * self.gamma, self.eps)
             for sign, side in zip((+1, -1), by_sign(f, op, message), strict=True)
         )
 
         def share(t: Term) -> Value:
-            extra = f.Add(handed(f, t, up, +1).relevance(f), handed(f, t, down, -1).relevance(f))
-            plain = f.Mul(t.adjoint(f.Add(up, down), t.weight), f.each(t.x))
-            return f.Add(plain, f.Mul(extra, self.gamma))
+            extra = handed(f, t, up, +1).relevance(f) + handed(f, t, down, -1).relevance(f)
+            plain = t.adjoint(up + down, t.weight) * f.each(t.x)
+            return plain + extra * self.gamma
 
         return {t.index: Message(share(t), support=t.x) for t in op.terms}
 
     def _lean(self, f: Backend, op: Linear, sign: int) -> Value:
         """Σ_i p_ij + b_j⁺, or Σ_i q_ij + b_j⁻."""
-        found = pushed(f, op, sign)
-        if op.bias is None:
-            return found
-        return f.Add(found, f.Max(op.bias, 0.0) if sign > 0 else f.Min(op.bias, 0.0))
+        return pushed(f, op, sign) + half(f, op.bias, sign)
 
 
 @dataclass(frozen=True)
@@ -129,28 +126,29 @@ class SignShare(Rule):
     def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
         """See the class."""
         if len(op.terms) == 1 and op.terms[0].nonnegative and op.terms[0].weight is None:
-            return Norm(self.eps).linear(f, op, message)
+            return Norm(self.eps).linear(f, op, message)  # all has the output's sign: its part is its proportion
         if len(op.terms) == 2 and all(t.weight is None or f.dims(t.weight) == () for t in op.terms):
             return self._of_two(f, op, message)
         up, down = (
             shared(f, op, side, sign, bias=False, eps=self.eps)
             for sign, side in zip((+1, -1), by_sign(f, op, message), strict=True)
         )
-        return {
-            t.index: Message(f.Add(up[t.index].relevance(f), down[t.index].relevance(f)), support=t.x) for t in op.terms
-        }
+        return {t.index: Message(up[t.index].relevance(f) + down[t.index].relevance(f), support=t.x) for t in op.terms}
 
     def _of_two(self, f: Backend, op: Linear, message: Message) -> Messages:
-        """R · clip(x / y, 0, 1) and the rest: one quotient for both."""
+        """R · clip(x / y, 0, 1) and the rest.
+
+        Kept beside the formula for its price: one quotient for both where the formula has four.
+        """
         first, second = sorted(op.terms, key=lambda t: not t.nonnegative)
         relevance, y = message.relevance(f), message.support
         if y is None:
             y = op.y
             relevance = f.Where(f.each(f.Equal(y, 0.0)), 0.0, relevance)
         # 1e-30 is below every activation and keeps 0 / 0 from being NaN.
-        share = f.Clip(f.Div(first.apply(first.x, first.weight), f.Add(y, 1e-30)), 0.0, 1.0)
-        taken = f.Mul(relevance, f.each(share))
-        rest = f.Sub(relevance, taken)
+        share = f.Clip(first.apply(first.x, first.weight) / (y + 1e-30), 0.0, 1.0)
+        taken = relevance * f.each(share)
+        rest = relevance - taken
         return {t.index: Message(t.adjoint(r, None), support=t.x) for t, r in ((first, taken), (second, rest))}
 
 

@@ -46,6 +46,7 @@ class EagerRunner:
 
         return self._sessions.get(exposed, make)
 
+    @np.errstate(all="ignore")  # infinities and NaNs are results, as in every ONNX runtime
     def run(self, inputs: Mapping[str, Any], targets: np.ndarray, seeds: np.ndarray | None) -> Result:
         """See `relcam_onnx.runners.Runner`."""
         host = {name: on_host(value) for name, value in inputs.items()}
@@ -59,6 +60,7 @@ class EagerRunner:
         scores = values[prepared.scores.tensor.name]
         table = scores.reshape(len(scores), -1)
         targets = resolve_ranks(targets, table)
+        start: Any
         if seeds is not None:
             start = seeds.transpose(1, 0, 2).reshape(-1, table.shape[1])
         else:
@@ -81,7 +83,7 @@ def as_float32(value: np.ndarray) -> np.ndarray:
     return value.astype(np.float32, copy=False) if value.dtype.kind == "f" else value
 
 
-def by_image(value: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def by_image(value: Any, targets: np.ndarray) -> np.ndarray:
     """(K·N, ...) as (N, K, ...)."""
-    apart = np.asarray(value, np.float32).reshape(targets.shape[1], -1, *value.shape[1:])
+    apart = np.asarray(value, np.float32).reshape(targets.shape[1], -1, *np.shape(value)[1:])
     return np.ascontiguousarray(apart.swapaxes(0, 1))

@@ -196,3 +196,11 @@ def test_each_repeats_blocks_of_images() -> None:
     np.testing.assert_array_equal(two.each(a), np.concatenate([a, a]))
     for broadcasts in (a[:1], np.float32(1) * a[0, 0, ...]):
         assert two.each(np.asarray(broadcasts)).shape == np.shape(broadcasts)
+
+
+def test_relevance_of_another_dtype_does_not_arrive() -> None:
+    """NumPy widens where ONNX refuses: a rule that mixes dtypes must not pass here and fail in a file."""
+    x = array(2, 3)
+    assert Eager().arrived(x * 2.0 + 1.0, x) is not None
+    with pytest.raises(TypeError, match="relevance has become float64"):
+        Eager().arrived(x * np.arange(3.0), x)

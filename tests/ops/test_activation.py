@@ -26,7 +26,8 @@ def activation(draw: Draw, /, op: str, **choices: list[Any]) -> Case:
 
 @st.composite
 def clip(draw: Draw) -> Case:
-    low, high = (fixed(np.float32(v)) if draw(st.booleans()) else None for v in (0.0, 1.0))
+    below, above = draw(st.sampled_from([(0.0, 1.0), (-0.5, 0.5), (-1.0, -0.5)]))
+    low, high = (fixed(np.float32(v)) if draw(st.booleans()) else None for v in (below, above))
     bounds = [low, high] if high is not None else [low] if low is not None else []
     return case("Clip", apart(draw(SEED), draw(BATCH), 3, 4, 4), *bounds)
 
@@ -59,7 +60,7 @@ CASES: dict[str, st.SearchStrategy[Case]] = {
         for op in ["Relu", "Sigmoid", "Tanh", "Softplus", "Softsign", "HardSwish", "Mish"]
     },
     "LeakyRelu": activation("LeakyRelu", alpha=[0.01, 0.2]),
-    "ThresholdedRelu": activation("ThresholdedRelu", alpha=[0.0, 1.0]),
+    "ThresholdedRelu": activation("ThresholdedRelu", alpha=[0.0, 1.0, -0.25]),
     "Elu": activation("Elu", alpha=ALPHA),
     "Celu": activation("Celu", alpha=ALPHA),
     "Selu": activation("Selu", alpha=[1.6732632], gamma=[1.050701, 0.5]),

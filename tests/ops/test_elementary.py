@@ -19,6 +19,8 @@ Draw = Any
 def function(draw: Draw, /, op: str, *, positive: bool = False) -> Case:
     """Values off 0, where some have no slope; above it for those that want that."""
     x = apart(draw(SEED), draw(BATCH), 3, 2, draw(st.integers(1, 3)))
+    if op in ("Sin", "Cos"):
+        x = x * np.float32(6)
     return case(op, np.abs(x) + np.float32(0.2) if positive else x)
 
 

@@ -40,7 +40,7 @@ def extreme(draw: Draw, op: str) -> Case:
     """One to three operands that broadcast, some of them constant; no two values are equal."""
     seed, batch = draw(SEED), draw(BATCH)
     shapes = [(3, 2, 4), *draw(st.lists(st.sampled_from([(3, 2, 4), (1, 2, 4), (3, 1, 1)]), max_size=2))]
-    operands: list[Any] = [apart(seed + 1 + i, batch, *s) + np.float32(0.01 * i) for i, s in enumerate(shapes)]
+    operands: list[Any] = [apart(seed + 1 + i, batch, *s) + np.float32(0.02 * i) for i, s in enumerate(shapes)]
     for index in range(1, len(operands)):
         if draw(st.booleans()):
             operands[index] = fixed(draw(st.sampled_from([operands[index][:1], np.float32(0)])))
