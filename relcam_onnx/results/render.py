@@ -86,8 +86,10 @@ def to_levels(heat: Floats) -> NDArray[np.uint8]:
 
 def mask(heat: Floats) -> NDArray[np.bool_]:
     """Mark where a map's positive part p is high: p > mean(p) + deviation(p). (H, W) to (H, W)."""
-    positive = _positive(heat).astype(np.float64)
-    return np.asarray(positive > positive.mean() + positive.std())
+    positive = _positive(heat)
+    mean = positive.mean(dtype=np.float64)
+    variance = np.square(positive).mean(dtype=np.float64) - mean**2
+    return np.asarray(positive > np.float32(mean + np.sqrt(max(variance, 0))))
 
 
 def box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
