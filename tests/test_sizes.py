@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from nets import Net, canonical, picture, run
 from onnx import TensorProto
+from relcam_exporters._torchvision import torchvision
 from test_compile import agree, explained, results
 
 import relcam_onnx as rc
@@ -195,3 +199,21 @@ def test_a_compiled_file_of_fixed_sizes_tells_them() -> None:
     assert told["pooled"] == [1, 8, 9, 9]
     x0 = picture(1, 3, 17, 17)
     np.testing.assert_array_equal(results(compiled, x=x0, relcam_targets=ints(0)[None])["scores"], run(model, x=x0)[0])
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_shufflenet_as_the_older_exporter_writes_it(free: bool) -> None:
+    """Channel shuffles and chunk() over and over: each hangs on the sizes that the one before it left."""
+    module, x = torchvision().models.shufflenet_v2_x0_5(weights=None).eval(), torch.zeros(1, 3, 64, 64)
+    buffer = io.BytesIO()
+    axes = {"x": {0: "n"}} if free else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module, (x,), buffer, dynamo=False, opset_version=17, dynamic_axes=axes, input_names=["x"])
+    model, values = onnx.load_from_string(buffer.getvalue()), picture(1, 3, 64, 64)
+    wanted = explained(model, values, [[0, 1]], layers=("stages", "fused", "input"))
+    with rc.Explainer(model, ("stages", "fused", "input")) as explainer:
+        got = explainer(values, [[0, 1]])
+    for layer, value in wanted.maps.items():
+        agree(got.maps[layer], value, 1e-3)
+    assert onnx.checker.check_model(rc.compile_model(model), full_check=True) is None

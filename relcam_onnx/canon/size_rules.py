@@ -17,8 +17,8 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.backends._windows import Axis, layout
 from relcam_onnx.backends.eager import Eager
+from relcam_onnx.canon.pools import windows
 
 Size: TypeAlias = int | str | None
 Shape: TypeAlias = Sequence[Size] | None
@@ -212,40 +212,9 @@ def same_shape(node: gs.Node, values: Values) -> Shape:
 
 
 def pool(node: gs.Node, values: Values) -> Shape:
-    """AveragePool and MaxPool: a window that is rounded up to does not begin in the padding; ONNX counts it."""
+    """AveragePool and MaxPool: one position for each window."""
     shape = node.inputs[0].shape
     return None if shape is None else [*shape[:2], *(axis.count if axis else None for axis in windows(node, shape[2:]))]
-
-
-def windows(node: gs.Node, sizes: Sequence[Size]) -> list[Axis | None]:
-    """How the windows of a pool lie along each axis whose size is a number."""
-    names, rank = ("strides", "pads", "dilations"), len(sizes)
-    lists = {name: list(node.attrs[name]) for name in names if node.attrs.get(name) is not None}
-    modes = {name: node.attrs[name] for name in ("auto_pad", "ceil_mode") if node.attrs.get(name) is not None}
-    placement: list[dict[str, Any]] = [{**modes, **{k: v[i::rank] for k, v in lists.items()}} for i in range(rank)]
-    return [
-        layout([size], [kernel], **place)[0] if isinstance(size, int) and size >= 0 else None
-        for size, kernel, place in zip(sizes, node.attrs["kernel_shape"], placement, strict=True)
-    ]
-
-
-def round_down(node: gs.Node) -> None:
-    """Write a pool that rounds up with padding up to the end of its last window, which every inference can count.
-
-    Where that much padding is not allowed, or would count in the mean, it only ends earlier.
-    """
-    shape = node.inputs[0].shape
-    axes = [axis for axis in windows(node, shape[2:]) if axis is not None] if shape is not None else []
-    if shape is None or len(axes) < len(shape) - 2 or node.attrs.get("auto_pad", "NOTSET") != "NOTSET":
-        return
-    ends = [(a.count - 1) * a.stride + (a.kernel - 1) * a.dilation + 1 - a.size - a.before for a in axes]
-    most = [a.after if node.attrs.get("count_include_pad") else max(a.after, a.kernel - 1) for a in axes]
-    if any(end > limit for end, limit in zip(ends, most, strict=True)):
-        after = [min(max(end, 0), axis.after) for end, axis in zip(ends, axes, strict=True)]
-    else:
-        node.attrs["ceil_mode"] = 0
-        after = [max(end, axis.after) for end, axis in zip(ends, axes, strict=True)]
-    node.attrs["pads"] = [*(axis.before for axis in axes), *after]
 
 
 RULES: dict[str, Callable[[gs.Node, Values], Shape]] = {

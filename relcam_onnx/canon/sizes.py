@@ -14,7 +14,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.constants import fold_constants
-from relcam_onnx.canon.size_rules import RULES, calculate, inferred, is_number, is_open, merged, round_down
+from relcam_onnx.canon.pools import round_down
+from relcam_onnx.canon.size_rules import RULES, calculate, inferred, is_number, is_open, merged
 from relcam_onnx.model import Model, captured
 
 READS_SIZES = frozenset({"Expand", "Pad", "Reshape", "Resize", "Slice", "Split", "Tile"})

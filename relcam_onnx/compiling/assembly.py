@@ -142,7 +142,7 @@ def sized_copy(model: Model) -> onnx.ModelProto:
         rounds = any(attribute.name == "ceil_mode" and attribute.i for attribute in node.attribute)
         twin = producer(tensors[node.output[0]]) if rounds and node.output[0] in tensors else None
         if twin is not None and twin.op == node.op_type:
-            # The same windows, as runtimes count them too: see `relcam_onnx.canon.size_rules.round_down`.
+            # The same windows, as runtimes count them too: see `relcam_onnx.canon.pools.round_down`.
             kept = [attribute for attribute in node.attribute if attribute.name not in ("ceil_mode", "pads")]
             del node.attribute[:]
             pads = {name: twin.attrs[name] for name in ("ceil_mode", "pads") if name in twin.attrs}

@@ -1,0 +1,41 @@
+"""The windows of pools that round up: none begins in the padding, where ONNX's inference counts one that does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.backends._windows import Axis, layout
+
+
+def windows(node: gs.Node, sizes: Sequence[int | str | None]) -> list[Axis | None]:
+    """How the windows of a pool lie along each axis whose size is a number."""
+    names, rank = ("strides", "pads", "dilations"), len(sizes)
+    lists = {name: list(node.attrs[name]) for name in names if node.attrs.get(name) is not None}
+    modes = {name: node.attrs[name] for name in ("auto_pad", "ceil_mode") if node.attrs.get(name) is not None}
+    placement: list[dict[str, Any]] = [{**modes, **{k: v[i::rank] for k, v in lists.items()}} for i in range(rank)]
+    return [
+        layout([size], [kernel], **place)[0] if isinstance(size, int) and size >= 0 else None
+        for size, kernel, place in zip(sizes, node.attrs["kernel_shape"], placement, strict=True)
+    ]
+
+
+def round_down(node: gs.Node) -> None:
+    """Write a pool that rounds up with padding up to the end of its last window, which every inference can count.
+
+    Where that much padding is not allowed, or would count in the mean, it only ends earlier.
+    """
+    shape = node.inputs[0].shape
+    axes = [axis for axis in windows(node, shape[2:]) if axis is not None] if shape is not None else []
+    if shape is None or len(axes) < len(shape) - 2 or node.attrs.get("auto_pad", "NOTSET") != "NOTSET":
+        return
+    ends = [(a.count - 1) * a.stride + (a.kernel - 1) * a.dilation + 1 - a.size - a.before for a in axes]
+    most = [a.after if node.attrs.get("count_include_pad") else max(a.after, a.kernel - 1) for a in axes]
+    if any(end > limit for end, limit in zip(ends, most, strict=True)):
+        after = [min(max(end, 0), axis.after) for end, axis in zip(ends, axes, strict=True)]
+    else:
+        node.attrs["ceil_mode"] = 0
+        after = [max(end, axis.after) for end, axis in zip(ends, axes, strict=True)]
+    node.attrs["pads"] = [*(axis.before for axis in axes), *after]
