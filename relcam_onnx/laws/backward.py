@@ -30,7 +30,7 @@ def adjoint_is_the_transposed_map(case: Case, seed: int) -> None:
     if not isinstance(record, Linear):
         return
     s = noise(seed, *np.shape(np.asarray(call.output)))
-    for term in record.terms:
+    for term in (term for term in record.terms if term.receives):
         x = noise(seed + 1, *np.asarray(term.x).shape)
         other = None if term.weight is None else noise(seed + 2, *np.asarray(term.weight).shape)
         for weight in (term.weight, other):

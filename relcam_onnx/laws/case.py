@@ -134,7 +134,7 @@ def case(op: str, *inputs: Any, opset: int = OPSET, options: Any = None, **attrs
             values[f"x{index}"] = np.asarray(value)
             tensors.append(gs.Variable(f"x{index}", values[f"x{index}"].dtype, values[f"x{index}"].shape))
     domain, _, name = op.rpartition("::")
-    dtype = {"QuantizeLinear": np.uint8}.get(name, np.float32)
+    dtype = {"QuantizeLinear": np.uint8, "Shape": np.int64, "Size": np.int64}.get(name, np.float32)
     node = gs.Node(name, "node", dict(attrs), tensors, [gs.Variable("y", dtype)], domain or None)
     one = Case(node, values, opset, options)
     node.outputs[0].shape = one.forward().shape

@@ -84,6 +84,7 @@ def summed(f: Backend, call: Call, factors: Sequence[float]) -> Linear:
             weight=None if factor == 1 else coefficient(factor),
             nonnegative=index in call.nonnegative,
             index=index,
+            receives=not call.constant(index),
         )
 
     biases = {i for i in range(len(factors)) if call.constant(i) and not is_table(call.node.inputs[i])}

@@ -71,16 +71,16 @@ class Kernel(Layer):
 
     def counts(self, node: gs.Node) -> tuple[int, int]:
         """See `Layer`."""
-        outputs, inputs = self.values(node).shape[:2]
+        outputs, inputs = self.sizes(node)[:2]
         return inputs * int(node.attrs.get("group", 1)), outputs
 
     def per_output(self, node: gs.Node, factor: Vector) -> Vector:
         """See `Layer`."""
-        return factor.reshape(-1, *[1] * (self.values(node).ndim - 1))
+        return factor.reshape(-1, *[1] * (len(self.sizes(node)) - 1))
 
     def per_input(self, node: gs.Node, factor: Vector) -> Vector:
         """See `Layer`: each group of outputs reads inputs of its own."""
-        (outputs, inputs, *kernel), group = self.values(node).shape, int(node.attrs.get("group", 1))
+        (outputs, inputs, *kernel), group = self.sizes(node), int(node.attrs.get("group", 1))
         rows = np.repeat(factor.reshape(group, inputs), outputs // group, axis=0)
         return rows.reshape(outputs, inputs, *[1] * len(kernel))
 
@@ -110,18 +110,18 @@ class TransposedKernel(Layer):
 
     def counts(self, node: gs.Node) -> tuple[int, int]:
         """See `Layer`."""
-        inputs, outputs = self.values(node).shape[:2]
+        inputs, outputs = self.sizes(node)[:2]
         return inputs, outputs * int(node.attrs.get("group", 1))
 
     def per_output(self, node: gs.Node, factor: Vector) -> Vector:
         """See `Layer`: each group of inputs makes outputs of its own."""
-        (inputs, outputs, *kernel), group = self.values(node).shape, int(node.attrs.get("group", 1))
+        (inputs, outputs, *kernel), group = self.sizes(node), int(node.attrs.get("group", 1))
         rows = np.repeat(factor.reshape(group, outputs), inputs // group, axis=0)
         return rows.reshape(inputs, outputs, *[1] * len(kernel))
 
     def per_input(self, node: gs.Node, factor: Vector) -> Vector:
         """See `Layer`."""
-        return factor.reshape(-1, *[1] * (self.values(node).ndim - 1))
+        return factor.reshape(-1, *[1] * (len(self.sizes(node)) - 1))
 
     def carried(self, node: gs.Node, shift: Vector) -> None:
         """See `Layer`: how many taps reach a position differs."""

@@ -92,7 +92,7 @@ class Contraction(Layer):
 
     def counts(self, node: gs.Node) -> tuple[int, int]:
         """See `Layer`; 0 where no single axis has them."""
-        inputs, outputs = ((0 if axis is None else self.values(node).shape[axis]) for axis in self.places(node))
+        inputs, outputs = ((0 if axis is None else self.sizes(node)[axis]) for axis in self.places(node))
         return inputs, outputs
 
     def per_output(self, node: gs.Node, factor: Vector) -> Vector:
@@ -105,7 +105,7 @@ class Contraction(Layer):
 
     def along(self, node: gs.Node, factor: Vector, axis: int | None) -> Vector:
         """A vector as it broadcasts along one axis of the weight."""
-        return factor.reshape([-1 if place == axis else 1 for place in range(self.values(node).ndim)])
+        return factor.reshape([-1 if place == axis else 1 for place in range(len(self.sizes(node)))])
 
     def carried(self, node: gs.Node, shift: Vector) -> Vector | None:
         """See `Layer`."""

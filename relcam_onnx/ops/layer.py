@@ -33,6 +33,10 @@ class Layer:
         """The weight itself."""
         return np.asarray(node.inputs[self.weight(node)].values, np.float64)
 
+    def sizes(self, node: gs.Node) -> tuple[int, ...]:
+        """The weight's shape; asking does not read it."""
+        return tuple(node.inputs[self.weight(node)].shape)
+
     def channels(self, node: gs.Node, rank: int) -> int | None:
         """The axis of an output of ``rank`` axes that the bias runs along; None where no single one does."""
         return 1
@@ -84,5 +88,5 @@ class Layer:
     def is_dense(self, node: gs.Node) -> bool:
         """Whether it has one output position, as far as the file tells."""
         shape = static_shape(node.outputs[0])
-        rank = self.values(node).ndim if shape is None else len(shape)
+        rank = len(self.sizes(node)) if shape is None else len(shape)
         return all(shape is not None and shape[axis] == 1 for axis in self.positions(node, rank))

@@ -5,6 +5,7 @@ Each is y = apply(x, w) + b with an exact adjoint, so that every rule of `relcam
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ class Matrix(Layer):
 
     def counts(self, node: gs.Node) -> tuple[int, int]:
         """See `Layer`."""
-        rows, columns = self.values(node).shape
+        rows, columns = self.sizes(node)
         return (columns, rows) if node.attrs.get("transB") else (rows, columns)
 
     def per_output(self, node: gs.Node, factor: Vector) -> Vector:
@@ -119,7 +120,7 @@ class Matrices(Layer):
 
     def counts(self, node: gs.Node) -> tuple[int, int]:
         """See `Layer`."""
-        *_, rows, columns = self.values(node).shape
+        *_, rows, columns = self.sizes(node)
         return (rows, columns) if self.weight(node) else (columns, rows)
 
     def per_output(self, node: gs.Node, factor: Vector) -> Vector:
@@ -132,7 +133,7 @@ class Matrices(Layer):
 
     def carried(self, node: gs.Node, shift: Vector) -> Vector | None:
         """See `Layer`: every stacked matrix adds something else."""
-        *stack, rows, columns = self.values(node).shape
+        *stack, rows, columns = self.sizes(node)
         if any(size != 1 for size in stack):
             return None
         weight = self.values(node).reshape(rows, columns)
@@ -187,7 +188,7 @@ class Statistics(Layer):
 
     def counts(self, node: gs.Node) -> tuple[int, int]:
         """See `Layer`."""
-        channels = self.values(node).size
+        channels = math.prod(self.sizes(node))
         return channels, channels
 
     def per_output(self, node: gs.Node, factor: Vector) -> Vector:

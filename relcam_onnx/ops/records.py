@@ -84,6 +84,8 @@ class Term:
         Which input of the node it is.
     diagonal
         Whether each output has a single contribution from here, x · w element by element.
+    receives
+        Whether anyone reads what it gets: a constant takes its share, and that is gone.
     """
 
     x: Value
@@ -93,6 +95,7 @@ class Term:
     nonnegative: bool = False
     index: int = 0
     diagonal: bool = False
+    receives: bool = True
 
 
 @dataclass(frozen=True)

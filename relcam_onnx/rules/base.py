@@ -19,7 +19,8 @@ Messages: TypeAlias = Mapping[int, Message]
 def pass_back(f: Backend, rule: Rule, record: Record, message: Message) -> Messages:
     """What a rule hands each input of an op; a relay that does not keep `Message.support` is not told of it."""
     if isinstance(record, Linear):
-        return rule.linear(f, record, message)
+        handed, fixed = rule.linear(f, record, message), {t.index for t in record.terms if not t.receives}
+        return {index: part for index, part in handed.items() if index not in fixed}
     return rule.relay(f, record, message if record.keeps_support else message.unsupported())
 
 

@@ -171,4 +171,4 @@ def test_it_needs_no_test_framework() -> None:
 
 
 def test_all_cases_are_of_forms_that_are_explained() -> None:
-    assert {op for op in TABLE if "::" not in op} == set(CASES)
+    assert {op for op in TABLE if "::" not in op} - {"Shape", "Size", "ConstantOfShape"} == set(CASES)

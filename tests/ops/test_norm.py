@@ -42,6 +42,13 @@ def layer_normalization(draw: Draw) -> Case:
 
 
 @st.composite
+def rms_normalization(draw: Draw) -> Case:
+    seed, axis = draw(SEED), draw(st.sampled_from([-1, -2, 1]))
+    x = noise(seed, draw(BATCH), 3, 4, 5)
+    return case("RMSNormalization", x, fixed(noise(seed, *x.shape[axis:])), opset=23, axis=axis)
+
+
+@st.composite
 def mean_variance_normalization(draw: Draw) -> Case:
     axes = draw(st.sampled_from([[2], [2, 3], [1, 2, 3], [-1]]))
     return case("MeanVarianceNormalization", noise(draw(SEED), draw(BATCH), 3, 4, 5), axes=axes)
@@ -63,6 +70,7 @@ CASES: dict[str, st.SearchStrategy[Case]] = {
     "InstanceNormalization": instance_normalization(),
     "GroupNormalization": group_normalization(),
     "LayerNormalization": layer_normalization(),
+    "RMSNormalization": rms_normalization(),
     "MeanVarianceNormalization": mean_variance_normalization(),
     "LpNormalization": lp_normalization(),
     "LRN": lrn(),

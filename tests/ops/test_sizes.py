@@ -40,7 +40,7 @@ def test_nothing_is_handed_back(op: str, data: st.DataObject) -> None:
     one = data.draw(CASES[op])
     _, call, record = one.describe()
     assert not isinstance(record, Linear)
-    assert TABLE[op].carries(one.node) == ()
+    assert TABLE[op].receivers(one.node) == ()
     assert not record.relevance(Message(noise(0, *call.output.shape)))
     assert not record.gradient(noise(0, *call.output.shape))
 
