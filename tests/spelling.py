@@ -255,6 +255,16 @@ class Speller(Net):
             lambda: self.same(x, "Relu", x), lambda: self.same(x, "Relu", x), lambda: self.same(x, "Clip", x, 0.0)
         )
 
+    def sigmoid(self, x: str) -> str:
+        def spelled() -> str:
+            return self.same(x, "Add", self.same(x, "Exp", self.same(x, "Neg", x)), 1.0)
+
+        return self.one_of(
+            lambda: self.same(x, "Sigmoid", x),
+            lambda: self.same(x, "Reciprocal", spelled()),
+            lambda: self.same(x, "Div", np.ones(1, np.float32), spelled()),
+        )
+
     def silu(self, x: str) -> str:
         return self.one_of(
             lambda: self.same(x, "Mul", x, self.same(x, "Sigmoid", x)),
@@ -437,7 +447,7 @@ class Speller(Net):
                 y = self.hard_swish(self.conv(x, 2 * c, 1, norm=True))
                 y = self.hard_swish(self.conv(y, 2 * c, 3, group=2 * c, norm=True))
                 gate = self.put((n, 2 * c, 1, 1), "GlobalAveragePool", y)
-                gate = self.put((n, 2 * c, 1, 1), "Sigmoid", self.conv(gate, 2 * c, 1))
+                gate = self.sigmoid(self.conv(gate, 2 * c, 1))
                 return self.total(self.conv(self.same(y, "Mul", y, gate), c, 1, norm=True), x)
             case "split":
                 a, b = self.halves(self.relu(self.conv(x, 8)))
@@ -454,7 +464,39 @@ class Speller(Net):
                 return self.relu(self.conv(self.l2_norm(self.silu(self.conv(x, 6))), 6))
             case "tokens":
                 return self.tokens(x)
+            case "rms":
+                return self.relu(self.conv(self.rms_norm(self.silu(self.conv(x, 6))), 6))
+            case "channels last":
+                return self.channels_last(x)
         raise AssertionError(kind)
+
+    def channels_last(self, x: str) -> str:
+        """Two pointwise layers, which TensorFlow's exporters leave between two Transposes."""
+        n, c, h, w = self.shapes[x]
+        first, bias, second = self.value((8, c), (2 / c) ** 0.5), self.value((8,), 0.2), self.value((6, 8), 0.5)
+
+        def last() -> str:
+            y = self.transpose(x, [0, 2, 3, 1])
+            y = self.biased(self.put((n, h, w, 8), "MatMul", y, first.T.copy()), bias, axis=3)
+            y = self.put((n, h, w, 6), "MatMul", self.same(y, "Relu", y), second.T.copy())
+            return self.transpose(y, [0, 3, 1, 2])
+
+        def before() -> str:
+            y = self.conv_of(x, first[:, :, None, None], bias, 1, 0, 1)
+            return self.conv_of(self.relu(y), second[:, :, None, None], None, 1, 0, 1)
+
+        return self.relu(self.one_of(before, last))
+
+    def rms_norm(self, x: str) -> str:
+        n, _, h, w = self.shapes[x]
+        square = self.same(x, "Mul", x, x)
+        mean = self.put((n, 1, h, w), "ReduceMean", square, np.array([1]), keepdims=1)
+        root = self.put((n, 1, h, w), "Sqrt", self.put((n, 1, h, w), "Add", mean, np.float32(1e-5)))
+        return self.one_of(
+            lambda: self.same(x, "Div", x, root),
+            lambda: self.same(x, "Mul", x, self.put((n, 1, h, w), "Reciprocal", root)),
+            lambda: self.same(x, "Mul", self.put((n, 1, h, w), "Div", np.ones(1, np.float32), root), x),
+        )
 
     def tokens(self, x: str) -> str:
         """A dense layer over the channels of a row of positions, a batch norm over the row, and back."""
@@ -520,11 +562,21 @@ class Speller(Net):
 
 BLOCKS = (
     "plain", "biased", "signed", "residual", "three", "inverted", "split", "max", "average", "layer-norm", "group-norm",
-    "l2", "tokens",
+    "l2", "rms", "tokens", "channels last",
 )  # fmt: skip
 HEADS = ("pooled", "deep", "flat")
 NEED_SIZES = frozenset({"tokens"})
 """Blocks that name the sizes of the picture."""
+
+
+def drawn(number: int) -> tuple[Plan, onnx.ModelProto]:
+    """A plan of one's own for each number, and a random spelling of it."""
+    rng = np.random.default_rng(number)
+    free = bool(rng.integers(2))
+    kinds = [kind for kind in BLOCKS if not free or kind not in NEED_SIZES]
+    blocks = tuple(str(kind) for kind in rng.choice(kinds, size=rng.integers(1, 3)))
+    plan = Plan(blocks, str(rng.choice(HEADS)), int(rng.integers(1000)), free)
+    return plan, write(plan, lambda n: int(rng.integers(n)))
 
 
 def write(plan: Plan, choose: Choose) -> onnx.ModelProto:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import onnx
@@ -10,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from nets import picture, run
-from spelling import BLOCKS, HEADS, NEED_SIZES, SIZE, Plan, plain, write
+from spelling import BLOCKS, HEADS, NEED_SIZES, SIZE, Plan, drawn, plain, write
 
 import relcam_onnx as rc
+from relcam_onnx.canon.folding import fold_affine
 
 PRESETS = ("default", "paper", "epsilon-plus")
 TOLERANCE = 1e-3
@@ -78,3 +80,34 @@ def test_every_spelling_of_a_function_has_its_maps(preset: str, plan: Plan, data
     assume(apart is not None)
     assert apart is not None
     assert apart < TOLERANCE
+
+
+FAULTS: dict[str, tuple[str, Callable[..., Any]]] = {
+    "biases and batch norms stay where they stand": ("canon.fold_affine", lambda model, into_layers: None),
+    "shifts fold into a layer that they stand behind directly, and nowhere else": (
+        "canon.fold_affine", lambda model, into_layers: fold_affine(model, into_layers=False),
+    ),
+    "what changes nothing is a node": ("canon.drop_identities", lambda model: None),
+    "padding is a node": ("canon.absorb_padding", lambda model: None),
+    "sums are nested": ("canon.flatten_sums", lambda model: None),
+    "activations stay in pieces": ("canon.name_activations", lambda model: None),
+    "norms stay in pieces": ("canon.name_norms", lambda model: None),
+    "what is dense hangs on the op": ("lrp.plan.Sites._several", lambda sites, node: node.op not in ("Gemm", "MatMul")),
+}  # fmt: skip
+"""What the law found once: where it stands in the package, and what is put there instead."""
+TRIES = 60
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_law_finds_each_fault_that_is_put_back(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, instead = FAULTS[fault]
+    monkeypatch.setattr(f"relcam_onnx.{place}", instead)
+    for number in range(TRIES):
+        plan, spelled = drawn(number)
+        try:
+            apart = disagreement(plan, spelled, "default", "eager")
+        except rc.RelcamError:
+            return
+        if apart is not None and apart > TOLERANCE:
+            return
+    pytest.fail(f"{TRIES} random spellings agree although {fault}")
