@@ -89,13 +89,13 @@ def fused_matmul(w: Writer) -> None:
     if w.attribute("transBatchA", 0) or w.attribute("transBatchB", 0):
         w.nodes.append(w.node)
         return
-    a, b, alpha = w.input(0), w.input(1), w.attribute("alpha", 1.0)
-    if w.attribute("transA", 0) or w.attribute("transB", 0):
-        # Einsum turns axes whatever the rank: ellipses stand for the leading ones.
-        left, right = ("ji" if w.attribute("transA", 0) else "ij"), ("kj" if w.attribute("transB", 0) else "jk")
-        y = w("Einsum", a, b, last=alpha == 1.0, equation=f"...{left},...{right}->...ik")
-    else:
-        y = w("MatMul", a, b, last=alpha == 1.0)
+    # Einsum turns the last two axes whatever the rank: dots stand for the others.
+    a, b = (
+        w("Einsum", name, equation="...ij->...ji") if w.attribute(turned, 0) else name
+        for name, turned in ((w.input(0), "transA"), (w.input(1), "transB"))
+    )
+    alpha = w.attribute("alpha", 1.0)
+    y = w("MatMul", a, b, last=alpha == 1.0)
     if alpha != 1.0:
         w("Mul", y, w.constant(alpha), last=True)
 

@@ -1,0 +1,73 @@
+"""Ops that onnxruntime's optimiser fuses, written back: the file computes what it did, in standard ops."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from nets import Net, inverted, picture, residual, run
+from onnx import helper
+
+import relcam_onnx as rc
+from relcam_onnx.onnx_file.load import load
+
+FUSED: dict[str, tuple[str, list[Any], dict[str, Any]]] = {
+    "conv and relu": ("FusedConv", [(4, 3, 3, 3), (4,)], {"activation": "Relu", "pads": [1] * 4}),
+    "conv and a bound": (
+        "FusedConv", [(4, 3, 3, 3)], {"activation": "Clip", "activation_params": [0.0, 0.4], "strides": [2, 2]},
+    ),
+    "conv and a leak": (
+        "FusedConv", [(4, 3, 3, 3), (4,)], {"activation": "LeakyRelu", "activation_params": [0.2]},
+    ),
+    "conv, sum and relu": ("FusedConv", [(3, 3, 1, 1), (3,), "x"], {"activation": "Relu"}),
+    "exact gelu": ("Gelu", [], {}),
+    "gelu of a biased input": ("BiasGelu", [(8,)], {}),
+    "gelu by tanh": ("FastGelu", [], {}),
+    "product": ("FusedMatMul", [(8, 5)], {"alpha": 0.5}),
+    "product with the matrix turned": ("FusedMatMul", [(5, 8)], {"transB": 1, "alpha": 2.0}),
+    "norm of a sum": ("SkipLayerNormalization", ["x", (8,), (8,), (8,)], {"epsilon": 1e-3}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_a_fused_op_is_what_it_was(name: str) -> None:
+    op, inputs, attrs = FUSED[name]
+    net = Net(2, 3, 8, 8) if op != "SkipLayerNormalization" else Net(2, 3, 8)
+    others = [i if isinstance(i, str) else net.normal(*i) for i in inputs]
+    net(op, net.x, *others, domain="com.microsoft", name="y", **attrs)
+    model = net.model("y", domains=["com.microsoft"])
+    x = picture(2, 3, 8, 8) if op != "SkipLayerNormalization" else picture(2, 3, 8)
+    written = load(model).proto
+    assert not [node for node in written.graph.node if node.domain]
+    np.testing.assert_allclose(run(written, "y", x=x)[0], run(model, "y", x=x)[0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("build", [residual, inverted])
+@pytest.mark.parametrize("level", ["BASIC", "EXTENDED"])
+def test_an_optimised_file_is_explained_as_the_plain_one(build: Any, level: str, tmp_path: Any) -> None:
+    """Its stages, their names and its maps are the plain file's, to the 1e-3 of the contract."""
+    import onnxruntime  # noqa: PLC0415 - beside what it is used for
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, f"ORT_ENABLE_{level}")
+    options.optimized_model_filepath, options.log_severity_level = str(tmp_path / "o.onnx"), 4
+    plain = build()
+    onnxruntime.InferenceSession(plain.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    optimised, x = onnx.load(tmp_path / "o.onnx"), picture(1, 3, 32, 32)
+    layers = ["stages", "fused", "input"]
+    with rc.Explainer(plain, layers) as one, rc.Explainer(optimised, layers) as other:
+        wanted, got = one(x).maps, other(x).maps
+    assert list(wanted) == list(got)
+    for name, value in wanted.items():
+        np.testing.assert_allclose(got[name], value, rtol=0, atol=1e-3 * np.abs(value).max(), err_msg=name)
+
+
+def test_what_has_no_standard_spelling_stays_and_is_named() -> None:
+    net = Net(1, 3, 8, 8)
+    y = net("NhwcMaxPool", net.conv(net.x, 3, 4), domain="com.microsoft", name="pool", kernel_shape=[2, 2])
+    model = net.model(net.head(y, 4), domains=["com.microsoft"])
+    model.graph.value_info.append(helper.make_tensor_value_info("pool", onnx.TensorProto.FLOAT, [1, 4, 7, 7]))
+    with pytest.raises(rc.UnsupportedModelError, match="NhwcMaxPool node 'pool'"):
+        rc.Explainer(model, "input")
