@@ -569,10 +569,10 @@ NEED_SIZES = frozenset({"tokens"})
 """Blocks that name the sizes of the picture."""
 
 
-def drawn(number: int) -> tuple[Plan, onnx.ModelProto]:
-    """A plan of one's own for each number, and a random spelling of it."""
+def drawn(number: int, *, free: bool | None = None) -> tuple[Plan, onnx.ModelProto]:
+    """A plan of one's own for each number, and a random spelling of it; ``free`` None: of free sizes or not."""
     rng = np.random.default_rng(number)
-    free = bool(rng.integers(2))
+    free = bool(rng.integers(2)) if free is None else free
     kinds = [kind for kind in BLOCKS if not free or kind not in NEED_SIZES]
     blocks = tuple(str(kind) for kind in rng.choice(kinds, size=rng.integers(1, 3)))
     plan = Plan(blocks, str(rng.choice(HEADS)), int(rng.integers(1000)), free)

@@ -64,6 +64,19 @@ def test_an_optimised_file_is_explained_as_the_plain_one(build: Any, level: str,
         np.testing.assert_allclose(got[name], value, rtol=0, atol=1e-3 * np.abs(value).max(), err_msg=name)
 
 
+@pytest.mark.parametrize("opset", [13, 16])
+@pytest.mark.parametrize(
+    ("op", "count"), [("LayerNormalization", 2), ("LayerNormalization", 1), ("SimplifiedLayerNormalization", 1)]
+)
+def test_a_norm_in_a_file_older_than_it_is_written_in_its_parts(op: str, count: int, opset: int) -> None:
+    net = Net(2, 3, 8, opset=opset)
+    net(op, net.x, *(net.normal(8) for _ in range(count)), name="y", axis=-1, epsilon=1e-3)
+    model, x = net.model("y"), picture(2, 3, 8)
+    written = load(model).proto
+    assert not [node for node in written.graph.node if node.op_type == op]
+    np.testing.assert_allclose(run(written, "y", x=x)[0], run(model, "y", x=x)[0], rtol=0, atol=1e-5)
+
+
 def test_what_has_no_standard_spelling_stays_and_is_named() -> None:
     net = Net(1, 3, 8, 8)
     y = net("NhwcMaxPool", net.conv(net.x, 3, 4), domain="com.microsoft", name="pool", kernel_shape=[2, 2])

@@ -8,8 +8,9 @@ from fractions import Fraction
 import numpy as np
 import onnx
 import pytest
-from nets import Net, canonical, inverted, plain, residual
+from nets import Net, canonical, inverted, picture, plain, residual
 
+import relcam_onnx as rc
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.scores import find_scores
 from relcam_onnx.analysis.stages import Stages
@@ -137,3 +138,109 @@ def test_the_last_layer_may_be_a_convolution() -> None:
     paths = paths_of(net.model(net("Flatten", net("GlobalAveragePool", x))))
     assert paths.output == {paths.nodes[2].outputs[0].name}
     assert paths.nodes[2].op == "Conv"
+
+
+def ensemble() -> onnx.ModelProto:
+    """Two networks whose scores are added: one of a block more."""
+    net = Net("N", 3, 16, 16)
+    scores = []
+    for name, blocks in (("a", 1), ("b", 2)):
+        x = net("Relu", net.conv(net.x, 3, 4, stride=2), name=f"{name}2")
+        x = net("Relu", net.conv(x, 4, 4, stride=2), name=f"{name}4")
+        for _ in range(blocks):
+            x = net("Add", net("Relu", net.conv(x, 4, 4)), x)
+        scores.append(net.head(net("Relu", x, name=f"{name}last"), 4, name=f"{name}scores"))
+    return net.model(net("Add", *scores, name="scores"))
+
+
+def test_without_a_cut_the_largest_share_of_paths_is_a_stage() -> None:
+    """Of 6 paths 4 go through the second network: each of its two blocks has two ways."""
+    geometry = Stages(paths_of(ensemble()))
+    assert [(stage.name, stage.tensor.name) for stage in geometry.stages] == [("stride2", "b2"), ("stride4", "blast")]
+    assert geometry.paths.shares["blast"] == Fraction(4, 6)
+    assert geometry.paths.shares["alast"] == Fraction(2, 6)
+
+
+def test_a_vector_beside_the_picture_takes_no_part() -> None:
+    net = Net("N", 3, 16, 16)
+    vector = net.input("vector", "N", 4)
+    picture = net("Flatten", net("GlobalAveragePool", net("Relu", net.conv(net.x, 3, 4, stride=2), name="seen")))
+    both = net("Concat", picture, net("Relu", net.dense(vector, 4, 4)), axis=1)
+    geometry = Stages(paths_of(net.model(net.dense(both, 8, 3))))
+    assert [(stage.name, stage.tensor.name) for stage in geometry.stages] == [("stride2", "seen")]
+    assert geometry.paths.shares["seen"] == 1
+
+
+@pytest.mark.parametrize("size", [16, "size"])
+def test_what_a_pool_leaves_is_no_stage(size: int | str) -> None:
+    """A window as large as the layer, of stride 1; in a file of free sizes nobody knows that it is."""
+    net = Net(1, 3, size, size)
+    x = net("Relu", net.conv(net.x, 3, 4, stride=2), name="seen")
+    pooled = net("AveragePool", x, kernel_shape=[8, 8])
+    model = net.model(net("Conv", pooled, net.normal(5, 4, 1, 1)))
+    geometry = Stages(Paths(loaded := canonical(model), loaded.graph.outputs[0]))
+    assert [stage.tensor.name for stage in geometry.stages] == ["seen"]
+
+
+def test_zeros_around_a_tensor_make_it_no_layer() -> None:
+    """Keras pads before it pools; here a pool that takes negative values, so that the Pad stays."""
+    net = Net(1, 3, 16, 16)
+    x = net.conv(net.x, 3, 4, name="seen")
+    padded = net("Pad", x, np.array([0, 0, 1, 1, 0, 0, 1, 1]))
+    x = net("Relu", net.conv(net("MaxPool", padded, kernel_shape=[3, 3], strides=[2, 2]), 4, 4), name="last")
+    assert names_at(net.model(net.head(x, 4))) == {1: "seen", 2: "last"}
+
+
+def mixer(blocks: int, tokens: bool) -> onnx.ModelProto:
+    """One resolution: each block mixes positions, then channels, both around a shortcut."""
+    net = Net(1, 3, 32, 48)
+    x = net("Conv", net.x, net.normal(8, 3, 8, 8, scale=0.1), strides=[8, 8], name="patches")
+    if tokens:
+        x = net("Transpose", net("Reshape", x, np.array([1, 8, -1])), perm=[0, 2, 1])
+    for number in range(1, blocks + 1):
+        if tokens:
+            across = net("Transpose", x, perm=[0, 2, 1])
+            mixed = net("Transpose", net("Relu", net("MatMul", across, net.normal(24, 24, scale=0.2))), perm=[0, 2, 1])
+        else:
+            mixed = net("Relu", net.conv(x, 8, 8, group=8))
+        x = net("Add", mixed, x, name=f"mixed{number}")
+        inner = net("MatMul", x, net.normal(8, 8, scale=0.3)) if tokens else net.conv(x, 8, 8, 1)
+        x = net("Add", net("Relu", inner), x, name=f"block{number}")
+    pooled = net("ReduceMean", x, np.array([1] if tokens else [2, 3]), keepdims=0)
+    return net.model(net.dense(pooled, 8, 4))
+
+
+@pytest.mark.parametrize("tokens", [False, True])
+def test_a_network_of_one_resolution_has_stages_by_depth(tokens: bool) -> None:
+    """Blocks count, not sums: of 6 the second, third, fifth and last."""
+    geometry = Stages(paths_of(mixer(6, tokens)))
+    assert [(stage.name, stage.tensor.name) for stage in geometry.stages] == [
+        (f"depth{number}", f"block{number}") for number in (2, 3, 5, 6)
+    ]
+
+
+def test_maps_of_tokens_lie_on_their_grid() -> None:
+    """The same network over (N, tokens, C) and over (N, C, h, w) has the same maps."""
+    net = Net(1, 3, 32, 48)
+    weight, x = net.normal(8, 8, scale=0.3), net.conv(net.x, 3, 8, 4, stride=8)
+    row = net("Transpose", net("Reshape", net("Relu", x), np.array([1, 8, -1])), perm=[0, 2, 1])
+    tokens = net("Relu", net("MatMul", row, weight), name="tokens")
+    spatial = Net(1, 3, 32, 48)
+    spatial.normal(8, 8)
+    same = spatial("Relu", spatial.conv(spatial.x, 3, 8, 4, stride=8))
+    grid = spatial("Relu", spatial("Conv", same, weight.T[:, :, None, None].copy()), name="tokens")
+    last = np.random.default_rng(1).standard_normal((8, 4)).astype(np.float32)
+    models = [
+        net.model(net("MatMul", net("ReduceMean", tokens, np.array([1]), keepdims=0), last)),
+        spatial.model(spatial("MatMul", spatial("ReduceMean", grid, np.array([2, 3]), keepdims=0), last)),
+    ]
+    x = picture(1, 3, 32, 48)
+    for method in ("local-relevance-cam", "lrp"):
+        maps = []
+        for model in models:
+            with rc.Explainer(model, ["tokens", "stages", "fused"], method) as explainer:
+                maps.append(explainer(x).maps)
+        assert list(maps[0]) == ["tokens", "stride8", "fused"]
+        for name, value in maps[1].items():
+            assert maps[0][name].shape == value.shape
+            np.testing.assert_allclose(maps[0][name], value, rtol=0, atol=1e-5 * np.abs(value).max())

@@ -54,12 +54,13 @@ class Stages:
 
     @cached_property
     def pooled(self) -> frozenset[str]:
-        """The tensors that an average over several positions makes, up to the next layer."""
+        """The tensors that an average over several positions makes, up to the next layer that mixes positions."""
         pooled: set[str] = set()
         for node in self.paths.nodes:
             role = lookup(node).role_of(node) if key(node) in TABLE else None
             average = role == "average" and not is_op(node, "Resize")
-            inherited = role not in ("conv", "batch-norm") and all(t.name in pooled for t in receivers(node))
+            inherited = role != "batch-norm" and all(t.name in pooled for t in receivers(node))
+            inherited = inherited and not self._mixes(node)
             if average or inherited:
                 pooled.add(node.outputs[0].name)
         return frozenset(pooled)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -37,12 +38,24 @@ def result_dims(op: str, known: Sequence[Any], attributes: Mapping[str, Any]) ->
     sizes = [v.dims if isinstance(v, Symbol) else np.shape(v) for v in known if v is not None]
     if op == "Transpose" and (dims := sizes[0]) is not None:
         return tuple(dims[axis] for axis in attributes.get("perm", range(len(dims))[::-1]))
+    if op == "Reshape":
+        return reshaped_dims(sizes[0], known[1])
     if op not in ELEMENTWISE or not is_constant(known):
         return None
     told = [dims for dims in sizes if dims is not None]
     if len(told) < len(sizes):
         return None
     return next((dims for dims in told if all(spreads(other, dims) for other in told)), None)
+
+
+def reshaped_dims(sizes: Sequence[Size] | None, target: Any) -> tuple[Size, ...] | None:
+    """The sizes of a Reshape that leaves the leading axis alone (0, or -1 for the rest) and names all others."""
+    if sizes is None or isinstance(target, Symbol):
+        return None
+    first, *rest = (int(size) for size in np.asarray(target).reshape(-1))
+    fixed = [size for size in sizes[1:] if isinstance(size, int)]
+    whole = len(fixed) == len(sizes) - 1 and math.prod(fixed) == math.prod(rest)
+    return (sizes[0], *rest) if first in (0, -1) and min(rest, default=0) > 0 and whole else None
 
 
 def spreads(small: Sequence[Size], large: Sequence[Size]) -> bool:

@@ -22,10 +22,10 @@ def print_layers(model: Path, preset: str | None, output: str | None, *, as_json
     if as_json:
         print(json.dumps([asdict(row) for row in rows], indent=2, allow_nan=False))
         return
-    table = Table("layer", "tensor", "shape", "op", "stride", "stage", "note", box=None)
+    table = Table("layer", "tensor", "shape", "op", "stride", "stage", "paths", "note", box=None)
     for row in rows:
         shape = " × ".join(map(str, row.shape))
         stride = "" if row.stride is None else f"{row.stride:g}"
-        table.add_row(row.name, row.tensor, shape, row.op, stride, "stage" if row.stage else "", row.note)
+        table.add_row(row.name, row.tensor, shape, row.op, stride, row.stage, f"{row.share:.0%}", row.note)
     width = None if sys.stdout.isatty() else WIDE
     Console(width=width, markup=False, highlight=False, emoji=False).print(table)

@@ -1,7 +1,8 @@
 """What onnxruntime's optimiser fuses into ops of its own is written back in standard ones.
 
 A fused op hides the tensors that relevance passes: a convolution's sum before its activation, a sum before its norm.
-The ops are those of onnxruntime's ContribOperators.md, domain ``com.microsoft``.
+The ops are those of onnxruntime's ContribOperators.md, domain ``com.microsoft``; two norms stand in ONNX's own domain,
+also in files of opsets that do not have them.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ DOMAIN = "com.microsoft"
 class Writer:
     """Spells one fused node: each call adds a node and returns the name of what it makes."""
 
-    def __init__(self, node: onnx.NodeProto) -> None:
-        self.node = node
+    def __init__(self, node: onnx.NodeProto, opset: int) -> None:
+        self.node, self.opset = node, opset
         self.nodes: list[onnx.NodeProto] = []
         self.result = node.output[0]
         self._attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
@@ -123,9 +124,40 @@ def skip_layer_norm(w: Writer) -> None:
     if len(w.node.output) > 3 and w.node.output[3]:
         w.nodes.append(helper.make_node("Identity", [total], [w.node.output[3]]))
         total = w.node.output[3]
-    shift = [w.input(3)] if w.input(3) else []
-    epsilon = w.attribute("epsilon", 1e-12)
-    w("LayerNormalization", total, w.input(2), *shift, last=True, axis=-1, epsilon=epsilon)
+    divided(w, centred(w, total), w.input(2), w.input(3), w.attribute("epsilon", 1e-12))
+
+
+def mean(w: Writer, x: str) -> str:
+    """The mean over the axes from ``axis`` on, which is counted from the end."""
+    axes = list(range(w.attribute("axis", -1), 0))
+    if w.opset < 18:
+        return w("ReduceMean", x, axes=axes, keepdims=1)
+    name = f"{w.result}/axes{len(w.nodes)}"
+    w.nodes.append(helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.array(axes), name)))
+    return w("ReduceMean", x, name, keepdims=1)
+
+
+def centred(w: Writer, x: str) -> str:
+    """What is left of x without its mean."""
+    return w("Sub", x, mean(w, x))
+
+
+def divided(w: Writer, x: str, gain: str, shift: str, epsilon: float) -> None:
+    """X / √(mean of x² + ε) · gain + shift."""
+    root = w("Sqrt", w("Add", mean(w, w("Mul", x, x)), w.constant(epsilon)))
+    y = w("Mul", w("Div", x, root), gain, last=not shift)
+    if shift:
+        w("Add", y, shift, last=True)
+
+
+def layer_norm(w: Writer) -> None:
+    """LayerNormalization before opset 17."""
+    divided(w, centred(w, w.input(0)), w.input(1), w.input(2), w.attribute("epsilon", 1e-5))
+
+
+def rms_norm(w: Writer) -> None:
+    """SimplifiedLayerNormalization: no mean, no shift."""
+    divided(w, w.input(0), w.input(1), "", w.attribute("epsilon", 1e-5))
 
 
 SPELLINGS: dict[str, Callable[[Writer], None]] = {
@@ -141,19 +173,33 @@ SPELLINGS: dict[str, Callable[[Writer], None]] = {
 
 
 def write_back(proto: onnx.ModelProto) -> None:
-    """Spell the fused ops of a model in standard ones, in place; opset 17 is needed for layer norms."""
+    """Spell the fused ops of a model in standard ones, in place."""
+    opset = next((entry.version for entry in proto.opset_import if not entry.domain), 0)
     for graph in graphs(proto.graph):
-        if any(node.domain == DOMAIN and node.op_type in SPELLINGS for node in graph.node):
-            nodes = [part for node in graph.node for part in spelled(node)]
+        if any(spelling(node, opset) for node in graph.node):
+            nodes = [part for node in graph.node for part in spelled(node, opset)]
             del graph.node[:]
             graph.node.extend(nodes)
 
 
-def spelled(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+def spelling(node: onnx.NodeProto, opset: int) -> Callable[[Writer], None] | None:
+    """How a node is spelled in standard ops; None for one that stays."""
+    if node.domain == DOMAIN:
+        return SPELLINGS.get(node.op_type)
+    from_the_end = all(item.i < 0 for item in node.attribute if item.name == "axis")
+    if node.domain or not node.output or not from_the_end:
+        return None
+    if node.op_type == "LayerNormalization" and opset < 17:
+        return layer_norm
+    return rms_norm if node.op_type == "SimplifiedLayerNormalization" else None
+
+
+def spelled(node: onnx.NodeProto, opset: int) -> Iterator[onnx.NodeProto]:
     """A node, or what it is made of."""
-    if node.domain != DOMAIN or node.op_type not in SPELLINGS:
+    spell = spelling(node, opset) if node.output else None
+    if spell is None:
         yield node
         return
-    writer = Writer(node)
-    SPELLINGS[node.op_type](writer)
+    writer = Writer(node, opset)
+    spell(writer)
     yield from writer.nodes

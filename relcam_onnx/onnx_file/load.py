@@ -89,6 +89,7 @@ def _load(source: Source) -> Model:
         data = _read(path)
         proto = _parse(data)
     _tidy(proto)
+    write_back(proto)
     check_structure(proto)
     load_external(proto, path.parent if path else None)
     check_weights(proto)
@@ -96,7 +97,6 @@ def _load(source: Source) -> Model:
         proto = _inlined(proto)
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
     scopes = read_scopes(proto.graph, metadata)
-    write_back(proto)
     raise_opset(proto)
     return Model(proto, _graph(proto), metadata, scopes, hashlib.sha256(data).hexdigest(), path)
 
