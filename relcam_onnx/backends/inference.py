@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -33,16 +34,28 @@ def is_constant(known: Sequence[Any]) -> bool:
 
 
 def result_dims(op: str, known: Sequence[Any], attributes: Mapping[str, Any]) -> tuple[Size, ...] | None:
-    """The sizes of what is made of weights, which lowerings ask for, and of what is transposed; else None."""
+    """The sizes of what is made of weights, which lowerings ask for, and of what is moved; else None."""
     sizes = [v.dims if isinstance(v, Symbol) else np.shape(v) for v in known if v is not None]
     if op == "Transpose" and (dims := sizes[0]) is not None:
         return tuple(dims[axis] for axis in attributes.get("perm", range(len(dims))[::-1]))
+    if op == "Reshape" and sizes[0] is not None and isinstance(known[1], np.ndarray):
+        return reshaped(sizes[0], known[1].tolist())
     if op not in ELEMENTWISE or not is_constant(known):
         return None
     told = [dims for dims in sizes if dims is not None]
     if len(told) < len(sizes):
         return None
     return next((dims for dims in told if all(spreads(other, dims) for other in told)), None)
+
+
+def reshaped(dims: Sequence[Size], target: Sequence[int]) -> tuple[Size, ...] | None:
+    """The sizes of a Reshape to numbers that keeps the first axis; None where that is not seen."""
+    inner = [dims[axis] if size == 0 and axis < len(dims) else size for axis, size in enumerate(target)][1:]
+    before = [size for size in dims[1:] if isinstance(size, int)]
+    if not dims or not target or len(before) < len(dims) - 1 or any(not isinstance(n, int) or n < 1 for n in inner):
+        return None
+    kept = target[0] in (0, -1) and prod(before) == prod(n for n in inner if isinstance(n, int))
+    return (dims[0], *inner) if kept else None
 
 
 def spreads(small: Sequence[Size], large: Sequence[Size]) -> bool:
