@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -21,11 +21,12 @@ from relcam_onnx.lrp.preset_file import resolve
 from relcam_onnx.lrp.presets import Preset
 from relcam_onnx.lrp.seeds import GIVEN
 from relcam_onnx.onnx_file.load import load
+from relcam_onnx.pictures.geometry import Field
 from relcam_onnx.prepare import Prepared, choose
 from relcam_onnx.results.explanation import Explanation, Maps
 from relcam_onnx.results.settings import Settings
 from relcam_onnx.runners import Runner
-from relcam_onnx.runners.arrays import batch_of, check_inputs, pieces
+from relcam_onnx.runners.arrays import batch_of, check_inputs, pieces, shape_of
 from relcam_onnx.runners.compiled import CompiledRunner
 from relcam_onnx.runners.eager import EagerRunner
 from relcam_onnx.runners.session import SessionSettings
@@ -176,6 +177,7 @@ class Explainer:
             scores=result.scores[:count],
             settings=self.settings,
             squashed_by=self._prepared.scores.squashed_by,
+            fields=fields_of(self._prepared, inputs),
         )
 
     def close(self) -> None:
@@ -194,6 +196,22 @@ class Explainer:
 def filled(rows: np.ndarray, more: int) -> np.ndarray:
     """Rows, the last one repeated ``more`` times."""
     return np.concatenate([rows, np.repeat(rows[-1:], more, axis=0)]) if more else rows
+
+
+def fields_of(prepared: Prepared, inputs: Mapping[str, Any]) -> dict[str, Field]:
+    """Map -> where its cells lie in the image input, where both have two axes of positions."""
+    paths, maps = prepared.paths, prepared.maps
+    layers = {layer.name: layer for layer in maps.layers} | ({FUSED: maps.stages[0]} if maps.stages else {})
+    if not paths.images or len(axes := paths.axes(image := paths.images[0])) != 2:
+        return {}
+    shape = shape_of(inputs[image.name])
+    size = (shape[axes[0]], shape[axes[1]]) if len(shape) == 4 else (1, 1)
+    fields = {}
+    for name, layer in layers.items():
+        if len(grids := paths.grids.get(id(layer.tensor), ())) == 2:
+            (down, across), (top, left) = zip(*((float(g.stride), float(g.offset)) for g in grids), strict=True)
+            fields[name] = Field(size, (down, across), (top, left))
+    return fields
 
 
 def layer_table(

@@ -7,14 +7,14 @@ canonical graph alone; no run is needed.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import cached_property
 
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.model import Model, captured, producer, static_shape, variables
-from relcam_onnx.ops import TABLE, key, lookup
+from relcam_onnx.ops import TABLE, Grid, key, lookup
 
 
 def takers(node: gs.Node, *, gates: bool) -> list[tuple[int, gs.Variable]]:
@@ -82,20 +82,31 @@ class Paths:
         return tuple(node.outputs[0] for node in self.nodes)
 
     @cached_property
-    def strides(self) -> dict[int, Fraction]:
-        """Id of a tensor with positions -> its stride: input pixels per position, the larger of both axes."""
-        found = {id(t): (Fraction(1), Fraction(1)) for t in self.images}
+    def grids(self) -> dict[int, tuple[Grid, ...]]:
+        """Id of a tensor with positions -> where they lie in the image, for each of its axes of positions.
+
+        Where paths meet the coarsest grid counts; centres that differ (a crop beside padding) take the mean.
+        """
+        found = {id(t): (Grid(),) * len(self.axes(t)) for t in self.images}
         for node in self.nodes:
-            arriving = [found[id(t)] for t in receivers(node) if id(t) in found]
+            arriving = [t for t in receivers(node) if id(t) in found]
             if not arriving or not is_spatial(node.outputs[0]) or is_global(node):
                 continue
-            strides = lookup(node).strides if key(node) in TABLE else None
-            own = strides(node) if strides else (Fraction(1),)
-            vertical, horizontal = (own[0], own[-1])
-            found[id(node.outputs[0])] = (
-                max(a[0] for a in arriving) * vertical, max(a[1] for a in arriving) * horizontal,
-            )  # fmt: skip
-        return {name: max(pair) for name, pair in found.items()}
+            entry, axes = TABLE.get(key(node)), self.axes(arriving[0])
+            own = entry.grids(node, axes) if entry and entry.grids else (Grid(),) * len(axes)
+            merged = map(meeting, zip(*(found[id(t)] for t in arriving), strict=False))
+            found[id(node.outputs[0])] = tuple(grid.on(base) for grid, base in zip(own, merged, strict=False))
+        return found
+
+    @cached_property
+    def strides(self) -> dict[int, Fraction]:
+        """Id of a tensor with positions -> its stride: input pixels per position, the largest of its axes."""
+        return {name: max(abs(grid.stride) for grid in grids) for name, grids in self.grids.items()}
+
+    def axes(self, tensor: gs.Tensor) -> tuple[int, ...]:
+        """The axes of a tensor that hold positions, one at least; two where even the rank is unknown."""
+        rank = max(3, len(tensor.shape)) if tensor.shape is not None else 4
+        return tuple(range(1, rank - 1) if id(tensor) in self.channels_last else range(2, rank))
 
     @cached_property
     def channels_last(self) -> frozenset[int]:
@@ -183,6 +194,13 @@ class Paths:
             if id(tensor) in self.strides and id(tensor) not in begun | self.channels_last:
                 at[self.strides[id(tensor)]] = tensor
         return tuple(at[stride] for stride in sorted(at)[-4:])
+
+
+def meeting(grids: Sequence[Grid]) -> Grid:
+    """Where positions lie that come by several paths."""
+    stride = max((grid.stride for grid in grids), key=abs)
+    offsets = [grid.offset for grid in grids if grid.stride == stride]
+    return Grid(stride, sum(offsets, Fraction(0)) / len(offsets))
 
 
 def has_weights(node: gs.Node) -> bool:

@@ -6,26 +6,16 @@ Each is y = apply(x, w) + b with an exact adjoint, so that every rule of `relcam
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 from typing import Any, TypeAlias
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.ops.grids import transposed_grids, window_grids
 from relcam_onnx.ops.records import Backend, Call, Linear, Term, Value
-from relcam_onnx.ops.table import Strides, op
+from relcam_onnx.ops.table import op
 
 Apply: TypeAlias = Callable[[Value, Value], Value]
-
-
-def conv_strides(node: gs.Node) -> Strides:
-    """The ``strides`` attribute (Conv, pools)."""
-    return tuple(Fraction(s) for s in node.attrs.get("strides") or (1,))
-
-
-def transposed_strides(node: gs.Node) -> Strides:
-    """ConvTranspose makes positions, so its strides count inverted."""
-    return tuple(1 / s for s in conv_strides(node))
 
 
 def explicit_pads(
@@ -67,7 +57,7 @@ def window_map(
     )
 
 
-@op("Conv", strides=conv_strides, role="conv", refuses=weight_refuses)
+@op("Conv", grids=window_grids, role="conv", refuses=weight_refuses)
 def conv(f: Backend, call: Call) -> Linear:
     """Conv, opset 11: 1-D, 2-D and 3-D, with stride, dilation, groups and any padding."""
     x, weight = call.inputs[0], call.inputs[1]
@@ -80,7 +70,7 @@ def conv(f: Backend, call: Call) -> Linear:
     return Linear((term,), call.output, per_channel(f, call.get(2), call.output))
 
 
-@op("ConvTranspose", strides=transposed_strides, role="conv", refuses=weight_refuses)
+@op("ConvTranspose", grids=transposed_grids, role="conv", refuses=weight_refuses)
 def conv_transpose(f: Backend, call: Call) -> Linear:
     """ConvTranspose, opset 11; ``output_shape`` and ``auto_pad`` are resolved to pads."""
     x, weight = call.inputs[0], call.inputs[1]

@@ -6,15 +6,15 @@ Relevance moves back the way the values came. The batch must stay the leading ax
 from __future__ import annotations
 
 from collections.abc import Callable
-from fractions import Fraction
 from functools import partial
 from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.ops.grids import block_grids, pad_grids, slice_grids, unblock_grids
 from relcam_onnx.ops.records import Backend, Call, Message, Relay, Value
-from relcam_onnx.ops.table import Known, Strides, every_input, op, sign_kept
+from relcam_onnx.ops.table import Known, every_input, op, sign_kept
 
 
 def moved(f: Backend, call: Call, adjoint: Callable[[Value], Value], index: int = 0) -> Relay:
@@ -99,16 +99,6 @@ def concat(f: Backend, call: Call) -> Relay:
     return Relay(relevance, lambda g: {i: part(g, i) for i in receivers})
 
 
-def slice_strides(node: gs.Node) -> Strides:
-    """Steps of a Slice over the last two axes (the focus layer of detection networks)."""
-    if len(node.inputs) < 5 or not all(isinstance(t, gs.Constant) for t in node.inputs[3:5]):
-        return (Fraction(1),)
-    shape = node.inputs[0].shape
-    rank = len(shape) if shape is not None else 4
-    steps = {int(a) % rank: abs(int(s)) for a, s in zip(node.inputs[3].values, node.inputs[4].values, strict=True)}
-    return tuple(Fraction(steps.get(axis, 1)) for axis in range(2, rank))
-
-
 def slice_refuses(node: gs.Node) -> str | None:
     """Images of a batch stay apart: along the first axis all is read."""
     known = (t.values.tolist() if isinstance(t, gs.Constant) else [] for t in node.inputs[1:4])
@@ -117,7 +107,7 @@ def slice_refuses(node: gs.Node) -> str | None:
     return "it cuts along the batch" if 0 in axes and 0 not in whole else None
 
 
-@op("Slice", strides=slice_strides, nonnegative=sign_kept, refuses=slice_refuses)
+@op("Slice", grids=slice_grids, nonnegative=sign_kept, refuses=slice_refuses)
 def slice_(f: Backend, call: Call) -> Relay:
     """Slice, opset 13, with any steps."""
     dims = f.dims(call.inputs[0])
@@ -187,7 +177,7 @@ def pad_nonnegative(node: gs.Node, known: Known) -> bool:
     return known(node.inputs[0]) and (not given or float(node.inputs[2].values.reshape(-1)[0]) >= 0)
 
 
-@op("Pad", nonnegative=pad_nonnegative)
+@op("Pad", grids=pad_grids, nonnegative=pad_nonnegative)
 def pad(f: Backend, call: Call) -> Relay:
     """Pad, opset 21, all modes: a position that is repeated (reflect, edge, wrap) gets the sum."""
     dims = f.dims(call.inputs[0])
@@ -218,17 +208,7 @@ def expand(f: Backend, call: Call) -> Relay:
     return moved(f, call, adjoint)
 
 
-def block_strides(node: gs.Node) -> Strides:
-    """SpaceToDepth makes channels of positions."""
-    return (Fraction(node.attrs["blocksize"]),)
-
-
-def unblock_strides(node: gs.Node) -> Strides:
-    """DepthToSpace makes positions of channels."""
-    return (Fraction(1, node.attrs["blocksize"]),)
-
-
-@op("DepthToSpace", strides=unblock_strides, nonnegative=sign_kept)
+@op("DepthToSpace", grids=unblock_grids, nonnegative=sign_kept)
 def depth_to_space(f: Backend, call: Call) -> Relay:
     """DepthToSpace, opset 13, modes DCR and CRD."""
     block, mode = call.node.attrs["blocksize"], call.attr("mode", "DCR")
@@ -243,7 +223,7 @@ def depth_to_space(f: Backend, call: Call) -> Relay:
     return moved(f, call, adjoint)
 
 
-@op("SpaceToDepth", strides=block_strides, nonnegative=sign_kept)
+@op("SpaceToDepth", grids=block_grids, nonnegative=sign_kept)
 def space_to_depth(f: Backend, call: Call) -> Relay:
     """SpaceToDepth, opset 13."""
     return moved(f, call, lambda s: f.DepthToSpace(s, blocksize=call.node.attrs["blocksize"], mode="DCR"))

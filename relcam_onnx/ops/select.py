@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from relcam_onnx.ops.linear import conv_strides
+from relcam_onnx.ops.grids import window_grids
 from relcam_onnx.ops.movement import moved
 from relcam_onnx.ops.pool import reduced_axes
 from relcam_onnx.ops.records import Backend, Call, Relay, Value, product
 from relcam_onnx.ops.table import op, sign_kept
 
 
-@op("MaxPool", strides=conv_strides, nonnegative=sign_kept)
+@op("MaxPool", grids=window_grids, nonnegative=sign_kept)
 def max_pool(f: Backend, call: Call) -> Relay:
     """MaxPool, opset 12. Windows may overlap: what each hands to its winner adds up there."""
     x = call.inputs[0]

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import TypeAlias
 
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.model import variables
+from relcam_onnx.ops.grids import Grids
 from relcam_onnx.ops.records import Backend, Call, Record
 
 Build: TypeAlias = Callable[[Backend, Call], Record]
 Known: TypeAlias = Callable[[gs.Tensor], bool]
-Strides: TypeAlias = tuple[Fraction, ...]
 
 
 def first_input(node: gs.Node) -> tuple[int, ...]:
@@ -61,9 +60,9 @@ class Op:
         node -> the inputs that a gradient takes; None: the same. Gates have a gradient, and get no relevance.
     nonnegative
         (node, known) -> whether the output is ≥ 0 whatever the picture; ``known`` answers that for a tensor.
-    strides
-        node -> by how much the op thins out positions, per spatial axis (or one for all); above 1 for pooling, below
-        for upsampling. None: not at all.
+    grids
+        (node, axes) -> where the output's positions lie on the input's, one `Grid` for each of the input's ``axes``
+        that hold positions: a stride above 1 for pooling, below for upsampling. None: every position stays.
     refuses
         node -> why this form of the op cannot be explained, or None.
     role
@@ -75,7 +74,7 @@ class Op:
     carries: Callable[[gs.Node], tuple[int, ...]] = first_input
     differentiates: Callable[[gs.Node], tuple[int, ...]] | None = None
     nonnegative: Callable[[gs.Node, Known], bool] = sign_unknown
-    strides: Callable[[gs.Node], Strides] | None = None
+    grids: Grids | None = None
     refuses: Callable[[gs.Node], str | None] = never_refuses
     role: str | None = None
 
@@ -103,7 +102,7 @@ def op(
     carries: Callable[[gs.Node], tuple[int, ...]] = first_input,
     differentiates: Callable[[gs.Node], tuple[int, ...]] | None = None,
     nonnegative: Callable[[gs.Node, Known], bool] = sign_unknown,
-    strides: Callable[[gs.Node], Strides] | None = None,
+    grids: Grids | None = None,
     refuses: Callable[[gs.Node], str | None] = never_refuses,
     role: str | None = None,
 ) -> Callable[[Build], Build]:
@@ -115,7 +114,7 @@ def op(
     """
 
     def register(build: Build) -> Build:
-        entry = Op(build, carries, differentiates, nonnegative, strides, refuses, role)
+        entry = Op(build, carries, differentiates, nonnegative, grids, refuses, role)
         TABLE.update(dict.fromkeys(names, entry))
         return build
 

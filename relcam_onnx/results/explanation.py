@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from relcam_onnx.analysis.layers import FUSED, INPUT
 from relcam_onnx.errors import InputError, LayerError, OptionError, TargetError, nearest
 from relcam_onnx.files import cannot_write, make_folder
 from relcam_onnx.lrp.methods import METHODS
-from relcam_onnx.pictures.geometry import Floats, Geometry
+from relcam_onnx.pictures.geometry import Field, Floats, Geometry
 from relcam_onnx.pictures.reading import open_picture
 from relcam_onnx.results import render
 from relcam_onnx.results.report import Report
@@ -81,6 +81,8 @@ class Explanation:
         The N pictures; () where arrays were explained.
     labels
         The names of the classes, or None.
+    fields
+        Layer -> where the cells of its map lie in the model's input.
     """
 
     outputs: dict[str, NDArray[np.generic]]
@@ -92,6 +94,7 @@ class Explanation:
     squashed_by: str | None = None
     pictures: tuple[Picture, ...] = ()
     labels: Sequence[str] | None = None
+    fields: Mapping[str, Field] = field(default_factory=dict)
 
     @classmethod
     def joined(cls, parts: Sequence[Explanation]) -> Explanation:
@@ -169,7 +172,7 @@ class Explanation:
                 f"there is no target {target}: each image has {targets}, counted from 0; target= is a place among "
                 "them, not a class"
             )
-        name = layer or (FUSED if FUSED in self.maps else next(reversed(self.maps)))
+        name = self._shown(layer)
         values = self.maps[name][index, target]
         if name == INPUT or (METHODS[self.settings.method].keeps_channels and name != FUSED):
             values = values.sum(axis=0)
@@ -177,7 +180,15 @@ class Explanation:
             raise LayerError(f"layer {name!r} has {values.ndim} axes of positions; a picture needs two")
         if not np.isfinite(values).all():
             raise InputError(f"the map of layer {name!r} is not finite: the model's values overflow on this image")
-        return self.pictures[index].geometry.undo(values) if self.pictures else values
+        return self.pictures[index].geometry.undo(values, self._field(name)) if self.pictures else values
+
+    def _shown(self, layer: str | None) -> str:
+        """Which map is meant."""
+        return layer or (FUSED if FUSED in self.maps else next(reversed(self.maps)))
+
+    def _field(self, name: str) -> Field | None:
+        """Where the cells of a map lie."""
+        return self.fields.get(self.maps.aliases.get(name, name))
 
     def overlay(
         self, layer: str | None = None, image: PictureSource | None = None, index: int = 0, target: int = 0
@@ -203,7 +214,9 @@ class Explanation:
         """
         heat = self.heat(layer, index, target)
         if image is not None:
-            picture = open_picture(image)
+            picture, field = open_picture(image), self._field(self._shown(layer))
+            if field and not self.pictures:
+                heat = Geometry.whole(field.size).undo(heat, field)
             return render.overlay(picture, render.resize_map(heat, (picture.height, picture.width)))
         if not self.pictures:
             raise InputError("an array was explained, so there is no picture to draw on; give one with image=")
