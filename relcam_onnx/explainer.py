@@ -15,12 +15,15 @@ import onnxruntime
 from relcam_onnx.analysis.layers import FUSED, LayerInfo, Layers
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.scores import find_scores
+from relcam_onnx.backends.eager import Eager
 from relcam_onnx.canon import canonicalise
 from relcam_onnx.errors import OptionError, TargetError
 from relcam_onnx.lrp.preset_file import resolve
 from relcam_onnx.lrp.presets import Preset
-from relcam_onnx.lrp.seeds import GIVEN
+from relcam_onnx.lrp.seeds import GIVEN, class_scores
 from relcam_onnx.onnx_file.load import load
+from relcam_onnx.pictures.conventions import Option
+from relcam_onnx.pictures.facts import Labels
 from relcam_onnx.pictures.geometry import Field
 from relcam_onnx.prepare import Prepared, choose
 from relcam_onnx.results.explanation import Explanation, Maps
@@ -63,6 +66,9 @@ class Explainer:
         with options); None: CUDA where it is, else CPU.
     preprocess
         What is done to pictures, as in `explain`; here it tells the bounds of zᴮ. None: what the file says of it.
+    labels
+        The names of the classes, as in `explain`; here two of them for a single score say that it decides between a
+        negative and a positive class. None: those that come with the model.
     max_batch
         At most so many images at a time; None: all that are given (in two halves where memory does not suffice).
     threads
@@ -89,7 +95,8 @@ class Explainer:
         backend: str | None = None,
         providers: Sequence[str | tuple[str, dict[str, Any]]] | None = None,
         *,
-        preprocess: Any = None,
+        preprocess: Option | None = None,
+        labels: Labels | None = None,
         max_batch: int | None = None,
         threads: int | None = None,
         session_options: onnxruntime.SessionOptions | None = None,
@@ -98,8 +105,8 @@ class Explainer:
         backend = choose("backend", backend or "compiled", BACKENDS)
         if max_batch is not None and max_batch < 1:
             raise OptionError(f"max_batch must be at least 1, not {max_batch}")
-        self._prepared = Prepared(model, layers, method, preset, seed, output, preprocess)
-        self.model, self.layers = self._prepared.model, self._prepared.layers
+        self._prepared = Prepared(model, layers, method, preset, seed, output, preprocess, labels)
+        self.model, self.layers, self.facts = self._prepared.model, self._prepared.layers, self._prepared.facts
         self.method, self.preset, self.seed = self._prepared.method, self._prepared.preset, self._prepared.seed
         self.inputs = list(self.model.graph.inputs)
         self._batch, self._max_batch = self._prepared.batch, max_batch
@@ -147,9 +154,9 @@ class Explainer:
         wanted = read_targets(targets, images)
         if self._prepared.classes is not None:
             check_range(wanted, self._prepared.classes)
-        seeds = None if seed is None else read_seed(seed, images, self._prepared.classes)
+        seeds = None if seed is None else read_seed(seed, images, self._prepared.columns)
         if seeds is not None and targets is None:
-            wanted = seeds.argmax(axis=2)
+            wanted = self._by_class(seeds).argmax(axis=2)
         if seeds is not None and wanted.shape[1] != seeds.shape[1]:
             raise TargetError(
                 f"there are {wanted.shape[1]} targets for {seeds.shape[1]} seeds of each image; leave targets out"
@@ -168,7 +175,8 @@ class Explainer:
         fill = (self._batch or count) - count
         result = self._runner.run(inputs, filled(targets, fill), None if seeds is None else filled(seeds, fill))
         maps, weights = ({name: v[:count] for name, v in found.items()} for found in (result.maps, result.weights))
-        resolved = result.targets if seeds is None else resolve_ranks(filled(targets, fill), result.scores)
+        ranking = self._by_class(result.scores)
+        resolved = result.targets if seeds is None else resolve_ranks(filled(targets, fill), ranking)
         return Explanation(
             outputs={n: value[:count] if np.ndim(value) else value for n, value in result.outputs.items()},
             targets=resolved[:count],
@@ -179,6 +187,10 @@ class Explainer:
             squashed_by=self._prepared.scores.squashed_by,
             fields=fields_of(self._prepared, inputs),
         )
+
+    def _by_class(self, scores: np.ndarray) -> np.ndarray:
+        """(..., scores) as (..., classes)."""
+        return np.asarray(class_scores(Eager(), scores, paired=self._prepared.paired))
 
     def close(self) -> None:
         """Let go of the session."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -12,15 +12,16 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from relcam_onnx.analysis.input_scaling import input_scaling
 from relcam_onnx.errors import InputError, LayerError, ModelFileError, OptionError, TargetError, UnsupportedModelError
 from relcam_onnx.explainer import Explainer
 from relcam_onnx.model import static_shape
-from relcam_onnx.pictures.conventions import Option, find_preprocess
-from relcam_onnx.pictures.labels import find_label, find_labels
-from relcam_onnx.pictures.reading import Found, open_picture
+from relcam_onnx.pictures.conventions import Option, guess_preprocess
+from relcam_onnx.pictures.facts import Labels
+from relcam_onnx.pictures.labels import find_label
+from relcam_onnx.pictures.reading import Found, on_white, open_picture
 from relcam_onnx.results.explanation import Explanation, Picture, PictureSource
 
-Labels = Sequence[str] | Mapping[Any, str] | str | Path
 BATCH = 4
 """So many pictures at a time, where the model does not say otherwise: more gains no speed and costs memory."""
 
@@ -66,7 +67,7 @@ def explain(
         if options:
             raise OptionError(f"a ready Explainer has its options already: give {', '.join(options)} to it instead")
         return PictureExplainer(model, preprocess, labels)(images, targets)
-    with Explainer(model, preprocess=preprocess, **options) as explainer:
+    with Explainer(model, preprocess=preprocess, labels=labels, **options) as explainer:
         return PictureExplainer(explainer, preprocess, labels)(images, targets)
 
 
@@ -99,12 +100,14 @@ class PictureExplainer:
                 f"pictures go into models with one input; this one has {names}: call an Explainer with a dict of arrays"
             )
         (tensor,) = explainer.inputs
-        model = explainer.model
-        folder = model.path.parent if model.path else None
         shape, dtype = static_shape(tensor) or (), np.dtype(tensor.dtype).name
+        facts = explainer.facts.given(preprocess, labels)
         self.explainer = explainer
-        self.preprocess = find_preprocess(preprocess, model.metadata, folder, shape, dtype=dtype)[0]
-        self.labels = find_labels(labels, model.metadata, folder)
+        if facts.preprocess is not None:
+            self.preprocess = facts.preprocess.fitted(shape, dtype)
+        else:
+            self.preprocess = guess_preprocess(shape, dtype, input_scaling(explainer.layers.paths))
+        self.labels = facts.labels
         self.settings = replace(explainer.settings, preprocess=self.preprocess)
         self._fixed_batch = shape[0]
         self._check_labels()
@@ -178,9 +181,9 @@ class PictureExplainer:
         return found[0]
 
     def _read(self, source: PictureSource) -> Ready:
-        image = open_picture(source)
+        image = open_picture(source, opacity=self.preprocess.channels.endswith("A"))
         array, geometry = self.preprocess.apply(image)
-        return Ready(array, Picture(image, geometry, str(source) if isinstance(source, str | Path) else None))
+        return Ready(array, Picture(on_white(image), geometry, str(source) if isinstance(source, str | Path) else None))
 
     def _explain(self, batch: Sequence[Ready], targets: Any) -> Explanation:
         explanation = self.explainer(np.stack([each.array for each in batch]), targets)
@@ -207,4 +210,9 @@ class PictureExplainer:
         """One label for each class, as far as the file tells their number."""
         classes = self.settings.classes
         if self.labels is not None and classes is not None and len(self.labels) != classes:
+            if classes == 1 and len(self.labels) == 2:
+                raise OptionError(
+                    "two labels for one score name a negative and a positive class, which decides how targets are "
+                    "explained: give labels= to the Explainer itself"
+                )
             raise OptionError(f"there are {len(self.labels)} labels for {classes} classes; give labels= that fit")

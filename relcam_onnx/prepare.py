@@ -27,8 +27,8 @@ from relcam_onnx.lrp.seeds import GIVEN, PROPORTIONAL, SEEDS
 from relcam_onnx.model import Model, fixed_batch, static_shape
 from relcam_onnx.onnx_file.load import load
 from relcam_onnx.ops import TABLE
-from relcam_onnx.pictures.conventions import known_preprocess
-from relcam_onnx.pictures.labels import find_labels
+from relcam_onnx.pictures.conventions import Option
+from relcam_onnx.pictures.facts import Facts, Labels
 from relcam_onnx.rules import Epsilon, Gradient, PublishedConv
 
 SOURCE = "relcam.source_sha256"
@@ -56,7 +56,8 @@ class Prepared:
         preset: str | Path | Preset | None = None,
         seed: str | None = None,
         output: str | None = None,
-        preprocess: Any = None,
+        preprocess: Option | None = None,
+        labels: Labels | None = None,
     ) -> None:
         self.preset = resolve(preset, method)
         self.method = choose("method", method or self.preset.method, METHODS)
@@ -64,6 +65,8 @@ class Prepared:
         if METHODS[self.method].needs_gradient and not gradient:
             raise OptionError(f"method {self.method!r} needs preset 'gradient', not {self.preset.name!r}")
         self.model = source if isinstance(source, Model) else load(source)
+        folder = self.model.path.parent if self.model.path else None
+        self.facts = Facts(self.model.metadata, folder, preprocess, labels)
         if SOURCE in self.model.metadata:
             raise ModelFileError(
                 "this file returns maps already, relcam compile wrote it: run it with onnxruntime, or give the model "
@@ -78,7 +81,7 @@ class Prepared:
         self.layers = Layers(self.model, self.paths)
         self._check_types()
         wanted, stages = self._resolve(as_names(layers))
-        self._know_bounds(preprocess)
+        self._know_bounds()
         walked = unique((*wanted, *stages))
         plan = make_plan(self.model, self.paths, self.preset, [layer.tensor for layer in walked])
         windows = {layer.name: self._window(layer) for layer in walked}
@@ -86,8 +89,18 @@ class Prepared:
         self._warn_of_epsilon()
 
     @cached_property
+    def paired(self) -> bool:
+        """Whether two labels share a single score: the negative class and the positive one."""
+        return self.columns == 1 and len(self.facts.usable_labels or ()) == 2
+
+    @property
     def classes(self) -> int | None:
         """The number of classes, where the file tells."""
+        return 2 if self.paired else self.columns
+
+    @cached_property
+    def columns(self) -> int | None:
+        """The number of scores, where the file tells."""
         shape = static_shape(self.scores.tensor)
         if shape is None or None in shape[1:]:
             return None
@@ -109,7 +122,7 @@ class Prepared:
         own = [rule for match, rule in self.preset.rules if callable(match) or not is_ours(type(rule))]
         if own or not all(is_ours(op.build) for op in TABLE.values()):
             return None
-        options = (self.maps.names, self.method, self.preset, self.seed, self.scores.output)
+        options = (self.maps.names, self.method, self.preset, self.seed, self.scores.output, self.paired)
         return repr((__version__, self.model.sha256, *options))
 
     def _window(self, layer: Layer) -> int:
@@ -144,18 +157,16 @@ class Prepared:
         if brief:
             raise ModelFileError(f"tensor {brief[0]!r} is bfloat16; {remedy}")
 
-    def _know_bounds(self, preprocess: Any) -> None:
+    def _know_bounds(self) -> None:
         """Set the bounds of zᴮ where the preprocessing is known, and the image is what the first layers read."""
         images = self.paths.images
-        folder = self.model.path.parent if self.model.path else None
-        self.labels = find_labels(None, self.model.metadata, folder)
-        self.preprocess, self.preprocess_given = None, preprocess is not None
-        found = known_preprocess(preprocess, self.model.metadata, folder)
+        self.preprocess = None
+        known = self.facts.usable_preprocess
         shape = static_shape(images[0]) if len(images) == 1 else None
-        if found is None or shape is None:
+        if known is None or shape is None:
             return
         try:
-            self.preprocess = found[0].fitted(shape, dtype=np.dtype(images[0].dtype or np.float32).name)
+            self.preprocess = known.fitted(shape, dtype=np.dtype(images[0].dtype or np.float32).name)
         except InputError:
             return  # an input that takes no pictures has no bounds
         if self.paths.first_reads_image:

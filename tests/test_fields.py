@@ -112,7 +112,8 @@ def test_paths_that_differ_meet_in_between_and_upsampling_goes_back() -> None:
     net.head("up", 4, 2)
     found = fields(net.model("scores"))
     assert found["deep"] == (2, 1, 2, 1)
-    assert found["valid"] == (2, 3, 2, 3) and found["cut"] == (2, 1, 2, 1)
+    assert found["valid"] == (2, 3, 2, 3)
+    assert found["cut"] == (2, 1, 2, 1)
     assert found["sum"] == (2, 2, 2, 2)
     assert found["up"] == (1, 1.5, 1, 1.5)
 

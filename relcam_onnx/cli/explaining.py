@@ -58,7 +58,7 @@ def explain_pictures(
     """
     pictures, missing = find_pictures(sources)
     session = session_options(threads)
-    with Explainer(model, preprocess=preprocess, session_options=session, **options) as explainer:
+    with Explainer(model, preprocess=preprocess, labels=labels, session_options=session, **options) as explainer:
         pictorial = PictureExplainer(explainer, preprocess, labels)
         classes = pictorial.indices(list(targets))
         kept = [p.path.name for p in pictures if p.path.resolve().parent == out.resolve()]

@@ -1,6 +1,7 @@
 """What relevance starts as at the scores z, (N, classes), before any softmax.
 
-Each seed is one formula over ``z`` and ``hot``, both (K·N, classes): the scores and 1 at the target. docs/methods.md
+Each seed is one formula over ``z`` and ``hot``, both (K·N, scores): the scores and 1 at the target's. Where a negative
+and a positive class share one score, ``hot`` is -1 or 1 there, so that the negative one is asked of -z. docs/methods.md
 says when to use which. Sources: CLRP, Gu et al. 2018, arXiv:1812.02100, in the form of Relevance-CAM (Lee et al. 2021);
 SGLRP, Iwana et al. 2019, arXiv:1908.04351; contrast is ours.
 """
@@ -10,9 +11,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
+import numpy as np
+
 from relcam_onnx.ops.records import Backend, Value
 
 Seed: TypeAlias = Callable[[Backend, Value, Value], Value]
+
+
+def class_scores(f: Backend, z: Value, *, paired: bool) -> Value:
+    """The score of each class: its own, or minus and plus the one that a negative and a positive class share."""
+    return f.Concat(f.Neg(z), z, axis=-1) if paired else z
+
+
+def asked(f: Backend, hot: Value, *, paired: bool) -> Value:
+    """What a class asks of the scores, from 1 at the class: 1 at its own score, or -1 and 1 at the shared one."""
+    return f.MatMul(hot, np.array([[-1], [1]], np.float32)) if paired else hot
 
 
 def at_target(f: Backend, z: Value, hot: Value) -> Value:
@@ -46,10 +59,10 @@ def official(f: Backend, z: Value, hot: Value) -> Value:
 
 
 def sglrp(f: Backend, z: Value, hot: Value) -> Value:
-    """p_t (1 - p_t) at t, -p_t p_c elsewhere, p the softmax over all; with one class p is the sigmoid."""
+    """p_t (1 - p_t) at t, -p_t p_c elsewhere, p the softmax over all; with one score p is the sigmoid."""
     if f.dims(z)[1] == 1:
         p = f.Sigmoid(z)
-        return f.Mul(p, f.Sub(1.0, p))
+        return f.Mul(hot, f.Mul(p, f.Sub(1.0, p)))
     p = f.Softmax(z, axis=1)
     return f.Mul(at_target(f, p, hot), f.Sub(hot, p))
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.ops.records import Backend, Call, Relay, Value, through
-from relcam_onnx.ops.table import Known, op, sign_kept, sign_nonnegative, sign_unknown
+from relcam_onnx.ops.table import Affine, Known, op, sign_kept, sign_nonnegative, sign_unknown
 
 
 def activation(
@@ -184,7 +185,16 @@ def gelu(f: Backend, call: Call) -> Value:
     return f.Mul(f.Add(f.Add(bend, 1.0), slope), 0.5)
 
 
-@op("QuantizeLinear", "DequantizeLinear")
+def quantised(node: gs.Node) -> Affine | None:
+    """Scale and zero point, where the file has them; rounding left aside."""
+    told = [t for t in node.inputs[1:] if not t.is_empty()]
+    if not all(isinstance(t, gs.Constant) for t in told):
+        return None
+    step, zero = (np.asarray(t.values, np.float64) for t in (*told, gs.Constant("", np.zeros(1)))[:2])
+    return (1 / step, zero) if node.op == "QuantizeLinear" else (step, -zero * step)
+
+
+@op("QuantizeLinear", "DequantizeLinear", affine=quantised)
 def quantize(f: Backend, call: Call) -> Relay:
     """QuantizeLinear and DequantizeLinear, opset 13 and later: straight through, rounding has no slope."""
     return through(f)

@@ -7,7 +7,7 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.model import producer, static_shape, variables
 from relcam_onnx.ops.records import Backend, Call, Linear, Message, Relay, Term, Value
-from relcam_onnx.ops.table import Known, every_input, op
+from relcam_onnx.ops.table import Affine, Known, every_input, op
 
 GATES = frozenset({"Sigmoid", "HardSigmoid", "Softmax", "Tanh"})
 """What closes a gate: the values of an operand that comes from here weigh the other one."""
@@ -79,13 +79,39 @@ def summed(f: Backend, call: Call, signs: tuple[float, ...]) -> Linear:
     return Linear(terms, call.output, f.Sum(*constants) if constants else None)
 
 
-@op("Add", "Sum", carries=every_input, nonnegative=all_known, role="sum")
+def constant_of(node: gs.Node) -> tuple[np.ndarray, bool] | None:
+    """The constant of a node of two operands, float64, and whether it is the left one; None where both are computed."""
+    constants = [isinstance(t, gs.Constant) for t in node.inputs]
+    if len(constants) != 2 or constants.count(True) != 1:
+        return None
+    return np.asarray(node.inputs[constants.index(True)].values, np.float64), constants[0]
+
+
+def shifts(node: gs.Node) -> Affine | None:
+    """A constant that is added, or what is left when it is subtracted or subtracted from."""
+    if (found := constant_of(node)) is None:
+        return None
+    constant, left = found
+    if node.op != "Sub":
+        return np.ones(1), constant
+    return (-np.ones(1), constant) if left else (np.ones(1), -constant)
+
+
+def scales(node: gs.Node) -> Affine | None:
+    """A constant factor or divisor."""
+    found = constant_of(node)
+    if found is None or (node.op == "Div" and (found[1] or not found[0].all())):
+        return None
+    return 1 / found[0] if node.op == "Div" else found[0], np.zeros(1)
+
+
+@op("Add", "Sum", carries=every_input, nonnegative=all_known, affine=shifts, role="sum")
 def add(f: Backend, call: Call) -> Linear:
     """Add, opset 14, and Sum, opset 13."""
     return summed(f, call, (1.0,) * len(call.inputs))
 
 
-@op("Sub", carries=every_input, role="sum")
+@op("Sub", carries=every_input, affine=shifts, role="sum")
 def sub(f: Backend, call: Call) -> Linear:
     """Sub, opset 14: Add of the negative."""
     return summed(f, call, (1.0, -1.0))
@@ -143,7 +169,7 @@ def is_halved(node: gs.Node) -> bool:
     return node.op == "Mul" and len(signals(node)) == 2
 
 
-@op("Mul", carries=signals, differentiates=every_input, nonnegative=all_known)
+@op("Mul", carries=signals, differentiates=every_input, nonnegative=all_known, affine=scales)
 def mul(f: Backend, call: Call) -> Relay:
     """Mul, opset 14: by a constant or a gate R passes to the signal; else each operand gets half."""
     receivers = signals(call.node)
@@ -171,7 +197,7 @@ def div_refuses(node: gs.Node) -> str | None:
     return None if not isinstance(node.inputs[0], gs.Constant) else "its numerator is a constant"
 
 
-@op("Div", carries=div_carries, differentiates=every_input, nonnegative=all_known, refuses=div_refuses)
+@op("Div", carries=div_carries, differentiates=every_input, nonnegative=all_known, affine=scales, refuses=div_refuses)
 def div(f: Backend, call: Call) -> Relay:
     """Div, opset 14: R passes to the numerator."""
     x, y = call.inputs[0], call.output

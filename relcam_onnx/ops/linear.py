@@ -13,7 +13,7 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.ops.grids import transposed_grids, window_grids
 from relcam_onnx.ops.records import Backend, Call, Linear, Term, Value
-from relcam_onnx.ops.table import op
+from relcam_onnx.ops.table import Affine, op
 
 Apply: TypeAlias = Callable[[Value, Value], Value]
 
@@ -179,7 +179,12 @@ def batch_norm_refuses(node: gs.Node) -> str | None:
     return None if all(isinstance(t, gs.Constant) for t in node.inputs[1:5]) else "its statistics are computed"
 
 
-@op("BatchNormalization", role="batch-norm", refuses=batch_norm_refuses)
+def batch_norm_affine(node: gs.Node) -> Affine | None:
+    """Scale and shift, where the file has them."""
+    return scale_and_shift(node) if batch_norm_refuses(node) is None else None
+
+
+@op("BatchNormalization", affine=batch_norm_affine, role="batch-norm", refuses=batch_norm_refuses)
 def batch_normalization(f: Backend, call: Call) -> Linear:
     """BatchNormalization, opset 15: a diagonal convolution."""
     factor, shift = (v.astype(np.float32) for v in scale_and_shift(call.node))

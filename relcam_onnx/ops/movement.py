@@ -14,7 +14,7 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.ops.grids import block_grids, pad_grids, slice_grids, unblock_grids
 from relcam_onnx.ops.records import Backend, Call, Message, Relay, Value
-from relcam_onnx.ops.table import Known, every_input, op, sign_kept
+from relcam_onnx.ops.table import Known, every_input, op, sign_kept, values_kept
 
 
 def moved(f: Backend, call: Call, adjoint: Callable[[Value], Value], index: int = 0) -> Relay:
@@ -35,13 +35,13 @@ def carried(f: Backend, call: Call, message: Message, adjoint: Callable[[Value],
     return Message(adjoint(message.relevance(f)), support=support)
 
 
-@op("Identity", "Dropout", nonnegative=sign_kept)
+@op("Identity", "Dropout", nonnegative=sign_kept, affine=values_kept)
 def identity(f: Backend, call: Call) -> Relay:
     """Identity, and Dropout in inference."""
     return moved(f, call, lambda s: s)
 
 
-@op("Cast", nonnegative=sign_kept)
+@op("Cast", nonnegative=sign_kept, affine=values_kept)
 def cast(f: Backend, call: Call) -> Relay:
     """Cast, opset 13; from integers relevance itself passes: a quotient would be by numbers of another type."""
     if np.issubdtype(np.dtype(call.node.inputs[0].dtype or np.float32), np.floating):
@@ -49,7 +49,7 @@ def cast(f: Backend, call: Call) -> Relay:
     return Relay(lambda m: {0: Message(m.relevance(f))}, lambda g: {0: g})
 
 
-@op("Reshape", "Flatten", "Squeeze", "Unsqueeze", nonnegative=sign_kept)
+@op("Reshape", "Flatten", "Squeeze", "Unsqueeze", nonnegative=sign_kept, affine=values_kept)
 def reshape(f: Backend, call: Call) -> Relay:
     """Any change of shape that keeps the order of the elements."""
     before, after = f.dims(call.inputs[0]), f.dims(call.output)
@@ -64,7 +64,7 @@ def transpose_refuses(node: gs.Node) -> str | None:
     return None if perm and perm[0] == 0 else "it moves the batch from the first axis"
 
 
-@op("Transpose", nonnegative=sign_kept, refuses=transpose_refuses)
+@op("Transpose", nonnegative=sign_kept, affine=values_kept, refuses=transpose_refuses)
 def transpose(f: Backend, call: Call) -> Relay:
     """Transpose, opset 13."""
     rank = len(f.dims(call.output))
@@ -177,7 +177,7 @@ def pad_nonnegative(node: gs.Node, known: Known) -> bool:
     return known(node.inputs[0]) and (not given or float(node.inputs[2].values.reshape(-1)[0]) >= 0)
 
 
-@op("Pad", grids=pad_grids, nonnegative=pad_nonnegative)
+@op("Pad", grids=pad_grids, nonnegative=pad_nonnegative, affine=values_kept)
 def pad(f: Backend, call: Call) -> Relay:
     """Pad, opset 21, all modes: a position that is repeated (reflect, edge, wrap) gets the sum."""
     dims = f.dims(call.inputs[0])

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.model import variables
@@ -13,6 +14,7 @@ from relcam_onnx.ops.grids import Grids
 from relcam_onnx.ops.records import Backend, Call, Record
 
 Build: TypeAlias = Callable[[Backend, Call], Record]
+Affine: TypeAlias = tuple[np.ndarray, np.ndarray]
 Known: TypeAlias = Callable[[gs.Tensor], bool]
 
 
@@ -46,6 +48,11 @@ def sign_kept(node: gs.Node, known: Known) -> bool:
     return all(known(node.inputs[index]) for index in lookup(node).carries(node))
 
 
+def values_kept(node: gs.Node) -> Affine:
+    """What is moved or cast keeps its values."""
+    return np.ones(1), np.zeros(1)
+
+
 @dataclass(frozen=True)
 class Op:
     """An entry of the table.
@@ -63,6 +70,9 @@ class Op:
     grids
         (node, axes) -> where the output's positions lie on the input's, one `Grid` for each of the input's ``axes``
         that hold positions: a stride above 1 for pooling, below for upsampling. None: every position stays.
+    affine
+        node -> (scale, shift) where all that the op does to the values of what carries relevance is ``x · scale +
+        shift`` by constants, which broadcast; else None. None for an op that never does.
     refuses
         node -> why this form of the op cannot be explained, or None.
     role
@@ -75,6 +85,7 @@ class Op:
     differentiates: Callable[[gs.Node], tuple[int, ...]] | None = None
     nonnegative: Callable[[gs.Node, Known], bool] = sign_unknown
     grids: Grids | None = None
+    affine: Callable[[gs.Node], Affine | None] | None = None
     refuses: Callable[[gs.Node], str | None] = never_refuses
     role: str | None = None
 
@@ -103,6 +114,7 @@ def op(
     differentiates: Callable[[gs.Node], tuple[int, ...]] | None = None,
     nonnegative: Callable[[gs.Node, Known], bool] = sign_unknown,
     grids: Grids | None = None,
+    affine: Callable[[gs.Node], Affine | None] | None = None,
     refuses: Callable[[gs.Node], str | None] = never_refuses,
     role: str | None = None,
 ) -> Callable[[Build], Build]:
@@ -114,7 +126,7 @@ def op(
     """
 
     def register(build: Build) -> Build:
-        entry = Op(build, carries, differentiates, nonnegative, grids, refuses, role)
+        entry = Op(build, carries, differentiates, nonnegative, grids, affine, refuses, role)
         TABLE.update(dict.fromkeys(names, entry))
         return build
 

@@ -135,7 +135,7 @@ class Geometry:
         return cells, (inside >= 0) & (inside <= self.size[axis])
 
 
-def lay_out(original: Size, size: Size | None, resize: str, resize_size: int | None) -> tuple[Geometry, Size]:
+def lay_out(original: Size, size: Size | None, resize: str, resize_size: int | Size | None) -> tuple[Geometry, Size]:
     """Where a picture comes to lie in the model's input, and the (height, width) that it is resized to.
 
     Parameters
@@ -151,7 +151,9 @@ def lay_out(original: Size, size: Size | None, resize: str, resize_size: int | N
         The picture is so long and thin that resizing it would fill the memory.
     """
     height, width = resized = original
-    if resize == "shorter" and resize_size is not None:
+    if resize == "squash" and resize_size is not None:
+        resized = resize_size if isinstance(resize_size, tuple) else (resize_size, resize_size)
+    elif resize == "shorter" and isinstance(resize_size, int):
         # The longer side is rounded down, as torchvision does.
         shorter = min(original)
         resized = (resize_size * height // shorter, resize_size * width // shorter)

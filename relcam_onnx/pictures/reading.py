@@ -38,7 +38,7 @@ class Failed:
     error: str
 
 
-def open_picture(source: str | Path | Image.Image | NDArray[np.generic]) -> Image.Image:
+def open_picture(source: str | Path | Image.Image | NDArray[np.generic], *, opacity: bool = False) -> Image.Image:
     """Read one picture as it is meant to be seen.
 
     EXIF rotation is applied, transparency lies on white, 16 bits and floats are scaled to 8, of an animation
@@ -49,11 +49,13 @@ def open_picture(source: str | Path | Image.Image | NDArray[np.generic]) -> Imag
     source
         A file, a PIL image, or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4): uint8, uint16, bool, or
         floats in 0..1. A PIL image of mode F may hold 0..1 or 0..255.
+    opacity
+        Keep transparency, for a model that takes four channels; `on_white` shows such a picture.
 
     Returns
     -------
     Image.Image
-        Mode RGB.
+        Mode RGB; with ``opacity`` RGBA.
 
     Raises
     ------
@@ -66,13 +68,13 @@ def open_picture(source: str | Path | Image.Image | NDArray[np.generic]) -> Imag
     name = str(source) if isinstance(source, str | Path) else f"the {type(source).__name__} given"
     try:
         if isinstance(source, np.ndarray):
-            return _flat(_from_array(source))
+            return _upright(_from_array(source), opacity=opacity)
         if isinstance(source, Image.Image):
-            return _flat(source)
+            return _upright(source, opacity=opacity)
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(source) as image:
-                return _flat(image)
+                return _upright(image, opacity=opacity)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -90,8 +92,16 @@ def open_picture(source: str | Path | Image.Image | NDArray[np.generic]) -> Imag
         raise InputError(f"{name}: cannot be read as a picture ({error}); save it anew") from error
 
 
-def _flat(image: Image.Image) -> Image.Image:
-    """Upright, opaque, 8-bit RGB."""
+def on_white(image: Image.Image) -> Image.Image:
+    """A picture with its transparency on white, mode RGB."""
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def _upright(image: Image.Image, *, opacity: bool) -> Image.Image:
+    """Upright, 8 bits a channel, opaque unless ``opacity``."""
     if not all(image.size):
         raise InputError(f"is {image.width}×{image.height} pixels; a picture needs at least one")
     image = ImageOps.exif_transpose(image)
@@ -100,10 +110,7 @@ def _flat(image: Image.Image) -> Image.Image:
     elif image.mode == "F":
         values = np.asarray(image)
         image = Image.fromarray(_from_floats(values / 255 if 1 < values.max() <= 255 else values))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+    return image.convert("RGBA") if opacity else on_white(image)
 
 
 def _from_array(pixels: NDArray[np.generic]) -> Image.Image:

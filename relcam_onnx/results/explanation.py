@@ -126,9 +126,14 @@ class Explanation:
 
     @property
     def probabilities(self) -> Floats:
-        """(N, classes): sigmoid of the scores where the model ends in one, else their softmax."""
+        """(N, classes): sigmoid of the scores where the model ends in one or has one alone, else their softmax.
+
+        Where a negative and a positive class share one score: its complement, and the sigmoid.
+        """
         z = self.scores.astype(np.float64)
-        if self.squashed_by == "Sigmoid":
+        if z.shape[1] == 1 and self.settings.classes == 2:
+            z = np.concatenate([-z, z], axis=1)
+        if self.squashed_by == "Sigmoid" or self.scores.shape[1] == 1:
             logs = -np.logaddexp(0, -z)
         else:
             logs = z - np.logaddexp.reduce(z, axis=1, keepdims=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from relcam_onnx.backends.eager import Eager
 from relcam_onnx.lrp.maps import make_maps
-from relcam_onnx.lrp.seeds import SEEDS
+from relcam_onnx.lrp.seeds import SEEDS, asked, class_scores
 from relcam_onnx.prepare import Prepared
 from relcam_onnx.runners import Result
 from relcam_onnx.runners.arrays import on_host
@@ -38,13 +38,14 @@ class EagerRunner:
         values = {name: as_float32(value) for name, value in {**host, **found}.items()}
         scores = values[self._prepared.scores.tensor.name]
         table = scores.reshape(len(scores), -1)
-        targets = resolve_ranks(targets, table)
-        f = Eager(targets.shape[1])
+        f, paired = Eager(targets.shape[1]), self._prepared.paired
+        ranking = class_scores(f, table, paired=paired)
+        targets = resolve_ranks(targets, ranking)
         if seeds is not None:
             start = seeds.transpose(1, 0, 2).reshape(-1, table.shape[1])
         else:
-            hot = np.eye(table.shape[1], dtype=np.float32)[targets.T.reshape(-1)]
-            start = SEEDS[self._prepared.seed](f, f.each(table), hot)
+            hot = np.eye(ranking.shape[1], dtype=np.float32)[targets.T.reshape(-1)]
+            start = SEEDS[self._prepared.seed](f, f.each(table), asked(f, hot, paired=paired))
         maps, weights = make_maps(f, self._prepared.maps, values, start.reshape(-1, *scores.shape[1:]))
         return Result(
             {name: found[name] for name in self._outputs},

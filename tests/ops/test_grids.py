@@ -148,7 +148,8 @@ def test_axes_may_stand_before_the_channels() -> None:
     x = np.moveaxis(ramp(3), 1, -1)
     made = case("Pad", x, fixed(np.array([0, 3, 1, 0, 0, 2, 5, 0], np.int64)))
     grids = lookup(made.node).grids
-    assert grids is not None and [g.offset for g in grids(made.node, (1, 2))] == [-3, -1]
+    assert grids is not None
+    assert [g.offset for g in grids(made.node, (1, 2))] == [-3, -1]
 
 
 def test_blocks() -> None:
