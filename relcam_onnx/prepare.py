@@ -61,8 +61,8 @@ class Prepared:
     ) -> None:
         self.preset = resolve(preset, method)
         self.method = choose("method", method or self.preset.method, METHODS)
-        gradient = all(isinstance(rule, Gradient) for _, rule in self.preset.rules)
-        if METHODS[self.method].needs_gradient and not gradient:
+        self.gradient = all(isinstance(rule, Gradient) for _, rule in self.preset.rules)
+        if METHODS[self.method].needs_gradient and not self.gradient:
             raise OptionError(f"method {self.method!r} needs preset 'gradient', not {self.preset.name!r}")
         self.model = source if isinstance(source, Model) else load(source)
         folder = self.model.path.parent if self.model.path else None

@@ -24,7 +24,7 @@ from relcam_onnx.compiling.assembly import Assembly
 from relcam_onnx.errors import UnsupportedModelError
 from relcam_onnx.lrp.maps import make_maps, positions
 from relcam_onnx.lrp.methods import resize, to_unit
-from relcam_onnx.lrp.seeds import GIVEN, SEEDS, asked, class_scores
+from relcam_onnx.lrp.seeds import GIVEN, class_scores, starting
 from relcam_onnx.prepare import SOURCE, Prepared
 
 TARGETS, SEED, CLASSES, SCORES = "relcam_targets", "relcam_seed", "relcam_classes", "relcam_scores"
@@ -153,7 +153,8 @@ class Writer:
         valid = f.ReduceMax(hot, [1], keepdims=1)
         scores = f.each(Symbol(z.name, z.dtype, (self.batch or 1, self.columns)))
         z = Symbol(scores.name, scores.dtype, (1, self.columns))
-        start = SEEDS[self.prepared.seed](f, z, asked(f, hot, paired=paired))
+        gradient = self.prepared.gradient
+        start = starting(f, self.prepared.seed, z, hot, paired=paired, gradient=gradient)
         return f.Mul(start, valid), valid
 
     def _given(self) -> tuple[Symbol, None]:

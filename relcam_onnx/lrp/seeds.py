@@ -1,7 +1,6 @@
 """What relevance starts as at the scores z, (N, classes), before any softmax.
 
-Each seed is one formula over ``z`` and ``hot``, both (K·N, scores): the scores and 1 at the target's. Where a negative
-and a positive class share one score, ``hot`` is -1 or 1 there, so that the negative one is asked of -z. docs/methods.md
+Each seed is one formula over ``z`` and ``hot``, both (K·N, classes): the scores and 1 at the target. docs/methods.md
 says when to use which. Sources: CLRP, Gu et al. 2018, arXiv:1812.02100, in the form of Relevance-CAM (Lee et al. 2021);
 SGLRP, Iwana et al. 2019, arXiv:1908.04351; contrast is ours.
 """
@@ -21,11 +20,6 @@ Seed: TypeAlias = Callable[[Backend, Value, Value], Value]
 def class_scores(f: Backend, z: Value, *, paired: bool) -> Value:
     """The score of each class: its own, or minus and plus the one that a negative and a positive class share."""
     return f.Concat(f.Neg(z), z, axis=-1) if paired else z
-
-
-def asked(f: Backend, hot: Value, *, paired: bool) -> Value:
-    """What a class asks of the scores, from 1 at the class: 1 at its own score, or -1 and 1 at the shared one."""
-    return f.MatMul(hot, np.array([[-1], [1]], np.float32)) if paired else hot
 
 
 def at_target(f: Backend, z: Value, hot: Value) -> Value:
@@ -59,10 +53,10 @@ def official(f: Backend, z: Value, hot: Value) -> Value:
 
 
 def sglrp(f: Backend, z: Value, hot: Value) -> Value:
-    """p_t (1 - p_t) at t, -p_t p_c elsewhere, p the softmax over all; with one score p is the sigmoid."""
+    """p_t (1 - p_t) at t, -p_t p_c elsewhere, p the softmax over all; with one class p is the sigmoid."""
     if f.dims(z)[1] == 1:
         p = f.Sigmoid(z)
-        return f.Mul(hot, f.Mul(p, f.Sub(1.0, p)))
+        return f.Mul(p, f.Sub(1.0, p))
     p = f.Softmax(z, axis=1)
     return f.Mul(at_target(f, p, hot), f.Sub(hot, p))
 
@@ -89,6 +83,22 @@ SEEDS: dict[str, Seed] = {
 }
 """The seeds that a name picks; ``given`` is an array that the caller brings."""
 
+
 GIVEN = "given"
 PROPORTIONAL = frozenset({"logit", "contrast", "one-hot"})
 """Seeds that suit ε at the scores: each entry is proportional to its score, or there is only one."""
+EVEN = frozenset({"one-hot", "official", "sglrp"})
+"""Seeds that with one class ask as much of -z as of z; all others ask its opposite."""
+
+
+def starting(f: Backend, seed: str, z: Value, hot: Value, *, paired: bool, gradient: bool) -> Value:
+    """What relevance starts as at the scores z, (K·N, scores), for targets ``hot``, (K·N, classes).
+
+    Of two classes that share one score z, the negative one has the score -z. Relevance of -z is relevance at z, as a
+    rule passes it through a single weight; its gradient is turned over.
+    """
+    if not paired:
+        return SEEDS[seed](f, z, hot)
+    start = SEEDS[seed](f, z, f.ReduceMax(hot, [1], keepdims=1))
+    sign = f.MatMul(hot, np.array([[-1], [1]], np.float32))
+    return start if (seed in EVEN) != gradient else f.Mul(start, sign)

@@ -9,7 +9,7 @@ import numpy as np
 
 from relcam_onnx.backends.eager import Eager
 from relcam_onnx.lrp.maps import make_maps
-from relcam_onnx.lrp.seeds import SEEDS, asked, class_scores
+from relcam_onnx.lrp.seeds import class_scores, starting
 from relcam_onnx.prepare import Prepared
 from relcam_onnx.runners import Result
 from relcam_onnx.runners.arrays import on_host
@@ -45,7 +45,8 @@ class EagerRunner:
             start = seeds.transpose(1, 0, 2).reshape(-1, table.shape[1])
         else:
             hot = np.eye(ranking.shape[1], dtype=np.float32)[targets.T.reshape(-1)]
-            start = SEEDS[self._prepared.seed](f, f.each(table), asked(f, hot, paired=paired))
+            seed, gradient = self._prepared.seed, self._prepared.gradient
+            start = starting(f, seed, f.each(table), hot, paired=paired, gradient=gradient)
         maps, weights = make_maps(f, self._prepared.maps, values, start.reshape(-1, *scores.shape[1:]))
         return Result(
             {name: found[name] for name in self._outputs},
