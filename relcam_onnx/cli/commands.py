@@ -102,6 +102,10 @@ def explain(
     cache: Annotated[
         Path | None, typer.Option(help="A folder that keeps compiled models.", show_default="none")
     ] = None,
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of a picture that may be read; more looks like a bomb.", show_default="89478485"),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Explain pictures: overlays (PNG), raw maps (NPZ) and results.json.
@@ -132,6 +136,7 @@ def explain(
             formats=form or FORMATS,
             mask=mask,
             batch=batch,
+            max_pixels=max_pixels,
             debug=debug,
             threads=threads,
             options={name: value for name, value in options.items() if value is not None},

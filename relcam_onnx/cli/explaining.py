@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import onnxruntime
 import typer
+from PIL import Image
 
 from relcam_onnx.cli.console import NOTHING_DONE, SOME_FAILED, say, unexpected
 from relcam_onnx.errors import RelcamError
@@ -33,6 +34,7 @@ def explain_pictures(
     formats: Sequence[str],
     mask: bool,
     batch: int | None,
+    max_pixels: int | None,
     debug: bool,
     threads: int | None,
     options: dict[str, Any],
@@ -41,7 +43,7 @@ def explain_pictures(
 
     Parameters
     ----------
-    model, sources, out, targets, labels, preprocess, formats, mask, batch, debug, threads
+    model, sources, out, targets, labels, preprocess, formats, mask, batch, max_pixels, debug, threads
         As on the command line.
     options
         Of `Explainer`.
@@ -58,7 +60,8 @@ def explain_pictures(
     """
     pictures, missing = find_pictures(sources)
     session = session_options(threads)
-    with Explainer(model, preprocess=preprocess, labels=labels, session_options=session, **options) as explainer:
+    explainer = Explainer(model, preprocess=preprocess, labels=labels, session_options=session, **options)
+    with allowing(max_pixels), explainer:
         pictorial = PictureExplainer(explainer, preprocess, labels)
         classes = pictorial.indices(list(targets))
         kept = [p.path.name for p in pictures if p.path.resolve().parent == out.resolve()]
@@ -82,6 +85,17 @@ def explain_pictures(
     if stopped and not report.images:
         return NOTHING_DONE
     return SOME_FAILED if report.failed else 0
+
+
+@contextmanager
+def allowing(pixels: int | None) -> Iterator[None]:
+    """Let Pillow read pictures of so many pixels; None: as many as it does by itself."""
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = before if pixels is None else pixels
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def session_options(threads: int | None) -> onnxruntime.SessionOptions:

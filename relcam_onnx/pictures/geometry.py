@@ -163,7 +163,7 @@ def lay_out(original: Size, size: Size | None, resize: str, resize_size: int | S
         ratios = (size[0] / height, size[1] / width)
         ratio = max(ratios) if resize == "shorter" else min(ratios)
         resized = (max(1, round(height * ratio)), max(1, round(width * ratio)))
-    if math.prod(resized) > MOST_PIXELS:
+    if resized != original and math.prod(resized) > MOST_PIXELS:
         raise InputError(
             f"a picture of {width}×{height} pixels is too long and thin: it would be resized to "
             f"{resized[1]}×{resized[0]}; crop it, or set resize to 'squash' or 'letterbox'"

@@ -21,6 +21,15 @@ SUFFIXES = (
 )
 """What a file in a folder must be called to count as a picture."""
 
+UNREAD = {
+    **dict.fromkeys((".heic", ".heif", ".hif"), "HEIC, as telephones write it"),
+    **dict.fromkeys((".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"), "a camera's raw file"),
+    **{".jxl": "JPEG XL", ".exr": "OpenEXR", ".svg": "a drawing, not pixels"},
+}
+"""What else is a picture by its suffix, though Pillow reads none without a plug-in, and what it is."""
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
+CONVERT = "convert it to JPEG or PNG first, such as with ImageMagick: magick {name} {stem}.jpg"
+
 
 @dataclass(frozen=True)
 class Found:
@@ -79,17 +88,30 @@ def open_picture(source: str | Path | Image.Image | NDArray[np.generic], *, opac
         raise InputError(f"{name}: {error}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(
-            f"{name}: refused as a decompression bomb ({error}); shrink it, or raise "
-            "PIL.Image.MAX_IMAGE_PIXELS if you trust it"
+            f"{name}: refused as a decompression bomb ({error}); shrink it, or if you trust it allow so many with "
+            "--max-pixels (in Python: PIL.Image.MAX_IMAGE_PIXELS)"
         ) from error
     except FileNotFoundError as error:
         raise InputError(f"{name}: there is no such file") from error
     except IsADirectoryError as error:
         raise InputError(f"{name}: is a folder, not a picture; name a file in it") from error
     except UnidentifiedImageError as error:
-        raise InputError(f"{name}: is no picture that Pillow knows; save it as PNG, JPEG or WebP") from error
+        raise InputError(f"{name}: {_why_unread(Path(name))}") from error
     except Exception as error:  # on damaged files Pillow's decoders raise almost anything
         raise InputError(f"{name}: cannot be read as a picture ({error}); save it anew") from error
+
+
+def _why_unread(path: Path) -> str:
+    """What a file seems to be that Pillow does not know, and what to do."""
+    kind = UNREAD.get(path.suffix.lower())
+    if path.is_file():
+        with path.open("rb") as file:
+            start = file.read(12)
+        if start[4:8] == b"ftyp" and start[8:12] in HEIC_BRANDS:
+            kind = UNREAD[".heic"]
+    if kind is None:
+        return "is no picture that Pillow knows; save it as PNG, JPEG or WebP"
+    return f"is {kind}, which Pillow does not read; {CONVERT.format(name=path.name, stem=path.stem)}"
 
 
 def on_white(image: Image.Image) -> Image.Image:
@@ -161,8 +183,8 @@ def find_pictures(sources: Sequence[str | Path]) -> tuple[list[Found], list[Fail
     Parameters
     ----------
     sources
-        A file is taken whatever its suffix; in folders and globs only files with one of `SUFFIXES` count,
-        and hidden ones do not.
+        A file is taken whatever its suffix; in folders and globs only files with one of `SUFFIXES` count, or of
+        `UNREAD`, so that nothing is passed over in silence, and hidden ones do not.
 
     Returns
     -------
@@ -199,7 +221,7 @@ def _expand(source: str) -> tuple[Path, list[Path]]:
 
 def _is_picture(path: Path, root: Path) -> bool:
     hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-    return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()
+    return path.suffix.lower() in (*SUFFIXES, *UNREAD) and not hidden and path.is_file()
 
 
 def _why_nothing(source: str) -> str:
