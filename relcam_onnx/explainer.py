@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -110,6 +111,7 @@ class Explainer:
         self.method, self.preset, self.seed = self._prepared.method, self._prepared.preset, self._prepared.seed
         self.inputs = list(self.model.graph.inputs)
         self._batch, self._max_batch = self._prepared.batch, max_batch
+        self._empty: set[str] = set()
         session = SessionSettings(providers, threads, session_options)
         self._runner: Runner | None
         if backend == "eager":
@@ -174,6 +176,7 @@ class Explainer:
         count = len(targets)
         fill = (self._batch or count) - count
         result = self._runner.run(inputs, filled(targets, fill), None if seeds is None else filled(seeds, fill))
+        self._warn_of_nothing(result.maps, count)
         maps, weights = ({name: v[:count] for name, v in found.items()} for found in (result.maps, result.weights))
         ranking = self._by_class(result.scores)
         resolved = result.targets if seeds is None else resolve_ranks(filled(targets, fill), ranking)
@@ -186,6 +189,22 @@ class Explainer:
             settings=self.settings,
             squashed_by=self._prepared.scores.squashed_by,
             fields=fields_of(self._prepared, inputs),
+        )
+
+    def _warn_of_nothing(self, maps: Mapping[str, np.ndarray], count: int) -> None:
+        """Say, once, where no relevance arrives."""
+        images = {
+            name: m[:count].reshape(count, m.shape[1], -1).any(axis=2) for name, m in maps.items() if name != FUSED
+        }
+        empty = [name for name, some in images.items() if not some.all() and name not in self._empty]
+        if not empty:
+            return
+        self._empty.update(empty)
+        warnings.warn(
+            f"the map of {', '.join(map(repr, empty))} is zero all over for some image and target: no relevance comes "
+            "there. The score it starts from is 0, or everything on the way is (ReLUs that never open, a picture of "
+            "one colour); method 'grad-cam' also drops a map that is negative throughout",
+            stacklevel=4,
         )
 
     def _by_class(self, scores: np.ndarray) -> np.ndarray:

@@ -11,12 +11,16 @@ from relcam_onnx.model import Model
 from relcam_onnx.ops import TABLE, key, lookup
 
 
+def problem(node: gs.Node) -> str | None:
+    """Why relevance cannot pass a node; None where it can."""
+    return lookup(node).refuses(node) if key(node) in TABLE else "the engine does not know this op"
+
+
 def check_supported(model: Model, nodes: Iterable[gs.Node]) -> None:
     """Every node that has no entry in the table, or a form that its entry refuses, in one error."""
     problems = []
     for node in nodes:
-        reason = lookup(node).refuses(node) if key(node) in TABLE else "the engine does not know this op"
-        if reason:
+        if reason := problem(node):
             path = model.scopes.get(node.outputs[0].name)
             where = f" in module {path!r}" if path else ""
             problems.append(f"{key(node)} node {node.name or node.outputs[0].name!r}{where}: {reason}")

@@ -21,6 +21,10 @@ from relcam_onnx.files import cannot_write, make_folder
 from relcam_onnx.pictures.reading import find_pictures
 from relcam_onnx.results.explanation import Explanation
 from relcam_onnx.results.report import Report
+from relcam_onnx.runners.session import SILENT, RunError
+
+WARNINGS = 2
+"""Of onnxruntime's log."""
 
 
 def explain_pictures(
@@ -59,7 +63,7 @@ def explain_pictures(
         Nothing could be done: the model, an option or the folder is at fault.
     """
     pictures, missing = find_pictures(sources)
-    session = session_options(threads)
+    session = session_options(threads, log=WARNINGS if debug else SILENT)
     explainer = Explainer(model, preprocess=preprocess, labels=labels, session_options=session, **options)
     with allowing(max_pixels), explainer:
         pictorial = PictureExplainer(explainer, preprocess, labels)
@@ -72,7 +76,8 @@ def explain_pictures(
             report.fail(source.file, source.error)
         with closing(pictorial.stream(pictures, classes, batch)) as results:
             left = {found.name: str(found.path) for found in pictures}
-            stopped = _keep(results, report, left, len(pictures), debug=debug)
+            failures: list[Exception] = []
+            stopped = _keep(results, report, left, failures, len(pictures), debug=debug)
     if stopped:
         say("error", f"{stopped}; {len(report.images)} of {len(pictures)} pictures are done")
         for file in left.values():
@@ -82,7 +87,9 @@ def explain_pictures(
     except OSError as error:
         say("error", f"results.json is missing: {cannot_write(out, error)}")
         return SOME_FAILED if report.images else NOTHING_DONE
-    if stopped and not report.images:
+    if not report.images and (stopped or (failures and all(isinstance(error, RunError) for error in failures))):
+        if not stopped:
+            say("error", f"the model runs on none of the {len(pictures)} pictures; {failures[0]}")
         return NOTHING_DONE
     return SOME_FAILED if report.failed else 0
 
@@ -98,16 +105,24 @@ def allowing(pixels: int | None) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def session_options(threads: int | None) -> onnxruntime.SessionOptions:
+def session_options(threads: int | None, log: int) -> onnxruntime.SessionOptions:
     """Onnxruntime's threads sleep between two pictures, when overlays are drawn; as a rule they spin."""
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = log
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.intra_op_num_threads = threads or 0
     return options
 
 
-def _keep(results: Iterable[Result], report: Report, left: dict[str, str], total: int, *, debug: bool) -> str | None:
+def _keep(
+    results: Iterable[Result],
+    report: Report,
+    left: dict[str, str],
+    failures: list[Exception],
+    total: int,
+    *,
+    debug: bool,
+) -> str | None:
     """Write results as they come, and strike them from ``left``; why it ended before the last one, or None."""
     try:
         for found, result in _shown(results, total):
@@ -116,6 +131,7 @@ def _keep(results: Iterable[Result], report: Report, left: dict[str, str], total
                 typer.echo(f"{found.path}: {_summary(outcome)}")
             else:
                 _fail(report, str(found.path), outcome, debug=debug)
+                failures.append(outcome)
             del left[found.name]
     except (KeyboardInterrupt, BrokenPipeError):  # Ctrl-C, or whoever reads our output has gone
         return "interrupted"

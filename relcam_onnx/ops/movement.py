@@ -179,7 +179,10 @@ def pad_nonnegative(node: gs.Node, known: Known) -> bool:
 
 @op("Pad", grids=pad_grids, nonnegative=pad_nonnegative, affine=values_kept)
 def pad(f: Backend, call: Call) -> Relay:
-    """Pad, opset 21, all modes: a position that is repeated (reflect, edge, wrap) gets the sum."""
+    """Pad, opset 21, all modes: a position that is repeated (reflect, edge, wrap) gets the sum.
+
+    A negative amount crops, before anything is repeated.
+    """
     dims = f.dims(call.inputs[0])
     amounts, axes = call.get(1), call.get(3)
     axes = list(range(len(dims))) if axes is None else [int(a) % len(dims) for a in axes]
@@ -189,7 +192,10 @@ def pad(f: Backend, call: Call) -> Relay:
     mode: Any = call.attr("mode", "constant")
     if mode == "constant":
         return moved(f, call, lambda s: f.Pad(s, [-n for n in before + after]))
-    read = {a: np.pad(np.arange(dims[a]), (before[a], after[a]), mode=mode) for a in axes if before[a] or after[a]}
+    read = {}
+    for axis in (axis for axis in axes if before[axis] or after[axis]):
+        kept = np.arange(max(0, -before[axis]), dims[axis] - max(0, -after[axis]))
+        read[axis] = np.pad(kept, (max(0, before[axis]), max(0, after[axis])), mode=mode)
     return moved(f, call, lambda s: place(f, s, dims, read))
 
 

@@ -66,6 +66,8 @@ def on_host(array: Any) -> np.ndarray:
 
 def as_array(value: Any) -> Any:
     """What a caller brings as an array, or as onnxruntime's tensor where it lies on a device that NumPy cannot read."""
+    if getattr(value, "requires_grad", False) and hasattr(value, "detach"):
+        value = value.detach()  # PyTorch shares no tensor that it keeps a history of
     if isinstance(value, OrtValue | np.ndarray) or not hasattr(value, "__dlpack_device__"):
         return value if isinstance(value, OrtValue) else np.asarray(value)
     cpu = 1  # DLPack's number for main memory
