@@ -25,14 +25,14 @@ from relcam_onnx.lrp.seeds import GIVEN, class_scores
 from relcam_onnx.onnx_file.load import load
 from relcam_onnx.pictures.conventions import Option
 from relcam_onnx.pictures.facts import Labels
-from relcam_onnx.pictures.geometry import Field
 from relcam_onnx.prepare import Prepared, choose
 from relcam_onnx.results.explanation import Explanation, Maps
 from relcam_onnx.results.settings import Settings
 from relcam_onnx.runners import Runner
-from relcam_onnx.runners.arrays import batch_of, check_inputs, pieces, shape_of
+from relcam_onnx.runners.arrays import batch_of, check_inputs, pieces
 from relcam_onnx.runners.compiled import CompiledRunner
 from relcam_onnx.runners.eager import EagerRunner
+from relcam_onnx.runners.fields import fields_of
 from relcam_onnx.runners.session import SessionSettings
 from relcam_onnx.runners.targets import check_range, read_seed, read_targets, resolve_ranks
 
@@ -227,22 +227,6 @@ class Explainer:
 def filled(rows: np.ndarray, more: int) -> np.ndarray:
     """Rows, the last one repeated ``more`` times."""
     return np.concatenate([rows, np.repeat(rows[-1:], more, axis=0)]) if more else rows
-
-
-def fields_of(prepared: Prepared, inputs: Mapping[str, Any]) -> dict[str, Field]:
-    """Map -> where its cells lie in the image input, where both have two axes of positions."""
-    paths, maps = prepared.paths, prepared.maps
-    layers = {layer.name: layer for layer in maps.layers} | ({FUSED: maps.stages[0]} if maps.stages else {})
-    if not paths.images or len(axes := paths.axes(image := paths.images[0])) != 2:
-        return {}
-    shape = shape_of(inputs[image.name])
-    size = (shape[axes[0]], shape[axes[1]]) if len(shape) == 4 else (1, 1)
-    fields = {}
-    for name, layer in layers.items():
-        if len(grids := paths.grids.get(id(layer.tensor), ())) == 2:
-            (down, across), (top, left) = zip(*((float(g.stride), float(g.offset)) for g in grids), strict=True)
-            fields[name] = Field(size, (down, across), (top, left))
-    return fields
 
 
 def layer_table(

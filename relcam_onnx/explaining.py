@@ -21,6 +21,7 @@ from relcam_onnx.pictures.facts import Labels
 from relcam_onnx.pictures.labels import find_label
 from relcam_onnx.pictures.reading import Found, on_white, open_picture
 from relcam_onnx.results.explanation import Explanation, Picture, PictureSource
+from relcam_onnx.runners.arrays import is_read
 
 BATCH = 4
 """So many pictures at a time, where the model does not say otherwise: more gains no speed and costs memory."""
@@ -94,12 +95,13 @@ class PictureExplainer:
     """
 
     def __init__(self, explainer: Explainer, preprocess: Option | None = None, labels: Labels | None = None) -> None:
-        if len(explainer.inputs) != 1:
-            names = ", ".join(repr(tensor.name) for tensor in explainer.inputs)
+        read = [tensor for tensor in explainer.inputs if is_read(tensor)]
+        if len(read) != 1:
+            names = ", ".join(repr(tensor.name) for tensor in read)
             raise InputError(
                 f"pictures go into models with one input; this one has {names}: call an Explainer with a dict of arrays"
             )
-        (tensor,) = explainer.inputs
+        (tensor,) = read
         shape, dtype = static_shape(tensor) or (), np.dtype(tensor.dtype).name
         facts = explainer.facts.given(preprocess, labels)
         self.explainer = explainer

@@ -15,9 +15,16 @@ import onnx
 from relcam_onnx import __version__
 from relcam_onnx.analysis.layers import FUSED, INPUT, LAST, Layer, Layers, as_names, unique
 from relcam_onnx.analysis.paths import Paths
-from relcam_onnx.analysis.scores import find_scores
+from relcam_onnx.analysis.scores import find_scores, shape_text
 from relcam_onnx.canon import canonicalise
-from relcam_onnx.errors import InputError, LayerError, ModelFileError, OptionError, nearest
+from relcam_onnx.errors import (
+    InputError,
+    LayerError,
+    ModelFileError,
+    OptionError,
+    UnsupportedModelError,
+    nearest,
+)
 from relcam_onnx.lrp.maps import MapPlan
 from relcam_onnx.lrp.methods import METHODS, window_size
 from relcam_onnx.lrp.plan import make_plan
@@ -80,6 +87,7 @@ class Prepared:
         self.paths = Paths(self.model, self.scores.tensor)
         self.layers = Layers(self.model, self.paths)
         self._check_types()
+        self._check_batch()
         wanted, stages = self._resolve(as_names(layers))
         self._know_bounds()
         walked = unique((*wanted, *stages))
@@ -156,6 +164,20 @@ class Prepared:
         brief = [t.name for t in self.model.graph.tensors().values() if t.dtype == onnx.TensorProto.BFLOAT16]
         if brief:
             raise ModelFileError(f"tensor {brief[0]!r} is bfloat16; {remedy}")
+
+    def _check_batch(self) -> None:
+        """The first axis of the image and of the scores is the batch, as far as the file tells."""
+        images = [t for t in self.paths.images if (shape := static_shape(t)) and shape[0] is not None]
+        scores = static_shape(self.scores.tensor)
+        if scores is None or scores[0] is None:
+            return
+        for image in images:
+            if image.shape[0] != scores[0]:
+                given = f"input {image.name!r} {shape_text(image)} and the scores {shape_text(self.scores.tensor)}"
+                raise UnsupportedModelError(
+                    f"{given} differ in their first axis, the batch: export the model with one, (N, ...), that all of "
+                    "it keeps"
+                )
 
     def _know_bounds(self) -> None:
         """Set the bounds of zᴮ where the preprocessing is known, and the image is what the first layers read."""

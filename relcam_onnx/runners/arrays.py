@@ -18,6 +18,8 @@ from relcam_onnx.model import static_shape
 def check_inputs(inputs: list[gs.Tensor], x: Any) -> dict[str, Any]:
     """What was given as name -> array, every input there once, of its dtype and shape, finite, of one batch size.
 
+    Inputs that nothing reads may be left out: onnxruntime wants them, and gets zeros.
+
     Parameters
     ----------
     inputs
@@ -31,21 +33,36 @@ def check_inputs(inputs: list[gs.Tensor], x: Any) -> dict[str, Any]:
         Naming the input, what was given and what the model takes.
     """
     names = [t.name for t in inputs]
+    read = [t.name for t in inputs if is_read(t)]
     if not isinstance(x, Mapping):
-        if len(inputs) != 1:
+        if len(read) != 1:
             raise InputError(
-                f"this model has {len(inputs)} inputs: give a dict with an array for each of {', '.join(names)}"
+                f"this model has {len(read)} inputs: give a dict with an array for each of {', '.join(read)}"
             )
-        x = {names[0]: x}
+        x = {read[0]: x}
     if unknown := sorted(set(x) - set(names)):
         raise InputError(f"no input is called {', '.join(map(repr, unknown))}; the model takes {', '.join(names)}")
-    if missing := [name for name in names if name not in x]:
-        raise InputError(f"input {', '.join(map(repr, missing))} is missing; the model takes {', '.join(names)}")
-    arrays = {t.name: check_array(t, x[t.name]) for t in inputs}
+    if missing := [name for name in read if name not in x]:
+        raise InputError(f"input {', '.join(map(repr, missing))} is missing; the model takes {', '.join(read)}")
+    arrays = {t.name: check_array(t, x[t.name]) for t in inputs if t.name in x}
+    images = batch_of(arrays)
+    arrays |= {t.name: filler(t, images) for t in inputs if t.name not in x}
     sizes = {name: shape_of(array)[0] for name, array in arrays.items() if shape_of(array)}
     if len(set(sizes.values())) > 1:
         raise InputError(f"the inputs differ in batch size: {sizes}")
     return arrays
+
+
+def is_read(tensor: gs.Tensor) -> bool:
+    """Whether anything in the model reads an input."""
+    return bool(tensor.outputs)
+
+
+def filler(tensor: gs.Tensor, images: int) -> np.ndarray:
+    """Zeros for an input that nothing reads."""
+    shape = static_shape(tensor) or ()
+    sizes = [size or (1 if axis else images) for axis, size in enumerate(shape)]
+    return np.zeros(sizes, tensor.dtype or np.float32)
 
 
 def shape_of(array: Any) -> tuple[int, ...]:
