@@ -29,7 +29,7 @@ from relcam_onnx.prepare import Prepared, choose
 from relcam_onnx.results.explanation import Explanation, Maps
 from relcam_onnx.results.settings import Settings
 from relcam_onnx.runners import Runner
-from relcam_onnx.runners.arrays import batch_of, check_inputs, pieces
+from relcam_onnx.runners.arrays import batch_of, check_inputs, fillers, pieces
 from relcam_onnx.runners.compiled import CompiledRunner
 from relcam_onnx.runners.eager import EagerRunner
 from relcam_onnx.runners.fields import fields_of
@@ -175,6 +175,7 @@ class Explainer:
             raise OptionError("this Explainer is closed; make another one")
         count = len(targets)
         fill = (self._batch or count) - count
+        inputs = {**inputs, **fillers(self.inputs, count + fill)}
         result = self._runner.run(inputs, filled(targets, fill), None if seeds is None else filled(seeds, fill))
         self._warn_of_nothing(result.maps, count)
         maps, weights = ({name: v[:count] for name, v in found.items()} for found in (result.maps, result.weights))

@@ -18,7 +18,7 @@ from relcam_onnx.model import static_shape
 def check_inputs(inputs: list[gs.Tensor], x: Any) -> dict[str, Any]:
     """What was given as name -> array, every input there once, of its dtype and shape, finite, of one batch size.
 
-    Inputs that nothing reads may be left out: onnxruntime wants them, and gets zeros.
+    Inputs that nothing reads may be left out, and are here: `fillers` stand for them.
 
     Parameters
     ----------
@@ -44,9 +44,7 @@ def check_inputs(inputs: list[gs.Tensor], x: Any) -> dict[str, Any]:
         raise InputError(f"no input is called {', '.join(map(repr, unknown))}; the model takes {', '.join(names)}")
     if missing := [name for name in read if name not in x]:
         raise InputError(f"input {', '.join(map(repr, missing))} is missing; the model takes {', '.join(read)}")
-    arrays = {t.name: check_array(t, x[t.name]) for t in inputs if t.name in x}
-    images = batch_of(arrays)
-    arrays |= {t.name: filler(t, images) for t in inputs if t.name not in x}
+    arrays = {t.name: check_array(t, x[t.name]) for t in inputs if t.name in read}
     sizes = {name: shape_of(array)[0] for name, array in arrays.items() if shape_of(array)}
     if len(set(sizes.values())) > 1:
         raise InputError(f"the inputs differ in batch size: {sizes}")
@@ -58,11 +56,11 @@ def is_read(tensor: gs.Tensor) -> bool:
     return bool(tensor.outputs)
 
 
-def filler(tensor: gs.Tensor, images: int) -> np.ndarray:
-    """Zeros for an input that nothing reads."""
-    shape = static_shape(tensor) or ()
-    sizes = [size or (1 if axis else images) for axis, size in enumerate(shape)]
-    return np.zeros(sizes, tensor.dtype or np.float32)
+def fillers(inputs: list[gs.Tensor], images: int) -> dict[str, np.ndarray]:
+    """Zeros for the inputs that nothing reads: onnxruntime wants them all the same."""
+    unread = [t for t in inputs if not is_read(t)]
+    sizes = [[n or (1 if axis else images) for axis, n in enumerate(static_shape(t) or ())] for t in unread]
+    return {t.name: np.zeros(shape, t.dtype or np.float32) for t, shape in zip(unread, sizes, strict=True)}
 
 
 def shape_of(array: Any) -> tuple[int, ...]:
