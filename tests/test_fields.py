@@ -101,6 +101,21 @@ def test_padding_tiles_the_picture() -> None:
         assert found[name] == (stride, tiled.offset[0], stride, tiled.offset[1])
 
 
+@pytest.mark.parametrize("mode", ["constant", "reflect"])
+@pytest.mark.parametrize(("before", "beyond"), [(0, 1), (1, 1), (1, 0)])
+def test_a_pad_belongs_to_what_reads_it(mode: str, before: int, beyond: int) -> None:
+    net = Net("N", 3, 64, 64)
+    x, channels = net.x, 3
+    for i in range(3):
+        amounts = np.array([0, 0, before, before, 0, 0, beyond, beyond])
+        padded = net("Pad", x, amounts, mode=mode)
+        x = net("Relu", net("Conv", padded, net.normal(4, channels, 3, 3), strides=[2, 2]), name=f"deep{i}")
+        channels = 4
+    net.head(x, 4, 2)
+    found = fields(net.model("scores"))
+    assert [found[f"deep{i}"][:2] for i in range(3)] == [(2, 0.5), (4, 1.5), (8, 3.5)]
+
+
 def test_paths_that_differ_meet_in_between_and_upsampling_goes_back() -> None:
     net = Net("N", 3, 33, 33)
     deep = net("Relu", net("Conv", net.x, net.normal(4, 3, 3, 3), strides=[2, 2]), name="deep")
