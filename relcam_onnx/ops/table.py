@@ -72,7 +72,7 @@ class Op:
         that hold positions: a stride above 1 for pooling, below for upsampling. None: every position stays.
     affine
         node -> (scale, shift) where all that the op does to the values of what carries relevance is ``x · scale +
-        shift`` by constants, which broadcast; else None. None for an op that never does.
+        shift``, numbers or one a channel, as the file has them; else None. None for an op that never does.
     refuses
         node -> why this form of the op cannot be explained, or None.
     role

@@ -177,7 +177,7 @@ class Explanation:
                 f"there is no target {target}: each image has {targets}, counted from 0; target= is a place among "
                 "them, not a class"
             )
-        name = self._shown(layer)
+        name, field = self._shown(layer)
         values = self.maps[name][index, target]
         if name == INPUT or (METHODS[self.settings.method].keeps_channels and name != FUSED):
             values = values.sum(axis=0)
@@ -185,15 +185,12 @@ class Explanation:
             raise LayerError(f"layer {name!r} has {values.ndim} axes of positions; a picture needs two")
         if not np.isfinite(values).all():
             raise InputError(f"the map of layer {name!r} is not finite: the model's values overflow on this image")
-        return self.pictures[index].geometry.undo(values, self._field(name)) if self.pictures else values
+        return self.pictures[index].geometry.undo(values, field) if self.pictures else values
 
-    def _shown(self, layer: str | None) -> str:
-        """Which map is meant."""
-        return layer or (FUSED if FUSED in self.maps else next(reversed(self.maps)))
-
-    def _field(self, name: str) -> Field | None:
-        """Where the cells of a map lie."""
-        return self.fields.get(self.maps.aliases.get(name, name))
+    def _shown(self, layer: str | None) -> tuple[str, Field | None]:
+        """Which map is meant, and where its cells lie."""
+        name = layer or (FUSED if FUSED in self.maps else next(reversed(self.maps)))
+        return name, self.fields.get(self.maps.aliases.get(name, name))
 
     def overlay(
         self, layer: str | None = None, image: PictureSource | None = None, index: int = 0, target: int = 0
@@ -219,7 +216,7 @@ class Explanation:
         """
         heat = self.heat(layer, index, target)
         if image is not None:
-            picture, field = open_picture(image), self._field(self._shown(layer))
+            picture, (_, field) = open_picture(image), self._shown(layer)
             if field and not self.pictures:
                 heat = Geometry.whole(field.size).undo(heat, field)
             return render.overlay(picture, render.resize_map(heat, (picture.height, picture.width)))
