@@ -45,6 +45,7 @@ def test_the_probability_of_one_score_is_its_sigmoid(final: str) -> None:
     np.testing.assert_array_equal(e.targets, 0)
 
 
+@pytest.mark.filterwarnings("ignore:seed .* under preset")
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("seed", [*sorted(SEEDS), None])
 @pytest.mark.parametrize("preset", ["default", "epsilon-plus", "gradient"])

@@ -99,7 +99,8 @@ def looks_like_scores(tensor: gs.Tensor) -> bool:
 
 def holds_scores(tensor: gs.Tensor) -> bool:
     """Whether a tensor's values are no whole numbers, such as the class that was chosen."""
-    return tensor.dtype is None or np.dtype(tensor.dtype).kind not in "iub"
+    # onnx-graphsurgeon has ONNX's number where NumPy has no such type; all of those are floats.
+    return tensor.dtype is None or isinstance(tensor.dtype, int) or np.dtype(tensor.dtype).kind not in "iub"
 
 
 def listed(outputs: Iterable[gs.Tensor]) -> str:
