@@ -5,6 +5,7 @@ The public names load on first use, so that importing the package costs nothing 
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from relcam_onnx.lrp.presets import Preset, preset
     from relcam_onnx.ops import op
     from relcam_onnx.results.explanation import Explanation
+
+# onnxruntime's builds send what they run to Microsoft, and keep a database and an identifier in the user's cache folder
+# from the moment they are imported. Nobody is asked; here nothing is sent unless somebody says so ("0").
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 __all__ = [

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -16,18 +17,21 @@ import onnxruntime
 from relcam_onnx.analysis.layers import FUSED, LayerInfo, Layers
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.scores import find_scores
+from relcam_onnx.backends.eager import Eager
 from relcam_onnx.canon import canonicalise
 from relcam_onnx.errors import OptionError, TargetError, UnsupportedModelError
 from relcam_onnx.lrp.preset_file import resolve
 from relcam_onnx.lrp.presets import Preset
-from relcam_onnx.lrp.seeds import GIVEN
+from relcam_onnx.lrp.seeds import GIVEN, class_scores
 from relcam_onnx.onnx_file.load import load
+from relcam_onnx.pictures.conventions import Option
+from relcam_onnx.pictures.facts import Labels
 from relcam_onnx.prepare import Prepared, choose
 from relcam_onnx.results.explanation import Explanation
 from relcam_onnx.results.maps import Maps
 from relcam_onnx.results.settings import Settings
 from relcam_onnx.runners import Runner
-from relcam_onnx.runners.arrays import batch_of, check_inputs, pieces
+from relcam_onnx.runners.arrays import batch_of, check_inputs, fillers, pieces
 from relcam_onnx.runners.compiled import CompiledRunner
 from relcam_onnx.runners.eager import EagerRunner
 from relcam_onnx.runners.session import SessionSettings
@@ -64,6 +68,9 @@ class Explainer:
         with options); None: CUDA where it is, else CPU.
     preprocess
         What is done to pictures, as in `explain`; here it tells the bounds of zᴮ. None: what the file says of it.
+    labels
+        The names of the classes, as in `explain`; here two of them for a single score say that it decides between a
+        negative and a positive class. None: those that come with the model.
     max_batch
         At most so many images at a time; None: all that are given (in two halves where memory does not suffice).
     threads
@@ -90,7 +97,8 @@ class Explainer:
         backend: str | None = None,
         providers: Sequence[str | tuple[str, dict[str, Any]]] | None = None,
         *,
-        preprocess: Any = None,
+        preprocess: Option | None = None,
+        labels: Labels | None = None,
         max_batch: int | None = None,
         threads: int | None = None,
         session_options: onnxruntime.SessionOptions | None = None,
@@ -99,11 +107,12 @@ class Explainer:
         backend = choose("backend", backend or "compiled", BACKENDS)
         if max_batch is not None and max_batch < 1:
             raise OptionError(f"max_batch must be at least 1, not {max_batch}")
-        self._prepared = Prepared(model, layers, method, preset, seed, output, preprocess)
-        self.model, self.layers = self._prepared.model, self._prepared.layers
+        self._prepared = Prepared(model, layers, method, preset, seed, output, preprocess, labels)
+        self.model, self.layers, self.facts = self._prepared.model, self._prepared.layers, self._prepared.facts
         self.method, self.preset, self.seed = self._prepared.method, self._prepared.preset, self._prepared.seed
         self.inputs = list(self.model.graph.inputs)
         self._batch, self._max_batch = self._prepared.batch, max_batch
+        self._empty: set[str] = set()
         session = SessionSettings(providers, threads, session_options)
         self._runner: Runner | None
         if backend == "eager":
@@ -148,9 +157,9 @@ class Explainer:
         wanted = read_targets(targets, images)
         if self._prepared.classes is not None:
             check_range(wanted, self._prepared.classes)
-        seeds = None if seed is None else read_seed(seed, images, self._prepared.classes)
+        seeds = None if seed is None else read_seed(seed, images, self._prepared.columns)
         if seeds is not None and targets is None:
-            wanted = seeds.argmax(axis=2)
+            wanted = self._by_class(seeds).argmax(axis=2)
         if seeds is not None and wanted.shape[1] != seeds.shape[1]:
             raise TargetError(
                 f"there are {wanted.shape[1]} targets for {seeds.shape[1]} seeds of each image; leave targets out"
@@ -167,6 +176,7 @@ class Explainer:
             raise OptionError("this Explainer is closed; make another one")
         count = len(targets)
         fill = (self._batch or count) - count
+        inputs = {**inputs, **fillers(self.inputs, count + fill)}
         result = self._runner.run(inputs, filled(targets, fill), None if seeds is None else filled(seeds, fill))
         for name, value in result.maps.items():
             if len(value) != count + fill:
@@ -174,8 +184,10 @@ class Explainer:
                     f"layer {name!r} has {len(value)} maps for {count + fill} images: the model folds parts of one "
                     "into the batch there, which is not supported; name layers outside of that part, such as 'input'"
                 )
+        self._warn_of_nothing(result.maps, count)
         maps, weights = ({name: v[:count] for name, v in found.items()} for found in (result.maps, result.weights))
-        resolved = result.targets if seeds is None else resolve_ranks(filled(targets, fill), result.scores)
+        ranking = self._by_class(result.scores)
+        resolved = result.targets if seeds is None else resolve_ranks(filled(targets, fill), ranking)
         return Explanation(
             outputs={n: value[:count] if np.ndim(value) else value for n, value in result.outputs.items()},
             targets=resolved[:count],
@@ -184,7 +196,28 @@ class Explainer:
             scores=result.scores[:count],
             settings=replace(self.settings, layers=result.sources),
             squashed_by=self._prepared.scores.squashed_by,
+            fields=result.fields,
         )
+
+    def _warn_of_nothing(self, maps: Mapping[str, np.ndarray], count: int) -> None:
+        """Say, once, where no relevance arrives."""
+        images = {
+            name: m[:count].reshape(count, m.shape[1], -1).any(axis=2) for name, m in maps.items() if name != FUSED
+        }
+        empty = [name for name, some in images.items() if not some.all() and name not in self._empty]
+        if not empty:
+            return
+        self._empty.update(empty)
+        warnings.warn(
+            f"the map of {', '.join(map(repr, empty))} is zero all over for some image and target: no relevance comes "
+            "there. The score it starts from is 0, or everything on the way is (ReLUs that never open, a picture of "
+            "one colour); method 'grad-cam' also drops a map that is negative throughout",
+            stacklevel=4,
+        )
+
+    def _by_class(self, scores: np.ndarray) -> np.ndarray:
+        """(..., scores) as (..., classes)."""
+        return np.asarray(class_scores(Eager(), scores, paired=self._prepared.paired))
 
     def close(self) -> None:
         """Let go of the session."""

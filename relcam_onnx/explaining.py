@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from relcam_onnx.errors import InputError, LayerError, ModelFileError, OptionError, TargetError, UnsupportedModelError
 from relcam_onnx.explainer import Explainer
 from relcam_onnx.model import static_shape
-from relcam_onnx.pictures.conventions import Option, find_preprocess
-from relcam_onnx.pictures.labels import find_label, find_labels
+from relcam_onnx.pictures.conventions import Option, guess_preprocess
+from relcam_onnx.pictures.facts import Labels
+from relcam_onnx.pictures.labels import find_label
 from relcam_onnx.pictures.pixels import Picture, read_pixels
 from relcam_onnx.pictures.reading import Found, PictureSource
 from relcam_onnx.results.explanation import Explanation
+from relcam_onnx.runners.arrays import is_read
 
-Labels = Sequence[str] | Mapping[Any, str] | str | Path
 BATCH = 4
 """So many pictures at a time, where the model does not say otherwise: more gains no speed and costs memory."""
 
@@ -72,7 +73,7 @@ def explain(
         if options:
             raise OptionError(f"a ready Explainer has its options already: give {', '.join(options)} to it instead")
         return PictureExplainer(model, preprocess, labels, exact=exact)(images, targets)
-    with Explainer(model, preprocess=preprocess, **options) as explainer:
+    with Explainer(model, preprocess=preprocess, labels=labels, **options) as explainer:
         return PictureExplainer(explainer, preprocess, labels, exact=exact)(images, targets)
 
 
@@ -106,18 +107,21 @@ class PictureExplainer:
         *,
         exact: bool = False,
     ) -> None:
-        if len(explainer.inputs) != 1:
-            names = ", ".join(repr(tensor.name) for tensor in explainer.inputs)
+        read = [tensor for tensor in explainer.inputs if is_read(tensor)]
+        if len(read) != 1:
+            names = ", ".join(repr(tensor.name) for tensor in read)
             raise InputError(
                 f"pictures go into models with one input; this one has {names}: call an Explainer with a dict of arrays"
             )
-        (tensor,) = explainer.inputs
-        model = explainer.model
-        folder = model.path.parent if model.path else None
+        (tensor,) = read
         shape, dtype = static_shape(tensor) or (), np.dtype(tensor.dtype).name
         self.explainer, self.exact = explainer, exact
-        self.preprocess = find_preprocess(preprocess, model.metadata, folder, shape, dtype=dtype)[0]
-        self.labels = find_labels(labels, model.metadata, folder)
+        facts = explainer.facts.given(preprocess, labels)
+        if facts.preprocess is not None:
+            self.preprocess = facts.preprocess.fitted(shape, dtype)
+        else:
+            self.preprocess = guess_preprocess(shape, dtype, explainer.model.scalings.get(tensor.name))
+        self.labels = facts.labels
         self.settings = replace(explainer.settings, preprocess=self.preprocess)
         self._fixed_batch = shape[0]
         self._check_labels()
@@ -191,9 +195,10 @@ class PictureExplainer:
         return found[0]
 
     def _read(self, source: PictureSource) -> Ready:
-        pixels = read_pixels(source, None if self.exact else self.preprocess.needed)
+        needed, opacity = None if self.exact else self.preprocess.needed, self.preprocess.channels.endswith("A")
+        pixels = read_pixels(source, needed, opacity=opacity)
         array, geometry = self.preprocess.apply(pixels)
-        return Ready(array, Picture(pixels, geometry, str(source) if isinstance(source, str | Path) else None))
+        return Ready(array, Picture(pixels.opaque, geometry, str(source) if isinstance(source, str | Path) else None))
 
     def _explain(self, batch: Sequence[Ready], targets: Any) -> Explanation:
         explanation = self.explainer(np.stack([each.array for each in batch]), targets)
@@ -221,4 +226,9 @@ class PictureExplainer:
         """One label for each class, as far as the file tells their number."""
         classes = self.settings.classes
         if self.labels is not None and classes is not None and len(self.labels) != classes:
+            if classes == 1 and len(self.labels) == 2:
+                raise OptionError(
+                    "two labels for one score name a negative and a positive class, which decides how targets are "
+                    "explained: give labels= to the Explainer itself"
+                )
             raise OptionError(f"there are {len(self.labels)} labels for {classes} classes; give labels= that fit")

@@ -49,6 +49,13 @@ class View(NamedTuple):
     attrs: dict[str, Any]
 
 
+class Scaling(NamedTuple):
+    """``x · scale + shift``, each one number or one a channel, in the order of the file."""
+
+    scale: tuple[float, ...]
+    shift: tuple[float, ...]
+
+
 @dataclass
 class Model:
     """One loaded network.
@@ -77,6 +84,8 @@ class Model:
     derived
         Weight that folding made -> what it was made of: a compiled file multiplies where it would otherwise store
         the weight twice.
+    scalings
+        Input -> what the file scales and shifts it by before anything else, which folding removes.
     """
 
     proto: onnx.ModelProto
@@ -89,6 +98,7 @@ class Model:
     folded: dict[str, str] = field(default_factory=dict)
     views: dict[str, View] = field(default_factory=dict)
     derived: dict[str, Derived] = field(default_factory=dict)
+    scalings: dict[str, Scaling] = field(default_factory=dict)
 
     @property
     def opset(self) -> int:

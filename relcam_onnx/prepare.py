@@ -30,8 +30,9 @@ from relcam_onnx.lrp.seeds import GIVEN, PROPORTIONAL, SEEDS
 from relcam_onnx.model import Model, fixed_batch, static_shape
 from relcam_onnx.onnx_file.load import load, with_sizes
 from relcam_onnx.ops import TABLE
-from relcam_onnx.pictures.conventions import known_preprocess
-from relcam_onnx.pictures.labels import find_labels
+from relcam_onnx.pictures.conventions import Option
+from relcam_onnx.pictures.facts import Facts, Labels
+from relcam_onnx.pictures.preprocess import Preprocess
 from relcam_onnx.rules import Epsilon, Gradient, PublishedConv
 
 SOURCE = "relcam.source_sha256"
@@ -44,7 +45,6 @@ class Asked(NamedTuple):
     layers: tuple[str, ...]
     seed: str | None
     output: str | None
-    preprocess: Any
 
 
 class Prepared:
@@ -68,20 +68,23 @@ class Prepared:
         preset: str | Path | Preset | None = None,
         seed: str | None = None,
         output: str | None = None,
-        preprocess: Any = None,
+        preprocess: Option | None = None,
+        labels: Labels | None = None,
     ) -> None:
         self.preset = resolve(preset, method)
         self.method = choose("method", method or self.preset.method, METHODS)
-        gradient = all(isinstance(rule, Gradient) for _, rule in self.preset.rules)
-        if METHODS[self.method].needs_gradient and not gradient:
+        self.gradient = all(isinstance(rule, Gradient) for _, rule in self.preset.rules)
+        if METHODS[self.method].needs_gradient and not self.gradient:
             raise OptionError(f"method {self.method!r} needs preset 'gradient', not {self.preset.name!r}")
         self.model = source if isinstance(source, Model) else load(source)
+        folder = self.model.path.parent if self.model.path else None
+        self.facts = Facts(self.model.metadata, folder, preprocess, labels)
         if SOURCE in self.model.metadata:
             raise ModelFileError(
                 "this file returns maps already, relcam compile wrote it: run it with onnxruntime, or give the model "
                 "that it was made of"
             )
-        self._asked = Asked(as_names(layers), seed, output, preprocess)
+        self._asked = Asked(as_names(layers), seed, output)
         self._warn_of_folded()
         self._prepare()
         self._warn_of_epsilon()
@@ -95,8 +98,9 @@ class Prepared:
         self.paths = Paths(self.model, self.scores.tensor)
         self.layers = Layers(self.model, self.paths)
         self._check_types()
+        self._check_batch()
         wanted, stages = self._resolve(self._asked.layers)
-        self._know_bounds(self._asked.preprocess)
+        self._know_bounds()
         walked = unique((*wanted, *stages))
         plan = make_plan(self.paths, self.layers.geometry, self.preset, walked, self.bounds)
         windows = {layer.name: self._window(layer) for layer in walked}
@@ -118,8 +122,18 @@ class Prepared:
         return other
 
     @cached_property
+    def paired(self) -> bool:
+        """Whether two labels share a single score: the negative class and the positive one."""
+        return self.columns == 1 and len(self.facts.usable_labels or ()) == 2
+
+    @property
     def classes(self) -> int | None:
         """The number of classes, where the file tells."""
+        return 2 if self.paired else self.columns
+
+    @cached_property
+    def columns(self) -> int | None:
+        """The number of scores, where the file tells."""
         shape = static_shape(self.scores.tensor)
         if shape is None or None in shape[1:]:
             return None
@@ -148,7 +162,7 @@ class Prepared:
         if own or not all(is_ours(op.build) for op in TABLE.values()):
             return None
         bounds = None if self.bounds is None else [side.tolist() for side in self.bounds]
-        options = (bounds, self.maps.names, self.method, self.preset, self.seed, self.scores.output)
+        options = (bounds, self.maps.names, self.method, self.preset, self.seed, self.scores.output, self.paired)
         return repr((__version__, self.model.sha256, *options))
 
     def _window(self, layer: Layer) -> int:
@@ -192,19 +206,29 @@ class Prepared:
         if brief:
             raise ModelFileError(f"tensor {brief[0]!r} is bfloat16; export the model in float32 or float16")
 
-    def _know_bounds(self, preprocess: Any) -> None:
+    def _check_batch(self) -> None:
+        """The first axis of the image and of the scores is the batch, as far as the file tells."""
+        scores = self.scores.tensor
+        (rows, *_) = static_shape(scores) or (None,)
+        for image in self.paths.images:
+            (batch, *_) = static_shape(image) or (None,)
+            if batch and rows and rows % batch:
+                raise UnsupportedModelError(
+                    f"input {image.name!r} {shape_text(image)} and the scores {shape_text(scores)} differ in their "
+                    "first axis, the batch: export the model with one, (N, ...), that all of it keeps"
+                )
+
+    def _know_bounds(self) -> None:
         """Set the bounds of zᴮ where the preprocessing is known, and the image is what the first layers read."""
         images = self.paths.images
-        folder = self.model.path.parent if self.model.path else None
-        self.labels = find_labels(None, self.model.metadata, folder)
-        self.preprocess, self.preprocess_given = None, preprocess is not None
+        self.preprocess: Preprocess | None = None
         self.bounds: Bounds | None = None
-        found = known_preprocess(preprocess, self.model.metadata, folder)
+        known = self.facts.usable_preprocess
         shape = static_shape(images[0]) if len(images) == 1 else None
-        if found is None or shape is None:
+        if known is None or shape is None:
             return
         try:
-            self.preprocess = found[0].fitted(shape, dtype=np.dtype(images[0].dtype or np.float32).name)
+            self.preprocess = known.fitted(shape, dtype=np.dtype(images[0].dtype or np.float32).name)
         except InputError:
             return  # an input that takes no pictures has no bounds
         self.bounds = self.preprocess.bounds

@@ -287,6 +287,26 @@ def test_a_decompression_bomb_is_refused(model, picture, out, tmp_path):
     result = relcam("explain", model, tmp_path / "bomb.png", picture, "-o", out)
     assert (result.exit_code, len(results(out)["images"])) == (1, 1)
     assert "decompression bomb" in results(out)["failed"][0]["error"]
+    assert "--max-pixels" in results(out)["failed"][0]["error"]
+
+
+def test_as_many_pixels_as_the_user_allows(model, out, tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    large = noise(tmp_path / "large.png")  # 2400 pixels
+    assert relcam("explain", model, large, "-o", out).exit_code == 1
+    assert relcam("explain", model, large, "-o", out, "--max-pixels", 2400).exit_code == 0
+    assert Image.MAX_IMAGE_PIXELS == 1000
+
+
+def test_a_heic_among_jpegs_is_named(model, out, tmp_path):
+    noise(tmp_path / "in" / "a.jpg")
+    (tmp_path / "in" / "b.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    result = relcam("explain", model, tmp_path / "in", "-o", out)
+    assert (result.exit_code, len(results(out)["images"])) == (1, 1)
+    (failed,) = results(out)["failed"]
+    assert Path(failed["file"]).name == "b.HEIC"
+    assert "convert it to JPEG" in failed["error"]
+    assert "b.HEIC" in result.stderr
 
 
 def test_a_batch_that_fails_is_tried_one_by_one(model, out, tmp_path, monkeypatch):
@@ -312,10 +332,10 @@ def test_an_interrupted_run_keeps_what_it_has(model, out, tmp_path, monkeypatch)
         noise(tmp_path / "in" / f"{place}.png")
     read = explaining.read_pixels
 
-    def interrupted(source, needed):
+    def interrupted(source, needed, **options):
         if source.stem == "2":
             raise KeyboardInterrupt
-        return read(source, needed)
+        return read(source, needed, **options)
 
     monkeypatch.setattr(explaining, "read_pixels", interrupted)
     result = relcam("explain", model, tmp_path / "in", "-o", out, "--batch", 1)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from relcam_onnx.errors import InputError, OptionError
-from relcam_onnx.pictures.conventions import NAMED, find_preprocess, known_preprocess
+from relcam_onnx.pictures.conventions import NAMED, guess_preprocess, known_preprocess
 from relcam_onnx.pictures.preprocess import Preprocess
 
 DYNAMIC = (None, 3, None, None)
@@ -18,13 +18,17 @@ YOLO = {"names": "{0: 'a'}", "stride": "32", "task": "detect", "imgsz": "[480, 6
 UNIT = {"mean": (0.0,) * 3, "std": (1.0,) * 3}
 
 
+def fitted(option: object, metadata: dict[str, str], folder: Path | None, shape=DYNAMIC) -> Preprocess:
+    known = known_preprocess(option, metadata, folder)
+    assert known is not None
+    return known[0].fitted(shape)
+
+
 def found(metadata: dict[str, str] | None = None, folder: Path | None = None, shape=DYNAMIC) -> Preprocess:
     """What is found without an option; a guess fails the test."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        preprocess, _, known = find_preprocess(None, metadata or {}, folder, shape)
-    assert known
-    return preprocess
+        return fitted(None, metadata or {}, folder, shape)
 
 
 def in_folder(folder: Path, name: str, content: dict[str, object]) -> Preprocess:
@@ -44,8 +48,10 @@ def in_folder(folder: Path, name: str, content: dict[str, object]) -> Preprocess
     ],
 )
 def test_named(name: str, low: list[float], high: list[float]) -> None:
-    preprocess, source, known = find_preprocess(name, {}, None, DYNAMIC)
-    assert (source, known) == ("the option", True)
+    known = known_preprocess(name, {}, None)
+    assert known is not None
+    preprocess, source = known
+    assert source == "the option"
     np.testing.assert_allclose(preprocess.bounds, [low, high], atol=1e-4)
     assert preprocess.channels == ("BGR" if name == "caffe" else "RGB")
 
@@ -55,12 +61,12 @@ def test_every_kind_of_option(tmp_path: Path) -> None:
     path = tmp_path / "how.json"
     path.write_text(wanted.to_json())
     for option in (wanted, {"size": [32, 48], "scale": 1.0}, wanted.to_json(), path, str(path)):
-        assert find_preprocess(option, YOLO, None, DYNAMIC)[0] == wanted
+        assert fitted(option, YOLO, None) == wanted
     with pytest.raises(OptionError, match=r"'imagnet'.*did you mean 'imagenet'"):
-        find_preprocess("imagnet", {}, None, DYNAMIC)
+        known_preprocess("imagnet", {}, None)
     path.write_text('{"seize": 3}')
     with pytest.raises(OptionError, match=r"how\.json.*'seize'"):
-        find_preprocess(path, {}, None, DYNAMIC)
+        known_preprocess(path, {}, None)
 
 
 def test_the_order(tmp_path: Path) -> None:
@@ -72,7 +78,7 @@ def test_the_order(tmp_path: Path) -> None:
     image = {"Image.NominalPixelRange": "Normalized_1_1"}
     own = {"relcam.preprocess": Preprocess(size=(5, 5)).to_json()}
     everything = {**own, **image, **YOLO}
-    assert find_preprocess({"size": [6, 6]}, everything, tmp_path, DYNAMIC)[0].size == (6, 6)
+    assert fitted({"size": [6, 6]}, everything, tmp_path).size == (6, 6)
     assert found(everything, tmp_path).size == (5, 5)
     assert found({**image, **YOLO}, tmp_path).mean == (0.5,) * 3
     assert found(YOLO, tmp_path).size == (480, 640)
@@ -83,23 +89,24 @@ def test_the_order(tmp_path: Path) -> None:
 
 def test_a_guess_warns_and_says_how_to_say_otherwise() -> None:
     with pytest.warns(UserWarning, match=r"224×224 and ImageNet's mean.*preprocess=.*caffe"):
-        preprocess, source, known = find_preprocess(None, {"other": "x"}, None, DYNAMIC)
-    assert preprocess == NAMED["imagenet"]
-    assert (known, "guess" in source) == (False, True)
+        assert guess_preprocess(DYNAMIC, "float32", None) == NAMED["imagenet"]
     with pytest.warns(UserWarning, match="28×32"):
-        grey, _, _ = find_preprocess(None, {}, None, (1, 1, 28, 32))
+        grey = guess_preprocess((1, 1, 28, 32), "float32", None)
     assert (grey.channels, grey.size) == ("L", (28, 32))
     assert known_preprocess(None, {}, None) is None
     with pytest.raises(InputError):
-        find_preprocess(None, {}, None, (1, 10))
+        guess_preprocess((1, 10), "float32", None)
 
 
-def test_uint8_needs_no_guess() -> None:
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "int64", "int8"])
+def test_integers_need_no_guess(dtype: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        preprocess, _, known = find_preprocess(None, {}, None, (1, 96, 96, 3), dtype="uint8")
-    assert known
-    np.testing.assert_array_equal(preprocess.bounds, [[0] * 3, [255] * 3])
+        preprocess = guess_preprocess((1, 96, 96, 3), dtype, None)
+        whole = guess_preprocess((1, None, None, 3), dtype, None)
+    low = -128 if dtype == "int8" else 0
+    np.testing.assert_array_equal(preprocess.bounds, [[low] * 3, [low + 255] * 3])
+    assert (preprocess.size, whole.size) == ((96, 96), None)  # a picture goes in whole where no size is fixed
 
 
 @pytest.mark.parametrize(
@@ -220,7 +227,7 @@ def test_timm(tmp_path: Path) -> None:
 )
 def test_malformed_metadata_is_named(metadata: dict[str, str], words: str) -> None:
     with pytest.raises(OptionError, match=words):
-        find_preprocess(None, metadata, None, DYNAMIC)
+        known_preprocess(None, metadata, None)
 
 
 @pytest.mark.parametrize(
@@ -238,6 +245,7 @@ def test_malformed_metadata_is_named(metadata: dict[str, str], words: str) -> No
         ("preprocessor_config.json", '{"size": 9, "do_center_crop": true}', "crop_size is None"),
         ("preprocessor_config.json", '{"size": 9, "image_mean": [0, 0, 0]}', "image_std"),
         ("preprocessor_config.json", '{"size": 9, "rescale_factor": "x"}', "scale"),
+        ("preprocessor_config.json", '{"size": 9, "image_mean": ["x"], "image_std": 1}', "image_mean is .'x'."),
         ("config.json", '{"input_size": 9, "mean": [0], "std": [1]}', "input_size"),
         ("config.json", '{"input_size": [3, 9, 9], "mean": "x", "std": [1]}', "mean"),
     ],
@@ -245,5 +253,5 @@ def test_malformed_metadata_is_named(metadata: dict[str, str], words: str) -> No
 def test_malformed_files_are_named(tmp_path: Path, name: str, text: str, words: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(OptionError, match=words) as caught:
-        find_preprocess(None, {}, tmp_path, DYNAMIC)
+        known_preprocess(None, {}, tmp_path)
     assert name in str(caught.value)

@@ -75,6 +75,7 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
         ("tabby, tabby cat", [0]),
         ("tiger", [1]),
         ("dane", [3]),
+        ("gr", [3]),  # how a word begins
         ("crane", [2, 4]),
     ],
 )
@@ -94,6 +95,22 @@ def test_a_target_is_found(text: str, classes: list[int]) -> None:
 def test_a_target_that_is_not_one_class(text: str, words: str) -> None:
     with pytest.raises(TargetError, match=words):
         find_label(text, ANIMALS)
+
+
+BIRDS = ["oystercatcher, oyster catcher", "tiger cat", "catamaran", "dogsled", "C++ compiler"]
+
+
+@pytest.mark.parametrize(
+    ("text", "classes"), [("cat", [1]), ("tiger", [1]), ("catam", [2]), ("oyster", [0]), ("dog", [3]), ("c++", [4])]
+)
+def test_whole_words_come_before_parts(text: str, classes: list[int]) -> None:
+    assert find_label(text, BIRDS) == classes
+
+
+@pytest.mark.parametrize("text", ["catcher cat", "iger", "sled", ","])
+def test_the_middle_of_a_word_is_no_part(text: str) -> None:
+    with pytest.raises(TargetError, match="no label"):
+        find_label(text, BIRDS)
 
 
 def test_names_need_labels() -> None:

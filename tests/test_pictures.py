@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from relcam_onnx.errors import InputError
-from relcam_onnx.pictures.reading import find_pictures, open_picture
+from relcam_onnx.pictures.reading import find_pictures, on_white, open_picture
 
 
 def pixels(source: object) -> np.ndarray:
@@ -169,6 +169,45 @@ def test_decompression_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     with pytest.raises(InputError, match=rf"bomb\.png.*130 pixels.*{limit if limit > 65 else 120} pixels"):
         open_picture(tmp_path / "bomb.png")
+
+
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        (
+            "a.heic",
+            HEIC,
+            "is HEIC, as telephones write it, which Pillow does not read; convert it.*magick a.heic a.jpg",
+        ),
+        ("a.HEIF", b"", "HEIC"),
+        ("a.jpg", HEIC, "HEIC"),  # telephones, and those who rename
+        ("a.nef", b"II*\0", "a camera's raw file.*convert"),
+        ("a.jxl", b"\xff\x0a", "JPEG XL"),
+    ],
+)
+def test_pictures_of_other_kinds_are_named(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=words):
+        open_picture(tmp_path / name)
+
+
+def test_pictures_of_other_kinds_are_not_passed_over(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.heic", "c.NEF", "d.txt"):
+        (tmp_path / name).touch()
+    assert names([tmp_path]) == {"a": "a.jpg", "b": "b.heic", "c": "c.NEF"}
+    assert names([f"{tmp_path}/*"]) == {"a": "a.jpg", "b": "b.heic", "c": "c.NEF"}
+
+
+def test_opacity_is_kept_for_those_who_ask() -> None:
+    rgba = np.array([[[200, 100, 0, 0], [200, 100, 0, 255]]], np.uint8)
+    kept = open_picture(rgba, opacity=True)
+    assert kept.mode == "RGBA"
+    np.testing.assert_array_equal(np.asarray(kept), rgba)
+    np.testing.assert_array_equal(np.asarray(on_white(kept)), pixels(rgba))
+    assert np.asarray(open_picture(rgba[..., :3], opacity=True))[..., 3].min() == 255
 
 
 def names(sources: list[str | Path]) -> dict[str, str]:

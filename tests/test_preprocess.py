@@ -173,9 +173,12 @@ def test_json_round_trip() -> None:
         ('{"mean": [0.5]}', "mean.*3 numbers"),
         ('{"mean": [0, 0, NaN]}', "mean"),
         ('{"std": [1, 1, 0]}', "std.*positive"),
-        ('{"channels": "RGBA"}', "channels"),
+        ('{"channels": "ARGB"}', "channels"),
         ('{"layout": "CHW"}', "layout"),
-        ('{"dtype": "int8"}', "dtype"),
+        ('{"dtype": "int4"}', "dtype"),
+        ('{"resize_size": [256, 256]}', "resize_size"),
+        ('{"resize": "squash", "resize_size": [256, 0]}', "resize_size"),
+        ('{"resize": "squash", "resize_size": [1, 2, 3]}', "resize_size"),
         ("[]", "list"),
         ("{", "no JSON"),
     ],
@@ -202,14 +205,58 @@ def test_the_models_shape_wins() -> None:
     whole = given.fitted((1, 224, 224, 3), "uint8")
     assert (whole.dtype, whole.scale, whole.mean, whole.std) == ("uint8", 1, (0, 0, 0), (1, 1, 1))
     assert given.fitted((1, 3, 9, 9), "float16").dtype == "float16"
+    squashed = Preprocess(size=(224, 112), resize="squash", resize_size=(256, 128)).fitted((1, 3, 448, 112))
+    assert squashed.resize_size == (512, 128)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int32", "int64"])
+def test_integers_are_the_pixels_themselves(dtype: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8)
+    preprocess = Preprocess(size=None, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7)).fitted((1, None, None, 3), dtype)
+    array, geometry = preprocess.apply(Image.fromarray(pixels))
+    assert array.dtype == dtype
+    np.testing.assert_array_equal(array.astype(int) + (128 if dtype == "int8" else 0), pixels)
+    assert geometry == Geometry.whole((6, 5))
+
+
+def test_opacity_is_a_channel_of_four() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 4), np.uint8)
+    given = Preprocess(size=None, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
+    four = given.fitted((1, 4, None, None))
+    assert (four.channels, four.mean, four.std) == ("RGBA", (0.1, 0.2, 0.3, 0.0), (0.5, 0.6, 0.7, 1.0))
+    array, _ = four.apply(Image.fromarray(pixels))
+    expected = (pixels / 255 - np.array(four.mean)) / np.array(four.std)
+    np.testing.assert_allclose(array, expected.transpose(2, 0, 1), atol=1e-6)
+    opaque, _ = four.apply(Image.fromarray(pixels[:, :, :3]))
+    np.testing.assert_allclose(opaque[3], 1)
+    assert four.fitted((1, 3, None, None)) == given
+    assert four.fitted((1, 1, None, None)) == given.fitted((1, 1, None, None))
+    blue_first = Preprocess(size=None, channels="BGR", scale=1.0).fitted((1, 8, 8, 4))
+    assert (blue_first.channels, blue_first.layout) == ("BGRA", "NHWC")
+    np.testing.assert_array_equal(blue_first.apply(Image.new("RGBA", (8, 8), (1, 2, 3, 4)))[0][0, 0], [3, 2, 1, 4])
+    grey = Preprocess(channels="L", mean=(0.4,), std=(0.2,)).fitted((1, 4, 8, 8))
+    assert (grey.channels, grey.mean, grey.std) == ("RGBA", (0.4, 0.4, 0.4, 0.0), (0.2, 0.2, 0.2, 1.0))
+
+
+def test_squash_then_crop() -> None:
+    """A frame of four in forty pixels is what a crop to the middle 32 leaves out."""
+    pixels = np.zeros((80, 40, 3), np.uint8)
+    pixels[8:-8, 4:-4] = 255
+    for sides in (40, (40, 40)):
+        array, geometry = Preprocess(size=(32, 32), resize="squash", resize_size=sides).apply(Image.fromarray(pixels))
+        assert array.shape == (3, 32, 32)
+        assert array[:, 1:-1, 1:-1].min() == 1
+        assert geometry == Geometry((80, 40), (32, 32), (0.5, 1.0), (-4, -4))
+    seen = geometry.undo(np.ones((4, 4), np.float32)) > 0
+    np.testing.assert_array_equal(seen, pixels[:, :, 0] > 0)
 
 
 @pytest.mark.parametrize(
     ("shape", "dtype", "words"),
     [
         ((1, 10), "float32", "no pictures"),
-        ((1, 3, 8, 8), "int64", "int64"),
-        ((1, 4, 8, 8), "float32", "4 channels"),
+        ((1, 3, 8, 8), "bool", "bool"),
+        ((1, 5, 8, 8), "float32", "5 channels"),
         ((1, 8, 8, 6), "float32", "8 channels"),
     ],
 )

@@ -103,7 +103,7 @@ class Architecture:
                 f"positive multiples of {self.multiple}"
             )
         assert self.preprocess.size is not None
-        assert self.preprocess.resize_size is not None
+        assert isinstance(self.preprocess.resize_size, int)
         share = self.preprocess.resize_size / self.preprocess.size[0]
         return replace(self.preprocess, size=(height, width), resize_size=round(share * max(height, width)))
 

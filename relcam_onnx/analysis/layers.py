@@ -12,6 +12,7 @@ import onnx_graphsurgeon as gs
 from relcam_onnx.analysis.paths import Paths, origin
 from relcam_onnx.analysis.positions import Layout
 from relcam_onnx.analysis.stages import Stages
+from relcam_onnx.analysis.support import check_supported
 from relcam_onnx.errors import LayerError, nearest
 from relcam_onnx.model import Model
 from relcam_onnx.onnx_file.module_paths import module_outputs
@@ -130,6 +131,7 @@ class Layers:
             return (self.image,)
         if name in (STAGES, LAST, FUSED):
             if not self.stages:
+                check_supported(self.model, self.paths.nodes)  # an op that nobody knows hides all behind it
                 raise LayerError(
                     f"{name!r}: this model has no stage, no tensor with positions that every path passes; "
                     "method 'lrp' with layers='input' remains"

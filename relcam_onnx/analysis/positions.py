@@ -55,6 +55,11 @@ class Layout:
         return tuple(axis for axis in range(1, self.rank) if axis not in self.axes)
 
     @property
+    def places(self) -> int:
+        """How many axes of positions there are, or were before they were put in a row."""
+        return len(self.grid or self.axes)
+
+    @property
     def plain(self) -> bool:
         """Whether the tensor is (N, C, positions...) as it stands."""
         return not self.grid and self.axes == tuple(range(2, self.rank))

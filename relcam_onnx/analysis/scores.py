@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.analysis.support import check_supported
+from relcam_onnx.analysis.paths import Paths
+from relcam_onnx.analysis.support import check_supported, problem
 from relcam_onnx.errors import OptionError, UnsupportedModelError, nearest
 from relcam_onnx.model import Model, producer, static_shape
 from relcam_onnx.ops import TABLE, key
@@ -46,21 +49,28 @@ def find_scores(model: Model, output: str | None = None) -> Scores:
     """
     outputs = {t.name: t for t in model.graph.outputs}
     if output is not None and output not in outputs:
-        raise OptionError(f"no output is called {output!r}{nearest(output, outputs)}; there are {listed(model)}")
+        there = listed(outputs.values())
+        raise OptionError(f"no output is called {output!r}{nearest(output, outputs)}; there are {there}")
     named = [outputs[output]] if output is not None else list(outputs.values())
-    fitting = [t for t in named if looks_like_scores(t)]
+    fitting = [t for t in named if looks_like_scores(t) and holds_scores(t)]
     if not fitting:
         if any(t.shape is None for t in named):
             # An op that nobody knows hides every shape behind it: that is what to say then.
             check_supported(model, (node for node in model.graph.nodes if key(node) not in TABLE))
         what = f"output {output!r} is no" if output is not None else "no output is a"
+        others = [t for t in outputs.values() if t.name != output and looks_like_scores(t) and holds_scores(t)]
+        todo = f"Name one with output=: {listed(others)}" if others else "Explain a classifier"
+        whole = "" if all(map(holds_scores, named)) else ", and whole numbers are classes that are chosen already"
         raise UnsupportedModelError(
-            f"{what} table of scores (N, classes); the outputs are {listed(model)}. Explain a classifier, or name with "
-            "output= one that has a score for each class"
+            f"{what} table of scores (N, classes), the batch first; the outputs are {listed(named)}{whole}. {todo}"
         )
     found = [step_back(t) for t in fitting]
     if len({id(s.tensor) for s in found}) > 1:
-        raise OptionError(f"several outputs could be the scores; name one with output=: {listed(model)}")
+        nodes = {s.output: Paths(model, s.tensor).nodes for s in found}
+        usable = [t for t in fitting if not any(map(problem, nodes[t.name]))]
+        if not usable:  # naming one would only lead to this
+            check_supported(model, {id(node): node for each in nodes.values() for node in each}.values())
+        raise OptionError(f"several outputs could be the scores; name one with output=: {listed(usable)}")
     return found[0]
 
 
@@ -87,9 +97,15 @@ def looks_like_scores(tensor: gs.Tensor) -> bool:
     return shape is not None and len(shape) >= 2 and sum(d != 1 for d in shape[1:]) <= 1
 
 
-def listed(model: Model) -> str:
-    """The outputs with their shapes, for an error."""
-    return ", ".join(f"{t.name!r} {shape_text(t)}" for t in model.graph.outputs)
+def holds_scores(tensor: gs.Tensor) -> bool:
+    """Whether a tensor's values are no whole numbers, such as the class that was chosen."""
+    # onnx-graphsurgeon has ONNX's number where NumPy has no such type; all of those are floats.
+    return tensor.dtype is None or isinstance(tensor.dtype, int) or np.dtype(tensor.dtype).kind not in "iub"
+
+
+def listed(outputs: Iterable[gs.Tensor]) -> str:
+    """Outputs with their shapes, for an error."""
+    return ", ".join(f"{t.name!r} {shape_text(t)}" for t in outputs)
 
 
 def shape_text(tensor: gs.Tensor) -> str:

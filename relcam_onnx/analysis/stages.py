@@ -16,7 +16,7 @@ from relcam_onnx.analysis.positions import Layout, follow
 from relcam_onnx.canon.axes import moves
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.model import producer
-from relcam_onnx.ops import TABLE, key, lookup
+from relcam_onnx.ops import TABLE, Grid, key, lookup
 
 MOST = 4
 """So many stages there are at most."""
@@ -30,7 +30,7 @@ class Stage(NamedTuple):
 
 
 class Stages:
-    """The layouts, strides and stages of one model's paths."""
+    """The layouts, grids, strides and stages of one model's paths."""
 
     def __init__(self, paths: Paths) -> None:
         self.paths = paths
@@ -41,16 +41,38 @@ class Stages:
         return follow(self.paths.nodes, self.paths.images)
 
     @cached_property
-    def strides(self) -> dict[str, Fraction]:
-        """Tensor with positions -> its stride: input pixels per position, the larger of both axes."""
-        pairs = {t.name: (Fraction(1), Fraction(1)) for t in self.paths.images if t.name in self.layouts}
+    def grids(self) -> dict[str, tuple[Grid, ...]]:
+        """Tensor with positions -> where they lie in the image, on each of its axes.
+
+        Where paths meet the coarsest grid counts; centres that differ (a crop beside padding) take the mean.
+        """
+        images = [t.name for t in self.paths.images if t.name in self.layouts]
+        grids = {name: (Grid(),) * len(self.layouts[name].axes) for name in images}
         for node in self.paths.nodes:
-            arriving = [pairs[t.name] for t in receivers(node) if t.name in pairs]
+            arriving = [t for t in receivers(node) if t.name in grids]
             if arriving:
-                own = strides_of(node)
-                pair = (max(a[0] for a in arriving) * own[0], max(a[1] for a in arriving) * own[-1])
-                pairs[node.outputs[0].name] = pair
-        return {name: max(pair) for name, pair in pairs.items() if name in self.layouts}
+                merged = tuple(map(meeting, zip(*(grids[t.name] for t in arriving), strict=False)))
+                own = self._own_grids(node, arriving[0])[-len(merged) :]
+                own = (Grid(),) * (len(merged) - len(own)) + own
+                grids[node.outputs[0].name] = tuple(grid.on(base) for grid, base in zip(own, merged, strict=True))
+        # An axis that went on the way, of time as a rule, was one of the first.
+        return {name: grid[-self.layouts[name].places :] for name, grid in grids.items() if name in self.layouts}
+
+    def _own_grids(self, node: gs.Node, tensor: gs.Variable) -> tuple[Grid, ...]:
+        """Where positions of what a node makes lie on those of a tensor that it reads; () where they are the same."""
+        entry, layout = lookup(node).grids if key(node) in TABLE else None, self.layouts.get(tensor.name)
+        if entry is None or (layout is not None and layout.grid):
+            return ()
+        # Where positions were torn apart, an op that thins out finds them where ONNX has them.
+        axes = tuple(range(2, len(tensor.shape or ()) or 4)) if layout is None else layout.axes
+        along = sorted(axes)
+        told = dict(zip(along, entry(node, along), strict=False))
+        return tuple(told.get(axis, Grid()) for axis in axes)
+
+    @cached_property
+    def strides(self) -> dict[str, Fraction]:
+        """Tensor with positions -> its stride: input pixels per position, the largest of its axes."""
+        return {name: max(abs(grid.stride) for grid in grids) for name, grids in self.grids.items()}
 
     @cached_property
     def pooled(self) -> frozenset[str]:
@@ -125,10 +147,11 @@ class Stages:
         return any(size > 1 for size in kernel) or (any(arriving) and node.outputs[0].name not in self.layouts)
 
 
-def strides_of(node: gs.Node) -> tuple[Fraction, ...]:
-    """By how much a node thins out positions, per axis or for all."""
-    entry = lookup(node).strides if key(node) in TABLE else None
-    return entry(node) if entry else (Fraction(1),)
+def meeting(grids: Sequence[Grid]) -> Grid:
+    """Where positions lie that come by several paths."""
+    stride = max((grid.stride for grid in grids), key=abs)
+    offsets = [grid.offset for grid in grids if grid.stride == stride]
+    return Grid(stride, sum(offsets, Fraction(0)) / len(offsets))
 
 
 def is_moved(tensor: gs.Tensor) -> bool:

@@ -11,13 +11,14 @@ from relcam_onnx.model import Model
 from relcam_onnx.ops import TABLE, key, lookup
 
 
+def problem(node: gs.Node) -> str | None:
+    """Why relevance cannot pass a node; None where it can."""
+    return lookup(node).refuses(node) if key(node) in TABLE else "the engine does not know this op"
+
+
 def check_supported(model: Model, nodes: Iterable[gs.Node]) -> None:
     """Every node that has no entry in the table, or a form that its entry refuses, in one error."""
-    problems = []
-    for node in nodes:
-        reason = lookup(node).refuses(node) if key(node) in TABLE else "the engine does not know this op"
-        if reason:
-            problems.append(f"{node_text(model, node)}: {reason}")
+    problems = [f"{node_text(model, node)}: {reason}" for node in nodes if (reason := problem(node))]
     if problems:
         raise UnsupportedModelError(
             f"{len(problems)} node(s) stand in the way of relevance:\n  " + "\n  ".join(problems)

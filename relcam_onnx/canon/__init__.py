@@ -11,6 +11,7 @@ from relcam_onnx.canon.identity import drop_identities, merge_twins
 from relcam_onnx.canon.norms import name_norms
 from relcam_onnx.canon.padding import absorb_padding
 from relcam_onnx.canon.quantised import step_over_rounding
+from relcam_onnx.canon.scaling import image_scalings
 from relcam_onnx.canon.sizes import infer_sizes
 from relcam_onnx.canon.split import slice_splits
 from relcam_onnx.canon.stacks import combine_stacks
@@ -33,6 +34,7 @@ def canonicalise(model: Model, *, batch_norm: bool) -> None:
     name_norms(model)
     slice_splits(model)
     drop_identities(model)
+    model.scalings = image_scalings(model.graph)  # before it is folded into the first layer
     if batch_norm:
         flatten_sums(model)
         absorb_padding(model)

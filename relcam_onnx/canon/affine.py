@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -15,6 +16,8 @@ from relcam_onnx.canon.axes import Vector, pull, push
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.model import variables
 from relcam_onnx.ops.linear import scale_and_shift
+
+VectorOf: TypeAlias = Callable[[gs.Constant, gs.Tensor], tuple[int | None, np.ndarray] | None]
 
 AFFINE = "Affine"
 """What such nodes are called while they are folded; `write` leaves none."""
@@ -101,8 +104,11 @@ def along(constant: gs.Constant, x: gs.Tensor) -> tuple[int | None, np.ndarray] 
     return varying[0], value[tuple(slice(None) if axis == varying[0] else 0 for axis in range(value.ndim))]
 
 
-def read(node: gs.Node) -> tuple[gs.Tensor, Affine] | None:
-    """A node as scale and shift of one input; None where it is no such thing."""
+def read(node: gs.Node, vector_of: VectorOf = along) -> tuple[gs.Tensor, Affine] | None:
+    """A node as scale and shift of one input; None where it is no such thing.
+
+    ``vector_of`` says how a constant meets it.
+    """
     if is_op(node, "BatchNormalization"):
         if node.attrs.get("training_mode") or not all(isinstance(t, gs.Constant) for t in node.inputs[1:5]):
             return None
@@ -120,7 +126,7 @@ def read(node: gs.Node) -> tuple[gs.Tensor, Affine] | None:
             if node.op == "Div" and index == 1:
                 return None
             continue
-        vector = along(operand, x)
+        vector = vector_of(operand, x)
         if vector is None or (node.op == "Div" and not vector[1].all()):
             return None
         axis, values = vector

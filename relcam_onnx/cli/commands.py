@@ -96,6 +96,10 @@ def explain(
     cache: Annotated[
         Path | None, typer.Option(help="A folder that keeps compiled models. Default: none are kept.", metavar="FOLDER")
     ] = None,
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of a picture that may be read; more looks like a bomb.", show_default="89478485"),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Explain pictures: a sheet of maps for each, raw maps, and a page of all.
@@ -127,6 +131,7 @@ def explain(
             mask=mask,
             exact=exact,
             batch=batch,
+            max_pixels=max_pixels,
             debug=debug,
             threads=threads,
             options={name: value for name, value in options.items() if value is not None},

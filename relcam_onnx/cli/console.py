@@ -6,7 +6,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 import typer
@@ -36,6 +36,7 @@ def reporting(*, debug: bool = False) -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.showwarning = _warn
         try:
+            quieten(debug=debug)
             yield
         except (typer.Exit, USAGE_ERROR):
             raise
@@ -47,6 +48,14 @@ def reporting(*, debug: bool = False) -> Iterator[None]:
                 traceback.print_exc()
             say("error", error if isinstance(error, RelcamError) else unexpected(error))
             raise typer.Exit(NOTHING_DONE) from error
+
+
+def quieten(*, debug: bool) -> None:
+    """Keep onnxruntime's own lines, coloured and one a node, from ours; ``debug`` shows them."""
+    with suppress(ImportError):  # `relcam export` does without
+        import onnxruntime  # noqa: PLC0415 - as everything heavy
+
+        onnxruntime.set_default_logger_severity(2 if debug else 4)
 
 
 def unexpected(error: BaseException) -> str:

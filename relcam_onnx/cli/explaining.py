@@ -7,12 +7,13 @@ import traceback
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import onnxruntime
 import typer
+from PIL import Image
 
 from relcam_onnx.cli.console import NOTHING_DONE, SOME_FAILED, say, unexpected
 from relcam_onnx.errors import RelcamError
@@ -23,8 +24,12 @@ from relcam_onnx.pictures.reading import find_pictures
 from relcam_onnx.results import words
 from relcam_onnx.results.explanation import Explanation
 from relcam_onnx.results.report import DEFAULT, Report
+from relcam_onnx.runners.session import SILENT, RunError
 
 T = TypeVar("T")
+
+WARNINGS = 2
+"""Of onnxruntime's log."""
 
 
 def explain_pictures(
@@ -39,6 +44,7 @@ def explain_pictures(
     mask: bool,
     exact: bool,
     batch: int | None,
+    max_pixels: int | None,
     debug: bool,
     threads: int | None,
     options: dict[str, Any],
@@ -47,7 +53,7 @@ def explain_pictures(
 
     Parameters
     ----------
-    model, sources, out, targets, labels, preprocess, formats, mask, exact, batch, debug, threads
+    model, sources, out, targets, labels, preprocess, formats, mask, exact, batch, max_pixels, debug, threads
         As on the command line.
     options
         Of `Explainer`.
@@ -63,8 +69,9 @@ def explain_pictures(
         Nothing could be done: the model, an option or the folder is at fault.
     """
     pictures, missing = find_pictures(sources)
-    session = session_options(threads)
-    with Explainer(model, preprocess=preprocess, session_options=session, **options) as explainer:
+    session = session_options(threads, log=WARNINGS if debug else SILENT)
+    explainer = Explainer(model, preprocess=preprocess, labels=labels, session_options=session, **options)
+    with allowing(max_pixels), explainer:
         pictorial = PictureExplainer(explainer, preprocess, labels, exact=exact)
         classes = pictorial.indices(list(targets))
         kept = [p.path.name for p in pictures if p.path.resolve().parent == out.resolve()]
@@ -76,7 +83,8 @@ def explain_pictures(
         stream = pictorial.stream(pictures, classes, batch)
         with closing(stream), closing(ahead(stream)) as results:
             left = {found.name: str(found.path) for found in pictures}
-            stopped = _keep(results, report, left, len(pictures), debug=debug)
+            failures: list[Exception] = []
+            stopped = _keep(results, report, left, failures, len(pictures), debug=debug)
     if stopped:
         say("error", f"{stopped}; {len(report.images)} of {len(pictures)} pictures are done")
         for file in left.values():
@@ -86,15 +94,28 @@ def explain_pictures(
     except OSError as error:
         say("error", f"results.json or index.html is missing: {cannot_write(out, error)}")
         return SOME_FAILED if report.images else NOTHING_DONE
-    if stopped and not report.images:
+    if not report.images and (stopped or (failures and all(isinstance(error, RunError) for error in failures))):
+        if not stopped:
+            say("error", f"the model runs on none of the {len(pictures)} pictures; {failures[0]}")
         return NOTHING_DONE
     return SOME_FAILED if report.failed else 0
 
 
-def session_options(threads: int | None) -> onnxruntime.SessionOptions:
+@contextmanager
+def allowing(pixels: int | None) -> Iterator[None]:
+    """Let Pillow read pictures of so many pixels; None: as many as it does by itself."""
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = before if pixels is None else pixels
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def session_options(threads: int | None, log: int) -> onnxruntime.SessionOptions:
     """Onnxruntime's threads sleep between two pictures, when overlays are drawn; as a rule they spin."""
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = log
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.intra_op_num_threads = threads or 0
     return options
@@ -120,7 +141,15 @@ def ahead(results: Generator[T], most: int = BATCH) -> Generator[T]:
         pool.shutdown(cancel_futures=True)
 
 
-def _keep(results: Iterable[Result], report: Report, left: dict[str, str], total: int, *, debug: bool) -> str | None:
+def _keep(
+    results: Iterable[Result],
+    report: Report,
+    left: dict[str, str],
+    failures: list[Exception],
+    total: int,
+    *,
+    debug: bool,
+) -> str | None:
     """Write results as they come, and strike them from ``left``; why it ended before the last one, or None."""
     try:
         for found, result in _shown(results, total):
@@ -130,6 +159,7 @@ def _keep(results: Iterable[Result], report: Report, left: dict[str, str], total
                 typer.echo(f"{found.path}: {words.targets(outcome, 0)}")
             else:
                 _fail(report, str(found.path), outcome, debug=debug)
+                failures.append(outcome)
     except (KeyboardInterrupt, BrokenPipeError):  # Ctrl-C, or whoever reads our output has gone
         return "interrupted"
     except OSError as error:

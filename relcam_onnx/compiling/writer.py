@@ -27,7 +27,7 @@ from relcam_onnx.compiling.assembly import Assembly
 from relcam_onnx.errors import UnsupportedModelError
 from relcam_onnx.lrp.maps import make_maps, positions
 from relcam_onnx.lrp.methods import resize, to_unit
-from relcam_onnx.lrp.seeds import GIVEN, SEEDS
+from relcam_onnx.lrp.seeds import GIVEN, class_scores, starting
 from relcam_onnx.lrp.walk import activations
 from relcam_onnx.ops import Size
 from relcam_onnx.ops.records import product
@@ -41,6 +41,7 @@ class Writer:
 
     def __init__(self, prepared: Prepared, *, single: bool) -> None:
         self.prepared, self.single, self.classes = prepared, single, check_classes(prepared)
+        self.columns = 1 if prepared.paired else self.classes
         self.batch, self.nonnegative = prepared.batch, prepared.maps.nonnegative
         seen = (part for view in prepared.model.views.values() for part in view.inputs if isinstance(part, gs.Tensor))
         self.tensors = {**{tensor.name: tensor for tensor in seen}, **prepared.model.graph.tensors()}
@@ -79,7 +80,7 @@ class Writer:
         }
         raw = values[prepared.scores.tensor.name]
         table = len(f.dims(raw)) == 2
-        z = raw if table else f.Reshape(raw, [0, self.classes])
+        z = raw if table else f.Reshape(raw, [0, self.columns])
         start, valid = self._given() if prepared.seed == GIVEN else self._start(z)
         if not table:
             start = f.Reshape(start, [0, *f.dims(raw)[1:]])
@@ -101,13 +102,13 @@ class Writer:
                 if layer.name in channel:
                     self._add(f"weights/{layer.name}", channel[layer.name], [self._channels(layer, values)])
         if scores:
-            self.assembly.add_output(f, SCORES, self.assembly.own_rows(f, z), [None, self.classes])
+            self.assembly.add_output(f, SCORES, self.assembly.own_rows(f, z), [None, self.columns])
         # One target and the model's own batch: shape inference sees that relevance has the activations' sizes, and
         # onnxruntime keeps products of the two in its blocked layout.
         batch = prepared.scores.tensor.shape[0] if self.single else "N"
         shape = [batch or "N", 1 if self.single else "K"]
         if prepared.seed == GIVEN:
-            self.assembly.add_input(SEED, TensorProto.FLOAT, [*shape, self.classes])
+            self.assembly.add_input(SEED, TensorProto.FLOAT, [*shape, self.columns])
         else:
             self.assembly.add_input(TARGETS, TensorProto.INT64, shape)
         return self.assembly.finish(f, self._metadata())
@@ -159,9 +160,10 @@ class Writer:
 
     def _start(self, z: Symbol) -> tuple[Symbol, Symbol]:
         """What relevance starts as, (K·N, classes), and whether each target exists, (K·N, 1)."""
-        f, count = self.f, self.classes
+        f, count, prepared = self.f, self.classes, self.prepared
         targets = f.symbol(TARGETS, np.int64)
-        order = f.record("TopK", self.assembly.own_rows(f, z), [count], axis=1, outputs=2)[1]
+        ranking = class_scores(f, self.assembly.own_rows(f, z), paired=prepared.paired)
+        order = f.record("TopK", ranking, [count], axis=1, outputs=2)[1]
         rank = f.Clip(-targets - 1, np.int64(0), np.int64(count - 1))
         ranked = f.GatherElements(order, rank, axis=1)
         exists = f.And(f.Less(targets, count), f.GreaterOrEqual(targets, -count))
@@ -171,15 +173,17 @@ class Writer:
         # -1 equals no class, so what does not exist has no 1 anywhere.
         hot = f.Cast(f.Equal(rows, np.arange(count).reshape(1, -1)), to=TensorProto.FLOAT)
         valid = f.ReduceMax(hot, [1], keepdims=1)
-        scores = f.each(replace(z, dims=(self.batch or 1, count)))
-        start = SEEDS[self.prepared.seed](f, replace(scores, dims=(1, count)), hot)
+        scores = f.each(replace(z, dims=(self.batch or 1, self.columns)))
+        z = replace(scores, dims=(1, self.columns))
+        start = starting(f, prepared.seed, z, hot, paired=prepared.paired, gradient=prepared.gradient)
         return start * valid, valid
 
     def _given(self) -> tuple[Symbol, None]:
         """The seed that is an input of the compiled model."""
         f, seed = self.f, self.f.symbol(SEED, np.float32)
-        self.assembly.add_output(f, CLASSES, f.ArgMax(seed, axis=2, keepdims=0), [None, None])
-        return f.Reshape(f.Transpose(seed, perm=[1, 0, 2]), [-1, self.classes]), None
+        most = f.ArgMax(class_scores(f, seed, paired=self.prepared.paired), axis=2, keepdims=0)
+        self.assembly.add_output(f, CLASSES, most, [None, None])
+        return f.Reshape(f.Transpose(seed, perm=[1, 0, 2]), [-1, self.columns]), None
 
     def _add(self, name: str, value: Any, shape: Sequence[Size]) -> None:
         """Add an output from (K·N, ...), as (N, K, ...)."""
@@ -204,10 +208,11 @@ class Writer:
         found = {}
         # What stands beside the file, or was given, would be lost; what stands in it is carried over as it is.
         known = prepared.model.metadata
-        if prepared.preprocess is not None and (prepared.preprocess_given or "relcam.preprocess" not in known):
+        if prepared.preprocess is not None and (prepared.facts.preprocess_given or "relcam.preprocess" not in known):
             found["relcam.preprocess"] = prepared.preprocess.to_json()
-        if prepared.labels is not None and "relcam.labels" not in known:
-            found["relcam.labels"] = json.dumps(prepared.labels)
+        labels = prepared.facts.usable_labels
+        if labels is not None and "relcam.labels" not in known:
+            found["relcam.labels"] = json.dumps(labels)
         return {
             **found,
             "relcam.version": __version__,

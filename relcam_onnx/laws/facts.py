@@ -10,7 +10,7 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.laws.arithmetic import noise
 from relcam_onnx.laws.case import Array, Case
-from relcam_onnx.ops import lookup
+from relcam_onnx.ops import Grid, lookup
 
 COPIES = frozenset({"Tile", "Expand"})
 """Ops that repeat a whole tensor: more positions, as coarse as before."""
@@ -45,12 +45,12 @@ def strides_are_what_sizes_do(case: Case, seed: int) -> None:
     if len(case.values) != 1 or node.op in COPIES or y.ndim < 3:
         return
     ((name, x),) = case.values.items()
-    entry = lookup(node).strides
-    told = entry(node) if entry else (Fraction(1),)
+    entry = lookup(node).grids
     if x.ndim != y.ndim:
         return
-    for axis in range(2, x.ndim):
-        stride = told[axis - 2] if len(told) == x.ndim - 2 else told[0]
+    axes = range(2, x.ndim)
+    for axis, grid in zip(axes, entry(node, axes) if entry else [Grid()] * len(axes), strict=True):
+        stride = abs(grid.stride)
         longer = list(x.shape)
         longer[axis] += 2 * stride.numerator
         try:

@@ -10,9 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
+import numpy as np
+
 from relcam_onnx.ops.backend import Backend, Value
 
 Seed: TypeAlias = Callable[[Backend, Value, Value], Value]
+
+
+def class_scores(f: Backend, z: Value, *, paired: bool) -> Value:
+    """The score of each class: its own, or minus and plus the one that a negative and a positive class share."""
+    return f.Concat(-z, z, axis=-1) if paired else z
 
 
 def at_target(f: Backend, z: Value, hot: Value) -> Value:
@@ -79,3 +86,18 @@ SEEDS: dict[str, Seed] = {
 GIVEN = "given"
 PROPORTIONAL = frozenset({"logit", "contrast", "one-hot"})
 """Seeds that suit ε at the scores: each entry is proportional to its score, or there is only one."""
+EVEN = frozenset({"one-hot", "official", "sglrp"})
+"""Seeds that with one class ask as much of -z as of z; all others ask its opposite."""
+
+
+def starting(f: Backend, seed: str, z: Value, hot: Value, *, paired: bool, gradient: bool) -> Value:
+    """What relevance starts as at the scores z, (K·N, scores), for targets ``hot``, (K·N, classes).
+
+    Of two classes that share one score z, the negative one has the score -z. Relevance of -z is relevance at z, as a
+    rule passes it through a single weight; its gradient is turned over.
+    """
+    if not paired:
+        return SEEDS[seed](f, z, hot)
+    start = SEEDS[seed](f, z, f.ReduceMax(hot, [1], keepdims=1))
+    sign = f.MatMul(hot, np.array([[-1], [1]], np.float32))
+    return start if (seed in EVEN) != gradient else start * sign

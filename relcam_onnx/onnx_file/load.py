@@ -130,7 +130,7 @@ def with_sizes(model: Model, sizes: Mapping[str, Sequence[int | None]]) -> Model
         if tensor.name in weights:
             tensor.to_constant(gs.ir.tensor.LazyValues(weights[tensor.name]))
     graph.inputs = [tensor for tensor in graph.inputs if tensor.name not in weights]
-    return replace(model, graph=graph, replaced={}, folded={}, views={}, derived={})
+    return replace(model, graph=graph, replaced={}, folded={}, views={}, derived={}, scalings={})
 
 
 def _graph(proto: onnx.ModelProto) -> gs.Graph:

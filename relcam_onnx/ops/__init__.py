@@ -14,6 +14,7 @@ from relcam_onnx.ops import (
     sizes,
 )
 from relcam_onnx.ops.backend import Backend, Size, Value
+from relcam_onnx.ops.grids import Grid
 from relcam_onnx.ops.layer import Layer
 from relcam_onnx.ops.records import Call, Linear, Message, Record, Relay, Term, meet
 from relcam_onnx.ops.table import TABLE, Op, key, lookup, op
@@ -24,6 +25,7 @@ __all__ = [
     "ZERO",
     "Backend",
     "Call",
+    "Grid",
     "Layer",
     "Linear",
     "Message",

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 from typing import Any, TypeAlias
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.ops.backend import Backend, Size, Value
+from relcam_onnx.ops.grids import transposed_grids, window_grids
 from relcam_onnx.ops.layer import Layer, Vector
 from relcam_onnx.ops.records import Call, Linear, Term
-from relcam_onnx.ops.table import Strides, op
+from relcam_onnx.ops.table import op
 
 Apply: TypeAlias = Callable[[Value, Any], Value]
-
-
-def conv_strides(node: gs.Node) -> Strides:
-    """The ``strides`` attribute (Conv, pools)."""
-    return tuple(Fraction(s) for s in node.attrs.get("strides") or (1,))
-
-
-def transposed_strides(node: gs.Node) -> Strides:
-    """ConvTranspose makes positions, so its strides count inverted."""
-    return tuple(1 / s for s in conv_strides(node))
 
 
 def explicit_pads(
@@ -92,7 +82,7 @@ class Kernel(Layer):
         return np.asarray((weight * self.per_input(node, shift)).reshape(len(weight), -1).sum(axis=1))
 
 
-@op("Conv", strides=conv_strides, role="conv", refuses=weight_refuses, layer=Kernel())
+@op("Conv", grids=window_grids, role="conv", refuses=weight_refuses, layer=Kernel())
 def conv(f: Backend, call: Call) -> Linear:
     """Conv, opset 11: 1-D, 2-D and 3-D, with stride, dilation, groups and any padding."""
     x, weight = call.x, call.value(1)
@@ -128,7 +118,7 @@ class TransposedKernel(Layer):
         return
 
 
-@op("ConvTranspose", strides=transposed_strides, role="conv", refuses=weight_refuses, layer=TransposedKernel())
+@op("ConvTranspose", grids=transposed_grids, role="conv", refuses=weight_refuses, layer=TransposedKernel())
 def conv_transpose(f: Backend, call: Call) -> Linear:
     """ConvTranspose, opset 11; ``output_shape`` and ``auto_pad`` are resolved to pads."""
     x, weight = call.x, call.value(1)

@@ -6,7 +6,6 @@ Relevance moves back the way the values came. The batch must stay the leading ax
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 from functools import partial
 from itertools import accumulate
 from typing import Any
@@ -16,8 +15,9 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.model import static_shape
 from relcam_onnx.ops.backend import Backend, Size, Value
+from relcam_onnx.ops.grids import block_grids, pad_grids, slice_grids, unblock_grids
 from relcam_onnx.ops.records import Call, Message, Relay
-from relcam_onnx.ops.table import Nonnegative, Strides, every_input, op, sign_kept, sign_of_all
+from relcam_onnx.ops.table import Nonnegative, every_input, op, sign_kept, sign_of_all
 
 
 def moved(f: Backend, call: Call, adjoint: Callable[[Value], Value], index: int = 0) -> Relay:
@@ -97,16 +97,6 @@ def concat(f: Backend, call: Call) -> Relay:
     return Relay(relevance, lambda g: {i: part(g, i) for i in receivers}, keeps_support=True)
 
 
-def slice_strides(node: gs.Node) -> Strides:
-    """Steps of a Slice over the last two axes (the focus layer of detection networks)."""
-    if len(node.inputs) < 5 or not all(isinstance(t, gs.Constant) for t in node.inputs[3:5]):
-        return (Fraction(1),)
-    shape = node.inputs[0].shape
-    rank = len(shape) if shape is not None else 4
-    steps = {int(a) % rank: abs(int(s)) for a, s in zip(node.inputs[3].values, node.inputs[4].values, strict=True)}
-    return tuple(Fraction(steps.get(axis, 1)) for axis in range(2, rank))
-
-
 def slice_refuses(node: gs.Node) -> str | None:
     """Images of a batch stay apart: along the first axis all is read."""
     bounds = (t.values.tolist() if isinstance(t, gs.Constant) else [] for t in node.inputs[1:4])
@@ -115,7 +105,7 @@ def slice_refuses(node: gs.Node) -> str | None:
     return "it cuts along the batch" if 0 in axes and 0 not in whole else None
 
 
-@op("Slice", strides=slice_strides, nonnegative=sign_kept, refuses=slice_refuses)
+@op("Slice", grids=slice_grids, nonnegative=sign_kept, refuses=slice_refuses)
 def slice_(f: Backend, call: Call) -> Relay:
     """Slice, opset 13, with any steps."""
     dims = f.dims(call.x)
@@ -207,9 +197,12 @@ def pad_nonnegative(node: gs.Node, nonnegative: Nonnegative) -> bool:
     return nonnegative(node.inputs[0]) and (not written or float(node.inputs[2].values.reshape(-1)[0]) >= 0)
 
 
-@op("Pad", nonnegative=pad_nonnegative)
+@op("Pad", grids=pad_grids, nonnegative=pad_nonnegative)
 def pad(f: Backend, call: Call) -> Relay:
-    """Pad, opset 21, all modes: a position that is repeated (reflect, edge, wrap) gets the sum."""
+    """Pad, opset 21, all modes: a position that is repeated (reflect, edge, wrap) gets the sum.
+
+    A negative amount crops, before anything is repeated.
+    """
     dims = f.dims(call.x)
     amounts, axes = call.numbers(1), [a % len(dims) for a in call.numbers(3)] or list(range(len(dims)))
     before, after = [0] * len(dims), [0] * len(dims)
@@ -218,7 +211,10 @@ def pad(f: Backend, call: Call) -> Relay:
     mode: Any = call.attr("mode", "constant")
     if mode == "constant":
         return moved(f, call, lambda s: f.Pad(s, [-n for n in before + after]))
-    read = {a: np.pad(np.arange(int(dims[a])), (before[a], after[a]), mode=mode) for a in axes if before[a] or after[a]}
+    read = {}
+    for axis in (axis for axis in axes if before[axis] or after[axis]):
+        kept = np.arange(max(0, -before[axis]), int(dims[axis]) - max(0, -after[axis]))
+        read[axis] = np.pad(kept, (max(0, before[axis]), max(0, after[axis])), mode=mode)
     return moved(f, call, lambda s: place(f, s, dims, read))
 
 
@@ -237,17 +233,7 @@ def expand(f: Backend, call: Call) -> Relay:
     return moved(f, call, adjoint)
 
 
-def block_strides(node: gs.Node) -> Strides:
-    """SpaceToDepth makes channels of positions."""
-    return (Fraction(node.attrs["blocksize"]),)
-
-
-def unblock_strides(node: gs.Node) -> Strides:
-    """DepthToSpace makes positions of channels."""
-    return (Fraction(1, node.attrs["blocksize"]),)
-
-
-@op("DepthToSpace", strides=unblock_strides, nonnegative=sign_kept)
+@op("DepthToSpace", grids=unblock_grids, nonnegative=sign_kept)
 def depth_to_space(f: Backend, call: Call) -> Relay:
     """DepthToSpace, opset 13, modes DCR and CRD."""
     block, mode = call.node.attrs["blocksize"], call.attr("mode", "DCR")
@@ -262,7 +248,7 @@ def depth_to_space(f: Backend, call: Call) -> Relay:
     return moved(f, call, adjoint)
 
 
-@op("SpaceToDepth", strides=block_strides, nonnegative=sign_kept)
+@op("SpaceToDepth", grids=block_grids, nonnegative=sign_kept)
 def space_to_depth(f: Backend, call: Call) -> Relay:
     """SpaceToDepth, opset 13."""
     return moved(f, call, lambda s: f.DepthToSpace(s, blocksize=call.node.attrs["blocksize"], mode="DCR"))

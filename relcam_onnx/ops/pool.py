@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.model import static_shape
 from relcam_onnx.ops.backend import Backend, Value
-from relcam_onnx.ops.conv import conv_strides, explicit_pads, window_map
+from relcam_onnx.ops.conv import explicit_pads, window_map
+from relcam_onnx.ops.grids import resize_grids, window_grids
 from relcam_onnx.ops.records import Call, Linear, Term, product
-from relcam_onnx.ops.table import Nonnegative, Strides, op, sign_kept, sign_nonnegative
+from relcam_onnx.ops.table import Nonnegative, op, sign_kept, sign_nonnegative
 
 
 def average(f: Backend, call: Call, apply: Any, adjoint: Any) -> Linear:
@@ -26,7 +25,7 @@ def average(f: Backend, call: Call, apply: Any, adjoint: Any) -> Linear:
     return Linear((term,), call.output)
 
 
-@op("AveragePool", strides=conv_strides, nonnegative=sign_kept, role="average")
+@op("AveragePool", grids=window_grids, nonnegative=sign_kept, role="average")
 def average_pool(f: Backend, call: Call) -> Linear:
     """AveragePool, opset 22: a depthwise convolution by ones, over the count of positions in each window."""
     x = call.x
@@ -152,17 +151,6 @@ def reduce_l2(f: Backend, call: Call) -> Linear:
     return weighed(f, call, share, share)
 
 
-def resize_strides(node: gs.Node) -> Strides:
-    """One over the scale of each spatial axis, from ``scales`` or from the sizes where they are static."""
-    scales = node.inputs[2] if len(node.inputs) > 2 else None
-    if isinstance(scales, gs.Constant) and len(scales.values):
-        return tuple(1 / Fraction(float(s)).limit_denominator(64) for s in scales.values[-2:])
-    before, after = static_shape(node.inputs[0]), static_shape(node.outputs[0])
-    if before and after and None not in (*before[2:], *after[2:]):
-        return tuple(Fraction(b or 1, a or 1) for b, a in zip(before[2:], after[2:], strict=True))
-    return (Fraction(1),)
-
-
 def resize_refuses(node: gs.Node) -> str | None:
     """What is cut out of the picture or keeps its aspect is not separable by sizes alone."""
     if node.attrs.get("coordinate_transformation_mode") == "tf_crop_and_resize":
@@ -176,7 +164,7 @@ def resize_nonnegative(node: gs.Node, nonnegative: Nonnegative) -> bool:
     return node.attrs.get("mode") != "cubic" and nonnegative(node.inputs[0])
 
 
-@op("Resize", strides=resize_strides, nonnegative=resize_nonnegative, role="average", refuses=resize_refuses)
+@op("Resize", grids=resize_grids, nonnegative=resize_nonnegative, role="average", refuses=resize_refuses)
 def resize(f: Backend, call: Call) -> Linear:
     """Resize, opset 18 and later: separable, so one matrix an axis, which resizing the identity gives."""
     x = call.x

@@ -10,14 +10,14 @@ from typing import Any
 
 from relcam_onnx.ops.arithmetic import passed, unbroadcast
 from relcam_onnx.ops.backend import Backend, Value
-from relcam_onnx.ops.conv import conv_strides
+from relcam_onnx.ops.grids import window_grids
 from relcam_onnx.ops.movement import moved
 from relcam_onnx.ops.pool import reduced_axes, reduction_refuses
 from relcam_onnx.ops.records import Call, Message, Relay, product
 from relcam_onnx.ops.table import every_input, op, sign_kept, sign_of_all, sign_of_any
 
 
-@op("MaxPool", strides=conv_strides, nonnegative=sign_kept)
+@op("MaxPool", grids=window_grids, nonnegative=sign_kept)
 def max_pool(f: Backend, call: Call) -> Relay:
     """MaxPool, opset 12. Windows may overlap: what each hands to its winner adds up there."""
     x = call.x

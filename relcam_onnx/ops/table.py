@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import TypeAlias
 
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.model import variables
 from relcam_onnx.ops.backend import Backend
+from relcam_onnx.ops.grids import Grids
 from relcam_onnx.ops.layer import Layer
 from relcam_onnx.ops.records import Call, Record
 
 Build: TypeAlias = Callable[[Backend, Call], Record]
 Nonnegative: TypeAlias = Callable[[gs.Tensor], bool]
-Strides: TypeAlias = tuple[Fraction, ...]
 
 
 def first_input(node: gs.Node) -> tuple[int, ...]:
@@ -73,9 +72,9 @@ class Op:
         node -> the inputs that a gradient goes to; None: the same. Gates have a gradient, and get no relevance.
     nonnegative
         (node, nonnegative) -> whether the output is ≥ 0 whatever the picture; the second answers that for a tensor.
-    strides
-        node -> by how much the op thins out positions, per spatial axis (or one for all); above 1 for pooling, below
-        for upsampling. None: not at all.
+    grids
+        (node, axes) -> where the output's positions lie on the input's, one `Grid` for each of the input's ``axes``
+        that hold positions: a stride above 1 for pooling, below for upsampling. None: every position stays.
     refuses
         node -> why this form of the op cannot be explained, or None.
     role
@@ -90,7 +89,7 @@ class Op:
     receivers: Callable[[gs.Node], tuple[int, ...]] = first_input
     gradient_receivers: Callable[[gs.Node], tuple[int, ...]] | None = None
     nonnegative: Callable[[gs.Node, Nonnegative], bool] = sign_unknown
-    strides: Callable[[gs.Node], Strides] | None = None
+    grids: Grids | None = None
     refuses: Callable[[gs.Node], str | None] = never_refuses
     role: str | Callable[[gs.Node], str] | None = None
     layer: Layer | None = None
@@ -123,7 +122,7 @@ def op(
     receivers: Callable[[gs.Node], tuple[int, ...]] = first_input,
     gradient_receivers: Callable[[gs.Node], tuple[int, ...]] | None = None,
     nonnegative: Callable[[gs.Node, Nonnegative], bool] = sign_unknown,
-    strides: Callable[[gs.Node], Strides] | None = None,
+    grids: Grids | None = None,
     refuses: Callable[[gs.Node], str | None] = never_refuses,
     role: str | Callable[[gs.Node], str] | None = None,
     layer: Layer | None = None,
@@ -136,7 +135,7 @@ def op(
     """
 
     def register(build: Build) -> Build:
-        entry = Op(build, receivers, gradient_receivers, nonnegative, strides, refuses, role, layer)
+        entry = Op(build, receivers, gradient_receivers, nonnegative, grids, refuses, role, layer)
         TABLE.update(dict.fromkeys(names, entry))
         return build
 

@@ -7,8 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from relcam_onnx.errors import OptionError, nearest
+from relcam_onnx.model import Scaling
 from relcam_onnx.pictures import other_tools
+from relcam_onnx.pictures.hugging_face import transformers
 from relcam_onnx.pictures.preprocess import Preprocess
 
 _IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -27,16 +31,72 @@ NAMED: dict[str, Preprocess] = {
 Option = Preprocess | Mapping[str, Any] | str | Path
 
 
-def find_preprocess(
-    option: Option | None,
-    metadata: Mapping[str, str],
-    folder: Path | None,
-    shape: Sequence[int | None],
-    *,
-    dtype: str = "float32",
-    channels_last: bool | None = None,
-) -> tuple[Preprocess, str, bool]:
-    """Find what a model's input wants done to a picture; failing that, ImageNet's constants and a warning.
+def guess_preprocess(shape: Sequence[int | None], dtype: str, scaling: Scaling | None) -> Preprocess:
+    """What a model's input wants done to a picture where nothing says so: by its dtype, its graph, else ImageNet's.
+
+    Parameters
+    ----------
+    shape, dtype
+        The model's input, see `Preprocess.fitted`.
+    scaling
+        What the graph scales and shifts the picture by before its first layer, if it does.
+
+    Warns
+    -----
+    UserWarning
+        Unless the input takes integers: then the picture goes in whole, as it is.
+
+    Raises
+    ------
+    InputError
+        The input takes no pictures.
+    """
+    if np.issubdtype(dtype, np.integer):
+        return Preprocess(size=None).fitted(shape, dtype)
+    units = units_of(scaling)
+    guess = NAMED[units or "imagenet"].fitted(shape, dtype)
+    height, width = guess.size or shape[2:]
+    seen = f"its graph takes x · {listed(scaling.scale)} + {listed(scaling.shift)} first" if scaling else ""
+    if units:
+        range_ = "0..255" if units == "raw" else "0..1"
+        said = f"{seen}, so pixels go in as {range_} ({units}), at {height}×{width}"
+    else:
+        said = f"assuming {height}×{width} and ImageNet's mean and deviation" + (f", though {seen}" if seen else "")
+    warnings.warn(
+        f"nothing says how pictures become this model's input; {said}. Say otherwise with preprocess= (--preprocess): "
+        f"{', '.join(NAMED)}, or a JSON file",
+        UserWarning,
+        stacklevel=2,
+    )
+    return guess
+
+
+def units_of(scaling: Scaling | None) -> str | None:
+    """What a normalisation in the graph is written for, "raw" (0..255) or "unit" (0..1); None where it may be either.
+
+    Its mean and deviation tell, in units of the picture. Those of a learnt normalisation over inputs that have been
+    normalised already lie around 0 and 1, and tell nothing.
+    """
+    if scaling is None or not all(scaling.scale):
+        return None
+    scale, shift = np.broadcast_arrays(scaling.scale, scaling.shift)
+    mean, deviation = np.abs(shift / scale), np.abs(1 / scale)
+    if mean.max() > 3 or deviation.max() > 3:
+        return "raw"
+    inside = (-shift / scale >= 0).all() and mean.max() <= 1
+    return "unit" if inside and (mean.min() > 0.2 or deviation.max() < 0.2) else None
+
+
+def listed(values: Sequence[float]) -> str:
+    """Numbers for people: one, or one a channel."""
+    each = [f"{value:.4g}" for value in values]
+    return each[0] if len(each) == 1 else f"({', '.join(each)})"
+
+
+def known_preprocess(
+    option: Option | None, metadata: Mapping[str, str], folder: Path | None
+) -> tuple[Preprocess, str] | None:
+    """Find what a model's input wants done to a picture, and the words that say where; None where it is not written.
 
     Parameters
     ----------
@@ -46,42 +106,12 @@ def find_preprocess(
         The file's ``metadata_props``.
     folder
         Where the model lies; None for a model in memory.
-    shape, dtype, channels_last
-        The model's input, see `Preprocess.fitted`.
-
-    Returns
-    -------
-    tuple
-        The preprocessing fitted to the input, the words that say where it was found, and whether it was.
 
     Raises
     ------
     OptionError
         What is written down is malformed; the message says where.
-    InputError
-        The input takes no pictures.
     """
-    found = known_preprocess(option, metadata, folder)
-    if found is not None:
-        preprocess, source = found
-        return preprocess.fitted(shape, dtype, channels_last), source, True
-    guess = NAMED["imagenet"].fitted(shape, dtype, channels_last)
-    if dtype == "uint8":
-        return guess, "the input's dtype uint8", True
-    height, width = guess.size or shape[2:]
-    warnings.warn(
-        f"nothing says how pictures become this model's input; assuming {height}×{width} and ImageNet's mean "
-        f"and deviation. Say otherwise with preprocess= (--preprocess): {', '.join(NAMED)}, or a JSON file",
-        UserWarning,
-        stacklevel=2,
-    )
-    return guess, "ImageNet's mean and deviation (a guess)", False
-
-
-def known_preprocess(
-    option: Option | None, metadata: Mapping[str, str], folder: Path | None
-) -> tuple[Preprocess, str] | None:
-    """Do as `find_preprocess`, but fit nothing and guess nothing: None where nothing is written down."""
     if option is not None:
         return _from_option(option), "the option"
     if "relcam.preprocess" in metadata:
@@ -90,7 +120,7 @@ def known_preprocess(
         return _checked(values, "metadata Image.*")
     if (values := other_tools.ultralytics(metadata)) is not None:
         return _checked(values, "metadata of Ultralytics")
-    for name, read in (("preprocessor_config.json", other_tools.transformers), ("config.json", other_tools.timm)):
+    for name, read in (("preprocessor_config.json", transformers), ("config.json", other_tools.timm)):
         config, source = other_tools.beside(folder, name)
         if (values := read(config, source)) is not None:
             return _checked(values, source)

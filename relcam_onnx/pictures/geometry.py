@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,31 @@ def centres(count: int, cells: int) -> Positions:
 
 
 @dataclass(frozen=True)
+class Field:
+    """Where the cells of a map lie in the model's input: cell i is centred on pixel ``stride · i + offset``.
+
+    Pixels count from the centre of the first. Cells tile an input only where padding sees to that.
+
+    Attributes
+    ----------
+    size
+        Height and width of the input.
+    stride, offset
+        In its pixels, (down, across).
+    """
+
+    size: Size
+    stride: tuple[float, float]
+    offset: tuple[float, float]
+
+    @classmethod
+    def tiling(cls, size: Size, cells: Size) -> Self:
+        """So many cells that cover the input evenly."""
+        down, across = (length / count for length, count in zip(size, cells, strict=True))
+        return cls(size, (down, across), (down / 2 - 0.5, across / 2 - 0.5))
+
+
+@dataclass(frozen=True)
 class Geometry:
     """How a picture was laid into the model's input: ``input = picture · scale + offset`` on each axis.
 
@@ -72,34 +98,44 @@ class Geometry:
     scale: tuple[float, float]
     offset: Size
 
-    def undo(self, values: Floats) -> Floats:
+    @classmethod
+    def whole(cls, size: Size) -> Self:
+        """A picture that is the model's input as it stands."""
+        return cls(size, size, (1.0, 1.0), (0, 0))
+
+    def undo(self, values: Floats, field: Field | None = None) -> Floats:
         """Bring a map over the input's area to the picture's pixels: resize, crop and padding undone.
 
         Parameters
         ----------
         values
-            (h, w), any resolution; its cells tile the input evenly.
+            (h, w), any resolution.
+        field
+            Where its cells lie; None: they tile the input evenly.
 
         Returns
         -------
         NDArray
             (H0, W0), float32: bilinear, padded bars cut off, 0 where the picture was cropped away.
         """
-        axes = [self._positions(axis, cells) for axis, cells in enumerate(values.shape)]
+        height, width = values.shape
+        field = field or Field.tiling(self.size, (height, width))
+        axes = [self._positions(axis, field) for axis in (0, 1)]
         (rows, seen_rows), (columns, seen_columns) = axes
         restored = sample(np.asarray(values, np.float32), rows, columns)
         restored[~seen_rows] = 0
         restored[:, ~seen_columns] = 0
         return restored
 
-    def _positions(self, axis: int, cells: int) -> tuple[Positions, NDArray[np.bool_]]:
+    def _positions(self, axis: int, field: Field) -> tuple[Positions, NDArray[np.bool_]]:
         """Give every picture pixel's place in the map on one axis, and whether the model saw it."""
         pixels = np.arange(self.original[axis], dtype=np.float64) + 0.5
         inside = pixels * self.scale[axis] + self.offset[axis]
-        return inside * (cells / self.size[axis]) - 0.5, (inside >= 0) & (inside <= self.size[axis])
+        cells = (inside - 0.5 - field.offset[axis]) / field.stride[axis]
+        return cells, (inside >= 0) & (inside <= self.size[axis])
 
 
-def lay_out(original: Size, size: Size | None, resize: str, resize_size: int | None) -> tuple[Geometry, Size]:
+def lay_out(original: Size, size: Size | None, resize: str, resize_size: int | Size | None) -> tuple[Geometry, Size]:
     """Where a picture comes to lie in the model's input, and the (height, width) that it is resized to.
 
     Parameters
@@ -115,7 +151,9 @@ def lay_out(original: Size, size: Size | None, resize: str, resize_size: int | N
         The picture is so long and thin that resizing it would fill the memory.
     """
     height, width = resized = original
-    if resize == "shorter" and resize_size is not None:
+    if resize == "squash" and resize_size is not None:
+        resized = resize_size if isinstance(resize_size, tuple) else (resize_size, resize_size)
+    elif resize == "shorter" and isinstance(resize_size, int):
         # The longer side is rounded down, as torchvision does.
         shorter = min(original)
         resized = (resize_size * height // shorter, resize_size * width // shorter)
@@ -125,7 +163,7 @@ def lay_out(original: Size, size: Size | None, resize: str, resize_size: int | N
         ratios = (size[0] / height, size[1] / width)
         ratio = max(ratios) if resize == "shorter" else min(ratios)
         resized = (max(1, round(height * ratio)), max(1, round(width * ratio)))
-    if math.prod(resized) > MOST_PIXELS:
+    if resized != original and math.prod(resized) > MOST_PIXELS:
         raise InputError(
             f"a picture of {width}×{height} pixels is too long and thin: it would be resized to "
             f"{resized[1]}×{resized[0]}; crop it, or set resize to 'squash' or 'letterbox'"

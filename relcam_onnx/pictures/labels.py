@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ def find_label(text: str, labels: Sequence[str] | None) -> list[int]:
     ----------
     text
         An index (negative: a rank, -1 the top class), or a label in any letter case: whole, one of a label's
-        comma-separated names, or else a part that only one label has.
+        comma-separated names, or else whole words of it, or what a word of it begins with, that only one label has.
     labels
         As `find_labels` gives them.
 
@@ -119,7 +120,9 @@ def find_label(text: str, labels: Sequence[str] | None) -> list[int]:
     for known in ([each[:1] for each in names], names):
         if exact := [index for index, each in enumerate(known) if wanted in each]:
             return exact
-    partial = [index for index, each in enumerate(names) if wanted and wanted in each[0]]
+    partial: list[int] = []
+    for words in (rf"(?<!\w){re.escape(wanted)}(?!\w)", rf"(?<!\w){re.escape(wanted)}"):
+        partial = partial or [index for index, each in enumerate(names) if wanted and re.search(words, each[0])]
     if len(partial) == 1:
         return partial
     if partial:

@@ -15,8 +15,6 @@ from typing import Any
 
 from relcam_onnx.errors import OptionError
 
-_PILLOW_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
-
 
 def read_text(path: Path) -> str:
     """Read a text file; `OptionError` names the file that cannot be read."""
@@ -92,65 +90,6 @@ def ultralytics(metadata: Mapping[str, str]) -> dict[str, Any] | None:
         size = parse_literal(metadata["imgsz"], "metadata imgsz")
         values["size"] = tuple(size) if isinstance(size, list | tuple) else (size, size)
     return values
-
-
-def transformers(config: Mapping[str, Any], source: str) -> dict[str, Any] | None:
-    """``preprocessor_config.json`` of Hugging Face's image processors."""
-    if not {"image_mean", "do_resize", "do_rescale", "size"} & set(config):
-        return None
-    values = _normalised(config, source)
-    if (number := config.get("resample")) is not None and config.get("do_resize", True):
-        if not isinstance(number, int) or number not in _PILLOW_FILTERS:
-            known = ", ".join(f"{number} ({name})" for number, name in _PILLOW_FILTERS.items())
-            raise OptionError(f"{source}: resample is {number!r}; possible are {known}")
-        values["interpolation"] = _PILLOW_FILTERS[number]
-    return values | _placed(config, source)
-
-
-def _normalised(config: Mapping[str, Any], source: str) -> dict[str, Any]:
-    values: dict[str, Any] = {"scale": 1.0}
-    if config.get("do_rescale", True):
-        values["scale"] = config.get("rescale_factor", 1 / 255)
-    if config.get("do_normalize", True) and config.get("image_mean") is not None:
-        if "image_std" not in config:
-            raise OptionError(f"{source}: has image_mean but no image_std; add it, or give preprocess=")
-        values |= {"mean": config["image_mean"], "std": config["image_std"]}
-    if config.get("do_flip_channel_order"):
-        values["channels"] = "BGR"
-    elif isinstance(values.get("mean"), list) and len(values["mean"]) == 1:
-        values["channels"] = "L"
-    return values
-
-
-def _placed(config: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """Resize and crop. A bare number is the shorter side where a crop follows, else both sides.
-
-    A crop after a squash is left out: the whole picture is squashed to the model's size.
-    """
-    crops = config.get("do_center_crop", False)
-    size = config.get("size") if config.get("do_resize", True) else None
-    crop = _pair(config.get("crop_size"), source, "crop_size") if crops else None
-    shorter = size.get("shortest_edge") if isinstance(size, dict) else size if crops else None
-    if isinstance(shorter, int):
-        if config.get("crop_pct"):  # the size is what a crop leaves; ConvNeXt squashes where it is large
-            if not crops and shorter >= 384:
-                return {"resize": "squash", "size": (shorter, shorter)}
-            return {"size": crop or (shorter, shorter), "resize_size": int(shorter / _share(config, source))}
-        return {"size": crop, "resize_size": shorter}
-    if size is not None:
-        return {"resize": "squash", "size": _pair(size, source, "size")}
-    return {"size": crop}
-
-
-def _pair(size: Any, source: str, key: str) -> tuple[int, int]:
-    match size:
-        case int():
-            return size, size
-        case {"height": int(height), "width": int(width)}:
-            return height, width
-        case {"shortest_edge": int(edge)}:
-            return edge, edge
-    raise OptionError(f"{source}: {key} is {size!r}; it must be a number or hold height and width")
 
 
 def _share(config: Mapping[str, Any], source: str) -> float:

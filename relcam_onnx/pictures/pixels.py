@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from PIL import Image
 
 from relcam_onnx.errors import InputError
 from relcam_onnx.pictures.geometry import Geometry, Size
-from relcam_onnx.pictures.reading import PictureSource, open_picture
+from relcam_onnx.pictures.reading import PictureSource, on_white, open_picture
 
 Box = tuple[float, float, float, float]
 """Left, upper, right, lower."""
@@ -24,7 +24,7 @@ ORIENTATION = 0x0112
 
 @dataclass(frozen=True)
 class Pixels:
-    """A picture's pixels, upright RGB.
+    """A picture's pixels, upright RGB, or RGBA where a model takes opacity.
 
     Attributes
     ----------
@@ -51,12 +51,19 @@ class Pixels:
         """Whether these are fewer pixels than the picture has."""
         return self.original != (self.image.height, self.image.width)
 
+    @property
+    def opaque(self) -> Pixels:
+        """The same on white."""
+        return replace(self, image=on_white(self.image))
+
     def resized(self, size: Size, how: Image.Resampling) -> Image.Image:
         """The whole picture at another height and width."""
         return self.image.resize(size[::-1], how, self.box)
 
 
-def read_pixels(source: PictureSource, needed: Callable[[Size], Size] | None = None) -> Pixels:
+def read_pixels(
+    source: PictureSource, needed: Callable[[Size], Size] | None = None, *, opacity: bool = False
+) -> Pixels:
     """Read a picture, a JPEG file no finer than is needed.
 
     Parameters
@@ -65,6 +72,8 @@ def read_pixels(source: PictureSource, needed: Callable[[Size], Size] | None = N
         As `open_picture` takes it.
     needed
         From a picture's height and width to those that it will be resized to; None: every pixel is decoded.
+    opacity
+        As in `open_picture`.
 
     Raises
     ------
@@ -72,9 +81,9 @@ def read_pixels(source: PictureSource, needed: Callable[[Size], Size] | None = N
         As `open_picture`, and as ``needed`` raises it.
     """
     if needed is None:
-        return Pixels.of(open_picture(source))
+        return Pixels.of(open_picture(source, opacity=opacity))
     draft = _Draft(needed)
-    pixels = Pixels.of(open_picture(source, draft))
+    pixels = Pixels.of(open_picture(source, draft, opacity=opacity))
     return Pixels(pixels.image, draft.original, draft.box) if draft.box else pixels
 
 

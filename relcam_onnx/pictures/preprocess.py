@@ -18,9 +18,11 @@ from relcam_onnx.pictures.pixels import Pixels
 
 Resize = Literal["squash", "shorter", "letterbox"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
-Channels = Literal["RGB", "BGR", "L"]
+Channels = Literal["RGB", "BGR", "L", "RGBA", "BGRA"]
 Layout = Literal["NCHW", "NHWC"]
-DType = Literal["float32", "float16", "float64", "uint8"]
+DType = Literal["float32", "float16", "float64", "uint8", "int8", "int32", "int64"]
+COUNTS = (1, 3, 4)
+"""How many channels pictures have: grey, colour, colour and opacity."""
 
 _CHOICES = {
     "resize": Resize,
@@ -40,10 +42,10 @@ class Preprocess:
     size
         Height and width of the model's input; None keeps what ``resize`` leaves.
     resize
-        "squash" to ``size``; bring the "shorter" side to ``resize_size`` and crop (or pad) to ``size`` around
-        the centre; "letterbox": fit into ``size``, keep the aspect and pad.
+        "squash" both sides to ``resize_size``, or bring the "shorter" one to it, then crop (or pad) to ``size``
+        around the centre; "letterbox": fit into ``size``, keep the aspect and pad.
     resize_size
-        For "shorter", in pixels; None: as small as covers ``size``.
+        In pixels; for "squash" also [height, width]. None: just ``size``, or as small as covers it.
     interpolation
         Pillow's filter of that name, which smooths where it shrinks.
     pad_value
@@ -52,7 +54,7 @@ class Preprocess:
         ``scale`` multiplies the pixels 0..255; ``mean`` and ``std`` are in the scaled units, one for each
         channel in the order of ``channels``.
     channels, layout, dtype
-        Of the array; "L" is greyscale.
+        Of the array; "L" is greyscale, the "A" of "RGBA" and "BGRA" opacity.
 
     Raises
     ------
@@ -62,7 +64,7 @@ class Preprocess:
 
     size: tuple[int, int] | None = (224, 224)
     resize: Resize = "shorter"
-    resize_size: int | None = None
+    resize_size: int | tuple[int, int] | None = None
     interpolation: Interpolation = "bilinear"
     pad_value: int = 0
     scale: float = 1 / 255
@@ -78,12 +80,14 @@ class Preprocess:
             _require(getattr(self, name) in known, self, name, f"one of {', '.join(known)}")
         fits = self.size is None or (_are_numbers(self.size, 2, int) and min(self.size) > 0)
         _require(fits, self, "size", "[height, width] in pixels, or null")
-        fits = self.resize_size is None or (_are_numbers((self.resize_size,), 1, int) and self.resize_size > 0)
-        _require(fits, self, "resize_size", "a number of pixels, or null")
+        sides = self.resize_size if isinstance(self.resize_size, tuple) else (self.resize_size,)
+        fits = _are_numbers(sides, 2 if len(sides) > 1 and self.resize == "squash" else 1, int)
+        fits = self.resize_size is None or (fits and all(side is not None and side > 0 for side in sides))
+        _require(fits, self, "resize_size", "a number of pixels (for squash also two), or null")
         fits = _are_numbers((self.pad_value,), 1, int) and 0 <= self.pad_value <= 255
         _require(fits, self, "pad_value", "a whole number in 0..255")
         _require(_are_numbers((self.scale,), 1) and self.scale > 0, self, "scale", "a positive number")
-        count = 1 if self.channels == "L" else 3
+        count = len(self.channels)
         each = f"a list of {count} numbers, one for each channel of {self.channels}"
         _require(_are_numbers(self.mean, count), self, "mean", each)
         _require(_are_numbers(self.std, count) and min(self.std) > 0, self, "std", f"{each}, all positive")
@@ -103,8 +107,9 @@ class Preprocess:
                 raise OptionError(
                     f"preprocessing has no field {name!r}{nearest(name, known)}; it has {', '.join(known)}"
                 )
-        if values.get("channels") == "L":  # the defaults of mean and std are those of three channels
-            values = {"mean": (0.0,), "std": (1.0,), **values}
+        if (channels := values.get("channels")) in get_args(Channels):  # the defaults are those of three channels
+            count = len(str(channels))
+            values = {"mean": (0.0,) * count, "std": (1.0,) * count, **values}
         arguments: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
         return cls(**arguments)
 
@@ -154,18 +159,19 @@ class Preprocess:
         """
         pixels = picture if isinstance(picture, Pixels) else Pixels.of(picture)
         geometry, resized = lay_out(pixels.original, self.size, self.resize, self.resize_size)
-        pixels = replace(pixels, image=pixels.image.convert("L" if self.channels == "L" else "RGB"))
+        pixels = replace(pixels, image=pixels.image.convert(self.channels.replace("BGR", "RGB")))
         image = pixels.resized(resized, Image.Resampling[self.interpolation.upper()])
         (height, width), (top, left) = geometry.size, geometry.offset
         canvas = Image.new(image.mode, (width, height), (self.pad_value,) * len(self.mean))
         canvas.paste(image, (left, top))
         values = np.asarray(canvas, np.float32).reshape(height, width, -1)
-        if self.channels == "BGR":
-            values = values[:, :, ::-1]
+        if self.channels.startswith("BGR"):
+            values = values[:, :, [2, 1, 0, 3][: len(self.channels)]]
         mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
         values = (values * np.float32(self.scale) - mean) / std
-        if self.dtype == "uint8":
-            values = np.clip(np.rint(values), 0, 255)
+        if np.issubdtype(self.dtype, np.integer):
+            limits = np.iinfo(self.dtype)
+            values = np.clip(np.rint(values), max(limits.min, -(2**24)), min(limits.max, 2**24))
         if self.layout == "NCHW":
             values = values.transpose(2, 0, 1)
         return np.ascontiguousarray(values, self.dtype), geometry
@@ -173,8 +179,8 @@ class Preprocess:
     def fitted(self, shape: Sequence[int | None], dtype: str = "float32", channels_last: bool | None = None) -> Self:
         """Re-target to what a model takes: its size, layout, dtype and number of channels win.
 
-        The share of the picture that a crop keeps stays. A model that takes uint8 normalises inside: it gets
-        the pixels as they are.
+        The share of the picture that a crop keeps stays. A model that takes integers normalises inside: it gets
+        the pixels as they are, less 128 where only -128..127 fit.
 
         Parameters
         ----------
@@ -183,38 +189,43 @@ class Preprocess:
         dtype
             Of the model's input, NumPy's name.
         channels_last
-            None: wherever 1 or 3 channels stand.
+            None: wherever 1, 3 or 4 channels stand.
 
         Raises
         ------
         InputError
-            The input does not take pictures: not 4-D, or neither 1 nor 3 channels, or an unusual dtype.
+            The input does not take pictures: not 4-D, or none of 1, 3 and 4 channels, or an unusual dtype.
         """
         if len(shape) != 4 or dtype not in get_args(DType):
             raise InputError(
                 f"the model's input has shape {tuple(shape)} and dtype {dtype}: no pictures; give it an array"
             )
         if channels_last is None:
-            channels_last = shape[1] not in (1, 3) and (shape[3] in (1, 3) or self.layout == "NHWC")
+            channels_last = shape[1] not in COUNTS and (shape[3] in COUNTS or self.layout == "NHWC")
         _, *size, count = shape if channels_last else (shape[0], shape[2], shape[3], shape[1])
-        if count not in (1, 3, None):
+        if count not in (*COUNTS, None):
             raise InputError(
-                f"the model's input takes {count} channels (shape {tuple(shape)}), pictures have 1 or 3; "
+                f"the model's input takes {count} channels (shape {tuple(shape)}), pictures have 1, 3 or 4; "
                 "give it an array"
             )
         fitted = self._with_channels(count)._with_size(size[0], size[1])
-        if dtype == "uint8":
-            count = len(fitted.mean)
-            fitted = replace(fitted, scale=1.0, mean=(0.0,) * count, std=(1.0,) * count)
+        if np.issubdtype(dtype, np.integer):
+            count, middle = len(fitted.mean), 128.0 if dtype == "int8" else 0.0
+            fitted = replace(fitted, scale=1.0, mean=(middle,) * count, std=(1.0,) * count)
         layout: Layout = "NHWC" if channels_last else "NCHW"
         return replace(fitted, layout=layout, dtype=cast(DType, dtype))
 
     def _with_channels(self, count: int | None) -> Self:
-        """Grey gets the mean over the colours' constants, colour the same constant thrice."""
+        """Grey gets the mean over the colours' constants, colour the same one thrice; opacity is only scaled."""
         if count is None or count == len(self.mean):
             return self
-        mean, std = (math.fsum(values) / len(values) for values in (self.mean, self.std))
-        return replace(self, channels="L" if count == 1 else "RGB", mean=(mean,) * count, std=(std,) * count)
+        means, stds = self.mean[:3], self.std[:3]
+        if count == 1 or self.channels == "L":
+            means, stds = ((math.fsum(values) / len(values),) * min(count, 3) for values in (means, stds))
+        channels = "L" if count == 1 else "RGB" if self.channels == "L" else self.channels[:3]
+        if count == 4:
+            channels, means, stds = f"{channels}A", (*means, 0.0), (*stds, 1.0)
+        return replace(self, channels=cast(Channels, channels), mean=means, std=stds)
 
     def _with_size(self, height: int | None, width: int | None) -> Self:
         """Take the model's size; a side that it leaves open keeps its size here, or makes a square."""
@@ -222,10 +233,13 @@ class Preprocess:
             return self
         rest = self.size or (width or 0, height or 0)
         size = (height or rest[0], width or rest[1])
-        resize_size = None
-        if self.size is not None and self.resize_size is not None:
-            resize_size = round(self.resize_size * min(size) / min(self.size))
-        return replace(self, size=size, resize_size=resize_size)
+        before = self.resize_size if self.size is not None else None
+        after: int | tuple[int, int] | None = None
+        if isinstance(before, tuple):
+            after = (round(before[0] * size[0] / rest[0]), round(before[1] * size[1] / rest[1]))
+        elif before is not None:
+            after = round(before * min(size) / min(rest))
+        return replace(self, size=size, resize_size=after)
 
 
 def _require(fits: bool, preprocess: Preprocess, name: str, possible: str) -> None:

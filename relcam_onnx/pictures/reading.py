@@ -21,6 +21,15 @@ SUFFIXES = (
 )
 """What a file in a folder must be called to count as a picture."""
 
+UNREAD = {
+    **dict.fromkeys((".heic", ".heif", ".hif"), "HEIC, as telephones write it"),
+    **dict.fromkeys((".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"), "a camera's raw file"),
+    **{".jxl": "JPEG XL", ".exr": "OpenEXR", ".svg": "a drawing, not pixels"},
+}
+"""What else is a picture by its suffix, though Pillow reads none without a plug-in, and what it is."""
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
+CONVERT = "convert it to JPEG or PNG first, such as with ImageMagick: magick {name} {stem}.jpg"
+
 
 @dataclass(frozen=True)
 class Found:
@@ -42,7 +51,9 @@ PictureSource = str | Path | Image.Image | NDArray[np.generic]
 """What can be read as a picture, see `open_picture`."""
 
 
-def open_picture(source: PictureSource, opened: Callable[[Image.Image], None] | None = None) -> Image.Image:
+def open_picture(
+    source: PictureSource, opened: Callable[[Image.Image], None] | None = None, *, opacity: bool = False
+) -> Image.Image:
     """Read one picture as it is meant to be seen.
 
     EXIF rotation is applied, transparency lies on white, 16 bits and floats are scaled to 8, of an animation
@@ -55,11 +66,13 @@ def open_picture(source: PictureSource, opened: Callable[[Image.Image], None] | 
         floats in 0..1. A PIL image of mode F may hold 0..1 or 0..255.
     opened
         Called with a file that is open and not yet decoded: it may say how fine the pixels need be.
+    opacity
+        Keep transparency, for a model that takes four channels; `on_white` shows such a picture.
 
     Returns
     -------
     Image.Image
-        Mode RGB.
+        Mode RGB; with ``opacity`` RGBA.
 
     Raises
     ------
@@ -72,34 +85,55 @@ def open_picture(source: PictureSource, opened: Callable[[Image.Image], None] | 
     name = str(source) if isinstance(source, str | Path) else f"the {type(source).__name__} given"
     try:
         if isinstance(source, np.ndarray):
-            return _flat(_from_array(source))
+            return _upright(_from_array(source), opacity=opacity)
         if isinstance(source, Image.Image):
-            return _flat(source)
+            return _upright(source, opacity=opacity)
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(source) as image:
                 if opened:
                     opened(image)
-                return _flat(image)
+                return _upright(image, opacity=opacity)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(
-            f"{name}: refused as a decompression bomb ({error}); shrink it, or raise "
-            "PIL.Image.MAX_IMAGE_PIXELS if you trust it"
+            f"{name}: refused as a decompression bomb ({error}); shrink it, or if you trust it allow so many with "
+            "--max-pixels (in Python: PIL.Image.MAX_IMAGE_PIXELS)"
         ) from error
     except FileNotFoundError as error:
         raise InputError(f"{name}: there is no such file") from error
     except IsADirectoryError as error:
         raise InputError(f"{name}: is a folder, not a picture; name a file in it") from error
     except UnidentifiedImageError as error:
-        raise InputError(f"{name}: is no picture that Pillow knows; save it as PNG, JPEG or WebP") from error
+        raise InputError(f"{name}: {_why_unread(Path(name))}") from error
     except Exception as error:  # on damaged files Pillow's decoders raise almost anything
         raise InputError(f"{name}: cannot be read as a picture ({error}); save it anew") from error
 
 
-def _flat(image: Image.Image) -> Image.Image:
-    """Upright, opaque, 8-bit RGB."""
+def _why_unread(path: Path) -> str:
+    """What a file seems to be that Pillow does not know, and what to do."""
+    kind = UNREAD.get(path.suffix.lower())
+    if path.is_file():
+        with path.open("rb") as file:
+            start = file.read(12)
+        if start[4:8] == b"ftyp" and start[8:12] in HEIC_BRANDS:
+            kind = UNREAD[".heic"]
+    if kind is None:
+        return "is no picture that Pillow knows; save it as PNG, JPEG or WebP"
+    return f"is {kind}, which Pillow does not read; {CONVERT.format(name=path.name, stem=path.stem)}"
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """A picture with its transparency on white, mode RGB."""
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def _upright(image: Image.Image, *, opacity: bool) -> Image.Image:
+    """Upright, 8 bits a channel, opaque unless ``opacity``."""
     if not all(image.size):
         raise InputError(f"is {image.width}×{image.height} pixels; a picture needs at least one")
     image = ImageOps.exif_transpose(image)
@@ -108,10 +142,7 @@ def _flat(image: Image.Image) -> Image.Image:
     elif image.mode == "F":
         values = np.asarray(image)
         image = Image.fromarray(_from_floats(values / 255 if 1 < values.max() <= 255 else values))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+    return image.convert("RGBA") if opacity else on_white(image)
 
 
 def _from_array(pixels: NDArray[np.generic]) -> Image.Image:
@@ -162,8 +193,8 @@ def find_pictures(sources: Sequence[str | Path]) -> tuple[list[Found], list[Fail
     Parameters
     ----------
     sources
-        A file is taken whatever its suffix; in folders and globs only files with one of `SUFFIXES` count,
-        and hidden ones do not.
+        A file is taken whatever its suffix; in folders and globs only files with one of `SUFFIXES` count, or of
+        `UNREAD`, so that nothing is passed over in silence, and hidden ones do not.
 
     Returns
     -------
@@ -200,7 +231,7 @@ def _expand(source: str) -> tuple[Path, list[Path]]:
 
 def _is_picture(path: Path, root: Path) -> bool:
     hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-    return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()
+    return path.suffix.lower() in (*SUFFIXES, *UNREAD) and not hidden and path.is_file()
 
 
 def _why_nothing(source: str) -> str:

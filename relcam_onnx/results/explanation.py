@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from PIL import Image
 from relcam_onnx.analysis.layers import FUSED
 from relcam_onnx.errors import InputError, OptionError, TargetError
 from relcam_onnx.files import cannot_write, make_folder
-from relcam_onnx.pictures.geometry import Floats, Size
+from relcam_onnx.pictures.geometry import Field, Floats, Geometry, Size
 from relcam_onnx.pictures.pixels import Picture
 from relcam_onnx.pictures.reading import PictureSource, open_picture
 from relcam_onnx.results import page, render, sheet, words
@@ -52,6 +52,8 @@ class Explanation:
         The N pictures; () where arrays were explained.
     labels
         The names of the classes, or None.
+    fields
+        Layer -> where the cells of its map lie in the model's input.
     """
 
     outputs: dict[str, NDArray[np.generic]]
@@ -63,6 +65,7 @@ class Explanation:
     squashed_by: str | None = None
     pictures: tuple[Picture, ...] = ()
     labels: Sequence[str] | None = None
+    fields: Mapping[str, Field] = field(default_factory=dict)
 
     @classmethod
     def joined(cls, parts: Sequence[Explanation]) -> Explanation:
@@ -94,9 +97,14 @@ class Explanation:
 
     @property
     def probabilities(self) -> Floats:
-        """(N, classes): sigmoid of the scores where the model ends in one, else their softmax."""
+        """(N, classes): sigmoid of the scores where the model ends in one or has one alone, else their softmax.
+
+        Where a negative and a positive class share one score: its complement, and the sigmoid.
+        """
         z = self.scores.astype(np.float64)
-        if self.squashed_by == "Sigmoid":
+        if z.shape[1] == 1 and self.settings.classes == 2:
+            z = np.concatenate([-z, z], axis=1)
+        if self.squashed_by == "Sigmoid" or self.scores.shape[1] == 1:
             logs = -np.logaddexp(0, -z)
         else:
             logs = z - np.logaddexp.reduce(z, axis=1, keepdims=True)
@@ -142,12 +150,17 @@ class Explanation:
             No such target.
         """
         self.check(index, target)
-        name = layer or (FUSED if FUSED in self.maps else next(reversed(self.maps)))
+        name, field = self._shown(layer)
         values = self.maps.plane(name, index, target)
         if self.pictures:
             picture = self.pictures[index]
-            return (picture.seen_at(size) if size else picture.geometry).undo(values)
+            return (picture.seen_at(size) if size else picture.geometry).undo(values, field)
         return render.resize_map(values, size) if size else values
+
+    def _shown(self, layer: str | None) -> tuple[str, Field | None]:
+        """Which map is meant, and where its cells lie."""
+        name = layer or (FUSED if FUSED in self.maps else next(reversed(self.maps)))
+        return name, self.fields.get(self.maps.aliases.get(name, name))
 
     def check(self, index: int, target: int = 0) -> None:
         """Raise what `heat` raises where there is no such image or target."""
@@ -184,7 +197,9 @@ class Explanation:
         """
         heat = self.heat(layer, index, target)
         if image is not None:
-            picture = open_picture(image)
+            picture, (_, field) = open_picture(image), self._shown(layer)
+            if field and not self.pictures:
+                heat = Geometry.whole(field.size).undo(heat, field)
             return render.overlay(picture, render.resize_map(heat, (picture.height, picture.width)))
         if not self.pictures:
             raise InputError("an array was explained, so there is no picture to draw on; give one with image=")

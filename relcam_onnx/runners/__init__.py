@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from relcam_onnx.lrp.maps import MapSource
+from relcam_onnx.pictures.geometry import Field
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Result:
         Other names of layers ("last") -> those in ``maps``.
     sources
         What each map is of.
+    fields
+        Map -> where its cells lie in the model's input.
     """
 
     outputs: dict[str, np.ndarray]
@@ -38,6 +41,7 @@ class Result:
     weights: dict[str, np.ndarray]
     aliases: Mapping[str, str]
     sources: tuple[MapSource, ...]
+    fields: Mapping[str, Field]
 
 
 class Runner(Protocol):

@@ -21,6 +21,8 @@ Sizes = tuple[tuple[str, tuple[int, ...]], ...]
 def check_inputs(inputs: list[gs.Tensor], x: Any) -> dict[str, Any]:
     """What was given as name -> array, every input there once, of its dtype and shape, finite, of one batch size.
 
+    Inputs that nothing reads may be left out, and are here: `fillers` stand for them.
+
     Parameters
     ----------
     inputs
@@ -34,21 +36,34 @@ def check_inputs(inputs: list[gs.Tensor], x: Any) -> dict[str, Any]:
         Naming the input, what was given and what the model takes.
     """
     names = [t.name for t in inputs]
+    read = [t.name for t in inputs if is_read(t)]
     if not isinstance(x, Mapping):
-        if len(inputs) != 1:
+        if len(read) != 1:
             raise InputError(
-                f"this model has {len(inputs)} inputs: give a dict with an array for each of {', '.join(names)}"
+                f"this model has {len(read)} inputs: give a dict with an array for each of {', '.join(read)}"
             )
-        x = {names[0]: x}
+        x = {read[0]: x}
     if unknown := sorted(set(x) - set(names)):
         raise InputError(f"no input is called {', '.join(map(repr, unknown))}; the model takes {', '.join(names)}")
-    if missing := [name for name in names if name not in x]:
-        raise InputError(f"input {', '.join(map(repr, missing))} is missing; the model takes {', '.join(names)}")
-    arrays = {t.name: check_array(t, x[t.name]) for t in inputs}
+    if missing := [name for name in read if name not in x]:
+        raise InputError(f"input {', '.join(map(repr, missing))} is missing; the model takes {', '.join(read)}")
+    arrays = {t.name: check_array(t, x[t.name]) for t in inputs if t.name in read}
     sizes = {name: shape_of(array)[0] for name, array in arrays.items() if shape_of(array)}
     if len(set(sizes.values())) > 1:
         raise InputError(f"the inputs differ in batch size: {sizes}")
     return arrays
+
+
+def is_read(tensor: gs.Tensor) -> bool:
+    """Whether anything in the model reads an input."""
+    return bool(tensor.outputs)
+
+
+def fillers(inputs: list[gs.Tensor], images: int) -> dict[str, np.ndarray]:
+    """Zeros for the inputs that nothing reads: onnxruntime wants them all the same."""
+    unread = [t for t in inputs if not is_read(t)]
+    sizes = [[n or (1 if axis else images) for axis, n in enumerate(static_shape(t) or ())] for t in unread]
+    return {t.name: np.zeros(shape, t.dtype or np.float32) for t, shape in zip(unread, sizes, strict=True)}
 
 
 def shape_of(array: Any) -> tuple[int, ...]:
@@ -74,6 +89,8 @@ def on_host(array: Any) -> np.ndarray:
 
 def as_array(value: Any) -> Any:
     """What a caller brings as an array, or as onnxruntime's tensor where it lies on a device that NumPy cannot read."""
+    if getattr(value, "requires_grad", False) and hasattr(value, "detach"):
+        value = value.detach()  # PyTorch shares no tensor that it keeps a history of
     if isinstance(value, OrtValue | np.ndarray) or not hasattr(value, "__dlpack_device__"):
         return value if isinstance(value, OrtValue) else np.asarray(value)
     cpu = 1  # DLPack's number for main memory

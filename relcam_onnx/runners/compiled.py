@@ -20,21 +20,24 @@ from relcam_onnx.errors import InputError
 from relcam_onnx.files import cannot_write, make_folder
 from relcam_onnx.lrp.maps import MapSource
 from relcam_onnx.onnx_file.store import write_model
+from relcam_onnx.pictures.geometry import Field
 from relcam_onnx.prepare import Prepared
 from relcam_onnx.runners import Result
 from relcam_onnx.runners.arrays import Sizes, on_host, sizes_of
+from relcam_onnx.runners.fields import fields_of
 from relcam_onnx.runners.kept import Kept
 from relcam_onnx.runners.session import SessionSettings, choose_providers, open_session, out_of_memory, run_session
 
 
 @dataclass(frozen=True)
 class Ready:
-    """A session with what its outputs are: the output of each map, what it is of, and its other names."""
+    """A session with what its outputs are: the output of each map, what it is of, its other names, and its place."""
 
     session: onnxruntime.InferenceSession
     maps: Mapping[str, str]
     aliases: Mapping[str, str]
     sources: tuple[MapSource, ...]
+    fields: Mapping[str, Field]
 
 
 class CompiledRunner:
@@ -88,6 +91,7 @@ class CompiledRunner:
             {name: found[f"weights/{name}"] for name in ready.maps if f"weights/{name}" in found},
             ready.aliases,
             ready.sources,
+            ready.fields,
         )
 
     def _ready(self, sizes: Sizes, *, single: bool) -> Ready:
@@ -97,7 +101,7 @@ class CompiledRunner:
             prepared = self._prepared.sized(dict(sizes))
             session = open_session(self._compiled(prepared, sizes, single=single), self._settings)
             outputs = {name: map_output(prepared, name) for name in prepared.maps.names}
-            return Ready(session, outputs, prepared.aliases, prepared.maps.sources)
+            return Ready(session, outputs, prepared.aliases, prepared.maps.sources, fields_of(prepared))
 
         return self._sessions.get((sizes, single), make)
 
@@ -155,4 +159,5 @@ def joined(parts: list[Result]) -> Result:
         together("weights"),
         parts[0].aliases,
         parts[0].sources,
+        parts[0].fields,
     )

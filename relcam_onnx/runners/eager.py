@@ -10,11 +10,12 @@ import onnxruntime
 
 from relcam_onnx.backends.eager import Eager
 from relcam_onnx.lrp.maps import make_maps
-from relcam_onnx.lrp.seeds import SEEDS
+from relcam_onnx.lrp.seeds import class_scores, starting
 from relcam_onnx.lrp.walk import activations
 from relcam_onnx.prepare import Prepared
 from relcam_onnx.runners import Result
 from relcam_onnx.runners.arrays import on_host, sizes_of
+from relcam_onnx.runners.fields import fields_of
 from relcam_onnx.runners.kept import Kept
 from relcam_onnx.runners.session import SessionSettings, expose, open_session, run_session
 from relcam_onnx.runners.targets import resolve_ranks
@@ -59,13 +60,15 @@ class EagerRunner:
         values = activations(f, prepared.maps.plan, file.__getitem__)
         scores = values[prepared.scores.tensor.name]
         table = scores.reshape(len(scores), -1)
-        targets = resolve_ranks(targets, table)
+        ranking: Any = class_scores(f, table, paired=prepared.paired)
+        targets = resolve_ranks(targets, ranking)
         start: Any
         if seeds is not None:
             start = seeds.transpose(1, 0, 2).reshape(-1, table.shape[1])
         else:
-            hot = np.eye(table.shape[1], dtype=np.float32)[targets.T.reshape(-1)]
-            start = SEEDS[prepared.seed](f, f.each(table), hot)
+            hot = np.eye(ranking.shape[1], dtype=np.float32)[targets.T.reshape(-1)]
+            z: Any = f.each(table)
+            start = starting(f, prepared.seed, z, hot, paired=prepared.paired, gradient=prepared.gradient)
         maps, weights = make_maps(f, prepared.maps, values, start.reshape(-1, *scores.shape[1:]))
         return Result(
             {name: found[name] for name in self._outputs},
@@ -75,6 +78,7 @@ class EagerRunner:
             {name: by_image(value, targets) for name, value in weights.items()},
             prepared.aliases,
             prepared.maps.sources,
+            fields_of(prepared),
         )
 
 

@@ -23,6 +23,9 @@ PROVIDERS = {
 }
 """Short names of onnxruntime's execution providers."""
 
+SILENT = 4
+"""Of onnxruntime's log: what goes wrong is in its exceptions, which are told in our words."""
+
 Provider = str | tuple[str, dict[str, Any]]
 
 
@@ -33,6 +36,10 @@ class SessionSettings:
     providers: Provider | Sequence[Provider] | None = None
     threads: int | None = None
     options: onnxruntime.SessionOptions | None = None
+
+
+class RunError(InputError):
+    """onnxruntime refuses while a model runs: it may be the input's fault, or the model's."""
 
 
 @contextmanager
@@ -63,7 +70,7 @@ def open_session(
         raise OptionError("threads= and session_options= exclude each other; set intra_op_num_threads there")
     if options is None:
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
+        options.log_severity_level = SILENT
         if not spinning:
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if settings.threads is not None:
@@ -87,7 +94,7 @@ def run_session(
 
     Raises
     ------
-    InputError
+    RunError
         onnxruntime fails on this input.
     """
     try:
@@ -97,7 +104,7 @@ def run_session(
         found: list[np.ndarray] = session.run(list(names), dict(inputs))
         return found
     except Exception as error:  # see `open_session`
-        raise InputError(f"onnxruntime could not run the model on this input: {first_line(error)}") from error
+        raise RunError(f"onnxruntime could not run the model on this input: {first_line(error)}") from error
 
 
 def as_ort_value(value: Any) -> onnxruntime.OrtValue:

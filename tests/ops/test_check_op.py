@@ -16,7 +16,7 @@ from test_laws import CASES
 
 import relcam_onnx as rc
 from relcam_onnx.laws import LAWS, case
-from relcam_onnx.ops import TABLE, Backend, Call, Linear, Message, Relay, Term
+from relcam_onnx.ops import TABLE, Backend, Call, Grid, Linear, Message, Relay, Term
 
 QUICK = "com.microsoft::QuickGelu"
 ALPHA = {"alpha": 1.702}
@@ -120,9 +120,13 @@ def test_a_wrong_linear_part_is_named(law: str, build: Any) -> None:
 FACTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "Div is always ≥ 0": ("Div", "a_sign_that_is_told_is_true", {"nonnegative": lambda node, known: True}),
     "Sub keeps the sign": ("Sub", "a_sign_that_is_told_is_true", {"nonnegative": TABLE["Add"].nonnegative}),
-    "a pool that does not thin out": ("MaxPool", "strides_are_what_sizes_do", {"strides": None}),
-    "a convolution without strides": ("Conv", "strides_are_what_sizes_do", {"strides": None}),
-    "Relu thins out": ("Relu", "strides_are_what_sizes_do", {"strides": lambda node: (Fraction(2),)}),
+    "a pool that does not thin out": ("MaxPool", "strides_are_what_sizes_do", {"grids": None}),
+    "a convolution without strides": ("Conv", "strides_are_what_sizes_do", {"grids": None}),
+    "Relu thins out": (
+        "Relu",
+        "strides_are_what_sizes_do",
+        {"grids": lambda node, axes: (Grid(Fraction(2)),) * len(axes)},
+    ),
     "a gate that is forgotten": ("Mul", "receivers_receive", {"gradient_receivers": lambda node: (0,)}),
     "a denominator that receives": ("Div", "receivers_receive", {"receivers": lambda node: (0, 1)}),
 }

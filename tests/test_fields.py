@@ -1,0 +1,159 @@
+"""Where a map's cells lie in the picture: followed through a network, and drawn there."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from nets import Net, canonical
+from PIL import Image
+
+import relcam_onnx as rc
+from relcam_onnx.analysis.paths import Paths
+from relcam_onnx.analysis.scores import find_scores
+from relcam_onnx.pictures.geometry import Field, Geometry, lay_out
+
+
+def fields(proto: onnx.ModelProto) -> dict[str, tuple[float, ...]]:
+    """Tensor -> stride and offset down, stride and offset across."""
+    model = canonical(proto)
+    paths = Paths(model, find_scores(model).tensor)
+    named = {id(t): t.name for t in paths.tensors}
+    return {named[i]: tuple(float(v) for grid in g for v in grid) for i, g in paths.grids.items() if i in named}
+
+
+def spot_net(kernel: int, *, size: int = 128, pad: int = 0, layers: int = 3) -> onnx.ModelProto:
+    """Averages of the channels at stride 2: class c is how much of colour c stands out from the grey anywhere."""
+    net = Net("N", 3, size, size)
+    x = net.x
+    for i in range(layers):
+        weight = np.zeros((3, 3, kernel, kernel), np.float32)
+        weight[range(3), range(3)] = 1 / kernel**2
+        if i == 0:
+            weight -= np.float32(0.5 / kernel**2)
+        bias = np.full(3, -0.05 if i == 0 else 0, np.float32)
+        x = net("Relu", net("Conv", x, weight, bias, strides=[2, 2], pads=[pad] * 4), name=f"layer{i}")
+    pooled = net("Flatten", net("GlobalAveragePool", x))
+    net("Gemm", pooled, (np.eye(3) * 50 - 5).astype(np.float32), np.zeros(3, np.float32), name="scores")
+    return net.model("scores")
+
+
+def spotted(size: int, down: int, across: int) -> np.ndarray:
+    pixels = np.full((size, size, 3), 90, np.uint8)
+    pixels[down - 8 : down + 8, across - 8 : across + 8] = (255, 0, 0)
+    return pixels
+
+
+def middle(heat: np.ndarray) -> tuple[float, float]:
+    rows, columns = np.nonzero(heat > heat.max() / 2)
+    return float(rows.mean()), float(columns.mean())
+
+
+@pytest.mark.parametrize(("kernel", "pad"), [(7, 0), (3, 0), (5, 1), (3, 1)])
+@pytest.mark.parametrize("layers", ["last", "fused"])
+def test_a_map_lies_on_what_it_shows(kernel: int, pad: int, layers: str) -> None:
+    with rc.Explainer(spot_net(kernel, pad=pad), layers=layers) as explainer:
+        for down, across in ((20, 20), (108, 108), (20, 108), (64, 64)):
+            e = rc.explain(explainer, spotted(128, down, across), 0, preprocess="unit")
+            # One position of the deepest layer covers 8 pixels.
+            np.testing.assert_allclose(middle(e.heat()), (down, across), atol=8)
+
+
+def test_crop_and_resize_are_undone_beneath_the_field() -> None:
+    pixels = np.full((192, 256, 3), 90, np.uint8)
+    pixels[140:172, 60:92] = (255, 0, 0)
+    how = {"size": (128, 128), "resize": "shorter", "resize_size": 144}
+    e = rc.explain(spot_net(7), Image.fromarray(pixels), 0, preprocess=how, layers="last")
+    np.testing.assert_allclose(middle(e.heat()), (156, 76), atol=8 * 192 / 144)
+
+
+def test_an_array_is_drawn_at_its_place_too() -> None:
+    x = (spotted(128, 20, 108) / np.float32(255)).transpose(2, 0, 1)[None]
+    with rc.Explainer(spot_net(7), layers="last", preprocess="unit") as explainer:
+        e = explainer(x, 0)
+    grey = Image.new("RGB", (256, 256), (128, 128, 128))
+    changed = np.abs(np.asarray(e.overlay(image=grey), float) - 128).sum(axis=2)
+    np.testing.assert_allclose(middle(changed), (40, 216), atol=16)
+
+
+def test_fields_come_with_an_explanation() -> None:
+    with rc.Explainer(spot_net(7), layers=("stages", "fused", "input")) as explainer, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # noise shows this network nothing, and its maps are empty
+        e = explainer(np.random.default_rng(0).random((2, 3, 128, 128), np.float32), [[0, 1], [2, 0]])
+    # Windows of 7 at stride 2: the first is centred on pixel 3 of what it reads.
+    assert e.fields["layer2"] == Field((128, 128), (8.0, 8.0), (21.0, 21.0))
+    assert e.fields["fused"] == e.fields["layer0"] == Field((128, 128), (2.0, 2.0), (3.0, 3.0))
+    assert e.fields["input"] == Field((128, 128), (1.0, 1.0), (0.0, 0.0))
+    assert e.single(1).fields == e.fields
+
+
+def test_padding_tiles_the_picture() -> None:
+    net = Net("N", 3, 64, 48)
+    stem = net("Relu", net.conv(net.x, 3, 8, 7, 2), name="stem")
+    pool = net("MaxPool", stem, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], name="pool")
+    short = net.conv(pool, 8, 8, 1, 2)
+    deep = net("Relu", net("Add", net.conv(net.conv(pool, 8, 8, 3, 2), 8, 8, 3), short), name="deep")
+    net.head(deep, 8, 4)
+    found = fields(net.model("scores"))
+    for name, stride in (("stem", 2), ("pool", 4), ("deep", 8)):
+        tiled = Field.tiling((64, 48), (64 // stride, 48 // stride))
+        assert found[name] == (stride, tiled.offset[0], stride, tiled.offset[1])
+
+
+@pytest.mark.parametrize("mode", ["constant", "reflect"])
+@pytest.mark.parametrize(("before", "beyond"), [(0, 1), (1, 1), (1, 0)])
+def test_a_pad_belongs_to_what_reads_it(mode: str, before: int, beyond: int) -> None:
+    net = Net("N", 3, 64, 64)
+    x, channels = net.x, 3
+    for i in range(3):
+        amounts = np.array([0, 0, before, before, 0, 0, beyond, beyond])
+        padded = net("Pad", x, amounts, mode=mode)
+        x = net("Relu", net("Conv", padded, net.normal(4, channels, 3, 3), strides=[2, 2]), name=f"deep{i}")
+        channels = 4
+    net.head(x, 4, 2)
+    found = fields(net.model("scores"))
+    assert [found[f"deep{i}"][:2] for i in range(3)] == [(2, 0.5), (4, 1.5), (8, 3.5)]
+
+
+def test_paths_that_differ_meet_in_between_and_upsampling_goes_back() -> None:
+    net = Net("N", 3, 33, 33)
+    deep = net("Relu", net("Conv", net.x, net.normal(4, 3, 3, 3), strides=[2, 2]), name="deep")
+    valid = net("Conv", deep, net.normal(4, 4, 3, 3), name="valid")
+    cut = net("Slice", deep, np.array([0, 0]), np.array([14, 14]), np.array([2, 3]), name="cut")
+    net("Add", valid, cut, name="sum")
+    net("Resize", "sum", None, np.array([1, 1, 2, 2], np.float32), mode="nearest", name="up",
+        coordinate_transformation_mode="asymmetric", nearest_mode="floor")  # fmt: skip
+    net.head("up", 4, 2)
+    found = fields(net.model("scores"))
+    assert found["deep"] == (2, 1, 2, 1)
+    assert found["valid"] == (2, 3, 2, 3)
+    assert found["cut"] == (2, 1, 2, 1)
+    assert found["sum"] == (2, 2, 2, 2)
+    assert found["up"] == (1, 1.5, 1, 1.5)
+
+
+def test_channels_last_pictures_have_the_same_field() -> None:
+    net = Net("N", 40, 40, 3)
+    padded = net("Pad", net.x, np.array([0, 2, 0, 0, 0, 0, 0, 0]), name="padded")
+    turned = net("Transpose", padded, perm=[0, 3, 1, 2])
+    net("Relu", net("Conv", turned, net.normal(4, 3, 5, 5), strides=[2, 2]), name="deep")
+    net.head("deep", 4, 2)
+    assert fields(net.model("scores"))["deep"] == (2, 0, 2, 2)
+
+
+@pytest.mark.parametrize("size", [(224, 224), (97, 130)])
+def test_a_tiling_field_is_what_undo_assumes(size: tuple[int, int]) -> None:
+    geometry, _ = lay_out((120, 80), size, "letterbox", None)
+    values: Any = np.random.default_rng(0).standard_normal((7, 5)).astype(np.float32)
+    np.testing.assert_array_equal(geometry.undo(values, Field.tiling(size, (7, 5))), geometry.undo(values))
+
+
+def test_cells_are_read_at_their_centres() -> None:
+    values = np.arange(9, dtype=np.float32).reshape(3, 3)
+    placed = Geometry.whole((20, 20)).undo(values, Field((20, 20), (4.0, 4.0), (5.0, 6.0)))
+    np.testing.assert_array_equal(placed[5::4, 6::4][:3, :3], values)
+    np.testing.assert_array_equal(placed[:6, :7], 0)  # before the first centre its value goes on
+    assert placed[7, 6] == 1.5
