@@ -15,7 +15,17 @@ class ModelFileError(RelcamError):
 
 
 class UnsupportedModelError(RelcamError):
-    """The model holds nodes that relevance cannot pass; the message lists every one of them."""
+    """The model holds what relevance cannot pass; the message tells each cause and counts its nodes.
+
+    Attributes
+    ----------
+    nodes
+        Every node that stands in the way, with the reason; empty where it is no node.
+    """
+
+    def __init__(self, message: str, *, nodes: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.nodes = nodes
 
 
 class LayerError(RelcamError):

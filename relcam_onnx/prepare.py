@@ -14,19 +14,20 @@ import numpy as np
 import onnx
 
 from relcam_onnx import __version__
-from relcam_onnx.analysis.batch import rows_per_image
+from relcam_onnx.analysis.batch import check_batch, check_frames, rows_per_image
 from relcam_onnx.analysis.bounds import Bounds
 from relcam_onnx.analysis.layers import FUSED, INPUT, LAST, Layer, Layers, as_names, unique
 from relcam_onnx.analysis.paths import Paths
-from relcam_onnx.analysis.scores import find_scores, shape_text
+from relcam_onnx.analysis.scores import find_scores
+from relcam_onnx.analysis.support import check_types
 from relcam_onnx.canon import canonicalise
-from relcam_onnx.errors import InputError, LayerError, ModelFileError, OptionError, UnsupportedModelError, nearest
+from relcam_onnx.errors import InputError, LayerError, ModelFileError, OptionError, nearest
 from relcam_onnx.lrp.maps import MapPlan
 from relcam_onnx.lrp.methods import METHODS, window_size
 from relcam_onnx.lrp.plan import make_plan
 from relcam_onnx.lrp.preset_file import resolve
 from relcam_onnx.lrp.presets import Preset
-from relcam_onnx.lrp.seeds import GIVEN, PROPORTIONAL, SEEDS
+from relcam_onnx.lrp.seeds import CONTRASTIVE, GIVEN, PROPORTIONAL, SEEDS
 from relcam_onnx.model import Model, fixed_batch, static_shape
 from relcam_onnx.onnx_file.load import load, with_sizes
 from relcam_onnx.ops import TABLE
@@ -93,12 +94,13 @@ class Prepared:
         """Rewrite the graph, and find in it what was asked for."""
         canonicalise(self.model, batch_norm=self.preset.fold_batch_norm)
         self.scores = find_scores(self.model, self._asked.output)
-        usual = "logit" if self.scores.squashed_by == "Sigmoid" else self.preset.seed
+        rivals = self.scores.squashed_by != "Sigmoid" or self.preset.seed not in CONTRASTIVE
+        usual = self.preset.seed if rivals else "logit"
         self.seed = choose("seed", self._asked.seed or usual, (*SEEDS, GIVEN))
         self.paths = Paths(self.model, self.scores.tensor)
         self.layers = Layers(self.model, self.paths)
-        self._check_types()
-        self._check_batch()
+        check_types(self.model)
+        check_batch(self.scores.tensor, self.paths.images)
         wanted, stages = self._resolve(self._asked.layers)
         self._know_bounds()
         walked = unique((*wanted, *stages))
@@ -179,7 +181,7 @@ class Prepared:
         wanted = unique(layer for _, layers in found for layer in layers)
         stages = self.layers.stages if any(name == FUSED for name, _ in found) else ()
         for layer in unique((*wanted, *stages)):
-            self._check_frames(layer)
+            check_frames(layer.name, layer.tensor, self.paths.images)
         self.aliases = {LAST: self.layers.stages[-1].name} if self.layers.stages else {}
         self.aliases |= {alias: layer.name for layer in wanted for alias in self.layers.names_of(layer.tensor)}
         for layer in wanted:
@@ -188,35 +190,6 @@ class Prepared:
                     f"layer {layer.name!r} has no positions to make a map of; method 'lrp' gives its relevance"
                 )
         return wanted, stages
-
-    def _check_frames(self, layer: Layer) -> None:
-        """A map belongs to an image, not to a part of it that the model folds into the batch."""
-        image = self.paths.images[0] if self.paths.images else layer.tensor
-        if (rows := rows_per_image(layer.tensor, image)) > 1:
-            raise UnsupportedModelError(
-                f"layer {layer.name!r} has {rows} rows for each image, {shape_text(image)} became "
-                f"{shape_text(layer.tensor)}: maps of frames or tiles that are folded into the batch are not "
-                "supported. Name layers outside of that part, such as 'input', or export the model for one frame"
-            )
-
-    def _check_types(self) -> None:
-        """Relevance is computed in float32; activations in halves or doubles are cast."""
-        # onnx-graphsurgeon has ONNX's number where NumPy has no such type.
-        brief = [t.name for t in self.model.graph.tensors().values() if t.dtype == onnx.TensorProto.BFLOAT16]
-        if brief:
-            raise ModelFileError(f"tensor {brief[0]!r} is bfloat16; export the model in float32 or float16")
-
-    def _check_batch(self) -> None:
-        """The first axis of the image and of the scores is the batch, as far as the file tells."""
-        scores = self.scores.tensor
-        (rows, *_) = static_shape(scores) or (None,)
-        for image in self.paths.images:
-            (batch, *_) = static_shape(image) or (None,)
-            if batch and rows and rows % batch:
-                raise UnsupportedModelError(
-                    f"input {image.name!r} {shape_text(image)} and the scores {shape_text(scores)} differ in their "
-                    "first axis, the batch: export the model with one, (N, ...), that all of it keeps"
-                )
 
     def _know_bounds(self) -> None:
         """Set the bounds of zᴮ where the preprocessing is known, and the image is what the first layers read."""

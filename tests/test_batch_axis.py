@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from compare import agree
 from nets import Net, canonical, ops, picture, run
-from test_compile import agree, explained, results
+from test_compile import explained, results
 
 import relcam_onnx as rc
 

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from compare import agree
 from nets import Net
 from torch.nn.functional import conv2d, conv_transpose2d
 
@@ -44,11 +45,6 @@ def boxed(x: np.ndarray, r: np.ndarray, low: np.ndarray, high: np.ndarray) -> np
     return np.asarray(np.sum(parts, axis=0))
 
 
-def close(got: np.ndarray, wanted: np.ndarray) -> None:
-    assert np.abs(wanted).max() > 0
-    np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
-
-
 def own(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Each picture's smallest and largest value."""
     return x.min(axis=(1, 2, 3), keepdims=True), x.max(axis=(1, 2, 3), keepdims=True)
@@ -64,15 +60,15 @@ def test_scaling_in_the_model_is_scaling_of_the_weights(backend: str, scaling: s
     options: dict[str, Any] = {"backend": backend, "preset": preset, "preprocess": "raw"}
     got = relevance(network(scaling), x, **options)
     wanted = relevance(network(weight=WEIGHT / 255), x, **options)
-    close(got["conv"], wanted["conv"])
-    close(got["input"], wanted["input"])
+    agree(got["conv"], wanted["conv"], 1e-5)
+    agree(got["input"], wanted["input"], 1e-5)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_behind_a_scaling_the_bounds_are_scaled_too(backend: str) -> None:
     """0 to 255 are the picture's bounds, 0 to 1 those of what the convolution reads."""
     got = relevance(network("Div"), PIXELS, backend=backend, preprocess="raw")
-    close(got["input"], boxed(PIXELS / 255, got["conv"], np.array(0.0), np.array(1.0)))
+    agree(got["input"], boxed(PIXELS / 255, got["conv"], np.array(0.0), np.array(1.0)), 1e-5)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -80,9 +76,9 @@ def test_the_first_layer_gets_the_bounds_of_the_preprocessing(backend: str) -> N
     low, high = (((v - MEAN) / DEVIATION).reshape(1, 3, 1, 1) for v in (0, 1))
     x = ((PIXELS / 255 - MEAN.reshape(3, 1, 1)) / DEVIATION.reshape(3, 1, 1)).astype(np.float32)
     known = relevance(network(), x, backend=backend, preprocess="torchvision")
-    close(known["input"], boxed(x, known["conv"], low, high))
+    agree(known["input"], boxed(x, known["conv"], low, high), 1e-5)
     unknown = relevance(network(), x, backend=backend)
-    close(unknown["input"], boxed(x, unknown["conv"], *own(x)))
+    agree(unknown["input"], boxed(x, unknown["conv"], *own(x)), 1e-5)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -96,4 +92,4 @@ def test_a_bound_that_was_set_is_kept(backend: str, scaling: str) -> None:
         assert explainer.preset == preset
     got = relevance(network(scaling), x, preset=preset, preprocess="unit", backend=backend)
     read = PIXELS / 255
-    close(got["input"], boxed(read, got["conv"], own(read)[0], np.array(high / 255 if scaling else high)))
+    agree(got["input"], boxed(read, got["conv"], own(read)[0], np.array(high / 255 if scaling else high)), 1e-5)

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from compare import agree
 from nets import Net, picture, plain, residual, run
 from onnx import TensorProto, helper
 from PIL import Image
@@ -35,13 +36,6 @@ def explained(model: onnx.ModelProto, x: Any, targets: Any, **options: Any) -> r
     """What the reference makes of the same."""
     with rc.Explainer(model, backend="eager", **options) as explainer:
         return explainer(x, targets)
-
-
-def agree(got: np.ndarray, wanted: np.ndarray, share: float = 1e-4) -> None:
-    """To a share of each map's own maximum."""
-    assert got.shape == wanted.shape
-    for place in np.ndindex(*wanted.shape[:2]):
-        np.testing.assert_allclose(got[place], wanted[place], rtol=0, atol=share * np.abs(wanted[place]).max())
 
 
 def ports(values: Any) -> dict[str, tuple[int, list[str | int]]]:

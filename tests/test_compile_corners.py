@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx
 import pytest
+from compare import agree
 from nets import Net, picture, plain
-from test_compile import agree, explained, results
+from test_compile import explained, results
 
 import relcam_onnx as rc
 from relcam_onnx.lrp.preset_file import resolve

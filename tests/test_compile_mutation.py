@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from compare import same_maps
 from hypothesis import given
 from hypothesis import strategies as st
 from nets import picture, residual
-from test_compile_networks import agree, both
+from test_compile_networks import both
 from test_rules import dense
 from twins import TWINS
 
@@ -95,8 +96,8 @@ LOWERINGS: dict[str, Callable[..., Any]] = {
 def test_the_reference_sees_a_broken_lowering(how: str, preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
     options: dict[str, Any] = {"layers": "stages", "preset": preset}
     x = picture(2, 3, 32, 32)
-    agree(*both(residual(), x, None, **options), 1e-4)
+    same_maps(*both(residual(), x, None, **options), 1e-4)
     monkeypatch.setattr(lowering, "turn", LOWERINGS[how])
     found = both(residual(), x, None, **options)
     with pytest.raises(AssertionError):
-        agree(*found, 1e-4)
+        same_maps(*found, 1e-4)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from compare import same_maps
 from hypothesis import given
 from hypothesis import strategies as st
 from nets import Net, inverted, picture, plain, residual
@@ -30,16 +31,6 @@ def both(model: onnx.ModelProto, x: Any, targets: Any, **options: Any) -> tuple[
         return wanted, explainer(x, targets)
 
 
-def agree(wanted: rc.Explanation, got: rc.Explanation, share: float) -> None:
-    """To a share of each map's own maximum."""
-    np.testing.assert_array_equal(got.targets, wanted.targets)
-    assert set(got.maps) == set(wanted.maps)
-    for layer, values in wanted.maps.items():
-        for place in np.ndindex(*values.shape[:2]):
-            one, other = got.maps[layer][place], values[place]
-            np.testing.assert_allclose(one, other, rtol=0, atol=share * np.abs(other).max(), err_msg=layer)
-
-
 @pytest.mark.parametrize("name", LIGHT)
 def test_light_models(name: str) -> None:
     model = seeded(read(name))
@@ -48,7 +39,7 @@ def test_light_models(name: str) -> None:
         wanted = explainer(x)
     with rc.Explainer(model, "stages") as explainer:
         got = explainer(x)
-    agree(wanted, got, 1e-4)
+    same_maps(got, wanted, 1e-4)
     for output, value in wanted.outputs.items():
         np.testing.assert_allclose(got.outputs[output], value, rtol=0, atol=1e-5 * np.abs(value).max())
 
@@ -59,7 +50,7 @@ def test_seeds(name: str, seed: str) -> None:
     """1e-4 where each score has its own share; 1e-3 where they cancel in the dense layer (z⁺ there, as they want)."""
     targets, preset = [[-1, 1, 2, 3, 0]] * 3, "default" if seed in PROPORTIONAL else "paper"
     found = both(NETWORKS[name](), picture(3, 3, 32, 32), targets, layers="stages", seed=seed, preset=preset)
-    agree(*found, 1e-4 if seed in PROPORTIONAL else 1e-3)
+    same_maps(*found, 1e-4 if seed in PROPORTIONAL else 1e-3)
 
 
 @pytest.mark.parametrize("rule", [name for name in RULES if RULES[name] is not Pass])
@@ -68,7 +59,7 @@ def test_rules(name: str, rule: str) -> None:
     """One rule for every op but the last; 1e-3 where denominators of either sign come close to 0."""
     chosen = rc.Preset("one rule", (("output", Epsilon()), ("*", RULES[rule]())), seed="logit", method="lrp")
     wanted, got = both(NETWORKS[name](), picture(1, 3, 32, 32), None, layers=("stages", "input"), preset=chosen)
-    agree(wanted, got, 1e-3 if rule in ("zero", "epsilon", "norm") else 1e-4)
+    same_maps(got, wanted, 1e-3 if rule in ("zero", "epsilon", "norm") else 1e-4)
 
 
 @given(data=st.data(), preset=st.sampled_from(list(PRESETS)))
@@ -95,7 +86,7 @@ def test_generated_networks(data: st.DataObject, preset: str) -> None:
     images, count = draw(st.sampled_from([(1, 1), (1, 5), (8, 1), (3, 2)]))
     targets = [list(range(count))] * images
     layers = ("first", "last", "input")
-    agree(*both(model, picture(images, 3, height, width), targets, layers=layers, preset=preset), 1e-3)
+    same_maps(*both(model, picture(images, 3, height, width), targets, layers=layers, preset=preset), 1e-3)
 
 
 @pytest.mark.parametrize("batch", [1, "N"])
@@ -106,4 +97,4 @@ def test_upsampling(batch: int | str) -> None:
     scales = np.array([1, 1, 2, 2], np.float32)
     y = net("Concat", net("Resize", x, None, scales, mode="linear"), net.conv(net.x, 3, 2), axis=1)
     model = net.model(net.head(net("Relu", net.conv(y, 8, 6), name="high"), 6))
-    agree(*both(model, picture(2, 3, 16, 16), [[0, 1]] * 2, layers=("low", "high", "input")), 1e-4)
+    same_maps(*both(model, picture(2, 3, 16, 16), [[0, 1]] * 2, layers=("low", "high", "input")), 1e-4)

@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnxruntime
 import pytest
 import torch
+from compare import same_maps
 from nets import picture, plain, residual
 
 import relcam_onnx as rc
@@ -49,19 +49,13 @@ def compilations(monkeypatch: pytest.MonkeyPatch) -> Counted:
     return counted
 
 
-def same(got: rc.Explanation, wanted: rc.Explanation, share: float = 1e-5) -> None:
-    assert set(got.maps) == set(wanted.maps)
-    for name, value in wanted.maps.items():
-        np.testing.assert_allclose(got.maps[name], value, rtol=0, atol=share * np.abs(value).max())
-
-
 def test_one_session_serves_all_calls_and_threads(sessions: Counted) -> None:
     with rc.Explainer(residual(), "stages", threads=1) as explainer:
         alone = [explainer(X[i : i + 1]) for i in range(4)]
         with ThreadPoolExecutor(4) as pool:
             together = list(pool.map(lambda i: explainer(X[i : i + 1]), range(4)))
     for got, wanted in zip(together, alone, strict=True):
-        same(got, wanted, 1e-6)
+        same_maps(got, wanted, 1e-6)
     assert sessions.calls == 1
 
 
@@ -85,7 +79,7 @@ def test_cache_serves_the_next_explainer(tmp_path: Path, compilations: Counted) 
             first = explainer(X)
     assert compilations.calls == 1
     with rc.Explainer(plain(), "stages") as explainer:
-        same(first, explainer(X), 0)
+        same_maps(first, explainer(X), 0)
 
 
 def test_cache_tells_models_and_options_apart(tmp_path: Path, compilations: Counted) -> None:
@@ -112,8 +106,8 @@ def test_large_models_are_cached_with_their_data(
     got = [rc.Explainer(plain(), "stages", cache=tmp_path)(X) for _ in range(2)]
     assert compilations.calls == 1
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".data", ".onnx"]
-    same(got[0], rc.Explainer(plain(), "stages")(X), 0)
-    same(got[1], got[0], 0)
+    same_maps(got[0], rc.Explainer(plain(), "stages")(X), 0)
+    same_maps(got[1], got[0], 0)
 
 
 @pytest.mark.parametrize("limit", [2**31 - 1, 1000], ids=["one file", "with data"])
@@ -128,7 +122,7 @@ def test_a_broken_file_in_the_cache_is_made_anew(
     else:
         model.write_bytes(model.read_bytes()[:1000])
     for _ in range(2):
-        same(rc.Explainer(plain(), "stages", cache=tmp_path)(X), wanted, 0)
+        same_maps(rc.Explainer(plain(), "stages", cache=tmp_path)(X), wanted, 0)
     assert compilations.calls == 2
 
 
@@ -139,7 +133,7 @@ def test_a_cache_that_cannot_be_written_is_only_a_warning(tmp_path: Path, monkey
     monkeypatch.setattr(compiled, "write_model", full)
     with pytest.warns(UserWarning, match=r"compiled model is not kept: cannot write to .*No space left on device"):
         explainer = rc.Explainer(plain(), "stages", cache=tmp_path)
-    same(explainer(X[:1]), rc.Explainer(plain(), "stages")(X[:1]), 0)
+    same_maps(explainer(X[:1]), rc.Explainer(plain(), "stages")(X[:1]), 0)
     (tmp_path / "file").touch()
     with pytest.raises(rc.OptionError, match=r"cannot write to .*file"):
         rc.Explainer(plain(), "stages", cache=tmp_path / "file")
@@ -156,7 +150,7 @@ def test_max_batch_bounds_what_runs_at_once(monkeypatch: pytest.MonkeyPatch) -> 
         wanted = whole(X)
     monkeypatch.setattr(compiled, "run_session", spy)
     with rc.Explainer(plain(), "stages", max_batch=3) as explainer:
-        same(explainer(X), wanted)
+        same_maps(explainer(X), wanted)
     assert seen == [3, 1]
 
 
@@ -174,11 +168,11 @@ def test_memory_that_does_not_suffice_is_tried_with_half(monkeypatch: pytest.Mon
     monkeypatch.setattr(compiled, "run_session", small)
     with rc.Explainer(plain(), "stages") as explainer:
         with pytest.warns(UserWarning, match=r"not enough memory for 4 images at once, trying 2; set max_batch"):
-            same(explainer(X), wanted)
+            same_maps(explainer(X), wanted)
         assert seen == [4, 2, 2]
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            same(explainer(X[:2]), explainer(X[:2]), 0)
+            same_maps(explainer(X[:2]), explainer(X[:2]), 0)
 
 
 def test_other_failures_and_single_images_are_not_retried(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,11 +196,11 @@ def test_tensors_of_other_libraries(backend: str, targets: Any) -> None:
     with rc.Explainer(plain(), "stages", backend=backend) as explainer:
         wanted = explainer(X, targets)
         for x in given:
-            same(explainer(x, targets), wanted, 1e-6)
-            same(explainer({"x": x}, targets), wanted, 1e-6)
+            same_maps(explainer(x, targets), wanted, 1e-6)
+            same_maps(explainer({"x": x}, targets), wanted, 1e-6)
     with rc.Explainer(plain(), "stages", backend=backend, max_batch=3) as explainer:
         for x in given:
-            same(explainer(x, targets), wanted)
+            same_maps(explainer(x, targets), wanted)
 
 
 def test_tensors_are_checked_as_arrays_are() -> None:

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from compare import agree
 from nets import Net, inverted, picture, plain, residual, run
 from onnx import TensorProto
-from test_compile import TARGETS, X, agree, explained, ports, results
+from test_compile import TARGETS, X, explained, ports, results
 
 import relcam_onnx as rc
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from compare import agree
 from nets import Net, picture, run
 from onnx import TensorProto, numpy_helper
-from test_compile import TARGETS, agree, explained, results
+from test_compile import TARGETS, explained, results
 
 import relcam_onnx as rc
 

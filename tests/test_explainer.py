@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import onnx
 import pytest
+from compare import agree
 from nets import Net, inverted, picture, plain, residual, run
 
 import relcam_onnx as rc
@@ -18,13 +19,6 @@ from relcam_onnx.lrp.seeds import SEEDS
 
 X = picture(3, 3, 32, 32)
 NETWORKS: dict[str, Callable[[], onnx.ModelProto]] = {"plain": plain, "residual": residual, "inverted": inverted}
-
-
-def close(got: np.ndarray, wanted: np.ndarray, share: float) -> None:
-    """To a share of each map's own maximum."""
-    assert got.shape == wanted.shape
-    for n, k in np.ndindex(*wanted.shape[:2]):
-        np.testing.assert_allclose(got[n, k], wanted[n, k], rtol=0, atol=share * np.abs(wanted[n, k]).max())
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -66,7 +60,7 @@ def test_a_batch_is_its_images(name: str, seed: str) -> None:
             alone = explainer(X[n : n + 1], n + 1).maps
             for layer, wanted in alone.items():
                 # The floor of the fused map turns rounding at zero into its cube root.
-                close(together[layer][n : n + 1], wanted, share if layer != "fused" else max(share, 1e-3))
+                agree(together[layer][n : n + 1], wanted, share if layer != "fused" else max(share, 1e-3))
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -80,7 +74,7 @@ def test_backends_agree(name: str, preset: str) -> None:
         got = compiled(X, [[0, 1], [2, 3], [4, 0]])
     np.testing.assert_array_equal(got.targets, wanted.targets)
     for layer, value in wanted.maps.items():
-        close(got.maps[layer], value, 1e-4)
+        agree(got.maps[layer], value, 1e-4)
 
 
 def test_targets_together_are_targets_alone() -> None:
@@ -89,7 +83,7 @@ def test_targets_together_are_targets_alone() -> None:
         for k, targets in enumerate(([0, 1, 4], [4, 1, 3], [2, 3, 2])):
             alone = explainer(X, targets)
             for layer in ("stem", "block1b", "block2b"):
-                close(together.maps[layer][:, [k]], alone.maps[layer], 1e-5)
+                agree(together.maps[layer][:, [k]], alone.maps[layer], 1e-5)
 
 
 def test_ranks() -> None:
@@ -114,13 +108,13 @@ def test_a_fixed_batch_runs_in_pieces_and_the_last_is_filled_up() -> None:
     assert len(got.outputs["scores"]) == 5
     np.testing.assert_allclose(got.scores, wanted.scores, rtol=1e-5, atol=1e-5)
     for layer in ("stage1", "stage2", "stage4"):
-        close(got.maps[layer], wanted.maps[layer], 1e-5)
+        agree(got.maps[layer], wanted.maps[layer], 1e-5)
     np.testing.assert_array_equal(got.targets, wanted.targets)
 
 
 def test_max_batch_changes_nothing() -> None:
     with rc.Explainer(plain(), max_batch=2) as few, rc.Explainer(plain()) as many:
-        close(few(X).maps["stage1"], many(X).maps["stage1"], 1e-5)
+        agree(few(X).maps["stage1"], many(X).maps["stage1"], 1e-5)
     with pytest.raises(rc.OptionError, match="max_batch must be at least 1, not 0"):
         rc.Explainer(plain(), max_batch=0)
 
@@ -132,7 +126,7 @@ def test_a_dynamic_picture_size() -> None:
             assert maps["stem"].shape[2:] == (size, size)
             assert maps["block2b"].shape[2:] == (size // 4, size // 4)
         fixed = rc.Explainer(residual())
-        close(dynamic(X).maps["block1b"], fixed(X).maps["block1b"], 1e-5)
+        agree(dynamic(X).maps["block1b"], fixed(X).maps["block1b"], 1e-5)
 
 
 def two_heads() -> onnx.ModelProto:
@@ -169,8 +163,8 @@ def test_a_transpose_at_the_input_makes_no_other_map() -> None:
     x = picture(2, 3, 16, 16)
     with rc.Explainer(models[0], ("relu", "input")) as first, rc.Explainer(models[1], ("relu", "input")) as last:
         wanted, got = first(x), last(np.ascontiguousarray(x.transpose(0, 2, 3, 1)))
-    close(got.maps["relu"], wanted.maps["relu"], 1e-5)
-    close(got.maps["input"], wanted.maps["input"], 1e-5)  # (N, K, C, H, W) whatever the file's order
+    agree(got.maps["relu"], wanted.maps["relu"], 1e-5)
+    agree(got.maps["input"], wanted.maps["input"], 1e-5)  # (N, K, C, H, W) whatever the file's order
 
 
 @pytest.mark.parametrize("final", ["Softmax", "Sigmoid"])
@@ -179,7 +173,7 @@ def test_a_final_squashing_is_stepped_over(final: str) -> None:
         got, wanted = squashed(X), bare(X)
     assert got.squashed_by == final
     np.testing.assert_allclose(got.scores, wanted.scores, rtol=1e-5, atol=1e-6)
-    close(got.maps["stage1"], wanted.maps["stage1"], 1e-5)
+    agree(got.maps["stage1"], wanted.maps["stage1"], 1e-5)
     assert set(got.outputs) == {"final"}
 
 
@@ -198,7 +192,7 @@ def test_a_seed_of_ones_own() -> None:
         own = rc.Explainer(plain(), preset="epsilon-plus", seed="given")
     got = own(X, seed=seed)
     np.testing.assert_array_equal(got.targets, wanted.targets)
-    close(got.maps["stage1"], wanted.maps["stage1"], 1e-6)
+    agree(got.maps["stage1"], wanted.maps["stage1"], 1e-6)
     with pytest.raises(rc.OptionError, match="an array as seed goes with"):
         own(X)
     with pytest.raises(rc.TargetError, match="a seed must be"):
@@ -232,7 +226,7 @@ def test_threads_share_one_explainer() -> None:
 
         with ThreadPoolExecutor(4) as pool:
             for got, want in zip(pool.map(call, range(8)), wanted, strict=True):
-                close(got, want, 1e-6)
+                agree(got, want, 1e-6)
 
 
 def test_names_of_maps() -> None:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from compare import agree
 from nets import Net, picture
 from PIL import Image
-from test_compile import agree, explained, results
+from test_compile import explained, results
 from typer.testing import CliRunner
 
 import relcam_onnx as rc

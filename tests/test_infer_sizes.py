@@ -11,10 +11,11 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from compare import agree
 from nets import Net, canonical, picture, run
 from onnx import TensorProto
 from relcam_exporters._torchvision import torchvision
-from test_compile import agree, explained, results
+from test_compile import explained, results
 
 import relcam_onnx as rc
 from relcam_onnx.canon.size_rules import factors

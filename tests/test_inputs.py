@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from compare import agree, same_maps
 from nets import Net, picture, run
 from onnx import TensorProto
-from test_compile import agree, explained, results
+from test_compile import explained, results
 
 import relcam_onnx as rc
 
@@ -19,13 +20,6 @@ LAYERS = ("stages", "fused", "input")
 BACKENDS = ["eager", "compiled"]
 X = picture(2, 3, 16, 16)
 TARGETS = np.array([[0, -1], [1, 2]])
-
-
-def same(got: rc.Explanation, wanted: rc.Explanation, share: float = 1e-5) -> None:
-    assert list(got.maps) == list(wanted.maps)
-    for name, value in wanted.maps.items():
-        assert np.abs(value).max() > 0
-        agree(got.maps[name], value, share)
 
 
 def of_type(kind: int, cast: bool) -> onnx.ModelProto:
@@ -50,7 +44,7 @@ def test_bytes_that_are_cast(backend: str) -> None:
     with rc.Explainer(model, LAYERS, backend=backend) as explainer:
         got = explainer(pixels, TARGETS)
         assert list(got.maps) == ["stride1", "stride2", "input", "fused"]
-        same(got, wanted)
+        same_maps(got, wanted)
         with pytest.raises(rc.InputError, match=r"float32 .* the model takes uint8"):
             explainer(pixels.astype(np.float32))
 
@@ -110,7 +104,7 @@ def test_the_smallest_picture_of_the_committed_model() -> None:
     wanted = explained(fixed, x, [[281]], layers=LAYERS)
     for backend in BACKENDS:
         with rc.Explainer(LITE, LAYERS, backend=backend) as explainer:
-            same(explainer(x, [[281]]), wanted, 1e-3)
+            same_maps(explainer(x, [[281]]), wanted, 1e-3)
 
 
 def channels_last(size: int | None) -> onnx.ModelProto:
@@ -135,7 +129,7 @@ def test_a_layer_with_channels_last(size: int | None, method: str) -> None:
     assert wanted.maps["last"].shape == ((2, 2, 8, 8, 8) if method == "lrp" else (2, 2, 8, 8))
     assert wanted.maps["input"].shape == (2, 2, 3, 16, 16)
     with rc.Explainer(model, backend="compiled", **options) as explainer:
-        same(explainer(x, TARGETS), wanted)
+        same_maps(explainer(x, TARGETS), wanted)
     got = results(rc.compile_model(model, **options), x=x, relcam_targets=TARGETS)
     for name, value in wanted.maps.items():
         agree(got[f"relevance/{name}" if f"relevance/{name}" in got else f"cam/{name}"], value)

@@ -9,8 +9,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from compare import agree
 from nets import Net, run
-from test_compile import agree, explained, results
+from test_compile import explained, results
 
 import relcam_onnx as rc
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -11,11 +11,15 @@ import onnx_graphsurgeon as gs
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.support import check_supported, problem
 from relcam_onnx.errors import OptionError, UnsupportedModelError, nearest
-from relcam_onnx.model import Model, producer, static_shape
+from relcam_onnx.model import Model, is_constant, producer, static_shape, variables
 from relcam_onnx.ops import TABLE, key
 
 SQUASHING = frozenset({"Softmax", "LogSoftmax", "Sigmoid"})
-AROUND = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "Identity", "Dropout"})
+AROUND = frozenset({
+    "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "Identity", "Dropout", "QuantizeLinear", "DequantizeLinear",
+})  # fmt: skip
+CHOOSING = frozenset({"ArgMax", "TopK", "ReduceMax", "ZipMap", "ArrayFeatureExtractor"})
+"""What chooses among scores, or names them."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Scores:
     tensor
         Where relevance starts, before ``squashed_by``.
     output
-        The name of the model's output that it leads to.
+        The name of the model's output that it leads to, or of the tensor that was named.
     squashed_by
         "Softmax", "LogSoftmax", "Sigmoid" or None: what stood between them and was stepped over.
     """
@@ -38,7 +42,7 @@ class Scores:
 
 
 def find_scores(model: Model, output: str | None = None) -> Scores:
-    """The scores of ``output``, or of the only output that has the shape of scores.
+    """The scores of ``output``, an output or a tensor inside, or of the only output that has the shape of scores.
 
     Raises
     ------
@@ -48,47 +52,80 @@ def find_scores(model: Model, output: str | None = None) -> Scores:
         No output is (N, classes); the message lists them.
     """
     outputs = {t.name: t for t in model.graph.outputs}
-    if output is not None and output not in outputs:
-        there = listed(outputs.values())
-        raise OptionError(f"no output is called {output!r}{nearest(output, outputs)}; there are {there}")
+    if output is not None:
+        tensors = model.graph.tensors()
+        if (inside := model.current(output)) not in tensors:
+            there = listed(outputs.values())
+            raise OptionError(f"no output is called {output!r}{nearest(output, outputs)}; there are {there}")
+        outputs.setdefault(output, tensors[inside])
     named = [outputs[output]] if output is not None else list(outputs.values())
-    fitting = [t for t in named if looks_like_scores(t) and holds_scores(t)]
+    fitting = {t.name: scores for t in named if is_table(scores := chosen_from(t))}
     if not fitting:
-        if any(t.shape is None for t in named):
-            # An op that nobody knows hides every shape behind it: that is what to say then.
-            check_supported(model, (node for node in model.graph.nodes if key(node) not in TABLE))
-        what = f"output {output!r} is no" if output is not None else "no output is a"
-        others = [t for t in outputs.values() if t.name != output and looks_like_scores(t) and holds_scores(t)]
-        todo = f"Name one with output=: {listed(others)}" if others else "Explain a classifier"
-        whole = "" if all(map(holds_scores, named)) else ", and whole numbers are classes that are chosen already"
-        raise UnsupportedModelError(
-            f"{what} table of scores (N, classes), the batch first; the outputs are {listed(named)}{whole}. {todo}"
-        )
-    found = [step_back(t) for t in fitting]
-    if len({id(s.tensor) for s in found}) > 1:
-        nodes = {s.output: Paths(model, s.tensor).nodes for s in found}
-        usable = [t for t in fitting if not any(map(problem, nodes[t.name]))]
+        raise no_table(model, named, output)
+    found = {name: step_back(scores) for name, scores in fitting.items()}
+    if len({id(s.tensor) for s in found.values()}) > 1:
+        nodes = {name: Paths(model, s.tensor).nodes for name, s in found.items()}
+        usable = [outputs[name] for name in fitting if not any(map(problem, nodes[name]))]
         if not usable:  # naming one would only lead to this
             check_supported(model, {id(node): node for each in nodes.values() for node in each}.values())
         raise OptionError(f"several outputs could be the scores; name one with output=: {listed(usable)}")
-    return found[0]
+    name, scores = next(iter(found.items()))
+    return replace(scores, output=name)
+
+
+def no_table(model: Model, named: Sequence[gs.Tensor], output: str | None) -> UnsupportedModelError:
+    """What is said of outputs that are no scores."""
+    if any(t.shape is None for t in named):
+        # An op that nobody knows hides every shape behind it: that is what to say then.
+        check_supported(model, (node for node in model.graph.nodes if key(node) not in TABLE))
+    what = f"output {output!r} is no" if output is not None else "no output is a"
+    others = [t for t in model.graph.outputs if t.name != output and is_table(t)]
+    todo = f"Name one with output=: {listed(others)}" if others else "Explain a classifier"
+    whole = "" if all(map(holds_scores, named)) else ", and whole numbers are classes that are chosen already"
+    return UnsupportedModelError(
+        f"{what} table of scores (N, classes), the batch first; the outputs are {listed(named)}{whole}. {todo}"
+    )
+
+
+def chosen_from(tensor: gs.Tensor) -> gs.Tensor:
+    """The table that the values of an output were chosen from: over ArgMax, TopK or ZipMap and what is around them."""
+    current = tensor
+    while (node := producer(current)) is not None and node.op in CHOOSING | AROUND:
+        # ArrayFeatureExtractor looks names up: what is computed are the indices.
+        current = next((t for _, t in variables(node)), current)
+        if node.op in CHOOSING:
+            if is_table(current):
+                tensor = current
+            elif node.op not in {"ZipMap", "ArrayFeatureExtractor"}:
+                break
+    return tensor
 
 
 def step_back(tensor: gs.Tensor) -> Scores:
-    """Step over a final Softmax, LogSoftmax or Sigmoid and the shape ops and casts around it."""
-    name, squashed, current = tensor.name, None, tensor
-    scores = tensor
+    """Step over a final Softmax, LogSoftmax or Sigmoid and the shape ops, casts and factors around it."""
+    squashed, current, scores = None, tensor, tensor
     while (node := producer(current)) is not None:
         if node.op in SQUASHING and squashed is None:
             squashed = node.op
             current = scores = node.inputs[0]
-        elif node.op in AROUND and looks_like_scores(node.inputs[0]):
+        elif (node.op in AROUND or (squashed is None and scales(node))) and looks_like_scores(node.inputs[0]):
             current = node.inputs[0]
             if squashed:
                 scores = current
         else:
             break
-    return Scores(scores, name, squashed)
+    return Scores(scores, tensor.name, squashed)
+
+
+def scales(node: gs.Node) -> bool:
+    """Whether a node multiplies with a number above 0, or divides by one."""
+    values = [t.values for t in node.inputs[node.op == "Div" :] if is_constant(t)] if node.op in {"Mul", "Div"} else []
+    return len(values) == 1 and values[0].size == 1 and bool((values[0] > 0).all())
+
+
+def is_table(tensor: gs.Tensor) -> bool:
+    """Whether a tensor may hold scores."""
+    return looks_like_scores(tensor) and holds_scores(tensor)
 
 
 def looks_like_scores(tensor: gs.Tensor) -> bool:

@@ -1,14 +1,18 @@
-"""Which nodes relevance cannot pass, all in one error."""
+"""Which nodes and types relevance cannot pass, all in one error."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+import onnx
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.errors import UnsupportedModelError
+from relcam_onnx.errors import ModelFileError, UnsupportedModelError
 from relcam_onnx.model import Model
 from relcam_onnx.ops import TABLE, key, lookup
+
+SHOWN = 2
+"""How many nodes of a kind an error names; its ``nodes`` has all."""
 
 
 def problem(node: gs.Node) -> str | None:
@@ -17,13 +21,33 @@ def problem(node: gs.Node) -> str | None:
 
 
 def check_supported(model: Model, nodes: Iterable[gs.Node]) -> None:
-    """Every node that has no entry in the table, or a form that its entry refuses, in one error."""
-    problems = [f"{node_text(model, node)}: {reason}" for node in nodes if (reason := problem(node))]
-    if problems:
-        raise UnsupportedModelError(
-            f"{len(problems)} node(s) stand in the way of relevance:\n  " + "\n  ".join(problems)
-            + "\nTeach the engine an op with relcam_onnx.op, or explain only layers above these nodes"
-        )  # fmt: skip
+    """No node lacks an entry in the table or has a form that its entry refuses; one error names all that there are."""
+    refused = [(node, reason) for node in nodes if (reason := problem(node))]
+    kinds: dict[str, list[str]] = {}
+    for node, reason in refused:
+        kinds.setdefault(f"{key(node)}: {reason}", []).append(node_text(model, node))
+    if not refused:
+        return
+    causes = "; ".join(f"{cause} ({counted(named)})" for cause, named in kinds.items())
+    raise UnsupportedModelError(
+        f"relevance cannot pass {causes}. Teach the engine an op with relcam_onnx.op, or explain only layers above",
+        nodes=tuple(f"{node_text(model, node)}: {reason}" for node, reason in refused),
+    )
+
+
+def counted(named: Sequence[str]) -> str:
+    """How many nodes there are, and the first of them."""
+    if len(named) <= SHOWN:
+        return ", ".join(named)
+    return f"{len(named)} nodes, {', '.join(named[:SHOWN])}, ...; all of them with --debug"
+
+
+def check_types(model: Model) -> None:
+    """Relevance is computed in float32; activations in halves or doubles are cast."""
+    # onnx-graphsurgeon has ONNX's number where NumPy has no such type.
+    brief = [t.name for t in model.graph.tensors().values() if t.dtype == onnx.TensorProto.BFLOAT16]
+    if brief:
+        raise ModelFileError(f"tensor {brief[0]!r} is bfloat16; export the model in float32 or float16")
 
 
 def node_text(model: Model, node: gs.Node) -> str:

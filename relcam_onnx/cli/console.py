@@ -46,6 +46,8 @@ def reporting(*, debug: bool = False) -> Iterator[None]:
         except Exception as error:
             if debug:
                 traceback.print_exc()
+                for node in getattr(error, "nodes", ()):
+                    say("error", node)
             say("error", error if isinstance(error, RelcamError) else unexpected(error))
             raise typer.Exit(NOTHING_DONE) from error
 

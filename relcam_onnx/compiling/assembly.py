@@ -53,11 +53,11 @@ class Assembly:
         self._before, self._rows = len(f.nodes), rows
 
     def _repeated_outputs(self) -> list[onnx.ValueInfoProto]:
-        """The model's outputs whose rows are images: neither a constant of the file nor one number for all."""
+        """The model's outputs whose rows are images: no constant of the file, no one number for all, no list."""
         graph = self.proto.graph
         constants = {tensor.name for tensor in graph.initializer}
         constants |= {name for node in graph.node if node.op_type == "Constant" for name in node.output}
-        return [v for v in graph.output if v.name not in constants and not is_scalar(v)]
+        return [v for v in graph.output if v.name not in constants and is_tensor(v) and not is_scalar(v)]
 
     def own_rows(self, f: Emit, value: Symbol) -> Symbol:
         """The first N rows of something that may be repeated."""
@@ -85,10 +85,9 @@ class Assembly:
         """The whole file, without what was emitted and never used."""
         proto, graph = self.proto, self.proto.graph
         if self._rows is not None:
-            starts = f.initializer_name(np.array([0], np.int64))
             for value in self._repeated_outputs():
-                whole = [self.inside(value.name), starts, self._rows.name, starts]
-                f.nodes.append(helper.make_node("Slice", whole, [value.name]))
+                self._cut(f, self.inside(value.name), value.name)
+            self._cut_before_lists(f)
         graph.input.extend(self._inputs)
         graph.output.extend(self._outputs)
         behind, wanted = used(f.nodes[self._before :], [value.name for value in graph.output])
@@ -108,6 +107,23 @@ class Assembly:
         helper.set_model_props(proto, kept)
         return proto
 
+    def _cut(self, f: Emit, whole: str, name: str) -> None:
+        """Write the first rows of something repeated."""
+        assert self._rows is not None
+        starts = f.initializer_name(np.array([0], np.int64))
+        f.nodes.append(helper.make_node("Slice", [whole, starts, self._rows.name, starts], [name]))
+
+    def _cut_before_lists(self, f: Emit) -> None:
+        """Let what makes lists, which nothing cuts, read the first rows: ZipMap, which names scores."""
+        graph = self.proto.graph
+        lists = {value.name for value in graph.output if not is_tensor(value)}
+        for node in [node for node in graph.node if lists.intersection(node.output)]:
+            graph.node.remove(node)
+            for i, name in enumerate(node.input):
+                self._cut(f, self.inside(name), rows := f.fresh("own"))
+                node.input[i] = rows
+            f.nodes.append(node)
+
     def _rename(self, node: onnx.NodeProto) -> onnx.NodeProto:
         """The same node of the model, by the names that its tensors have within the file."""
         for names in (node.input, node.output):
@@ -123,6 +139,11 @@ class Assembly:
                     sizes[0].dim_param = f"relcam_rows/{sizes[0].dim_param}"
         del self.proto.graph.value_info[:]
         self.proto.graph.value_info.extend([*more, *known])
+
+
+def is_tensor(value: onnx.ValueInfoProto) -> bool:
+    """Whether an input or output is a tensor, as far as the file tells; ZipMap makes lists of maps."""
+    return value.type.WhichOneof("value") in (None, "tensor_type")
 
 
 def sized_copy(model: Model) -> onnx.ModelProto:

@@ -86,6 +86,8 @@ SEEDS: dict[str, Seed] = {
 GIVEN = "given"
 PROPORTIONAL = frozenset({"logit", "contrast", "one-hot"})
 """Seeds that suit ε at the scores: each entry is proportional to its score, or there is only one."""
+CONTRASTIVE = frozenset({"contrast", "clrp", "official", "sglrp"})
+"""Seeds that take the other classes for rivals, which classes with a sigmoid each are not."""
 EVEN = frozenset({"one-hot", "official", "sglrp"})
 """Seeds that with one class ask as much of -z as of z; all others ask its opposite."""
 

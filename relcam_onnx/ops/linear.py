@@ -22,7 +22,7 @@ def gemm_refuses(node: gs.Node) -> str | None:
     """Only x · B with a constant B is a layer."""
     if node.attrs.get("transA"):
         return "transA=1 puts the batch last"
-    return None if isinstance(node.inputs[1], gs.Constant) else "both factors are computed"
+    return None if isinstance(node.inputs[1], gs.Constant) else "both factors are computed, as in attention"
 
 
 class Matrix(Layer):
@@ -87,7 +87,7 @@ def matmul_refuses(node: gs.Node) -> str | None:
     """A product of two computed tensors (attention) has no weights; a stack of matrices leaves the batch alone."""
     constants = [t for t in node.inputs[:2] if isinstance(t, gs.Constant)]
     if len(constants) != 1:
-        return "both factors are computed"
+        return "both factors are computed, as in attention"
     stack = constants[0].shape
     ranks = [len(t.shape) for t in node.inputs[:2] if t is not constants[0] and t.shape is not None]
     if len(stack) >= 3 and ranks and (len(stack) > ranks[0] or (len(stack) == ranks[0] and stack[0] != 1)):

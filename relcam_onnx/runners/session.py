@@ -101,8 +101,9 @@ def run_session(
         if any(isinstance(value, onnxruntime.OrtValue) for value in inputs.values()):
             feeds = {name: as_ort_value(value) for name, value in inputs.items()}
             return [value.numpy() for value in session.run_with_ort_values(list(names), feeds)]
-        found: list[np.ndarray] = session.run(list(names), dict(inputs))
-        return found
+        found = session.run(list(names), dict(inputs))
+        # A list of maps, as ZipMap makes it, becomes an array of dicts.
+        return [value if isinstance(value, np.ndarray) else np.array(value, object) for value in found]
     except Exception as error:  # see `open_session`
         raise RunError(f"onnxruntime could not run the model on this input: {first_line(error)}") from error
 
