@@ -17,9 +17,10 @@ from relcam_onnx.explainer import Explainer
 from relcam_onnx.model import static_shape
 from relcam_onnx.pictures.conventions import Option, guess_preprocess
 from relcam_onnx.pictures.facts import Labels
+from relcam_onnx.pictures.finding import Found
 from relcam_onnx.pictures.labels import find_label
 from relcam_onnx.pictures.pixels import Picture, read_pixels
-from relcam_onnx.pictures.reading import Found, PictureSource
+from relcam_onnx.pictures.reading import PictureSource
 from relcam_onnx.results.explanation import Explanation
 from relcam_onnx.runners.arrays import is_read
 
@@ -149,7 +150,7 @@ class PictureExplainer:
         Parameters
         ----------
         pictures
-            What `relcam_onnx.pictures.reading.find_pictures` finds.
+            What `relcam_onnx.pictures.finding.find_pictures` finds.
         targets
             K classes or ranks, the same for every picture.
         batch

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from relcam_onnx.errors import InputError
-from relcam_onnx.pictures.reading import find_pictures, on_white, open_picture
+from relcam_onnx.pictures.finding import find_pictures
+from relcam_onnx.pictures.reading import on_white, open_picture
 
 
 def pixels(source: object) -> np.ndarray:

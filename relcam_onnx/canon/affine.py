@@ -143,6 +143,12 @@ def read(node: gs.Node, vector_of: VectorOf = along) -> tuple[gs.Tensor, Affine]
     return x, affine
 
 
+def affine_of(node: gs.Node) -> Affine:
+    """The scale and shift of an affine node."""
+    affine: Affine = node.attrs["affine"]
+    return affine
+
+
 def write(node: gs.Node, affine: Affine) -> None:
     """Spell scale and shift as one node: a Mul, an Add, or a batch normalisation where it does both."""
     x, name = node.inputs[0], node.outputs[0].name

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.canon.affine import AFFINE, Affine, along, number, read, write
+from relcam_onnx.canon.affine import AFFINE, Affine, affine_of, read, write
 from relcam_onnx.canon.axes import moves, permutation
 from relcam_onnx.canon.edit import (
     bypass,
@@ -20,7 +20,6 @@ from relcam_onnx.canon.edit import (
     fold,
     fresh,
     is_op,
-    is_output,
     only_reader,
     read_instead,
     reshaped,
@@ -28,8 +27,11 @@ from relcam_onnx.canon.edit import (
     take_over,
     view,
 )
-from relcam_onnx.model import Derived, Model, consumers, producer, variables
-from relcam_onnx.ops import TABLE, key, lookup
+from relcam_onnx.canon.shifts import behind_sum, split_constants
+from relcam_onnx.canon.sinking import down
+from relcam_onnx.canon.taking import scale_layer, scale_norm, takes
+from relcam_onnx.model import Model, producer, variables
+from relcam_onnx.ops import lookup
 
 
 class Way(NamedTuple):
@@ -66,12 +68,6 @@ def fold_affine(model: Model, *, into_layers: bool) -> None:
         ):
             write(node, affine_of(node))
     sweep(model)
-
-
-def affine_of(node: gs.Node) -> Affine:
-    """The scale and shift of an affine node."""
-    affine: Affine = node.attrs["affine"]
-    return affine
 
 
 def up(model: Model, node: gs.Node, into_layers: bool) -> bool:
@@ -146,77 +142,6 @@ def depth(node: gs.Node) -> int:
     return levels[id(node)]
 
 
-def takes(node: gs.Node, affine: Affine, *, only_shift: bool) -> bool:
-    """Whether a layer can take an affine of its output into its weight and bias."""
-    if key(node) not in TABLE or (only_shift and not affine.is_shift) or node.outputs[0].shape is None:
-        return False
-    entry, rank = lookup(node), len(node.outputs[0].shape)
-    if entry.role_of(node) == "norm":
-        return not only_shift and norm_takes(node, affine)
-    layer = entry.layer
-    if layer is None or entry.role_of(node) != "conv" or entry.refuses(node) is not None or layer.offset(node) is None:
-        return False
-    return affine.fits(layer.channels(node, rank), layer.counts(node)[1])
-
-
-def scale_layer(model: Model, node: gs.Node, affine: Affine, name: str) -> None:
-    """Take scale and shift of a layer's output into its weight and bias."""
-    layer = lookup(node).layer
-    assert layer is not None
-    offset = layer.offset(node)
-    assert offset is not None
-    wide = affine.over(layer.counts(node)[1])
-    reweigh(model, node, layer.per_output(node, wide.scale), offset * wide.scale + wide.shift, name)
-
-
-def reweigh(model: Model, node: gs.Node, factor: np.ndarray, bias: np.ndarray, name: str) -> None:
-    """Multiply a layer's weight by a factor that broadcasts to it, and give it a bias."""
-    layer = lookup(node).layer
-    assert layer is not None
-    old = node.inputs[layer.weight(node)]
-    weight = old
-    if not np.all(factor == 1):
-        weight = gs.Constant(fresh_weight(model, name), (old.values * factor.astype(np.float32)).astype(np.float32))
-        origin = model.derived.get(old.name, Derived(old.name, old.dtype, np.ones(1)))
-        model.derived[weight.name] = origin._replace(factor=origin.factor * factor)
-    layer.put(node, weight, gs.Constant(f"{name}/folded/bias", bias.astype(np.float32)))
-
-
-def fresh_weight(model: Model, name: str) -> str:
-    """A name for a weight that was made: one tensor may be folded into several times."""
-    weight = f"{name}/folded/weight"
-    while weight in model.derived:
-        weight += "'"
-    return weight
-
-
-def norm_takes(node: gs.Node, affine: Affine) -> bool:
-    """Whether a norm's gain and shift are constants that this can be taken into."""
-    if len(node.inputs) < 3 or not all(isinstance(t, gs.Constant) for t in node.inputs[1:3]):
-        return False
-    return is_op(node, "LayerNormalization") or affine.fits(1, node.inputs[1].values.size)
-
-
-def scale_norm(node: gs.Node, affine: Affine) -> None:
-    """Take scale and shift of a norm's output into its gain and shift."""
-    name, rank = node.outputs[0].name, len(node.outputs[0].shape)
-    gain, shift = (np.asarray(t.values, np.float64) for t in node.inputs[1:3])
-    if is_op(node, "LayerNormalization"):
-        scale, offset = (affine.shaped(v, rank) for v in (affine.scale, affine.shift))
-    else:
-        wide = affine.over(gain.size)
-        scale, offset = wide.scale, wide.shift
-    node.inputs[1] = gs.Constant(f"{name}/gain", trimmed(gain * scale).astype(np.float32))
-    node.inputs[2] = gs.Constant(f"{name}/shift", trimmed(shift * scale + offset).astype(np.float32))
-
-
-def trimmed(value: np.ndarray) -> np.ndarray:
-    """A value without the leading axes of length one that broadcasting brings anyway."""
-    while value.ndim > 1 and value.shape[0] == 1:
-        value = value[0]
-    return value
-
-
 def hand_down(model: Model, node: gs.Node, way: Way) -> None:
     """Give every tensor between an affine node and where it went its new value; the last keeps the affine's name."""
     result = node.outputs[0]
@@ -248,120 +173,3 @@ def undone(model: Model, node: gs.Node, moved: gs.Tensor, like: gs.Tensor, name:
         perm = permutation(node)
         return view(model, like, name, "Transpose", moved, perm=[perm.index(axis) for axis in range(len(perm))])
     return reshaped(model, moved, like, name)
-
-
-def down(model: Model, node: gs.Node, into_layers: bool) -> bool:
-    """Fold an affine node into all the layers that read it."""
-    result = node.outputs[0]
-    leaves: list[tuple[gs.Node, Affine]] = []
-    branches: list[gs.Node] = []
-    if not sinks(model, result, affine_of(node), leaves, branches) or not leaves:
-        return False
-    for layer_node, affine in leaves:
-        layer = lookup(layer_node).layer
-        assert layer is not None
-        offset, name = layer.offset(layer_node), layer_node.outputs[0].name
-        factor = layer.per_input(layer_node, affine.scale)
-        carried = layer.carried(layer_node, affine.shift) if affine.shift.any() else 0.0
-        assert offset is not None
-        assert factor is not None
-        assert carried is not None
-        reweigh(model, layer_node, factor, offset + carried, name)
-    source = node.inputs[0]
-    fold(model, result, leaves[0][0].outputs[0])
-    renamed: dict[str, gs.Tensor] = {result.name: source}
-    for branch in branches:
-        old = branch.outputs[0]
-        before = renamed[branch.inputs[0].name]
-        name = fresh(model, f"{old.name}/before")
-        if is_op(branch, "Transpose"):
-            new = view(model, old, name, "Transpose", before, perm=permutation(branch))
-        else:
-            new = reshaped(model, before, old, name)
-        branch.inputs[0], branch.outputs[0] = before, new
-        fold(model, old, leaves[0][0].outputs[0])
-        for reader in consumers(old):
-            read_instead(reader, old, new)
-        renamed[old.name] = new
-    for reader in consumers(result):
-        read_instead(reader, result, source)
-    detach(node)
-    return True
-
-
-def sinks(
-    model: Model, tensor: gs.Tensor, affine: Affine, leaves: list[tuple[gs.Node, Affine]], branches: list[gs.Node]
-) -> bool:
-    """Whether all that reads a tensor are layers that take an affine of it, or lead to such by moving values alone."""
-    if is_output(model, tensor) or tensor.shape is None:
-        return False
-    for reader in consumers(tensor):
-        if key(reader) not in TABLE:
-            return False
-        layer = lookup(reader).layer
-        if layer is not None and lookup(reader).role_of(reader) == "conv":
-            if not reads(reader, tensor, affine):
-                return False
-            leaves.append((reader, affine.over(layer.counts(reader)[0])))
-        elif moves(reader) and (pushed := affine.pushed(reader)) is not None:
-            branches.append(reader)
-            if not sinks(model, reader.outputs[0], pushed, leaves, branches):
-                return False
-        else:
-            return False
-    return True
-
-
-def reads(node: gs.Node, tensor: gs.Tensor, affine: Affine) -> bool:
-    """Whether a layer can take an affine of its input into its weight and bias."""
-    layer = lookup(node).layer
-    if layer is None or lookup(node).refuses(node) is not None or layer.offset(node) is None:
-        return False
-    axis, inputs = layer.reads(node, len(tensor.shape)), layer.counts(node)[0]
-    if list(node.inputs).count(tensor) != 1 or not affine.fits(axis, inputs):
-        return False
-    wide = affine.over(inputs)
-    return layer.per_input(node, wide.scale) is not None and (
-        affine.is_scale or layer.carried(node, wide.shift) is not None
-    )
-
-
-def split_constants(model: Model, node: gs.Node) -> None:
-    """Let the constants of a sum that run along one axis stand behind it; what varies over positions stays a term."""
-    summed = node.outputs[0]
-    if summed.shape is None or len(list(variables(node))) < 2:
-        return
-    total = number(1.0)
-    kept: list[gs.Tensor] = []
-    for operand in node.inputs:
-        vector = along(operand, summed) if isinstance(operand, gs.Constant) else None
-        joined = total.then(Affine(vector[0], np.ones_like(vector[1]), vector[1])) if vector is not None else None
-        total, kept = (total, [*kept, operand]) if joined is None else (joined, kept)
-    if len(kept) < len(node.inputs):
-        node.inputs = kept
-        shift_behind(model, node, total)
-
-
-def shift_behind(model: Model, node: gs.Node, affine: Affine) -> None:
-    """Let an affine node that adds make what a node made; the node itself makes as much less."""
-    summed = node.outputs[0]
-    shift = affine.shaped(affine.shift, len(summed.shape)).astype(np.float32)
-    bare = view(model, summed, fresh(model, f"{summed.name}/sum"), "Sub", summed, shift)
-    node.outputs[0] = bare
-    model.graph.nodes.append(gs.Node(AFFINE, f"{summed.name}/shift", {"affine": affine}, [bare], [summed]))
-
-
-def behind_sum(model: Model, node: gs.Node, into_layers: bool) -> bool:
-    """Let a shift of one term of a sum be one of the sum, where it may meet others, or a layer."""
-    result, affine = node.outputs[0], affine_of(node)
-    total = only_reader(model, result)
-    if total is None or not affine.is_shift or not is_op(total, "Add", "Sum") or list(total.inputs).count(result) != 1:
-        return False
-    summed = total.outputs[0]
-    if summed.shape is None or list(result.shape or ()) != list(summed.shape):
-        return False
-    read_instead(total, result, node.inputs[0])
-    fold(model, result, summed)
-    detach(node)
-    shift_behind(model, total, affine)
-    return True

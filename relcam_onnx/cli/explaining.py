@@ -20,7 +20,7 @@ from relcam_onnx.errors import RelcamError
 from relcam_onnx.explainer import Explainer
 from relcam_onnx.explaining import BATCH, PictureExplainer, Result
 from relcam_onnx.files import cannot_write, make_folder
-from relcam_onnx.pictures.reading import find_pictures
+from relcam_onnx.pictures.finding import find_pictures
 from relcam_onnx.results import words
 from relcam_onnx.results.explanation import Explanation
 from relcam_onnx.results.report import DEFAULT, Report

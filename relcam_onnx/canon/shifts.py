@@ -1,0 +1,51 @@
+"""A constant among the terms of a sum stands behind it, where it meets others, or a layer."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.canon.affine import AFFINE, Affine, affine_of, along, number
+from relcam_onnx.canon.edit import detach, fold, fresh, is_op, only_reader, read_instead, view
+from relcam_onnx.model import Model, variables
+
+
+def split_constants(model: Model, node: gs.Node) -> None:
+    """Let the constants of a sum that run along one axis stand behind it; what varies over positions stays a term."""
+    summed = node.outputs[0]
+    if summed.shape is None or len(list(variables(node))) < 2:
+        return
+    total = number(1.0)
+    kept: list[gs.Tensor] = []
+    for operand in node.inputs:
+        vector = along(operand, summed) if isinstance(operand, gs.Constant) else None
+        joined = total.then(Affine(vector[0], np.ones_like(vector[1]), vector[1])) if vector is not None else None
+        total, kept = (total, [*kept, operand]) if joined is None else (joined, kept)
+    if len(kept) < len(node.inputs):
+        node.inputs = kept
+        shift_behind(model, node, total)
+
+
+def behind_sum(model: Model, node: gs.Node, into_layers: bool) -> bool:
+    """Let a shift of one term of a sum be one of the sum, where it may meet others, or a layer."""
+    result, affine = node.outputs[0], affine_of(node)
+    total = only_reader(model, result)
+    if total is None or not affine.is_shift or not is_op(total, "Add", "Sum") or list(total.inputs).count(result) != 1:
+        return False
+    summed = total.outputs[0]
+    if summed.shape is None or list(result.shape or ()) != list(summed.shape):
+        return False
+    read_instead(total, result, node.inputs[0])
+    fold(model, result, summed)
+    detach(node)
+    shift_behind(model, total, affine)
+    return True
+
+
+def shift_behind(model: Model, node: gs.Node, affine: Affine) -> None:
+    """Let an affine node that adds make what a node made; the node itself makes as much less."""
+    summed = node.outputs[0]
+    shift = affine.shaped(affine.shift, len(summed.shape)).astype(np.float32)
+    bare = view(model, summed, fresh(model, f"{summed.name}/sum"), "Sub", summed, shift)
+    node.outputs[0] = bare
+    model.graph.nodes.append(gs.Node(AFFINE, f"{summed.name}/shift", {"affine": affine}, [bare], [summed]))

@@ -1,0 +1,102 @@
+"""Which pictures files, folders and globs name, and what each picture's output files are called."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+
+SUFFIXES = (
+    *(".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm"),
+    *(".tga", ".tif", ".tiff", ".webp"),
+)
+"""What a file in a folder must be called to count as a picture."""
+
+UNREAD = {
+    **dict.fromkeys((".heic", ".heif", ".hif"), "HEIC, as telephones write it"),
+    **dict.fromkeys((".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"), "a camera's raw file"),
+    **{".jxl": "JPEG XL", ".exr": "OpenEXR", ".svg": "a drawing, not pixels"},
+}
+"""What else is a picture by its suffix, though Pillow reads none without a plug-in, and what it is."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """One picture to read: its path, and the stem that no other picture's output files have."""
+
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """One thing that could not be read or found, and why."""
+
+    file: str
+    error: str
+
+
+def find_pictures(sources: Sequence[str | Path]) -> tuple[list[Found], list[Failed]]:
+    """List the pictures that files, folders (searched through) and globs (``**`` too) name, each once.
+
+    Parameters
+    ----------
+    sources
+        A file is taken whatever its suffix; in folders and globs only files with one of `SUFFIXES` count, or of
+        `UNREAD`, so that nothing is passed over in silence, and hidden ones do not.
+
+    Returns
+    -------
+    tuple
+        The pictures, in the order of the sources and sorted within each, and the sources that name none.
+        A picture's ``name`` is its path below the folder or the glob's fixed part, without the suffix, joined
+        by ``-``; where two meet (letter case aside) the later one gets ``-2``, ``-3``, ...
+    """
+    found: dict[Path, Found] = {}
+    failed: list[Failed] = []
+    taken: set[str] = set()
+    for source in map(str, sources):
+        root, paths = _expand(source)
+        if not paths:
+            failed.append(Failed(source, _why_nothing(source)))
+        for path in paths:
+            if path.resolve() not in found:
+                stem = "-".join(path.relative_to(root).with_suffix("").parts)
+                found[path.resolve()] = Found(path, _unique(stem, taken))
+    return list(found.values()), failed
+
+
+def _expand(source: str) -> tuple[Path, list[Path]]:
+    """Give the folder that names start below, and the files; a file's own name may hold ``*`` or ``[``."""
+    path = Path(source)
+    if path.is_dir():
+        return path, sorted(p for p in path.rglob("*") if _is_picture(p, path))
+    if path.exists():
+        return path.parent, [path]
+    root = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts))
+    matches = glob.glob(source, recursive=True) if glob.has_magic(source) else []
+    return root, sorted(p for p in map(Path, matches) if _is_picture(p, root))
+
+
+def _is_picture(path: Path, root: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+    return path.suffix.lower() in (*SUFFIXES, *UNREAD) and not hidden and path.is_file()
+
+
+def _why_nothing(source: str) -> str:
+    if Path(source).is_dir():
+        return f"{source}: the folder holds no picture ({', '.join(SUFFIXES)})"
+    if glob.has_magic(source):
+        return f"{source}: no picture matches; quote the pattern and check it with ls"
+    return f"{source}: there is no such file or folder"
+
+
+def _unique(stem: str, taken: set[str]) -> str:
+    name, count = stem, 1
+    while name.lower() in taken:
+        count += 1
+        name = f"{stem}-{count}"
+    taken.add(name.lower())
+    return name

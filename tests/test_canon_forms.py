@@ -1,0 +1,128 @@
+"""What each rewrite makes of a spelling, and what it leaves alone: a near miss beside each, values kept in both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from nets import Net, ops, picture
+from test_canon_values import values_stay
+
+
+class Drawn(Net):
+    """A network that may return tensors inside."""
+
+    def __init__(self, *shape: int) -> None:
+        super().__init__(*shape)
+        self.shown: list[str] = []
+
+
+Write = Callable[[Drawn], str]
+
+
+def conv(net: Drawn, x: str = "x", before: int = 3, after: int = 4, kernel: int = 3, **options: bool) -> str:
+    return net.conv(x, before, after, kernel, **options)
+
+
+def relu(net: Drawn) -> str:
+    return net("Relu", conv(net))
+
+
+def per_channel(net: Drawn, x: str, *shape: int) -> str:
+    """A scale and a shift."""
+    return net("Add", net("Mul", x, np.exp(net.normal(*shape))), net.normal(*shape))
+
+
+def tokens(net: Drawn, x: str) -> str:
+    """Positions as rows."""
+    return net("Transpose", net("Reshape", x, np.array([1, 4, 64])), perm=[0, 2, 1])
+
+
+def shown(net: Drawn, x: str) -> str:
+    """A tensor that the file returns too."""
+    net.shown.append(x)
+    return x
+
+
+def nested(net: Drawn, *, inner: Callable[[Drawn, str], str] = lambda net, x: x) -> str:
+    a, b, c = (conv(net, kernel=k) for k in (1, 3, 5))
+    return net("Add", inner(net, net("Add", a, b)), c)
+
+
+def padded(net: Drawn, value: float = 0.0, **options: str) -> str:
+    pads = np.array([0, 0, 1, 1, 0, 0, 1, 1])
+    y = net("Pad", relu(net), pads, np.float32(value), **options)
+    return net("Conv", y, net.normal(4, 4, 3, 3), pads=[0] * 4)
+
+
+def biased(net: Drawn, x: str, shape: tuple[int, ...]) -> str:
+    return net("Add", x, net.normal(*shape))
+
+
+def twice(net: Drawn, one: str, other: str) -> str:
+    y = conv(net)
+    return net("Add", net(one, y), net(other, y))
+
+
+def there_and_back(net: Drawn, between: Callable[[Drawn, str], str] = lambda net, x: x) -> str:
+    y = between(net, net("Transpose", conv(net), perm=[0, 2, 3, 1]))
+    return net("Relu", net("Transpose", y, perm=[0, 3, 1, 2]))
+
+
+FORMS: dict[str, tuple[Write, list[str]]] = {
+    "bias behind a Reshape": (
+        lambda n: biased(n, n("Reshape", conv(n, bias=False), np.array([1, 4, 64])), (4, 1)), ["Conv", "Reshape"],
+    ),
+    "bias behind tokens": (lambda n: biased(n, tokens(n, conv(n)), (4,)), ["Conv", "Reshape", "Transpose"]),
+    "- bias behind a Reshape that the file returns the input of": (
+        lambda n: biased(n, n("Reshape", shown(n, conv(n)), np.array([1, 4, 64])), (4, 1)),
+        ["Conv", "Reshape", "Add"],
+    ),
+    "- bias that varies over positions": (lambda n: biased(n, conv(n), (4, 8, 8)), ["Conv", "Add"]),
+    "scale behind a layer": (lambda n: per_channel(n, conv(n), 4, 1, 1), ["Conv"]),
+    "- scale behind a layer that the file returns": (
+        lambda n: per_channel(n, shown(n, conv(n)), 4, 1, 1), ["Conv", "BatchNormalization"],
+    ),
+    "scale before a layer without padding": (
+        lambda n: conv(n, per_channel(n, relu(n), 4, 1, 1), 4, kernel=1), ["Conv", "Relu", "Conv"],
+    ),
+    "- shift before a layer with padding": (
+        lambda n: conv(n, per_channel(n, relu(n), 4, 1, 1), 4), ["Conv", "Relu", "BatchNormalization", "Conv"],
+    ),
+    "scale before two moves and a product": (
+        lambda n: n("MatMul", tokens(n, per_channel(n, relu(n), 4, 1, 1)), n.normal(4, 6)),
+        ["Conv", "Relu", "Reshape", "Transpose", "MatMul"],
+    ),
+    "- scale before a product, which the file returns": (
+        lambda n: n("MatMul", tokens(n, shown(n, per_channel(n, relu(n), 4, 1, 1))), n.normal(4, 6)),
+        ["Conv", "Relu", "BatchNormalization", "Reshape", "Transpose", "MatMul"],
+    ),
+    "constant among the terms of a sum": (
+        lambda n: n("Add", biased(n, relu(n), (4, 1, 1)), conv(n)), ["Conv", "Relu", "Conv", "Add"],
+    ),
+    "nested sums": (nested, ["Conv", "Conv", "Conv", "Sum"]),
+    "- nested sums, one returned": (lambda n: nested(n, inner=shown), ["Conv", "Conv", "Add", "Conv", "Add"]),
+    "- nested sums, an activation between": (
+        lambda n: nested(n, inner=lambda net, x: net("Relu", x)), ["Conv", "Conv", "Add", "Relu", "Conv", "Add"],
+    ),
+    "zeros around a layer": (padded, ["Conv", "Relu", "Conv"]),
+    "- ones around a layer": (lambda n: padded(n, 1.0), ["Conv", "Relu", "Pad", "Conv"]),
+    "- a mirror around a layer": (lambda n: padded(n, mode="reflect"), ["Conv", "Relu", "Pad", "Conv"]),
+    "twins": (lambda n: twice(n, "Relu", "Relu"), ["Conv", "Relu", "Add"]),
+    "- two that differ": (lambda n: twice(n, "Relu", "Sigmoid"), ["Conv", "Relu", "Sigmoid", "Add"]),
+    "two Transposes that undo each other": (there_and_back, ["Conv", "Relu"]),
+    "- two Transposes, the first returned": (
+        lambda n: there_and_back(n, shown), ["Conv", "Transpose", "Transpose", "Relu"],
+    ),
+}  # fmt: skip
+"""How a network begins, and the ops of its canonical form; "-" marks what looks like another and is none."""
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_the_form_of_a_spelling(name: str) -> None:
+    write, wanted = FORMS[name]
+    net = Drawn(1, 3, 8, 8)
+    y = net("Sigmoid", write(net))
+    model = values_stay(net.model(y, *net.shown), picture(1, 3, 8, 8))
+    assert sorted(ops(model)) == sorted([*wanted, "Sigmoid"])
