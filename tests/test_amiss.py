@@ -27,10 +27,10 @@ BACKENDS = ["eager", "compiled"]
 
 
 def chosen(*outputs: str) -> onnx.ModelProto:
-    """Scores, and the class that the model chooses of them: (N, 1) whole numbers."""
+    """Scores, and whole numbers (N, 1) that look like a chosen class and choose among no scores."""
     net = Net("N", 3, 8, 8)
     scores = net.head(net("Relu", net.conv(net.x, 3, 4)), 4)
-    net("ArgMax", scores, axis=1, name="label")
+    net("Cast", net("ReduceSum", scores, np.array([1]), keepdims=1), name="label", to=TensorProto.INT64)
     return net.model(*outputs)
 
 
@@ -60,7 +60,7 @@ def test_an_unknown_op_is_named_where_it_hides_the_stages() -> None:
 
 
 def test_outputs_are_not_offered_where_none_would_do() -> None:
-    with pytest.raises(rc.UnsupportedModelError, match=r"(?s)^1 node\(s\).*Strange") as caught:
+    with pytest.raises(rc.UnsupportedModelError, match=r"^relevance cannot pass com\.acme::Strange") as caught:
         rc.Explainer(unknown(heads=2))
     assert "output=" not in str(caught.value)
 

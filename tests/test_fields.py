@@ -14,15 +14,15 @@ from PIL import Image
 import relcam_onnx as rc
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.scores import find_scores
+from relcam_onnx.analysis.stages import Stages
 from relcam_onnx.pictures.geometry import Field, Geometry, lay_out
 
 
 def fields(proto: onnx.ModelProto) -> dict[str, tuple[float, ...]]:
     """Tensor -> stride and offset down, stride and offset across."""
     model = canonical(proto)
-    paths = Paths(model, find_scores(model).tensor)
-    named = {id(t): t.name for t in paths.tensors}
-    return {named[i]: tuple(float(v) for grid in g for v in grid) for i, g in paths.grids.items() if i in named}
+    grids = Stages(Paths(model, find_scores(model).tensor)).grids
+    return {name: tuple(float(v) for grid in each for v in grid) for name, each in grids.items()}
 
 
 def spot_net(kernel: int, *, size: int = 128, pad: int = 0, layers: int = 3) -> onnx.ModelProto:
@@ -84,8 +84,8 @@ def test_fields_come_with_an_explanation() -> None:
         warnings.simplefilter("ignore")  # noise shows this network nothing, and its maps are empty
         e = explainer(np.random.default_rng(0).random((2, 3, 128, 128), np.float32), [[0, 1], [2, 0]])
     # Windows of 7 at stride 2: the first is centred on pixel 3 of what it reads.
-    assert e.fields["layer2"] == Field((128, 128), (8.0, 8.0), (21.0, 21.0))
-    assert e.fields["fused"] == e.fields["layer0"] == Field((128, 128), (2.0, 2.0), (3.0, 3.0))
+    assert e.fields["stride8"] == Field((128, 128), (8.0, 8.0), (21.0, 21.0))
+    assert e.fields["fused"] == e.fields["stride2"] == Field((128, 128), (2.0, 2.0), (3.0, 3.0))
     assert e.fields["input"] == Field((128, 128), (1.0, 1.0), (0.0, 0.0))
     assert e.single(1).fields == e.fields
 

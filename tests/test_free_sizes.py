@@ -149,7 +149,7 @@ def test_an_explainer_fixes_sizes_as_pictures_come(name: str) -> None:
 def test_a_slice_keeps_the_batch_whole(end: int) -> None:
     model = network(op("Slice", ints(0, 1), ints(end, 9), ints(0, 2)))
     if end == 1:
-        with pytest.raises(rc.UnsupportedModelError, match=r"Slice node .*: it cuts along the batch"):
+        with pytest.raises(rc.UnsupportedModelError, match="Slice: it cuts along the batch"):
             rc.compile_model(model, "first")
     else:
         compiled = rc.compile_model(model, ("first", "input"), method="lrp")

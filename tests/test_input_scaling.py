@@ -155,6 +155,6 @@ def test_four_channels_take_the_opacity() -> None:
     e = rc.explain(proto, Image.fromarray(pixels), preprocess="unit", layers="last")
     expected = run(proto, x=(pixels / np.float32(255)).astype(np.float32).transpose(2, 0, 1)[None])[0]
     np.testing.assert_allclose(e.outputs["scores"], expected, atol=1e-5)
-    assert e.pictures[0].image.mode == "RGB"
+    assert e.pictures[0].pixels.image.mode == "RGB"
     shown = pixels[..., :3] * (pixels[..., 3:] / 255) + 255 - pixels[..., 3:]  # on white
-    np.testing.assert_allclose(np.asarray(e.pictures[0].image), shown, atol=2)
+    np.testing.assert_allclose(np.asarray(e.pictures[0].pixels.image), shown, atol=2)

@@ -33,7 +33,7 @@ def explained(picture: np.ndarray | None = None, **options):
 def test_a_sheet_has_the_picture_and_every_map_a_row_a_target() -> None:
     e = explained(targets=[[4, 1, 3]])
     content = sheet.panels(e)
-    assert content.titles == ["image 0", "stage1", "stage2, stride 2", "stage4, stride 4", "fused"]
+    assert content.titles == ["image 0", "stride 1", "stride 2", "stride 4", "fused"]
     assert [row.caption for row in content.rows] == [words.target(e, 0, place) for place in range(3)]
     assert [row.caption.rsplit(" ", 2)[0] for row in content.rows] == ["4 东北虎", "1 dog", "3 ship"]
     width, height = content.rows[0].panels[0].size
@@ -117,7 +117,7 @@ def test_arrays_have_a_sheet_of_maps_alone() -> None:
     with rc.Explainer(plain()) as explainer:
         e = explainer(np.full((2, 3, 32, 32), 0.5, np.float32), targets=1)
     content = sheet.panels(e, 1)
-    assert content.titles == ["stage1", "stage2, stride 2", "stage4, stride 4", "fused"]
+    assert content.titles == ["stride 1", "stride 2", "stride 4", "fused"]
     assert content.rows[0].caption.startswith("class 1 ")
     assert e.sheet(1).width == 2 * sheet.MARGIN + 4 * (220 + sheet.GAP) - sheet.GAP
 
@@ -176,7 +176,7 @@ def test_an_explanation_prints_in_a_few_lines() -> None:
     assert lines[0].startswith("Explanation of a model without a file: local-relevance-cam, preset default, seed")
     assert lines[1] == f"  image 0, 60×40: {words.target(e, 0, 0)}, {words.target(e, 0, 1)}"
     assert lines[-2] == "  and 2 more images"
-    assert lines[-1] == "  maps: stage1 (32×32); stage2, stride 2 (16×16); stage4, stride 4 (8×8); fused (32×32)"
+    assert lines[-1] == "  maps: stride 1 (32×32); stride 2 (16×16); stride 4 (8×8); fused (32×32)"
 
 
 def test_a_notebook_shows_one_sheet_a_picture() -> None:
