@@ -112,8 +112,8 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
     "twins": (lambda n: twice(n, "Relu", "Relu"), ["Conv", "Relu", "Add"]),
     "- two that differ": (lambda n: twice(n, "Relu", "Sigmoid"), ["Conv", "Relu", "Sigmoid", "Add"]),
     "two Transposes that undo each other": (there_and_back, ["Conv", "Relu"]),
-    "- two Transposes, the first returned": (
-        lambda n: there_and_back(n, shown), ["Conv", "Transpose", "Transpose", "Relu"],
+    "two Transposes that undo each other, the first returned": (
+        lambda n: there_and_back(n, shown), ["Conv", "Transpose", "Relu"],
     ),
 }  # fmt: skip
 """How a network begins, and the ops of its canonical form; "-" marks what looks like another and is none."""
