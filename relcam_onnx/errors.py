@@ -44,7 +44,7 @@ class OptionError(RelcamError):
     """An option (preset, method, seed, provider, ...) has a value that does not exist or does not fit."""
 
 
-def nearest(name: str, known: Iterable[str], most: int = 3) -> str:
+def nearest(name: str, names: Iterable[str], most: int = 3) -> str:
     """``"; did you mean 'a' or 'b'?"`` for the names closest to ``name``, or an empty string."""
-    close = difflib.get_close_matches(name, list(dict.fromkeys(known)), n=most, cutoff=0.5)
+    close = difflib.get_close_matches(name, list(dict.fromkeys(names)), n=most, cutoff=0.5)
     return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""

@@ -166,8 +166,8 @@ class Explainer:
             )
         parts = []
         for place, piece in pieces(arrays, self._batch or self._max_batch, fixed=self._batch is not None):
-            given = None if seeds is None else seeds[place]
-            parts.append(self._explain(piece, wanted[place], given))
+            own_seeds = None if seeds is None else seeds[place]
+            parts.append(self._explain(piece, wanted[place], own_seeds))
         return Explanation.joined(parts)
 
     def _explain(self, inputs: dict[str, Any], targets: np.ndarray, seeds: np.ndarray | None) -> Explanation:
@@ -185,7 +185,7 @@ class Explainer:
                     "into the batch there, which is not supported; name layers outside of that part, such as 'input'"
                 )
         self._warn_of_nothing(result.maps, count)
-        maps, weights = ({name: v[:count] for name, v in found.items()} for found in (result.maps, result.weights))
+        maps, weights = ({name: v[:count] for name, v in arrays.items()} for arrays in (result.maps, result.weights))
         ranking = self._by_class(result.scores)
         resolved = result.targets if seeds is None else resolve_ranks(filled(targets, fill), ranking)
         return Explanation(

@@ -163,16 +163,16 @@ class PictureExplainer:
         """
         waiting: list[tuple[Found, Ready]] = []
         most = batch or self._fixed_batch or BATCH
-        for found in pictures:
+        for picture in pictures:
             try:
-                ready = self._read(found.path)
+                ready = self._read(picture.path)
             except Exception as error:  # whatever is wrong with one picture, the others go on
-                yield found, error
+                yield picture, error
                 continue
             if waiting and (len(waiting) == most or ready.array.shape != waiting[0][1].array.shape):
                 yield from self._each(waiting, targets)
                 waiting = []
-            waiting.append((found, ready))
+            waiting.append((picture, ready))
         if waiting:
             yield from self._each(waiting, targets)
 
@@ -188,12 +188,11 @@ class PictureExplainer:
             return [self.indices(target) for target in targets]
         if not isinstance(targets, str):
             return targets
-        found = find_label(targets, self.labels)
-        if len(found) > 1:
-            raise TargetError(
-                f"target {targets!r} is the label of {len(found)} classes: {', '.join(map(str, found))}; give an index"
-            )
-        return found[0]
+        classes = find_label(targets, self.labels)
+        if len(classes) > 1:
+            several = ", ".join(map(str, classes))
+            raise TargetError(f"target {targets!r} is the label of {len(classes)} classes: {several}; give an index")
+        return classes[0]
 
     def _read(self, source: PictureSource) -> Ready:
         needed, opacity = None if self.exact else self.preprocess.needed, self.preprocess.channels.endswith("A")
@@ -220,8 +219,8 @@ class PictureExplainer:
                 for one in batch:
                     yield from self._each([one], targets)
             return
-        for index, (found, _) in enumerate(batch):
-            yield found, together.single(index)
+        for index, (picture, _) in enumerate(batch):
+            yield picture, together.single(index)
 
     def _check_labels(self) -> None:
         """One label for each class, as far as the file tells their number."""

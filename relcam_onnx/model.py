@@ -137,9 +137,9 @@ def variables(node: gs.Node) -> Iterator[tuple[int, gs.Variable]]:
 def captured(node: gs.Node) -> list[gs.Variable]:
     """The tensors of the graph that the subgraphs of a node read (If, Loop, Scan)."""
     inner = [n for graph in node.attrs.values() if isinstance(graph, gs.Graph) for n in graph.nodes]
-    made = {id(t) for n in inner for t in n.outputs}
+    inside = {id(t) for n in inner for t in n.outputs}
     read = [t for n in inner for t in (*(v for _, v in variables(n)), *captured(n))]
-    return [t for t in read if id(t) not in made]
+    return [t for t in read if id(t) not in inside]
 
 
 def static_shape(tensor: gs.Tensor) -> tuple[int | None, ...] | None:

@@ -175,11 +175,11 @@ class Prepared:
 
     def _resolve(self, names: Iterable[str]) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
         """The layers that are asked for, and those of the fused map."""
-        found = [(name, self.layers.resolve(name)) for name in names]
-        if not found:
+        resolved = [(name, self.layers.resolve(name)) for name in names]
+        if not resolved:
             raise LayerError("no layer was asked for; layers= takes 'stages', 'fused', 'last', 'input' or a name")
-        wanted = unique(layer for _, layers in found for layer in layers)
-        stages = self.layers.stages if any(name == FUSED for name, _ in found) else ()
+        wanted = unique(layer for _, layers in resolved for layer in layers)
+        stages = self.layers.stages if any(name == FUSED for name, _ in resolved) else ()
         for layer in unique((*wanted, *stages)):
             check_frames(layer.name, layer.tensor, self.paths.images)
         self.aliases = {LAST: self.layers.stages[-1].name} if self.layers.stages else {}
@@ -196,12 +196,12 @@ class Prepared:
         images = self.paths.images
         self.preprocess: Preprocess | None = None
         self.bounds: Bounds | None = None
-        known = self.facts.usable_preprocess
+        preprocess = self.facts.usable_preprocess
         shape = static_shape(images[0]) if len(images) == 1 else None
-        if known is None or shape is None:
+        if preprocess is None or shape is None:
             return
         try:
-            self.preprocess = known.fitted(shape, dtype=np.dtype(images[0].dtype or np.float32).name)
+            self.preprocess = preprocess.fitted(shape, dtype=np.dtype(images[0].dtype or np.float32).name)
         except InputError:
             return  # an input that takes no pictures has no bounds
         self.bounds = self.preprocess.bounds
@@ -229,10 +229,10 @@ class Prepared:
             )
 
 
-def choose(what: str, name: str, known: Any) -> str:
+def choose(what: str, name: str, names: Any) -> str:
     """``name`` if it is one of ``known``; else an `OptionError` that lists them."""
-    if name not in known:
-        raise OptionError(f"no {what} is called {name!r}{nearest(str(name), known)}; there are {', '.join(known)}")
+    if name not in names:
+        raise OptionError(f"no {what} is called {name!r}{nearest(str(name), names)}; there are {', '.join(names)}")
     return name
 
 

@@ -147,9 +147,9 @@ class Layers:
         original = self.modules.get(name) or (name if name in self._every else nodes.get(name))
         if original is None:
             stages = [layer.name for layer in self.stages]
-            known = [INPUT, STAGES, LAST, FUSED, *stages, *self.modules, *self.tensors, *(n for n in nodes if n)]
+            possible = [INPUT, STAGES, LAST, FUSED, *stages, *self.modules, *self.tensors, *(n for n in nodes if n)]
             raise LayerError(
-                f"no layer is called {name!r}{nearest(name, known)}; `relcam layers MODEL` lists what can be named"
+                f"no layer is called {name!r}{nearest(name, possible)}; `relcam layers MODEL` lists what can be named"
             )
         current = self.model.current(original)
         if current in self.model.folded:

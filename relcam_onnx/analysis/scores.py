@@ -62,14 +62,14 @@ def find_scores(model: Model, output: str | None = None) -> Scores:
     fitting = {t.name: scores for t in named if is_table(scores := chosen_from(t))}
     if not fitting:
         raise no_table(model, named, output)
-    found = {name: step_back(scores) for name, scores in fitting.items()}
-    if len({id(s.tensor) for s in found.values()}) > 1:
-        nodes = {name: Paths(model, s.tensor).nodes for name, s in found.items()}
+    starts = {name: step_back(scores) for name, scores in fitting.items()}
+    if len({id(s.tensor) for s in starts.values()}) > 1:
+        nodes = {name: Paths(model, s.tensor).nodes for name, s in starts.items()}
         usable = [outputs[name] for name in fitting if not any(map(problem, nodes[name]))]
         if not usable:  # naming one would only lead to this
             check_supported(model, {id(node): node for each in nodes.values() for node in each}.values())
         raise OptionError(f"several outputs could be the scores; name one with output=: {listed(usable)}")
-    name, scores = next(iter(found.items()))
+    name, scores = next(iter(starts.items()))
     return replace(scores, output=name)
 
 

@@ -74,10 +74,10 @@ def pad(
 ) -> Array:
     """Add positions around (``pads``: all begins, then all ends); negative pads cut them off."""
     x = as_array(x)
-    given = integers(pads)
+    amounts = integers(pads)
     over = range(x.ndim) if axes is None else integers(axes)
     widths = [(0, 0)] * x.ndim
-    for axis, before, after in zip(over, given[: len(over)], given[len(over) :], strict=True):
+    for axis, before, after in zip(over, amounts[: len(over)], amounts[len(over) :], strict=True):
         widths[axis] = (before, after)
     kept = tuple(slice(max(0, -b), size - max(0, -a)) for size, (b, a) in zip(x.shape, widths, strict=True))
     added = [(max(0, b), max(0, a)) for b, a in widths]

@@ -24,8 +24,8 @@ def schema(op: str) -> onnx.defs.OpSchema:
         ONNX's default domain has no such op; the message gives the nearest names.
     """
     if not onnx.defs.has(op):
-        known = {each.name for each in onnx.defs.get_all_schemas() if each.domain == ""}
-        raise AttributeError(f"ONNX's default domain has no op {op!r}{nearest(op, known)}")
+        names = {each.name for each in onnx.defs.get_all_schemas() if each.domain == ""}
+        raise AttributeError(f"ONNX's default domain has no op {op!r}{nearest(op, names)}")
     return onnx.defs.get_schema(op)
 
 

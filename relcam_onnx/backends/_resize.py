@@ -69,12 +69,12 @@ def resize_matrix(
     OptionError
         One of the three modes is none that a matrix of sizes alone can express.
     """
-    known: dict[str, tuple[str, Sequence[str]]] = {
+    modes: dict[str, tuple[str, Sequence[str]]] = {
         "mode": (mode, ("nearest", "linear", "cubic")),
         "coordinate_transformation_mode": (coordinate_transformation_mode, list(_COORDINATES)),
         "nearest_mode": (nearest_mode, list(_ROUNDINGS)),
     }
-    for name, (value, possible) in known.items():
+    for name, (value, possible) in modes.items():
         if value not in possible:
             raise OptionError(f"Resize has no matrix for {name} {value!r}; use {', '.join(possible)}")
     outputs = np.arange(n_out, dtype=np.float32)

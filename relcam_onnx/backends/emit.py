@@ -99,20 +99,20 @@ class Emit:
 
         Where the file has it, or what it was made of, it is not stored again.
         """
-        made = self._derived.get(tensor.name) or Derived(tensor.name, np.dtype(tensor.dtype), np.ones(()))
-        whole = made.dtype.kind != "f" and tensor.name not in self._derived
+        derived = self._derived.get(tensor.name) or Derived(tensor.name, np.dtype(tensor.dtype), np.ones(()))
+        whole = derived.dtype.kind != "f" and tensor.name not in self._derived
         if whole or np.prod(tensor.shape) <= LARGE:
             array = np.asarray(tensor.values)
             return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
-        if made.origin not in self._taken:
+        if derived.origin not in self._taken:
             name = self.initializer_name(np.asarray(tensor.values, np.float32))
             return self.symbol(name, np.float32, tuple(tensor.shape), constant=True)
-        weight = self.symbol(made.origin, made.dtype, tuple(tensor.shape), constant=True)
-        if made.dtype != np.float32:
+        weight = self.symbol(derived.origin, derived.dtype, tuple(tensor.shape), constant=True)
+        if derived.dtype != np.float32:
             weight = self.Cast(weight, to=onnx.TensorProto.FLOAT)
-        if made.zero is not None:
-            weight = weight - made.zero
-        return weight * made.factor.astype(np.float32) if made.factor.ndim else weight
+        if derived.zero is not None:
+            weight = weight - derived.zero
+        return weight * derived.factor.astype(np.float32) if derived.factor.ndim else weight
 
     def size(self, tensor: Symbol, axis: int, key: str) -> Dim:
         """The size of one axis of a tensor, known when the model runs; ``key`` names it, the first tensor tells it."""
@@ -122,51 +122,53 @@ class Emit:
 
     def record(self, op: str, *inputs: Any, outputs: int = 1, **attributes: Any) -> Any:
         """One node, or its value where everything is constant and small; the same call gives the same node."""
-        known = self._arguments(op, inputs)
-        if op in PEEPHOLES and (spared := PEEPHOLES[op](self, known, attributes)) is not None:
+        values = self._arguments(op, inputs)
+        if op in PEEPHOLES and (spared := PEEPHOLES[op](self, values, attributes)) is not None:
             return spared
         folded = None
-        if not any(isinstance(value, Symbol) for value in known):
-            folded = getattr(Eager(), op)(*known, **attributes)
-            stored = (folded,) if op in COUNTS else (*known, folded)
+        if not any(isinstance(value, Symbol) for value in values):
+            folded = getattr(Eager(), op)(*values, **attributes)
+            stored = (folded,) if op in COUNTS else (*values, folded)
             if all(value is None or np.size(value) <= LARGE for value in stored):
                 return folded
-        names = [self.initializer_name(value) for value in known]
+        names = [self.initializer_name(value) for value in values]
         while names and not names[-1]:
             names.pop()
-        given = {key: value for key, value in attributes.items() if value is not None}
-        node = onnx.helper.make_node(op, names, [], **given)
+        settings = {key: value for key, value in attributes.items() if value is not None}
+        node = onnx.helper.make_node(op, names, [], **settings)
         key = (op, outputs, *names, *(attribute.SerializeToString() for attribute in node.attribute))
         if key not in self._recorded:
             node.output.extend(self.fresh(op) for _ in range(outputs))
             node.name = node.output[0]
             self.nodes.append(node)
-            dims = result_dims(op, known, given) if folded is None or isinstance(folded, tuple) else np.shape(folded)
-            types = result_types(op, known, given, outputs)
-            constant = is_constant(known)
+            dims = (
+                result_dims(op, values, settings) if folded is None or isinstance(folded, tuple) else np.shape(folded)
+            )
+            types = result_types(op, values, settings, outputs)
+            constant = is_constant(values)
             self._recorded[key] = tuple(
                 self.symbol(name, dtype, dims, constant=constant)
                 for name, dtype in zip(node.output, types, strict=True)
             )
-            self.makers[node.name] = (op, known, given)
+            self.makers[node.name] = (op, values, settings)
         symbols = self._recorded[key]
         return symbols[0] if outputs == 1 else symbols
 
     def _arguments(self, op: str, inputs: Sequence[Any]) -> list[Any]:
         """Symbols, arrays and None; numbers become arrays of the type that they meet."""
         whole = integral(op)
-        found = [
+        arguments = [
             self.sizes(value if isinstance(value, Sequence) else [value])
             if index in whole and not isinstance(value, Symbol | np.ndarray | None)
             else value.tensor if isinstance(value, Dim) else value
             for index, value in enumerate(inputs)
         ]  # fmt: skip
         untyped = whole | ({0} if op == "Where" else set())
-        typed = [v.dtype for i, v in enumerate(found) if i not in untyped and isinstance(v, Symbol | np.ndarray)]
+        typed = [v.dtype for i, v in enumerate(arguments) if i not in untyped and isinstance(v, Symbol | np.ndarray)]
         dtype = typed[0] if typed else np.dtype(np.float32)
         return [
             value if value is None or isinstance(value, Symbol | np.ndarray) else np.asarray(value, dtype)
-            for value in found
+            for value in arguments
         ]
 
     def sizes(self, sizes: Sequence[Size]) -> Any:

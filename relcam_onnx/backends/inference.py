@@ -28,19 +28,19 @@ def integral(op: str) -> frozenset[int]:
     return frozenset(i for i, slot in enumerate(inputs) if slot.types <= {"tensor(int32)", "tensor(int64)"})
 
 
-def is_constant(known: Sequence[Any]) -> bool:
+def is_constant(values: Sequence[Any]) -> bool:
     """Whether arguments are constants of the file, or made of such alone."""
-    return all(value.constant if isinstance(value, Symbol) else True for value in known)
+    return all(value.constant if isinstance(value, Symbol) else True for value in values)
 
 
-def result_dims(op: str, known: Sequence[Any], attributes: Mapping[str, Any]) -> tuple[Size, ...] | None:
+def result_dims(op: str, values: Sequence[Any], attributes: Mapping[str, Any]) -> tuple[Size, ...] | None:
     """The sizes of what is made of weights, which lowerings ask for, and of what is transposed; else None."""
-    sizes = [v.dims if isinstance(v, Symbol) else np.shape(v) for v in known if v is not None]
+    sizes = [v.dims if isinstance(v, Symbol) else np.shape(v) for v in values if v is not None]
     if op == "Transpose" and (dims := sizes[0]) is not None:
         return tuple(dims[axis] for axis in attributes.get("perm", range(len(dims))[::-1]))
     if op == "Reshape":
-        return reshaped_dims(sizes[0], known[1])
-    if op not in ELEMENTWISE or not is_constant(known):
+        return reshaped_dims(sizes[0], values[1])
+    if op not in ELEMENTWISE or not is_constant(values):
         return None
     told = [dims for dims in sizes if dims is not None]
     if len(told) < len(sizes):
@@ -63,7 +63,7 @@ def spreads(small: Sequence[Size], large: Sequence[Size]) -> bool:
     return len(small) <= len(large) and all(a in (1, b) for a, b in zip(small[::-1], large[::-1], strict=False))
 
 
-def result_types(op: str, known: Sequence[Any], attributes: dict[str, Any], outputs: int) -> list[np.dtype[Any]]:
+def result_types(op: str, values: Sequence[Any], attributes: dict[str, Any], outputs: int) -> list[np.dtype[Any]]:
     """The element types of a node's outputs."""
     counts, truth = np.dtype(np.int64), np.dtype(np.bool_)
     if op in TRUTH:
@@ -72,5 +72,5 @@ def result_types(op: str, known: Sequence[Any], attributes: dict[str, Any], outp
         return [counts]
     if op == "Cast":
         return [np.dtype(onnx.helper.tensor_dtype_to_np_dtype(attributes["to"]))]
-    own = known[1 if op == "Where" else 0].dtype
+    own = values[1 if op == "Where" else 0].dtype
     return [own, counts] if outputs == 2 else [own]

@@ -49,8 +49,8 @@ def dequantise(model: Model) -> bool:
     seen = False
     stored = {tensor.name for tensor in model.proto.graph.initializer}
     for node in model.graph.nodes:
-        known = all(isinstance(t, gs.Constant) or t.is_empty() for t in node.inputs)
-        if node.op not in ("QuantizeLinear", "DequantizeLinear") or not known or not node.outputs:
+        constant = all(isinstance(t, gs.Constant) or t.is_empty() for t in node.inputs)
+        if node.op not in ("QuantizeLinear", "DequantizeLinear") or not constant or not node.outputs:
             continue
         arrays = [None if t.is_empty() else np.asarray(t.values) for t in node.inputs]
         value = np.asarray(getattr(Eager(), node.op)(*arrays, **node.attrs))

@@ -111,7 +111,7 @@ def inferred(node: gs.Node, values: Values, opset: int) -> list[Shape]:
         return []
     version = opset if onnx.defs.has(node.op, opset, domain) else onnx.defs.onnx_opset_version()
     try:
-        found = onnx.shape_inference.infer_node_outputs(
+        types = onnx.shape_inference.infer_node_outputs(
             onnx.defs.get_schema(node.op, version, domain),
             onnx.helper.make_node(node.op, [t.name for t in node.inputs], [t.name for t in node.outputs],
                                   domain=domain, **{k: plain(v) for k, v in node.attrs.items()}),
@@ -122,7 +122,7 @@ def inferred(node: gs.Node, values: Values, opset: int) -> list[Shape]:
         )  # fmt: skip
     except (onnx.shape_inference.InferenceError, onnx.defs.SchemaError, RuntimeError):
         return []
-    return [shape_of(found[t.name].tensor_type) if t.name in found else None for t in node.outputs]
+    return [shape_of(types[t.name].tensor_type) if t.name in types else None for t in node.outputs]
 
 
 def plain(attribute: Any) -> Any:

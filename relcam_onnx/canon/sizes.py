@@ -79,15 +79,15 @@ class Flow:
         if node.op in ("Shape", "Size") and shape is not None:
             sizes = np.array([d if isinstance(d, str) or not is_open(d) else None for d in shape], object)
             span = slice(node.attrs.get("start", 0), node.attrs.get("end"))
-            found = [sizes[span] if node.op == "Shape" else product(sizes)]
+            results = [sizes[span] if node.op == "Shape" else product(sizes)]
         else:
-            found = calculate(node, self.values(node))
-        if not found:
+            results = calculate(node, self.values(node))
+        if not results:
             return False
         [tensor] = node.outputs
-        value = as_constant(found[0], tensor)
+        value = as_constant(results[0], tensor)
         if value is None or id(tensor) in self.results:
-            self.lists[id(tensor)] = found[0]
+            self.lists[id(tensor)] = results[0]
             return False
         node.outputs.clear()
         tensor.to_constant(value)

@@ -186,8 +186,8 @@ def compile_(
             "preprocess": preprocess,
             "size": size,
         }
-        given = {name: value for name, value in options.items() if value is not None}
-        compile_file(model, out, heatmap=heatmap, options=given)
+        chosen = {name: value for name, value in options.items() if value is not None}
+        compile_file(model, out, heatmap=heatmap, options=chosen)
 
 
 @app.command(cls=Command)

@@ -82,7 +82,7 @@ def explain_pictures(
             report.fail(source.file, source.error)
         stream = pictorial.stream(pictures, classes, batch)
         with closing(stream), closing(ahead(stream)) as results:
-            left = {found.name: str(found.path) for found in pictures}
+            left = {picture.name: str(picture.path) for picture in pictures}
             failures: list[Exception] = []
             stopped = _keep(results, report, left, failures, len(pictures), debug=debug)
     if stopped:
@@ -152,13 +152,13 @@ def _keep(
 ) -> str | None:
     """Write results as they come, and strike them from ``left``; why it ended before the last one, or None."""
     try:
-        for found, result in _shown(results, total):
-            outcome = _add(report, found.name, result)
-            del left[found.name]
+        for picture, result in _shown(results, total):
+            outcome = _add(report, picture.name, result)
+            del left[picture.name]
             if isinstance(outcome, Explanation):
-                typer.echo(f"{found.path}: {words.targets(outcome, 0)}")
+                typer.echo(f"{picture.path}: {words.targets(outcome, 0)}")
             else:
-                _fail(report, str(found.path), outcome, debug=debug)
+                _fail(report, str(picture.path), outcome, debug=debug)
                 failures.append(outcome)
     except (KeyboardInterrupt, BrokenPipeError):  # Ctrl-C, or whoever reads our output has gone
         return "interrupted"

@@ -132,13 +132,13 @@ class Assembly:
 
     def _tell_sizes(self, more: Iterable[onnx.ValueInfoProto]) -> None:
         """What is known of tensors within the file; rows that may be repeated get names of their own."""
-        known = [value for value in self.proto.graph.value_info if value.name not in self._renamed]
+        told = [value for value in self.proto.graph.value_info if value.name not in self._renamed]
         if self._rows is not None:
-            for sizes in (value.type.tensor_type.shape.dim for value in known):
+            for sizes in (value.type.tensor_type.shape.dim for value in told):
                 if sizes and sizes[0].dim_param:
                     sizes[0].dim_param = f"relcam_rows/{sizes[0].dim_param}"
         del self.proto.graph.value_info[:]
-        self.proto.graph.value_info.extend([*more, *known])
+        self.proto.graph.value_info.extend([*more, *told])
 
 
 def is_tensor(value: onnx.ValueInfoProto) -> bool:
@@ -156,9 +156,9 @@ def sized_copy(model: Model) -> onnx.ModelProto:
         if value.name in told:
             value.type.CopyFrom(told[value.name].type)
     ports = {value.name for value in (*graph.input, *graph.output)}
-    made = [name for node in graph.node for name in node.output if name in told and name not in ports]
+    inner = [name for node in graph.node for name in node.output if name in told and name not in ports]
     del graph.value_info[:]
-    graph.value_info.extend(told[name] for name in made)
+    graph.value_info.extend(told[name] for name in inner)
     for node in graph.node:
         rounds = any(attribute.name == "ceil_mode" and attribute.i for attribute in node.attribute)
         twin = producer(tensors[node.output[0]]) if rounds and node.output[0] in tensors else None
@@ -185,12 +185,12 @@ def value_info(tensor: gs.Tensor) -> onnx.ValueInfoProto | None:
 
 def used(nodes: Sequence[onnx.NodeProto], wanted: Iterable[str]) -> tuple[list[onnx.NodeProto], set[str]]:
     """Those of some nodes in order that tensors come from, and the names of all tensors that this takes."""
-    names, found = set(wanted), []
+    names, kept = set(wanted), []
     for node in reversed(nodes):
         if names.intersection(node.output):
             names.update(node.input)
-            found.append(node)
-    return found[::-1], names
+            kept.append(node)
+    return kept[::-1], names
 
 
 def is_scalar(value: onnx.ValueInfoProto) -> bool:

@@ -205,16 +205,16 @@ class Writer:
     def _metadata(self) -> dict[str, str]:
         """What the file tells of how it was made."""
         prepared = self.prepared
-        found = {}
+        facts = {}
         # What stands beside the file, or was given, would be lost; what stands in it is carried over as it is.
-        known = prepared.model.metadata
-        if prepared.preprocess is not None and (prepared.facts.preprocess_given or "relcam.preprocess" not in known):
-            found["relcam.preprocess"] = prepared.preprocess.to_json()
+        present = prepared.model.metadata
+        if prepared.preprocess is not None and (prepared.facts.preprocess_given or "relcam.preprocess" not in present):
+            facts["relcam.preprocess"] = prepared.preprocess.to_json()
         labels = prepared.facts.usable_labels
-        if labels is not None and "relcam.labels" not in known:
-            found["relcam.labels"] = json.dumps(labels)
+        if labels is not None and "relcam.labels" not in present:
+            facts["relcam.labels"] = json.dumps(labels)
         return {
-            **found,
+            **facts,
             "relcam.version": __version__,
             "relcam.preset": prepared.preset.name,
             "relcam.method": prepared.method,

@@ -115,7 +115,7 @@ def make_maps(
         Layer name -> (K·N, h, w), or (K·N, C, h, w) where ``MapPlan.has_channels``; layer name -> (K·N, C).
     """
     messages = walk(f, maps.plan, values, start, [layer.tensor for layer in maps.walked])
-    made, weights = {}, {}
+    by_layer, weights = {}, {}
     for layer in maps.walked:
         activation = values[layer.tensor.name]
         message = messages.get(layer.tensor.name)
@@ -123,17 +123,17 @@ def make_maps(
         relevance = f.each(activation) * 0.0 if message is None else message.relevance(f)
         activation, relevance = (channels_first(f, layer, value, values) for value in (activation, relevance))
         if layer.name == INPUT:
-            made[layer.name] = relevance
+            by_layer[layer.name] = relevance
             continue
-        made[layer.name] = maps.how.make(f, activation, relevance, maps.windows[layer.name])
+        by_layer[layer.name] = maps.how.make(f, activation, relevance, maps.windows[layer.name])
         if layer.stride is not None:
             weights[layer.name] = channel_weights(f, activation, relevance)
     if maps.stages:
-        parts = [made[stage.name] for stage in maps.stages]
+        parts = [by_layer[stage.name] for stage in maps.stages]
         if maps.how.keeps_channels:
             parts = [f.ReduceSum(part, [1], keepdims=0) for part in parts]
-        made[FUSED] = fuse(f, parts, [positions(f, stage, values) for stage in maps.stages])
-    return {name: made[name] for name in maps.names}, {n: weights[n] for n in maps.names if n in weights}
+        by_layer[FUSED] = fuse(f, parts, [positions(f, stage, values) for stage in maps.stages])
+    return {name: by_layer[name] for name in maps.names}, {n: weights[n] for n in maps.names if n in weights}
 
 
 def channels_first(f: Backend, layer: Layer, value: Value, values: Mapping[str, Value]) -> Value:

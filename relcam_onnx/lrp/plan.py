@@ -124,13 +124,13 @@ def make_plan(
     return Plan(tuple(steps), paths.scores, tuple(sorted(names)), paths.model.views, positive)
 
 
-def bounded(rule: ZBox, paths: Paths, reads: Sequence[str], known: Bounds | None) -> ZBox:
+def bounded(rule: ZBox, paths: Paths, reads: Sequence[str], bounds: Bounds | None) -> ZBox:
     """zᴮ with the image's bounds as they are where a layer reads it: those that were set, else those that are known."""
     low, high = rule.low, rule.high
     if low is None and high is None:
-        if not rule.known_bounds or known is None:
+        if not rule.known_bounds or bounds is None:
             return rule
-        low, high = known
+        low, high = bounds
     ends = (low if low is not None else high, high if high is not None else low)
     followed = image_bounds(paths, *ends)  # type: ignore[arg-type]  # one of them is set
     box = next((followed[name] for name in reads if name in followed), None)

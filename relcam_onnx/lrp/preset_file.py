@@ -17,15 +17,15 @@ _KINDS = {"name": str, "seed": str, "method": str, "fold_batch_norm": bool}
 """What a preset's file may set besides its rules."""
 
 
-def resolve(given: str | Path | Preset | None, method: str | None) -> Preset:
+def resolve(asked: str | Path | Preset | None, method: str | None) -> Preset:
     """What `Explainer` was given as a preset: a name, a TOML file, a `Preset`, or None for the method's own."""
-    if isinstance(given, Preset):
-        return given
-    if given is None:
+    if isinstance(asked, Preset):
+        return asked
+    if asked is None:
         return preset("gradient" if method in METHODS and METHODS[method].needs_gradient else "default")
-    if isinstance(given, Path) or str(given).endswith(".toml"):
-        return read_toml(Path(given))
-    return preset(given)
+    if isinstance(asked, Path) or str(asked).endswith(".toml"):
+        return read_toml(Path(asked))
+    return preset(asked)
 
 
 def read_toml(path: Path) -> Preset:
@@ -40,10 +40,10 @@ def read_toml(path: Path) -> Preset:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise OptionError(f"preset file {str(path)!r} cannot be read: {error}") from error
-    known = {*_KINDS, "rules"}
-    if unknown := sorted(set(table) - known):
+    allowed = {*_KINDS, "rules"}
+    if unknown := sorted(set(table) - allowed):
         raise OptionError(
-            f"preset file {str(path)!r}: no key {', '.join(unknown)}; there are {', '.join(sorted(known))}"
+            f"preset file {str(path)!r}: no key {', '.join(unknown)}; there are {', '.join(sorted(allowed))}"
         )
     for key, kind in _KINDS.items():
         if not isinstance(table.get(key, kind()), kind):

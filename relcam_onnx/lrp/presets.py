@@ -211,8 +211,8 @@ def preset(name: str, **parameters: Any) -> Preset:
             "or the path of a TOML file"
         )
     make = PRESETS[name]
-    known = getattr(make, "__kwdefaults__", None) or {}
-    if unknown := sorted(set(parameters) - set(known)):
-        takes = f"it takes {', '.join(known)}" if known else "it takes none"
+    accepted = getattr(make, "__kwdefaults__", None) or {}
+    if unknown := sorted(set(parameters) - set(accepted)):
+        takes = f"it takes {', '.join(accepted)}" if accepted else "it takes none"
         raise OptionError(f"preset {name!r} has no parameter {', '.join(unknown)}; {takes}")
     return make(**parameters)

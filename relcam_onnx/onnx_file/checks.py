@@ -82,16 +82,16 @@ def _texts(message: Message) -> Iterator[str | bytes]:
 
 def _check_names(graph: onnx.GraphProto) -> None:
     """Check that every tensor has one maker, and bring the nodes into an order in which all can run."""
-    given = {value.name for value in (*graph.input, *graph.initializer)}
+    values = {value.name for value in (*graph.input, *graph.initializer)}
     makers: dict[str, int] = {}
     for index, node in enumerate(graph.node):
         for name in filter(None, node.output):
-            if name in makers or name in given:
+            if name in makers or name in values:
                 raise ModelFileError(f"tensor {name!r} is made twice, by {_describe(node)} too; {_REPAIR}")
             makers[name] = index
-    known = given | makers.keys()
-    missing = [f"{name!r} of {_describe(node)}" for node in graph.node for name in reads(node) if name not in known]
-    missing += [f"output {value.name!r}" for value in graph.output if value.name not in known]
+    names = values | makers.keys()
+    missing = [f"{name!r} of {_describe(node)}" for node in graph.node for name in reads(node) if name not in names]
+    missing += [f"output {value.name!r}" for value in graph.output if value.name not in names]
     if missing:
         raise ModelFileError(f"nothing makes {_listed(missing)}; {_REPAIR}")
     needs = {i: [makers[name] for name in reads(n) if name in makers] for i, n in enumerate(graph.node)}
@@ -123,8 +123,8 @@ def _check_nodes(proto: onnx.ModelProto) -> None:
 
 
 def _is_deprecated(node: onnx.NodeProto, version: int) -> bool:
-    known = onnx.defs.has(node.op_type, version, node.domain)
-    return known and onnx.defs.get_schema(node.op_type, version, node.domain).deprecated
+    exists = onnx.defs.has(node.op_type, version, node.domain)
+    return exists and onnx.defs.get_schema(node.op_type, version, node.domain).deprecated
 
 
 def check_weights(proto: onnx.ModelProto) -> None:

@@ -67,8 +67,8 @@ def activate(w: Writer, x: str) -> None:
         w("Clip", x, low, high, last=True)
     else:
         names = {"LeakyRelu": ("alpha",), "HardSigmoid": ("alpha", "beta")}.get(name, ())
-        given = parameters or [w.attribute(f"activation_{each}", None) for each in names]
-        w(name, x, last=True, **{k: v for k, v in zip(names, given, strict=False) if v is not None})
+        settings = parameters or [w.attribute(f"activation_{each}", None) for each in names]
+        w(name, x, last=True, **{k: v for k, v in zip(names, settings, strict=False) if v is not None})
 
 
 def fused_conv(w: Writer) -> None:

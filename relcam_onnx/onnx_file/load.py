@@ -111,15 +111,15 @@ def pixels(model: Model, size: tuple[int, int]) -> dict[str, tuple[int | None, .
     """
     if not isinstance(size, Sequence) or len(size) != 2 or min(size) < 1:
         raise OptionError(f"size is (height, width) in pixels, both at least 1, not {size!r}")
-    found = {}
+    sizes = {}
     for value in model.proto.graph.input:
         dims = [d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim][1:]
         if dims.count(None) == 2:
             free = iter(size)
-            found[value.name] = tuple(next(free) if d is None else d for d in dims)
-    if not found:
+            sizes[value.name] = tuple(next(free) if d is None else d for d in dims)
+    if not sizes:
         raise OptionError("size= fixes a free height and width, and no input of this model has them free: leave it out")
-    return found
+    return sizes
 
 
 def with_sizes(model: Model, sizes: Mapping[str, Sequence[int | None]]) -> Model:

@@ -48,7 +48,7 @@ def read_scopes(graph: onnx.GraphProto, metadata: Mapping[str, str]) -> dict[str
         ``relcam.scopes`` is no JSON object of strings. (Malformed metadata of nodes is passed over.)
     """
     named = _from_names(graph)
-    made = {}
+    scopes = {}
     for node in graph.node:
         if node.op_type in ROUNDING:
             continue
@@ -56,8 +56,8 @@ def read_scopes(graph: onnx.GraphProto, metadata: Mapping[str, str]) -> dict[str
         for tensor in filter(None, node.output):
             path = recorded or named.get(_maker(tensor, node))
             if path and node.op_type != "Constant":
-                made[tensor] = path
-    return made | _declared(metadata.get("relcam.scopes", "{}"))
+                scopes[tensor] = path
+    return scopes | _declared(metadata.get("relcam.scopes", "{}"))
 
 
 def _declared(text: str) -> dict[str, str]:
@@ -155,15 +155,15 @@ def module_outputs(model: Model) -> dict[str, str]:
             readers[name].append(inside)
     for output in model.proto.graph.output:
         readers[output.name].append(None)
-    found: dict[str, str] = {}
+    outputs: dict[str, str] = {}
     for node in model.proto.graph.node:
         for tensor in node.output:
             path = model.scopes.get(tensor, "")
             while path:
                 if any(reader is None or not within(reader, path) for reader in readers[tensor]):
-                    found[path] = tensor
+                    outputs[path] = tensor
                 path = path.rpartition(".")[0]
-    return found
+    return outputs
 
 
 def within(path: str, module: str) -> bool:

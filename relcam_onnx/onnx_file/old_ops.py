@@ -59,12 +59,12 @@ def repair(graph: onnx.GraphProto, repairs: Mapping[str, Attributes]) -> None:
 
 def _constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
     """Collect the tensors of a graph whose values stand in it."""
-    found = {tensor.name: tensor for tensor in graph.initializer}
+    constants = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         for attribute in node.attribute:
             if node.op_type == "Constant" and attribute.name == "value":
-                found[node.output[0]] = attribute.t
-    return found
+                constants[node.output[0]] = attribute.t
+    return constants
 
 
 def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:

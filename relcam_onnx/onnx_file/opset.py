@@ -115,13 +115,13 @@ def _infer_shapes(proto: onnx.ModelProto) -> None:
         except (onnx.shape_inference.InferenceError, RuntimeError):
             return
         proto.graph.CopyFrom(inferred.graph)
-        known = {value.name: value for value in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output)}
-        more = [n for n in blind if _is_known(known.get(n.input[0])) and not _is_known(known.get(n.output[0]))]
+        told = {value.name: value for value in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output)}
+        more = [n for n in blind if _is_known(told.get(n.input[0])) and not _is_known(told.get(n.output[0]))]
         if not more:
             return
         for node in more:
-            value = known.get(node.output[0]) or proto.graph.value_info.add(name=node.output[0])
-            value.type.CopyFrom(known[node.input[0]].type)
+            value = told.get(node.output[0]) or proto.graph.value_info.add(name=node.output[0])
+            value.type.CopyFrom(told[node.input[0]].type)
 
 
 def _is_known(value: onnx.ValueInfoProto | None) -> bool:

@@ -64,8 +64,8 @@ class Facts:
         OptionError
             It is malformed.
         """
-        known = known_preprocess(self._preprocess, self._metadata, self._folder)
-        return known[0] if known else None
+        told = known_preprocess(self._preprocess, self._metadata, self._folder)
+        return told[0] if told else None
 
     @cached_property
     def labels(self) -> list[str] | None:

@@ -54,7 +54,7 @@ def find_pictures(sources: Sequence[str | Path]) -> tuple[list[Found], list[Fail
         A picture's ``name`` is its path below the folder or the glob's fixed part, without the suffix, joined
         by ``-``; where two meet (letter case aside) the later one gets ``-2``, ``-3``, ...
     """
-    found: dict[Path, Found] = {}
+    pictures: dict[Path, Found] = {}
     failed: list[Failed] = []
     taken: set[str] = set()
     for source in map(str, sources):
@@ -62,10 +62,10 @@ def find_pictures(sources: Sequence[str | Path]) -> tuple[list[Found], list[Fail
         if not paths:
             failed.append(Failed(source, _why_nothing(source)))
         for path in paths:
-            if path.resolve() not in found:
+            if path.resolve() not in pictures:
                 stem = "-".join(path.relative_to(root).with_suffix("").parts)
-                found[path.resolve()] = Found(path, _unique(stem, taken))
-    return list(found.values()), failed
+                pictures[path.resolve()] = Found(path, _unique(stem, taken))
+    return list(pictures.values()), failed
 
 
 def _expand(source: str) -> tuple[Path, list[Path]]:

@@ -117,8 +117,8 @@ def find_label(text: str, labels: Sequence[str] | None) -> list[int]:
     if labels is None:
         raise TargetError(f"target {text!r} is no index and the model has no labels; give labels= (--labels)")
     names = [[label.lower(), *map(str.strip, label.lower().split(","))] for label in labels]
-    for known in ([each[:1] for each in names], names):
-        if exact := [index for index, each in enumerate(known) if wanted in each]:
+    for candidates in ([each[:1] for each in names], names):
+        if exact := [index for index, each in enumerate(candidates) if wanted in each]:
             return exact
     partial: list[int] = []
     for words in (rf"(?<!\w){re.escape(wanted)}(?!\w)", rf"(?<!\w){re.escape(wanted)}"):

@@ -55,11 +55,11 @@ def image_metadata(metadata: Mapping[str, str]) -> dict[str, Any] | None:
     if not {"image.bitmappixelformat", "image.nominalpixelrange"} & set(lower):
         return None
 
-    def pick(key: str, default: str, known: Mapping[str, Any]) -> Any:
+    def pick(key: str, default: str, choices: Mapping[str, Any]) -> Any:
         value = lower.get(key.lower(), default)
-        if value not in known:
-            raise OptionError(f"metadata {key} is {value!r}; possible are {', '.join(known)}")
-        return known[value]
+        if value not in choices:
+            raise OptionError(f"metadata {key} is {value!r}; possible are {', '.join(choices)}")
+        return choices[value]
 
     channels = pick("Image.BitmapPixelFormat", "rgb8", {"gray8": "L", "rgb8": "RGB", "bgr8": "BGR"})
     unit, full = 1 / 255, 1.0

@@ -76,8 +76,8 @@ class Preprocess:
 
     def __post_init__(self) -> None:
         for name, kind in _CHOICES.items():
-            known = get_args(kind)
-            _require(getattr(self, name) in known, self, name, f"one of {', '.join(known)}")
+            choices = get_args(kind)
+            _require(getattr(self, name) in choices, self, name, f"one of {', '.join(choices)}")
         fits = self.size is None or (_are_numbers(self.size, 2, int) and min(self.size) > 0)
         _require(fits, self, "size", "[height, width] in pixels, or null")
         sides = self.resize_size if isinstance(self.resize_size, tuple) else (self.resize_size,)
@@ -101,11 +101,11 @@ class Preprocess:
         OptionError
             A field does not exist (the message lists those that do), or its value does not fit.
         """
-        known = [field.name for field in fields(cls)]
+        names = [field.name for field in fields(cls)]
         for name in values:
-            if name not in known:
+            if name not in names:
                 raise OptionError(
-                    f"preprocessing has no field {name!r}{nearest(name, known)}; it has {', '.join(known)}"
+                    f"preprocessing has no field {name!r}{nearest(name, names)}; it has {', '.join(names)}"
                 )
         if (channels := values.get("channels")) in get_args(Channels):  # the defaults are those of three channels
             count = len(str(channels))

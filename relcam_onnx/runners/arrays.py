@@ -102,9 +102,9 @@ def check_array(tensor: gs.Tensor, value: Any) -> Any:
     array = as_array(value)
     dtype, given_shape = dtype_of(array), shape_of(array)
     takes = f"{np.dtype(tensor.dtype).name} {shape_text(tensor)}" if tensor.dtype is not None else shape_text(tensor)
-    given = f"input {tensor.name!r} is {dtype.name} {given_shape}, the model takes {takes}"
+    message = f"input {tensor.name!r} is {dtype.name} {given_shape}, the model takes {takes}"
     if tensor.dtype is not None and dtype != tensor.dtype:
-        raise InputError(f"{given}: convert it with .astype({np.dtype(tensor.dtype).name!r})")
+        raise InputError(f"{message}: convert it with .astype({np.dtype(tensor.dtype).name!r})")
     shape = static_shape(tensor)
     # The leading axis is the batch: a fixed one is filled up by the engine.
     if shape is not None and (
@@ -112,9 +112,9 @@ def check_array(tensor: gs.Tensor, value: Any) -> Any:
         or any(want is not None and want != got for want, got in zip(shape[1:], given_shape[1:], strict=True))
     ):
         hint = "; add the batch axis: x[None]" if len(given_shape) == len(shape) - 1 else ""
-        raise InputError(f"{given}{hint}")
+        raise InputError(f"{message}{hint}")
     if 0 in given_shape:
-        raise InputError(f"{given}: it is empty")
+        raise InputError(f"{message}: it is empty")
     # What lies on a device stays there: looking for NaN would copy it.
     if isinstance(array, np.ndarray) and np.issubdtype(dtype, np.floating) and not np.isfinite(array).all():
         raise InputError(f"input {tensor.name!r} holds NaN or infinite values")

@@ -82,13 +82,13 @@ class CompiledRunner:
         ready = self._ready(sizes, single=asked.shape[1] == 1)
         names = [output.name for output in ready.session.get_outputs()]
         feeds = {**inputs, (TARGETS if asked.ndim == 2 else SEED): asked}
-        found = dict(zip(names, run_session(ready.session, names, feeds), strict=True))
+        returned = dict(zip(names, run_session(ready.session, names, feeds), strict=True))
         return Result(
-            {name: found[name] for name in self._outputs},
-            found[CLASSES],
-            found[SCORES],
-            {name: found[output] for name, output in ready.maps.items()},
-            {name: found[f"weights/{name}"] for name in ready.maps if f"weights/{name}" in found},
+            {name: returned[name] for name in self._outputs},
+            returned[CLASSES],
+            returned[SCORES],
+            {name: returned[output] for name, output in ready.maps.items()},
+            {name: returned[f"weights/{name}"] for name in ready.maps if f"weights/{name}" in returned},
             ready.aliases,
             ready.sources,
             ready.fields,

@@ -54,9 +54,9 @@ class EagerRunner:
         sizes = sizes_of(host)
         prepared = self._sized.get(sizes, lambda: self._prepared.sized(dict(sizes)))
         names = [*self._outputs, *(exposed := self._exposed(prepared))]
-        found = dict(zip(names, run_session(self._session(exposed), names, host), strict=True))
+        returned = dict(zip(names, run_session(self._session(exposed), names, host), strict=True))
         f = Eager(targets.shape[1])
-        file = {name: as_float32(value) for name, value in {**host, **found}.items()}
+        file = {name: as_float32(value) for name, value in {**host, **returned}.items()}
         values = activations(f, prepared.maps.plan, file.__getitem__)
         scores = values[prepared.scores.tensor.name]
         table = scores.reshape(len(scores), -1)
@@ -71,7 +71,7 @@ class EagerRunner:
             start = starting(f, prepared.seed, z, hot, paired=prepared.paired, gradient=prepared.gradient)
         maps, weights = make_maps(f, prepared.maps, values, start.reshape(-1, *scores.shape[1:]))
         return Result(
-            {name: found[name] for name in self._outputs},
+            {name: returned[name] for name in self._outputs},
             targets,
             table,
             {name: by_image(value, targets) for name, value in maps.items()},

@@ -101,9 +101,9 @@ def run_session(
         if any(isinstance(value, onnxruntime.OrtValue) for value in inputs.values()):
             feeds = {name: as_ort_value(value) for name, value in inputs.items()}
             return [value.numpy() for value in session.run_with_ort_values(list(names), feeds)]
-        found = session.run(list(names), dict(inputs))
+        values = session.run(list(names), dict(inputs))
         # A list of maps, as ZipMap makes it, becomes an array of dicts.
-        return [value if isinstance(value, np.ndarray) else np.array(value, object) for value in found]
+        return [value if isinstance(value, np.ndarray) else np.array(value, object) for value in values]
     except Exception as error:  # see `open_session`
         raise RunError(f"onnxruntime could not run the model on this input: {first_line(error)}") from error
 
@@ -119,7 +119,7 @@ def out_of_memory(error: BaseException) -> bool:
     return any(sign in text for sign in ("bad_alloc", "out of memory", "failed to allocate", "bad allocation"))
 
 
-def choose_providers(given: Provider | Sequence[Provider] | None) -> list[Any]:
+def choose_providers(asked: Provider | Sequence[Provider] | None) -> list[Any]:
     """Onnxruntime's providers in order, with their options.
 
     None: CUDA where this onnxruntime has it, then CPU. CUDA runs without TF32, whose products are off by 1e-3; a pair
@@ -131,26 +131,26 @@ def choose_providers(given: Provider | Sequence[Provider] | None) -> list[Any]:
         This onnxruntime has no such provider.
     """
     available = onnxruntime.get_available_providers()
-    if given is None:
-        given = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
+    if asked is None:
+        asked = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
     chosen: list[Any] = []
-    several = [given] if is_provider(given) else cast(Sequence[Provider], given)
+    several = [asked] if is_provider(asked) else cast(Sequence[Provider], asked)
     for entry in several:
         short, options = (entry, {}) if isinstance(entry, str) else entry
         name = PROVIDERS.get(short.lower(), short)
         if name not in available:
-            known = [k for k, v in PROVIDERS.items() if v in available] + list(available)
+            possible = [k for k, v in PROVIDERS.items() if v in available] + list(available)
             raise OptionError(
-                f"this onnxruntime has no provider {short!r}{nearest(short, known)}; it has {', '.join(known)}"
+                f"this onnxruntime has no provider {short!r}{nearest(short, possible)}; it has {', '.join(possible)}"
                 ' (for a GPU install "relcam-onnx[gpu]")'
             )
         chosen.append((name, {"use_tf32": "0", **options} if name == PROVIDERS["cuda"] else options))
     return chosen
 
 
-def is_provider(given: Any) -> TypeGuard[Provider]:
+def is_provider(value: Any) -> TypeGuard[Provider]:
     """Whether something names one provider: a text, or a text and its options."""
-    return isinstance(given, str) or (isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], dict))
+    return isinstance(value, str) or (isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], dict))
 
 
 def first_line(error: BaseException) -> str:
