@@ -6,6 +6,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import onnx
@@ -110,6 +111,19 @@ def test_a_fixed_batch_runs_in_pieces_and_the_last_is_filled_up() -> None:
     for layer in ("stage1", "stage2", "stage4"):
         agree(got.maps[layer], wanted.maps[layer], 1e-5)
     np.testing.assert_array_equal(got.targets, wanted.targets)
+
+
+@pytest.mark.parametrize("backend", ["eager", "compiled"])
+def test_a_seed_of_ones_own_is_filled_up_with_its_batch(backend: str) -> None:
+    x, seed = picture(3, 3, 32, 32), np.random.default_rng(1).standard_normal((3, 2, 5)).astype(np.float32)
+    models = plain(batch=2), plain()
+    # Under z⁺ everywhere: ε divides a seed by each score, which such a one does not suit.
+    options: dict[str, Any] = {"layers": "stages", "preset": "paper", "seed": "given", "backend": backend}
+    with rc.Explainer(models[0], **options) as pieces, rc.Explainer(models[1], **options) as whole:
+        got, wanted = pieces(x, seed=seed), whole(x, seed=seed)
+    assert len(got.targets) == 3
+    for layer, value in wanted.maps.items():
+        agree(got.maps[layer], value, 1e-5)
 
 
 def test_max_batch_changes_nothing() -> None:
