@@ -136,6 +136,8 @@ def of_node(node: gs.Node, layouts: Mapping[str, Layout]) -> Layout | None:
         return concatenated(node, tensor, layout)
     if layout.grid and is_op(node, "Slice"):
         return cut(node, layout)
+    if layout.grid and is_op(node, *SPATIAL) and list(tensor.shape[2:]) != list(node.outputs[0].shape[2:]):
+        return None
     return layout
 
 

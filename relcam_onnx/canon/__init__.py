@@ -6,11 +6,13 @@ Each is one file, and none touches ``model.proto``.
 from __future__ import annotations
 
 from relcam_onnx.canon.activations import name_activations
+from relcam_onnx.canon.einsums import transpose_einsums
 from relcam_onnx.canon.folding import fold_affine
 from relcam_onnx.canon.identity import drop_identities, merge_twins
 from relcam_onnx.canon.norms import name_norms
 from relcam_onnx.canon.padding import absorb_padding
 from relcam_onnx.canon.quantised import step_over_rounding
+from relcam_onnx.canon.rows import unfold_rows
 from relcam_onnx.canon.scaling import image_scalings
 from relcam_onnx.canon.sizes import infer_sizes
 from relcam_onnx.canon.split import slice_splits
@@ -27,11 +29,14 @@ def canonicalise(model: Model, *, batch_norm: bool) -> None:
     """
     infer_sizes(model)
     step_over_rounding(model)
+    transpose_einsums(model)
     combine_stacks(model)
     drop_identities(model)
     merge_twins(model)
     name_activations(model)
     name_norms(model)
+    if batch_norm:
+        unfold_rows(model)
     slice_splits(model)
     drop_identities(model)
     model.scalings = image_scalings(model.graph)  # before it is folded into the first layer

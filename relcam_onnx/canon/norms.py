@@ -13,10 +13,11 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.activations import ELEMENTWISE
+from relcam_onnx.canon.axes import permutation
 from relcam_onnx.canon.cut import Piece, pieces, places
 from relcam_onnx.canon.edit import fresh, is_op, reshaped, sweep
 from relcam_onnx.canon.identity import integers
-from relcam_onnx.model import Model, producer, static_shape, variables
+from relcam_onnx.model import Model, consumers, producer, static_shape, variables
 
 Norm: TypeAlias = Callable[[np.ndarray, tuple[int, ...], float], np.ndarray]
 MEANS = frozenset({"ReduceMean", "ReduceSum", "ReduceL2", "ReduceSumSquare"})
@@ -29,6 +30,7 @@ MOST = 2**16
 
 def name_norms(model: Model) -> None:
     """Rewrite every node that ends a normalisation in pieces."""
+    reduce_behind(model)
     order = places(model.graph)
     for node in model.graph.nodes:
         if not is_op(node, "Div", "Mul") or len(list(variables(node))) != 2:
@@ -40,6 +42,21 @@ def name_norms(model: Model) -> None:
     sweep(model)
     for node in list(model.graph.nodes):
         group(model, node)
+    sweep(model)
+
+
+def reduce_behind(model: Model) -> None:
+    """Where a tensor is turned, and so is a mean of it, let the mean be of what was turned, as optimisers split it."""
+    for node in list(model.graph.nodes):
+        mean = producer(node.inputs[0]) if is_op(node, "Transpose") else None
+        if not is_op(mean, *MEANS) or not mean.attrs.get("keepdims", 1) or not (axes := integers(mean, 1)):
+            continue
+        perm, source = permutation(node), mean.inputs[0]
+        turned = next((t for t in consumers(source) if is_op(t, "Transpose") and permutation(t) == perm), None)
+        if turned is not None:
+            over = np.array([perm.index(axis % len(perm)) for axis in axes], np.int64)
+            node.op, node.attrs = mean.op, {"keepdims": 1}
+            node.inputs = [turned.outputs[0], gs.Constant(f"{node.outputs[0].name}/axes", over)]
     sweep(model)
 
 

@@ -154,7 +154,7 @@ def reshape(node: gs.Node, values: Values) -> Shape:
         return None
     sizes: list[Size] = [n if isinstance(n, str) else None if n is None else int(n) for n in target.tolist()]
     if not node.attrs.get("allowzero"):
-        sizes = [(before[i] if before else None) if n == 0 else n for i, n in enumerate(sizes)]
+        sizes = [(before[i] if before and i < len(before) else None) if n == 0 else n for i, n in enumerate(sizes)]
     if -1 in sizes:
         place = sizes.index(-1)
         sizes[place] = quotient(before, [*sizes[:place], *sizes[place + 1 :]])

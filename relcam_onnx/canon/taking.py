@@ -71,7 +71,7 @@ def fresh_weight(model: Model, name: str) -> str:
 
 def norm_takes(node: gs.Node, affine: Affine) -> bool:
     """Whether a norm's gain and shift are constants that this can be taken into."""
-    if len(node.inputs) < 3 or not all(isinstance(t, gs.Constant) for t in node.inputs[1:3]):
+    if is_op(node, "RMSNormalization") or not all(isinstance(t, gs.Constant) for t in node.inputs[1:3]):
         return False
     return is_op(node, "LayerNormalization") or affine.fits(1, node.inputs[1].values.size)
 
@@ -79,14 +79,16 @@ def norm_takes(node: gs.Node, affine: Affine) -> bool:
 def scale_norm(node: gs.Node, affine: Affine) -> None:
     """Take scale and shift of a norm's output into its gain and shift."""
     name, rank = node.outputs[0].name, len(node.outputs[0].shape)
-    gain, shift = (np.asarray(t.values, np.float64) for t in node.inputs[1:3])
+    gain, *shifts = (np.asarray(t.values, np.float64) for t in node.inputs[1:3])
+    shift = shifts[0] if shifts else np.zeros(1)
     if is_op(node, "LayerNormalization"):
         scale, offset = (affine.shaped(v, rank) for v in (affine.scale, affine.shift))
     else:
         wide = affine.over(gain.size)
         scale, offset = wide.scale, wide.shift
-    node.inputs[1] = gs.Constant(f"{name}/gain", trimmed(gain * scale).astype(np.float32))
-    node.inputs[2] = gs.Constant(f"{name}/shift", trimmed(shift * scale + offset).astype(np.float32))
+    values = {"gain": gain * scale, "shift": shift * scale + offset}
+    taken = [gs.Constant(f"{name}/{what}", trimmed(v).astype(np.float32)) for what, v in values.items()]
+    node.inputs = [node.inputs[0], *taken]
 
 
 def trimmed(value: np.ndarray) -> np.ndarray:

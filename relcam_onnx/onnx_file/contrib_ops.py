@@ -116,6 +116,12 @@ def fast_gelu(w: Writer) -> None:
     w("Mul", w("Mul", x, w("Add", bend, w.constant(1.0))), w.constant(0.5), last=True)
 
 
+def quick_gelu(w: Writer) -> None:
+    """QuickGelu: x · sigmoid(alpha · x), SiLU where alpha is 1."""
+    x, alpha = w.input(0), w.attribute("alpha", 1.702)
+    w("Mul", x, w("Sigmoid", x if alpha == 1.0 else w("Mul", x, w.constant(alpha))), last=True)
+
+
 def skip_layer_norm(w: Writer) -> None:
     """SkipLayerNormalization: the layer norm of a sum of two tensors and a bias; the sum is its fourth output."""
     total = w("Add", w.input(0), w.input(1))
@@ -167,6 +173,7 @@ SPELLINGS: dict[str, Callable[[Writer], None]] = {
     "Gelu": gelu,
     "BiasGelu": gelu,
     "FastGelu": fast_gelu,
+    "QuickGelu": quick_gelu,
     "SkipLayerNormalization": skip_layer_norm,
 }
 """The fused ops that have a standard spelling."""
