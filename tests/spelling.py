@@ -169,13 +169,21 @@ class Speller(Net):
             y = y if bias is None else self.biased(y, bias)
             return self.put(out, "Reshape", y, np.array(out))
 
+        def as_table() -> str:
+            """Positions in rows of a table, as tf2onnx and onnxruntime's optimiser write dense layers."""
+            table = self.put((n * h * width, c), "Reshape", self.transpose(x, [0, 2, 3, 1]), np.array([-1, c]))
+            biases = [] if bias is None else [bias]
+            y = self.put((n * h * width, len(w)), "Gemm", table, w[:, :, 0, 0], *biases, transB=1)
+            whole = self.put((n, h, width, len(w)), "Reshape", y, np.array([-1, h, width, len(w)]))
+            return self.transpose(whole, [0, 3, 1, 2])
+
         def as_einsum() -> str:
             y = self.put(out, "Einsum", x, w[:, :, 0, 0], equation="nchw,oc->nohw")
             return y if bias is None else self.biased(y, bias)
 
         pointwise = w.shape[2] == 1 and stride == 1 and group == 1
         ways = [own, own, as_matmul, as_einsum] if pointwise else [own]
-        return self.one_of(*ways, *([as_rows] if pointwise and not self.plan.free else []))
+        return self.one_of(*ways, *([as_rows, as_table] if pointwise and not self.plan.free else []))
 
     def batch_norm_of(self, x: str, scale: np.ndarray, shift: np.ndarray) -> str:
         """y = x · scale + shift per channel (axis 1)."""

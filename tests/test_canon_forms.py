@@ -70,6 +70,29 @@ def there_and_back(net: Drawn, between: Callable[[Drawn, str], str] = lambda net
     return net("Relu", net("Transpose", y, perm=[0, 3, 1, 2]))
 
 
+def rows(net: Drawn, x: str, layer: Callable[[str], str]) -> str:
+    """Positions in rows, a layer, and back."""
+    table = net("Reshape", net("Transpose", x, perm=[0, 2, 3, 1]), np.array([-1, 4]))
+    return net("Reshape", layer(table), np.array([1, 8, 8, -1]))
+
+
+def normed(net: Drawn, x: str, channels: int) -> str:
+    return net("LayerNormalization", x, np.exp(net.normal(channels)), net.normal(channels), axis=-1)
+
+
+def two_layers(net: Drawn, table: str) -> str:
+    return net("MatMul", net("Relu", normed(net, net("MatMul", table, net.normal(4, 8)), 8)), net.normal(8, 6))
+
+
+def mean_first(net: Drawn) -> str:
+    y, axes = relu(net), np.array([3])
+    x = net("Transpose", y, perm=[0, 2, 3, 1])
+    mean = net("Transpose", net("ReduceMean", y, np.array([1]), keepdims=1), perm=[0, 2, 3, 1])
+    rest = net("Sub", x, mean)
+    variance = net("ReduceMean", net("Mul", rest, rest), axes, keepdims=1)
+    return net("Div", rest, net("Sqrt", net("Add", variance, np.float32(1e-5))))
+
+
 FORMS: dict[str, tuple[Write, list[str]]] = {
     "bias behind a Reshape": (
         lambda n: biased(n, n("Reshape", conv(n, bias=False), np.array([1, 4, 64])), (4, 1)), ["Conv", "Reshape"],
@@ -111,6 +134,29 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
     "- a mirror around a layer": (lambda n: padded(n, mode="reflect"), ["Conv", "Relu", "Pad", "Conv"]),
     "twins": (lambda n: twice(n, "Relu", "Relu"), ["Conv", "Relu", "Add"]),
     "- two that differ": (lambda n: twice(n, "Relu", "Sigmoid"), ["Conv", "Relu", "Sigmoid", "Add"]),
+    "a dense layer over rows of positions": (
+        lambda n: rows(n, relu(n), lambda t: n("Gemm", t, n.normal(6, 4), n.normal(6), transB=1, alpha=0.5)),
+        ["Conv", "Relu", "Transpose", "MatMul"],
+    ),
+    "two layers and a norm over rows": (
+        lambda n: rows(n, relu(n), lambda t: two_layers(n, t)),
+        ["Conv", "Relu", "Transpose", "MatMul", "LayerNormalization", "Relu", "MatMul"],
+    ),
+    "- a product over rows that mixes them": (
+        lambda n: rows(n, relu(n), lambda t: n("MatMul", n.normal(64, 64), t)),
+        ["Conv", "Relu", "Transpose", "Reshape", "MatMul", "Reshape"],
+    ),
+    "a shift behind a layer norm without one": (
+        lambda n: biased(n, n("LayerNormalization", tokens(n, relu(n)), np.exp(n.normal(4))), (4,)),
+        ["Conv", "Relu", "Reshape", "Transpose", "LayerNormalization"],
+    ),
+    "a mean before the Transpose that the rest is behind": (
+        mean_first, ["Conv", "Relu", "Transpose", "LayerNormalization"],
+    ),
+    "an Einsum that turns": (
+        lambda n: n("Einsum", n("Reshape", conv(n), np.array([1, 4, 64])), equation="...ij->...ji"),
+        ["Conv", "Reshape", "Transpose"],
+    ),
     "two Transposes that undo each other": (there_and_back, ["Conv", "Relu"]),
     "two Transposes that undo each other, the first returned": (
         lambda n: there_and_back(n, shown), ["Conv", "Transpose", "Relu"],

@@ -244,3 +244,15 @@ def test_maps_of_tokens_lie_on_their_grid() -> None:
         for name, value in maps[1].items():
             assert maps[0][name].shape == value.shape
             np.testing.assert_allclose(maps[0][name], value, rtol=0, atol=1e-5 * np.abs(value).max())
+
+
+def test_rows_of_pixels_that_a_convolution_strides_over_are_positions_of_one_axis() -> None:
+    """The picture as 256 samples: a map has theirs, no longer the picture's two axes."""
+    net = Net(1, 3, 16, 16)
+    x = net("Reshape", net.x, np.array([0, 3, 256]))
+    for before in (3, 6):
+        x = net("Relu", net("Conv", x, net.normal(6, before, 3), strides=[2], pads=[1, 1]))
+    model = net.model(net("Gemm", net("ReduceMean", x, np.array([2]), keepdims=0), net.normal(6, 4)))
+    for backend in ("eager", "compiled"):
+        maps = rc.Explainer(model, backend=backend)(picture(1, 3, 16, 16)).maps
+        assert [value.shape[2:] for value in maps.values()] == [(128,), (64,), (128,)]
