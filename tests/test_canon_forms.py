@@ -157,6 +157,22 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
         lambda n: n("Einsum", n("Reshape", conv(n), np.array([1, 4, 64])), equation="...ij->...ji"),
         ["Conv", "Reshape", "Transpose"],
     ),
+    "scales and shifts of parts of a Concat": (
+        lambda n: conv(n, n("Concat", per_channel(n, relu(n), 4, 1, 1), relu(n), axis=1), 8, kernel=1),
+        ["Conv", "Relu", "Conv", "Relu", "Concat", "Conv"],
+    ),
+    "- parts of a Concat, one returned": (
+        lambda n: conv(n, n("Concat", shown(n, per_channel(n, relu(n), 4, 1, 1)), relu(n), axis=1), 8, kernel=1),
+        ["Conv", "Relu", "BatchNormalization", "Conv", "Relu", "Concat", "Conv"],
+    ),
+    "a leak as a choice": (
+        lambda n: n("Where", n("Greater", y := conv(n), np.float32(0)), y, n("Mul", y, np.float32(0.1))),
+        ["Conv", "LeakyRelu"],
+    ),
+    "a sigmoid by tanh": (
+        lambda n: n("Add", n("Mul", n("Tanh", n("Mul", conv(n), np.float32(0.5))), np.float32(0.5)), np.float32(0.5)),
+        ["Conv", "Sigmoid"],
+    ),
     "two Transposes that undo each other": (there_and_back, ["Conv", "Relu"]),
     "two Transposes that undo each other, the first returned": (
         lambda n: there_and_back(n, shown), ["Conv", "Transpose", "Relu"],

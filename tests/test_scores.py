@@ -61,6 +61,12 @@ def quantised(net: Net, scores: str) -> Sequence[str]:
     return (net("DequantizeLinear", net("QuantizeLinear", soft(net, scores), scale, zero), scale, zero, name="y"),)
 
 
+def softmax_in_pieces(net: Net, scores: str) -> Sequence[str]:
+    axes = np.array([1])
+    powers = net("Exp", net("Sub", scores, net("ReduceMax", scores, axes)))
+    return (net("Div", powers, net("ReduceSum", powers, axes), name="y"),)
+
+
 TAILS: dict[str, Tail] = {
     "argmax and zipmap": custom_vision,
     "argmax": lambda net, s: [net("ArgMax", s, name="index", axis=1, keepdims=0)],
@@ -74,6 +80,9 @@ TAILS: dict[str, Tail] = {
     "percent": lambda net, s: [net("Mul", soft(net, s), np.float32(100), name="y")],
     "a share": lambda net, s: [net("Div", soft(net, s), np.float32(2), name="y")],
     "quantised probabilities": quantised,
+    "softmax in pieces": softmax_in_pieces,
+    "exponents of log-softmax": lambda net, s: [net("Exp", net("LogSoftmax", s, axis=1), name="y")],
+    "logarithms of softmax": lambda net, s: [net("Log", soft(net, s), name="y")],
 }  # fmt: skip
 
 

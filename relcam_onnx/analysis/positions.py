@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import onnx_graphsurgeon as gs
@@ -146,7 +146,11 @@ def reshaped(node: gs.Node, tensor: gs.Tensor, layout: Layout) -> Layout | None:
     before, after = tensor.shape, node.outputs[0].shape
     if before is None or after is None:
         return None
-    whole = [(old, new) for old, new in groups(before, after) if any(axis in layout.axes for axis in old)]
+    whole = [
+        (longer(old, before), longer(new, after))
+        for old, new in groups(before, after)
+        if any(axis in layout.axes for axis in old)
+    ]
     if all(len(old) == len(new) == 1 for old, new in whole):
         moved = {old[0]: new[0] for old, new in whole}
         return replace(layout, axes=tuple(moved[axis] for axis in layout.axes), rank=len(after))
@@ -159,6 +163,12 @@ def reshaped(node: gs.Node, tensor: gs.Tensor, layout: Layout) -> Layout | None:
     if whole_row and tuple(after[axis] for axis in new) == layout.grid:
         return Layout(tuple(new), len(after))
     return None
+
+
+def longer(axes: list[int], shape: Sequence[Size]) -> list[int]:
+    """The one axis of several that is longer than one, where there is just one such; else all of them."""
+    long = [axis for axis in axes if shape[axis] != 1]
+    return long if len(long) == 1 else axes
 
 
 def kept_by_product(node: gs.Node, tensor: gs.Tensor, layout: Layout) -> Layout | None:

@@ -10,6 +10,7 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.support import check_supported, problem
+from relcam_onnx.canon.edit import is_op
 from relcam_onnx.errors import OptionError, UnsupportedModelError, nearest
 from relcam_onnx.model import Model, is_constant, producer, static_shape, variables
 from relcam_onnx.ops import TABLE, key
@@ -18,6 +19,8 @@ SQUASHING = frozenset({"Softmax", "LogSoftmax", "Sigmoid"})
 AROUND = frozenset({
     "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "Identity", "Dropout", "QuantizeLinear", "DequantizeLinear",
 })  # fmt: skip
+INVERSE = {"Exp": "LogSoftmax", "Log": "Softmax"}
+"""What makes one squashing of another."""
 CHOOSING = frozenset({"ArgMax", "TopK", "ReduceMax", "ZipMap", "ArrayFeatureExtractor"})
 """What chooses among scores, or names them."""
 
@@ -108,6 +111,8 @@ def step_back(tensor: gs.Tensor) -> Scores:
         if node.op in SQUASHING and squashed is None:
             squashed = node.op
             current = scores = node.inputs[0]
+        elif squashed is None and node.op in INVERSE and is_op(producer(node.inputs[0]), INVERSE[node.op]):
+            current = node.inputs[0]
         elif (node.op in AROUND or (squashed is None and scales(node))) and looks_like_scores(node.inputs[0]):
             current = node.inputs[0]
             if squashed:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.analysis.paths import Paths, has_weights, receivers
-from relcam_onnx.analysis.positions import Layout, follow
+from relcam_onnx.analysis.positions import SPATIAL, Layout, follow
 from relcam_onnx.canon.axes import moves
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.model import producer
@@ -65,7 +65,8 @@ class Stages:
             return ()
         # Where positions were torn apart, an op that thins out finds them where ONNX has them.
         axes = tuple(range(2, len(tensor.shape or ()) or 4)) if layout is None else layout.axes
-        along = sorted(axes)
+        # Windows lie along every axis behind the channels, be it one of length one that a picture has not.
+        along = list(range(2, len(tensor.shape or ()))) if is_op(node, *SPATIAL) and tensor.shape else sorted(axes)
         told = dict(zip(along, entry(node, along), strict=False))
         return tuple(told.get(axis, Grid()) for axis in axes)
 

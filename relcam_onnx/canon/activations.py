@@ -40,10 +40,14 @@ ELEMENTWISE = frozenset({
     "Abs", "Add", "Clip", "Div", "Erf", "Exp", "HardSigmoid", "Log", "Max", "Min", "Mul", "Neg", "Pow", "Reciprocal",
     "Relu", "Sigmoid", "Softplus", "Sqrt", "Sub", "Tanh",
 })  # fmt: skip
+CHOOSING = frozenset({"Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Where"})
+"""What tells a curve's two halves apart."""
 """What a spelled-out activation is made of."""
 
 GRID = np.linspace(-7.0, 7.0, 57)
 """Where curves are compared. Float32 constants such as 0.70710677 leave 1e-7; the two forms of Gelu differ by 5e-4."""
+GRID_SIGNED = np.where(GRID == 0, 1.0, GRID)
+"""The same without 0, to divide by."""
 CURVE_TOLERANCE = 1e-5
 
 
@@ -53,7 +57,7 @@ def name_activations(model: Model) -> None:
     for node in model.graph.nodes:
         if not may_end(node):
             continue
-        for piece in pieces(node.outputs[0], order, ELEMENTWISE):
+        for piece in pieces(node.outputs[0], order, ELEMENTWISE | CHOOSING):
             curve = curve_of(piece.run(GRID)) if len(piece.nodes) > 1 and has_numbers_alone(piece.nodes) else None
             if curve is not None:
                 node.op, node.attrs, node.inputs = curve[0], dict(curve[1]), [piece.source]
@@ -62,7 +66,11 @@ def name_activations(model: Model) -> None:
 
 
 def may_end(node: gs.Node) -> bool:
-    """Whether an activation's spelling can end here: in a product or quotient of two, a bound, or a logarithm."""
+    """Whether an activation can end here: in a product or quotient of two, a bound, a logarithm, a choice."""
+    if is_op(node, "Where"):
+        return True
+    if is_op(node, "Add"):
+        return is_op(producer(node.inputs[0]), "Mul") and isinstance(node.inputs[1], gs.Constant)
     if is_op(node, "Reciprocal", "Log", "Clip"):
         before = producer(node.inputs[0])
         return is_op(before, "Add", "Mul", "Div")
@@ -87,4 +95,7 @@ def curve_of(values: np.ndarray | None) -> tuple[str, dict[str, Any]] | None:
     for name, attrs, curve in CURVES:
         if np.allclose(values, curve(GRID), rtol=0, atol=CURVE_TOLERANCE):
             return name, attrs
+    slopes = values / GRID_SIGNED if values.shape == GRID.shape else None
+    if slopes is not None and np.allclose(slopes[GRID > 0], 1) and np.ptp(slopes[GRID < 0]) < CURVE_TOLERANCE:
+        return "LeakyRelu", {"alpha": float(slopes[0])}
     return None

@@ -20,7 +20,7 @@ from relcam_onnx.canon.identity import integers
 from relcam_onnx.model import Model, consumers, producer, static_shape, variables
 
 Norm: TypeAlias = Callable[[np.ndarray, tuple[int, ...], float], np.ndarray]
-MEANS = frozenset({"ReduceMean", "ReduceSum", "ReduceL2", "ReduceSumSquare"})
+MEANS = frozenset({"ReduceMean", "ReduceSum", "ReduceL2", "ReduceSumSquare", "ReduceMax"})
 PARTS = ELEMENTWISE | MEANS | {"Expand", "Unsqueeze", "Squeeze", "Reshape"}
 TOLERANCE = 1e-5
 """Of float64 results; ε stands in the file as float32, so it is off by 1e-7 of itself at most."""
@@ -36,6 +36,8 @@ def name_norms(model: Model) -> None:
         if not is_op(node, "Div", "Mul") or len(list(variables(node))) != 2:
             continue
         candidates = [p for p in pieces(node.outputs[0], order, PARTS) if any(inner.op in MEANS for inner in p.nodes)]
+        if any(is_softmax(node, piece) for piece in reversed(candidates)):  # the whole, with its maximum
+            continue
         # A layer norm is the root-mean-square norm of what is left without the mean: the whole of it goes first.
         if not any(is_layer_norm(node, piece) for piece in candidates):
             any(is_scaled(node, piece) for piece in candidates)
@@ -64,6 +66,18 @@ def is_layer_norm(node: gs.Node, piece: Piece) -> bool:
     """Make a node the layer norm that its piece computes; False where that is none."""
     ones, zeros, name = np.ones(1, np.float32), np.zeros(1, np.float32), piece.result.name
     return becomes(node, piece, "LayerNormalization", layer_norm, {f"{name}/gain": ones, f"{name}/shift": zeros})
+
+
+def is_softmax(node: gs.Node, piece: Piece) -> bool:
+    """Make a node the softmax that its piece computes, which scores end in; False where that is none."""
+    axes, x = reduced_axes(piece), trial(piece.source)
+    if axes is None or len(axes) != 1 or x is None or not any(inner.op == "Exp" for inner in piece.nodes):
+        return False
+    y, powers = piece.run(x), np.exp(x)
+    if y is None or not np.allclose(y, powers / powers.sum(axes, keepdims=True), rtol=0, atol=TOLERANCE):
+        return False
+    node.op, node.attrs, node.inputs = "Softmax", {"axis": axes[0]}, [piece.source]
+    return True
 
 
 def becomes(node: gs.Node, piece: Piece, op: str, norm: Norm, constants: dict[str, np.ndarray]) -> bool:

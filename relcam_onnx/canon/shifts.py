@@ -1,4 +1,4 @@
-"""A constant among the terms of a sum stands behind it, where it meets others, or a layer."""
+"""What is added to a term of a sum, or done to parts of a Concat, stands behind: there it meets others, or a layer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.affine import AFFINE, Affine, affine_of, along, number
 from relcam_onnx.canon.edit import detach, fold, fresh, is_op, only_reader, read_instead, view
-from relcam_onnx.model import Model, variables
+from relcam_onnx.model import Model, producer, variables
 
 
 def split_constants(model: Model, node: gs.Node) -> None:
@@ -49,3 +49,31 @@ def shift_behind(model: Model, node: gs.Node, affine: Affine) -> None:
     bare = view(model, summed, fresh(model, f"{summed.name}/sum"), "Sub", summed, shift)
     node.outputs[0] = bare
     model.graph.nodes.append(gs.Node(AFFINE, f"{summed.name}/shift", {"affine": affine}, [bare], [summed]))
+
+
+def behind_concat(model: Model, node: gs.Node, into_layers: bool) -> bool:
+    """Let what is done to parts of a Concat be done to the whole, channel by channel."""
+    total = only_reader(model, node.outputs[0])
+    if not is_op(total, "Concat") or total.outputs[0].shape is None:
+        return False
+    whole = total.outputs[0]
+    axis = total.attrs["axis"] % len(whole.shape)
+    makers = [producer(part) if only_reader(model, part) is total else None for part in total.inputs]
+    affines = [affine_of(maker) if is_op(maker, AFFINE) else number(1.0) for maker in makers]
+    wide = []
+    for affine, part in zip(affines, total.inputs, strict=True):
+        count = part.shape[axis] if part.shape is not None else None
+        if not isinstance(count, int) or not affine.fits(axis, count):
+            return False
+        wide.append(affine.over(count))
+    for maker in makers:
+        if is_op(maker, AFFINE):
+            part = maker.outputs[0]
+            read_instead(total, part, maker.inputs[0])
+            fold(model, part, whole)
+            detach(maker)
+    bare = view(model, whole, fresh(model, f"{whole.name}/parts"), "Concat", *total.inputs, axis=axis)
+    total.outputs[0] = bare
+    joined = Affine(axis, *(np.concatenate([getattr(a, side) for a in wide]) for side in ("scale", "shift")))
+    model.graph.nodes.append(gs.Node(AFFINE, f"{whole.name}/joined", {"affine": joined}, [bare], [whole]))
+    return True
