@@ -79,6 +79,16 @@ def test_an_array_is_drawn_at_its_place_too() -> None:
     np.testing.assert_allclose(middle(changed), (40, 216), atol=16)
 
 
+def test_an_array_is_seen_at_any_size_as_a_picture_of_it_is() -> None:
+    pixels = spotted(128, 20, 108)
+    with rc.Explainer(spot_net(7), layers="last", preprocess="unit") as explainer:
+        shown = rc.explain(explainer, pixels, 0).heat(size=(64, 96))
+        bare = explainer((pixels / np.float32(255)).transpose(2, 0, 1)[None], 0)
+    np.testing.assert_allclose(bare.heat(size=(64, 96)), shown, atol=1e-6 * shown.max())
+    np.testing.assert_allclose(middle(shown), (10, 81), atol=8)
+    assert bare.heat().shape == bare.maps["last"].shape[2:]
+
+
 def test_fields_come_with_an_explanation() -> None:
     with rc.Explainer(spot_net(7), layers=("stages", "fused", "input")) as explainer, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # noise shows this network nothing, and its maps are empty

@@ -14,6 +14,7 @@ from relcam_onnx.backends.eager import Eager
 from relcam_onnx.canon.affine import read
 from relcam_onnx.canon.axes import RESHAPES
 from relcam_onnx.canon.edit import is_op
+from relcam_onnx.canon.scaling import SAME
 from relcam_onnx.model import static_shape
 
 Bounds: TypeAlias = tuple[np.ndarray, np.ndarray]
@@ -21,8 +22,6 @@ Bounds: TypeAlias = tuple[np.ndarray, np.ndarray]
 
 MOVES = (*RESHAPES, "Transpose", "Slice", "Gather", "Concat", "SpaceToDepth", "DepthToSpace", "Expand", "Tile")
 """Ops by which bounds move as the values do."""
-SAME = ("Cast", "Identity", "Pad", "QuantizeLinear", "DequantizeLinear")
-"""Ops that leave them as they are."""
 MOST = 2**22
 """Elements that are moved at most."""
 

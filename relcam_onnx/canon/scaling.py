@@ -11,7 +11,7 @@ from relcam_onnx.canon.edit import is_op
 from relcam_onnx.model import Scaling, variables
 from relcam_onnx.ops import TABLE, key, lookup
 
-SAME = ("Cast", "Identity", "Dropout", "Pad", "QuantizeLinear", "DequantizeLinear")
+SAME = ("Cast", "Identity", "Pad", "QuantizeLinear", "DequantizeLinear")
 """Ops that leave values as they are, rounding and what a Pad adds aside."""
 
 

@@ -103,6 +103,11 @@ class Geometry:
         """A picture that is the model's input as it stands."""
         return cls(size, size, (1.0, 1.0), (0, 0))
 
+    def seen_at(self, size: Size) -> Geometry:
+        """Where the picture would lie in the model's input if it had another height and width."""
+        down, across = (self.scale[axis] * self.original[axis] / size[axis] for axis in (0, 1))
+        return Geometry(size, self.size, (down, across), self.offset)
+
     def undo(self, values: Floats, field: Field | None = None) -> Floats:
         """Bring a map over the input's area to the picture's pixels: resize, crop and padding undone.
 

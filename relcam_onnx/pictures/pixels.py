@@ -140,9 +140,3 @@ class Picture:
         if (image.height, image.width) != self.size:
             raise InputError(f"{self.file}: is another picture than the one explained; explain it anew")
         return image
-
-    def seen_at(self, size: Size) -> Geometry:
-        """Where the picture would lie in the model's input if it had another height and width."""
-        own = self.geometry
-        down, across = (own.scale[axis] * own.original[axis] / size[axis] for axis in (0, 1))
-        return Geometry(size, own.size, (down, across), own.offset)

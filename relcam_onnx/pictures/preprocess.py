@@ -24,13 +24,7 @@ DType = Literal["float32", "float16", "float64", "uint8", "int8", "int32", "int6
 COUNTS = (1, 3, 4)
 """How many channels pictures have: grey, colour, colour and opacity."""
 
-_CHOICES = {
-    "resize": Resize,
-    "interpolation": Interpolation,
-    "channels": Channels,
-    "layout": Layout,
-    "dtype": DType,
-}
+_CHOICES = {"resize": Resize, "interpolation": Interpolation, "channels": Channels, "layout": Layout, "dtype": DType}
 
 
 @dataclass(frozen=True)

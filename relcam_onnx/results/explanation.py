@@ -20,6 +20,7 @@ from relcam_onnx.pictures.pixels import Picture
 from relcam_onnx.pictures.reading import PictureSource, open_picture
 from relcam_onnx.results import page, render, sheet, words
 from relcam_onnx.results.maps import Maps
+from relcam_onnx.results.probabilities import probabilities
 from relcam_onnx.results.report import DEFAULT, Report
 from relcam_onnx.results.settings import Settings
 
@@ -97,18 +98,8 @@ class Explanation:
 
     @property
     def probabilities(self) -> Floats:
-        """(N, classes): sigmoid of the scores where the model ends in one or has one alone, else their softmax.
-
-        Where a negative and a positive class share one score: its complement, and the sigmoid.
-        """
-        z = self.scores.astype(np.float64)
-        if z.shape[1] == 1 and self.settings.classes == 2:
-            z = np.concatenate([-z, z], axis=1)
-        if self.squashed_by == "Sigmoid" or self.scores.shape[1] == 1:
-            logs = -np.logaddexp(0, -z)
-        else:
-            logs = z - np.logaddexp.reduce(z, axis=1, keepdims=True)
-        return np.asarray(np.exp(logs), np.float32)
+        """(N, classes): sigmoid of the scores where the model ends in one or has one alone, else their softmax."""
+        return probabilities(self.scores, self.squashed_by, self.settings.classes)
 
     def label(self, target: int) -> str | None:
         """The name of a class; None where there is none."""
@@ -133,7 +124,7 @@ class Explanation:
         target
             Which of the image's K targets, by place.
         size
-            Height and width to see the picture at; None: its own.
+            Height and width to see the picture, or an array's input, at; None: its own.
 
         Returns
         -------
@@ -150,17 +141,15 @@ class Explanation:
             No such target.
         """
         self.check(index, target)
-        name, field = self._shown(layer)
-        values = self.maps.plane(name, index, target)
-        if self.pictures:
-            picture = self.pictures[index]
-            return (picture.seen_at(size) if size else picture.geometry).undo(values, field)
-        return render.resize_map(values, size) if size else values
-
-    def _shown(self, layer: str | None) -> tuple[str, Field | None]:
-        """Which map is meant, and where its cells lie."""
         name = layer or (FUSED if FUSED in self.maps else next(reversed(self.maps)))
-        return name, self.fields.get(self.maps.aliases.get(name, name))
+        values, field = self.maps.plane(name, index, target), self.fields.get(self.maps.aliases.get(name, name))
+        if self.pictures:
+            geometry = self.pictures[index].geometry
+        elif size is None or field is None:
+            return render.resize_map(values, size) if size else values
+        else:
+            geometry = Geometry.whole(field.size)
+        return (geometry.seen_at(size) if size else geometry).undo(values, field)
 
     def check(self, index: int, target: int = 0) -> None:
         """Raise what `heat` raises where there is no such image or target."""
@@ -195,12 +184,10 @@ class Explanation:
         InputError
             Arrays were explained, and no image is given to draw on; else as in `heat`.
         """
-        heat = self.heat(layer, index, target)
         if image is not None:
-            picture, (_, field) = open_picture(image), self._shown(layer)
-            if field and not self.pictures:
-                heat = Geometry.whole(field.size).undo(heat, field)
-            return render.overlay(picture, render.resize_map(heat, (picture.height, picture.width)))
+            picture = open_picture(image)
+            return render.overlay(picture, self.heat(layer, index, target, (picture.height, picture.width)))
+        heat = self.heat(layer, index, target)
         if not self.pictures:
             raise InputError("an array was explained, so there is no picture to draw on; give one with image=")
         return render.overlay(self.pictures[index].full(), heat)
@@ -226,13 +213,7 @@ class Explanation:
         return sheet.draw(sheet.panels(self, index))
 
     def plot(self, index: int = 0) -> Figure:
-        """The same as `sheet`, as a Matplotlib figure.
-
-        Raises
-        ------
-        OptionError
-            Matplotlib is not installed; else as in `sheet`.
-        """
+        """The same as `sheet`, as a Matplotlib figure; `OptionError` where Matplotlib is not installed."""
         from relcam_onnx.results.figure import draw  # noqa: PLC0415 - Matplotlib is seldom needed, and slow to import
 
         return draw(sheet.panels(self, index))

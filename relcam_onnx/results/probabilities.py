@@ -1,0 +1,36 @@
+"""How sure a model is of each class, by the scores before its softmax or sigmoid."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from relcam_onnx.pictures.geometry import Floats
+
+
+def probabilities(scores: Floats, squashed_by: str | None, classes: int | None) -> Floats:
+    """Sigmoid of the scores where the model ends in one or has one score alone, else their softmax.
+
+    Where a negative and a positive class share one score: the sigmoid's complement, and the sigmoid.
+
+    Parameters
+    ----------
+    scores
+        (N, scores).
+    squashed_by
+        "Softmax", "LogSoftmax", "Sigmoid" or None: what follows them in the model.
+    classes
+        How many the model tells apart; None where only a run knows.
+
+    Returns
+    -------
+    NDArray
+        (N, classes), float32.
+    """
+    z = scores.astype(np.float64)
+    if z.shape[1] == 1 and classes == 2:
+        z = np.concatenate([-z, z], axis=1)
+    if squashed_by == "Sigmoid" or scores.shape[1] == 1:
+        logs = -np.logaddexp(0, -z)
+    else:
+        logs = z - np.logaddexp.reduce(z, axis=1, keepdims=True)
+    return np.asarray(np.exp(logs), np.float32)
