@@ -28,7 +28,7 @@ Seed = Annotated[
 ]
 Output = Annotated[
     str | None,
-    typer.Option(help="Which of the model's outputs holds the scores, where there are several.", metavar="NAME"),
+    typer.Option(help="Which output, or tensor inside, holds the scores, where several could.", metavar="NAME"),
 ]
 Preprocess = Annotated[
     str | None,
