@@ -391,7 +391,10 @@ class Speller(Net):
         a, b, *rest = terms
         if not rest:
             return self.one_of(
-                lambda: self.same(a, "Add", a, b), lambda: self.same(a, "Add", b, a), lambda: self.same(a, "Sum", a, b)
+                lambda: self.same(a, "Add", a, b),
+                lambda: self.same(a, "Add", b, a),
+                lambda: self.same(a, "Sum", a, b),
+                lambda: self.same(a, "Sub", a, self.same(b, "Neg", b)),
             )
         (c,) = rest
         return self.one_of(

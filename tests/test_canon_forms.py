@@ -129,6 +129,11 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
     "- nested sums, an activation between": (
         lambda n: nested(n, inner=lambda net, x: net("Relu", x)), ["Conv", "Conv", "Add", "Relu", "Conv", "Add"],
     ),
+    "a layer taken off": (lambda n: n("Sub", relu(n), conv(n)), ["Conv", "Relu", "Conv", "Add"]),
+    "a negated layer taken off": (lambda n: n("Sub", relu(n), n("Neg", conv(n))), ["Conv", "Relu", "Conv", "Add"]),
+    "- what is no layer taken off": (
+        lambda n: n("Sub", conv(n), relu(n)), ["Conv", "Relu", "Conv", "Mul", "Add"],
+    ),
     "zeros around a layer": (padded, ["Conv", "Relu", "Conv"]),
     "- ones around a layer": (lambda n: padded(n, 1.0), ["Conv", "Relu", "Pad", "Conv"]),
     "- a mirror around a layer": (lambda n: padded(n, mode="reflect"), ["Conv", "Relu", "Pad", "Conv"]),
