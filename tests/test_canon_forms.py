@@ -170,6 +170,13 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
         lambda n: conv(n, n("Concat", shown(n, per_channel(n, relu(n), 4, 1, 1)), relu(n), axis=1), 8, kernel=1),
         ["Conv", "Relu", "BatchNormalization", "Conv", "Relu", "Concat", "Conv"],
     ),
+    "a scale and a shift behind a Concat of layers": (
+        lambda n: per_channel(n, n("Concat", conv(n), conv(n, kernel=1), axis=1), 8, 1, 1), ["Conv", "Conv", "Concat"],
+    ),
+    "- behind a Concat of a layer and another thing": (
+        lambda n: per_channel(n, n("Concat", conv(n), relu(n), axis=1), 8, 1, 1),
+        ["Conv", "Conv", "Relu", "Concat", "BatchNormalization"],
+    ),
     "a leak as a choice": (
         lambda n: n("Where", n("Greater", y := conv(n), np.float32(0)), y, n("Mul", y, np.float32(0.1))),
         ["Conv", "LeakyRelu"],

@@ -56,7 +56,7 @@ def fold_affine(model: Model, *, into_layers: bool) -> None:
     again = True
     while again:
         again = False
-        for step in (up, down, behind_sum, behind_concat) if into_layers else (up,):
+        for step in (up, down, behind_sum, behind_concat, before_concat) if into_layers else (up,):
             for node in list(model.graph.nodes):
                 if node.op == AFFINE and node.inputs and step(model, node, into_layers):
                     again = True
@@ -109,6 +109,31 @@ def climb(model: Model, reader: gs.Node, tensor: gs.Tensor, affine: Affine, into
         between.append(node)
         reader, tensor, affine = node, node.inputs[0], pulled
     return None
+
+
+def before_concat(model: Model, node: gs.Node, into_layers: bool) -> bool:
+    """Let what is done to a Concat of layers be done to each of them, where each can take its part."""
+    whole, result, affine = node.inputs[0], node.outputs[0], affine_of(node)
+    join = producer(whole)
+    if not is_op(join, "Concat") or only_reader(model, whole) is not node or whole.shape is None:
+        return False
+    axis, start, shares = join.attrs["axis"] % len(whole.shape), 0, []
+    for part in join.inputs:
+        count = part.shape[axis] if part.shape is not None else None
+        if not isinstance(count, int) or join.inputs.count(part) > 1:
+            return False
+        span = slice(start, start := start + count) if affine.axis == axis else slice(None)
+        shares.append(Affine(affine.axis, affine.scale[span], affine.shift[span]))
+    if any(climb(model, join, part, own, into_layers) is None for part, own in zip(join.inputs, shares, strict=True)):
+        return False
+    for index, (part, own) in enumerate(zip(list(join.inputs), shares, strict=True)):
+        name, rank = fresh(model, f"{result.name}/part{index}"), len(part.shape)
+        scale, shift = (own.shaped(side, rank).astype(np.float32) for side in (own.scale, own.shift))
+        scaled = view(model, part, f"{name}/scaled", "Mul", part, scale)
+        join.inputs[index] = view(model, part, name, "Add", scaled, shift)
+        model.graph.nodes.append(gs.Node(AFFINE, name, {"affine": own}, [part], [join.inputs[index]]))
+    take_over(model, join, node)
+    return True
 
 
 def through_sum(model: Model, node: gs.Node, affine: Affine, between: tuple[gs.Node, ...]) -> Way | None:
