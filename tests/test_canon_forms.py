@@ -173,6 +173,14 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
     "a scale and a shift behind a Concat of layers": (
         lambda n: per_channel(n, n("Concat", conv(n), conv(n, kernel=1), axis=1), 8, 1, 1), ["Conv", "Conv", "Concat"],
     ),
+    "a shift behind a Concat of layers, before another layer": (
+        lambda n: conv(n, biased(n, n("Concat", conv(n), conv(n, kernel=5), axis=1), (8, 1, 1)), 8, kernel=1),
+        ["Conv", "Conv", "Concat", "Conv"],
+    ),
+    "- one scaled part twice in a Concat": (
+        lambda n: n("Concat", y := per_channel(n, relu(n), 4, 1, 1), y, axis=1),
+        ["Conv", "Relu", "BatchNormalization", "Concat"],
+    ),
     "- behind a Concat of a layer and another thing": (
         lambda n: per_channel(n, n("Concat", conv(n), relu(n), axis=1), 8, 1, 1),
         ["Conv", "Conv", "Relu", "Concat", "BatchNormalization"],

@@ -56,7 +56,7 @@ def fold_affine(model: Model, *, into_layers: bool) -> None:
     again = True
     while again:
         again = False
-        for step in (up, down, behind_sum, behind_concat, before_concat) if into_layers else (up,):
+        for step in (up, before_concat, down, behind_sum, behind_concat) if into_layers else (up,):
             for node in list(model.graph.nodes):
                 if node.op == AFFINE and node.inputs and step(model, node, into_layers):
                     again = True
@@ -131,7 +131,9 @@ def before_concat(model: Model, node: gs.Node, into_layers: bool) -> bool:
         scale, shift = (own.shaped(side, rank).astype(np.float32) for side in (own.scale, own.shift))
         scaled = view(model, part, f"{name}/scaled", "Mul", part, scale)
         join.inputs[index] = view(model, part, name, "Add", scaled, shift)
-        model.graph.nodes.append(gs.Node(AFFINE, name, {"affine": own}, [part], [join.inputs[index]]))
+        shifted = gs.Node(AFFINE, name, {"affine": own}, [part], [join.inputs[index]])
+        model.graph.nodes.append(shifted)
+        up(model, shifted, into_layers)
     take_over(model, join, node)
     return True
 

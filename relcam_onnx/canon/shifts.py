@@ -63,7 +63,7 @@ def behind_concat(model: Model, node: gs.Node, into_layers: bool) -> bool:
     wide = []
     for affine, part in zip(affines, total.inputs, strict=True):
         count = part.shape[axis] if part.shape is not None else None
-        if not isinstance(count, int) or not affine.fits(axis, count):
+        if not isinstance(count, int) or not affine.fits(axis, count) or list(total.inputs).count(part) > 1:
             return False
         wide.append(affine.over(count))
     for maker in makers:
