@@ -13,9 +13,10 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 from rich.console import Console
@@ -24,14 +25,32 @@ from rich.table import Table
 from benchmarks.cost import LITE, PAGE, ROOT, python
 from benchmarks.page import fill, table
 
-COUNT, LARGE = 100, 12
-LARGE_SIZE = (4000, 3000)
-FORMATS = {"": 2.2, "json": None, "png": None}
-"""What is written, the default first, and the most that its ratio may be."""
+MOST = 2.2
+"""What the ratio of the default output may be."""
+
+FORMATS = ("", "json", "png")
+"""What is written, the default first."""
+
+
+class Photographs(NamedTuple):
+    """How many, the size of each (None: that of the examples), what is said of it, and what is written of them."""
+
+    count: int
+    size: tuple[int, int] | None
+    of: str
+    formats: Sequence[str]
+
+
+FOLDERS = (
+    Photographs(100, None, "a quarter of a megapixel", FORMATS),
+    Photographs(100, (1600, 1200), "2 megapixels", FORMATS[:2]),
+    Photographs(12, (4000, 3000), "12 megapixels", FORMATS[:2]),
+)
 
 CLASSIFY = f"""
 import sys
 from pathlib import Path
+from typing import NamedTuple
 import numpy as np, onnxruntime
 from PIL import Image
 session = onnxruntime.InferenceSession({str(LITE)!r})
@@ -63,26 +82,22 @@ def photographs(folder: Path, count: int, size: tuple[int, int] | None = None) -
 def rows(repeats: int) -> Iterator[tuple[str, ...]]:
     """Fresh processes, in turns; a line of the table for each thing that is written."""
     with tempfile.TemporaryDirectory() as place:
-        small = photographs(Path(place) / "small", COUNT)
-        large = photographs(Path(place) / "large", LARGE, LARGE_SIZE)
-        for what, folder, formats in (
-            (f"{COUNT} photographs", small, FORMATS),
-            (f"{LARGE} of 12 megapixels", large, {"": None, "json": None}),
-        ):
+        for number, (count, size, of, formats) in enumerate(FOLDERS):
+            folder = photographs(Path(place) / str(number), count, size)
             calls = [partial(python, "-c", CLASSIFY, str(folder))]
             calls += [explaining(folder, Path(place) / "out", name) for name in formats]
             turns = [[spent(call) for call in calls] for _ in range(repeats)]
             (wall, work), *others = (
                 [*map(statistics.median, zip(*call, strict=True))] for call in zip(*turns, strict=True)
             )
-            for (name, most), (seconds, busy) in zip(formats.items(), others, strict=True):
+            for name, (seconds, busy) in zip(formats, others, strict=True):
                 yield (
-                    f"{what}, {name or 'default output'}",
+                    f"{count} of {of}, {name or 'default output'}",
                     f"{seconds:.2f} s",
                     f"{wall:.2f} s",
                     f"{seconds / wall:.2f}",
                     f"{busy / work:.2f}",
-                    "" if most is None else f"≤ {most:g}",
+                    "" if name else f"≤ {MOST:g}",
                 )
 
 
@@ -109,7 +124,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="turns, of which the median counts")
     options = parser.parse_args()
     measured = list(rows(options.repeats))
-    header = ("what", "time", "the script's", "ratio", "of processor time", "target")
+    header = ("photographs", "time", "the script's", "ratio", "of processor time", "target")
     shown = Table(*header)
     for cells in measured:
         shown.add_row(*cells)

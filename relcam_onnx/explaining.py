@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -24,7 +24,7 @@ from relcam_onnx.pictures.reading import PictureSource
 from relcam_onnx.results.explanation import Explanation
 from relcam_onnx.runners.arrays import is_read
 
-BATCH = 4
+BATCH = 2
 """So many pictures at a time, where the model does not say otherwise: more gains no speed and costs memory."""
 
 
@@ -142,10 +142,13 @@ class PictureExplainer:
             )
         return self._explain(batch, self.indices(targets))
 
-    def stream(
-        self, pictures: Iterable[Found], targets: Sequence[int] = (-1,), batch: int | None = None
-    ) -> Generator[Result, None, None]:
-        """Explain any number of pictures, a few in memory at a time.
+    @property
+    def batch(self) -> int:
+        """So many pictures are best explained at a time: what the model fixes, else `BATCH`."""
+        return self._fixed_batch or BATCH
+
+    def each(self, pictures: Sequence[Found], targets: Sequence[int] = (-1,)) -> list[Result]:
+        """Explain a few pictures, all that fit together in one batch; safe to call from several threads.
 
         Parameters
         ----------
@@ -153,28 +156,29 @@ class PictureExplainer:
             What `relcam_onnx.pictures.finding.find_pictures` finds.
         targets
             K classes or ranks, the same for every picture.
-        batch
-            How many run at once; None: what the model fixes, else `BATCH`.
+
+        Returns
+        -------
+        list
+            As many as pictures, in their order: of one that cannot be read or explained, what went wrong with it.
 
         Raises
         ------
         RelcamError
             `TargetError` or `OptionError`: what holds for every picture.
         """
-        waiting: list[tuple[Found, Ready]] = []
-        most = batch or self._fixed_batch or BATCH
-        for picture in pictures:
+        done: dict[int, Explanation | Exception] = {}
+        shapes: dict[tuple[int, ...], list[tuple[int, Ready]]] = {}
+        for place, picture in enumerate(pictures):
             try:
                 ready = self._read(picture.path)
             except Exception as error:  # whatever is wrong with one picture, the others go on
-                yield picture, error
-                continue
-            if waiting and (len(waiting) == most or ready.array.shape != waiting[0][1].array.shape):
-                yield from self._each(waiting, targets)
-                waiting = []
-            waiting.append((picture, ready))
-        if waiting:
-            yield from self._each(waiting, targets)
+                done[place] = error
+            else:
+                shapes.setdefault(ready.array.shape, []).append((place, ready))
+        for batch in shapes.values():
+            done.update(self._alike(batch, targets))
+        return [(picture, done[place]) for place, picture in enumerate(pictures)]
 
     def indices(self, targets: Any) -> Any:
         """Targets with each label replaced by its index.
@@ -206,21 +210,23 @@ class PictureExplainer:
         settings = replace(explanation.settings, preprocess=self.preprocess)
         return replace(explanation, pictures=pictures, labels=self.labels, settings=settings)
 
-    def _each(self, batch: Sequence[tuple[Found, Ready]], targets: Sequence[int]) -> Iterator[Result]:
-        """A batch, picture by picture; where it fails its pictures are tried alone."""
+    def _alike(
+        self, batch: Sequence[tuple[int, Ready]], targets: Sequence[int]
+    ) -> Iterator[tuple[int, Explanation | Exception]]:
+        """Pictures of one size, by place; where their batch fails they are tried alone."""
         try:
             together = self._explain([ready for _, ready in batch], [list(targets)] * len(batch))
         except (TargetError, OptionError, LayerError, ModelFileError, UnsupportedModelError):
             raise  # no picture is to blame
-        except Exception as error:  # as in `stream`
+        except Exception as error:  # as in `each`
             if len(batch) == 1:
                 yield batch[0][0], error
             else:
                 for one in batch:
-                    yield from self._each([one], targets)
+                    yield from self._alike([one], targets)
             return
-        for index, (picture, _) in enumerate(batch):
-            yield picture, together.single(index)
+        for index, (place, _) in enumerate(batch):
+            yield place, together.single(index)
 
     def _check_labels(self) -> None:
         """One label for each class, as far as the file tells their number."""

@@ -8,7 +8,9 @@ import resource
 import struct
 import subprocess
 import sys
+import threading
 import zlib
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,7 +25,7 @@ from typer.testing import CliRunner
 import relcam_onnx as rc
 from relcam_onnx import explaining, files
 from relcam_onnx.cli import app
-from relcam_onnx.cli.explaining import ahead
+from relcam_onnx.cli.explaining import ahead, session_options
 from relcam_onnx.results import report
 
 ROOT = Path(__file__).parents[1]
@@ -202,29 +204,37 @@ def test_help_speaks_of_options_not_of_types(command):
 def test_results_come_in_order_while_the_next_are_made():
     made = []
 
-    def numbers():
-        for number in range(1, 9):
-            made.append(number)
-            yield number
-        raise OSError("no more")
+    def job(number):
+        made.append(number)
+        if number == 9:
+            raise OSError("no more")
+        return number
 
-    taken = ahead(numbers(), 3)
+    taken = ahead((partial(job, number) for number in range(1, 20)), 2)
     assert next(taken) == 1
-    assert len(made) <= 5  # the one taken, three that wait, and the one in the making
+    assert len(made) <= 5  # the one taken, and four that wait or are being made
     assert [next(taken) for _ in range(7)] == list(range(2, 9))
     with pytest.raises(OSError, match="no more"):
         next(taken)
     assert list(ahead(iter(()))) == []
 
 
+def test_jobs_run_at_the_same_time():
+    together = threading.Barrier(2, timeout=30)
+    assert len(list(ahead([together.wait] * 4, 2))) == 4
+
+
 def test_whoever_stops_early_stops_the_making():
-    made, source = [], iter(range(1, 100))
-    taken = ahead(made.append(number) or number for number in source)
-    assert next(taken) == 1
+    made = []
+    taken = ahead((partial(made.append, number) for number in range(100)), 2)
+    next(taken)
     taken.close()
-    count = len(made)
-    assert next(source) == count + 1
-    assert count < 10
+    assert len(made) < 10
+
+
+@pytest.mark.parametrize(("threads", "at_once", "each"), [(None, 1, 0), (3, 1, 3), (8, 2, 4), (1, 2, 1)])
+def test_runs_at_a_time_share_the_threads(threads, at_once, each):
+    assert session_options(threads, at_once, log=4).intra_op_num_threads == each
 
 
 def test_export_passes_its_options_on(monkeypatch, out):
@@ -342,8 +352,8 @@ def test_an_interrupted_run_keeps_what_it_has(model, out, tmp_path, monkeypatch)
     assert result.exit_code == 1
     assert "interrupted" in result.stderr
     found = results(out)
-    assert [Path(image["file"]).stem for image in found["images"]] == ["0"]
-    assert [Path(entry["file"]).stem for entry in found["failed"]] == ["1", "2"]
+    assert [Path(image["file"]).stem for image in found["images"]] == ["0", "1"]
+    assert [Path(entry["file"]).stem for entry in found["failed"]] == ["2"]
 
 
 def test_a_full_disk_keeps_what_is_written(model, out, tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from relcam_onnx.errors import InputError
 from relcam_onnx.results.colormap import HEAT
-from relcam_onnx.results.render import box, mask, overlay, resize_map
+from relcam_onnx.results.render import overlay, resize_map
 
 
 @pytest.fixture(scope="module")
@@ -89,19 +89,3 @@ def test_overlay_leaves_the_picture_where_nothing_is() -> None:
 def test_overlay_refuses_another_size() -> None:
     with pytest.raises(InputError, match=r"\(7, 7\).*\(20, 30\)"):
         overlay(Image.new("RGB", (30, 20)), np.zeros((7, 7), np.float32))
-
-
-def test_mask_and_box_of_known_maps() -> None:
-    heat = np.full((10, 20), -5, np.float32)
-    heat[2:5, 7:11] = 1  # mean 0.06, deviation 0.24
-    found = mask(heat)
-    np.testing.assert_array_equal(found, heat > 0)
-    assert box(found) == (7, 2, 11, 5)
-    heat[0, 0] = 0.29  # below 0.0615 + 0.2376
-    assert not mask(heat)[0, 0]
-    heat[0, 0] = 0.31
-    assert mask(heat)[0, 0]
-    assert not mask(np.zeros((4, 4), np.float32)).any()
-    assert not mask(np.full((4, 4), -1, np.float32)).any()
-    assert box(np.zeros((4, 4), bool)) is None
-    assert box(np.ones((4, 6), bool)) == (0, 0, 6, 4)

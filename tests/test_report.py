@@ -16,7 +16,8 @@ from PIL import Image
 import relcam_onnx as rc
 from relcam_onnx.files import LONGEST, Names, make_folder, shortened, whole
 from relcam_onnx.files import plain as plain_name
-from relcam_onnx.results import render, report
+from relcam_onnx.results import report
+from relcam_onnx.results.regions import high
 from relcam_onnx.results.report import FORMATS, Report
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
@@ -108,7 +109,7 @@ def test_what_results_say_is_what_the_maps_hold(tmp_path):
         assert set(np.unique(mask)) == {0, 255}
         left, top, right, bottom = entry["mask"]["box"]
         assert entry["mask"]["area"] == (mask > 0).sum() == (mask[top:bottom, left:right] > 0).sum()
-        np.testing.assert_array_equal(mask > 0, render.mask(found.heat(layer)))
+        np.testing.assert_array_equal(mask > 0, high(found.heat(layer)))
 
 
 def test_layers_of_odd_names_have_files_of_their_own(tmp_path):
@@ -167,7 +168,7 @@ def test_a_picture_whose_files_do_not_fit_leaves_none(tmp_path, monkeypatch):
     results = Report(tmp_path, found.settings, ("sheet", "png", "npz"))
     results.add(found, "first")
     before = sorted(tmp_path.iterdir())
-    draw, drawn = render.overlay, []
+    draw, drawn = report.render.overlay, []
 
     def full(image, heat):
         drawn.append(heat)

@@ -91,7 +91,7 @@ def explain(
         list[str] | None,
         typer.Option(help="onnxruntime's provider (cpu, cuda, ...); repeatable, in order.", metavar="NAME"),
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Of the forward pass.", metavar="N")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="So many at work on the model.", metavar="N")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="So many pictures at a time.", metavar="N")] = None,
     cache: Annotated[
         Path | None, typer.Option(help="A folder that keeps compiled models. Default: none are kept.", metavar="FOLDER")

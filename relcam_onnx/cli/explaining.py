@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +21,7 @@ from PIL import Image
 from relcam_onnx.cli.console import NOTHING_DONE, SOME_FAILED, say, unexpected
 from relcam_onnx.errors import RelcamError
 from relcam_onnx.explainer import Explainer
-from relcam_onnx.explaining import BATCH, PictureExplainer, Result
+from relcam_onnx.explaining import PictureExplainer, Result
 from relcam_onnx.files import cannot_write, make_folder
 from relcam_onnx.pictures.finding import find_pictures
 from relcam_onnx.results import words
@@ -27,6 +30,9 @@ from relcam_onnx.results.report import DEFAULT, Report
 from relcam_onnx.runners.session import SILENT, RunError
 
 T = TypeVar("T")
+
+AT_ONCE = 2
+"""So many runs of the model at a time, each on its share of the cores: one fills what the other leaves idle."""
 
 WARNINGS = 2
 """Of onnxruntime's log."""
@@ -69,7 +75,9 @@ def explain_pictures(
         Nothing could be done: the model, an option or the folder is at fault.
     """
     pictures, missing = find_pictures(sources)
-    session = session_options(threads, log=WARNINGS if debug else SILENT)
+    # The eager walk's products have threads of their own, which would wait for each other.
+    at_once = 1 if options.get("backend") == "eager" else min(AT_ONCE, -(-len(pictures) // (batch or 1))) or 1
+    session = session_options(threads, at_once, log=WARNINGS if debug else SILENT)
     explainer = Explainer(model, preprocess=preprocess, labels=labels, session_options=session, **options)
     with allowing(max_pixels), explainer:
         pictorial = PictureExplainer(explainer, preprocess, labels, exact=exact)
@@ -80,11 +88,12 @@ def explain_pictures(
         for source in missing:
             say("failed", source.error)
             report.fail(source.file, source.error)
-        stream = pictorial.stream(pictures, classes, batch)
-        with closing(stream), closing(ahead(stream)) as results:
+        most = batch or pictorial.batch
+        pieces = [pictures[start : start + most] for start in range(0, len(pictures), most)]
+        with closing(ahead((partial(pictorial.each, piece, classes) for piece in pieces), at_once)) as results:
             left = {picture.name: str(picture.path) for picture in pictures}
             failures: list[Exception] = []
-            stopped = _keep(results, report, left, failures, len(pictures), debug=debug)
+            stopped = _keep(chain.from_iterable(results), report, left, failures, len(pictures), debug=debug)
     if stopped:
         say("error", f"{stopped}; {len(report.images)} of {len(pictures)} pictures are done")
         for file in left.values():
@@ -112,30 +121,33 @@ def allowing(pixels: int | None) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def session_options(threads: int | None, log: int) -> onnxruntime.SessionOptions:
-    """Onnxruntime's threads sleep between two pictures, when overlays are drawn; as a rule they spin."""
+def session_options(threads: int | None, at_once: int, log: int) -> onnxruntime.SessionOptions:
+    """Onnxruntime's, its threads shared by so many runs; they sleep between two, where as a rule they spin."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = log
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if at_once > 1:
+        threads = max(1, (threads or os.cpu_count() or 1) // at_once)
     options.intra_op_num_threads = threads or 0
     return options
 
 
-def ahead(results: Generator[T], most: int = BATCH) -> Generator[T]:
-    """The same results, made in a thread while those before are written: models run on all cores, files on one.
+def ahead(jobs: Iterable[Callable[[], T]], at_once: int = AT_ONCE) -> Generator[T]:
+    """What jobs return, in order; each is done in one of a few threads while results before it are written.
 
     Parameters
     ----------
-    results
-        Whatever makes them; an error of its own is raised where the result would be.
-    most
-        So many may wait to be written.
+    jobs
+        An error of one is raised where its result would be.
+    at_once
+        So many run at a time, and as many results may wait to be written.
     """
-    pool = ThreadPoolExecutor(1)
+    pool, source = ThreadPoolExecutor(at_once), iter(jobs)
     try:
-        waiting = deque(pool.submit(next, results, None) for _ in range(most))
-        while (result := waiting.popleft().result()) is not None:
-            waiting.append(pool.submit(next, results, None))
+        waiting = deque(pool.submit(job) for job in islice(source, 2 * at_once))
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(pool.submit(job) for job in islice(source, 1))
             yield result
     finally:
         pool.shutdown(cancel_futures=True)

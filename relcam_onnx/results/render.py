@@ -1,4 +1,4 @@
-"""Maps into pictures: colours, overlays, masks."""
+"""Maps into pictures: colours and overlays."""
 
 from __future__ import annotations
 
@@ -82,22 +82,6 @@ def to_levels(heat: Floats) -> NDArray[np.uint8]:
     share /= max(share.max(), np.finfo(np.float32).tiny)
     share *= 255
     return np.rint(share).astype(np.uint8)
-
-
-def mask(heat: Floats) -> NDArray[np.bool_]:
-    """Mark where a map's positive part p is high: p > mean(p) + deviation(p). (H, W) to (H, W)."""
-    positive = _positive(heat)
-    mean = positive.mean(dtype=np.float64)
-    variance = np.square(positive).mean(dtype=np.float64) - mean**2
-    return np.asarray(positive > np.float32(mean + np.sqrt(max(variance, 0))))
-
-
-def box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
-    """Give a mask's extent in pixels, (left, top, right, bottom), the last two exclusive; None if empty."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not rows.size:
-        return None
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def _positive(heat: Floats) -> Floats:

@@ -21,6 +21,7 @@ from relcam_onnx.files import Names, plain, whole
 from relcam_onnx.pictures.geometry import Floats
 from relcam_onnx.results import render
 from relcam_onnx.results.page import page
+from relcam_onnx.results.regions import Region
 from relcam_onnx.results.settings import Settings
 from relcam_onnx.results.sheet import encoded
 
@@ -168,16 +169,16 @@ class Report:
         return Drawing(entry, layer, place, overlay, self._names.take(stem, ".mask.png") if self.mask else None)
 
     def _draw(self, explanation: Explanation, full: Image.Image | None, written: list[Path], drawing: Drawing) -> None:
-        """One map's overlay, and its mask in the picture's pixels."""
-        heat = explanation.heat(drawing.layer, target=drawing.place)
+        """One map's overlay, its region, and that as a mask in the picture's pixels."""
         if drawing.overlay and full:
+            heat = explanation.heat(drawing.layer, target=drawing.place)
             self._save_picture(drawing.overlay, render.overlay(full, heat), written)
-        marked = render.mask(heat)
+        region = Region.of(explanation, drawing.layer, drawing.place)
         if drawing.mask:
-            bits = Image.fromarray(marked.astype(np.uint8) * np.uint8(255))
+            bits = Image.fromarray(region.mask.astype(np.uint8) * np.uint8(255))
             self._save_picture(drawing.mask, bits, written)
         drawing.entry["png"] = drawing.overlay
-        drawing.entry["mask"] = {"png": drawing.mask, "box": render.box(marked), "area": int(marked.sum())}
+        drawing.entry["mask"] = {"png": drawing.mask, "box": region.box, "area": region.area}
 
     def _save_sheet(self, stem: str, explanation: Explanation, written: list[Path]) -> dict[str, Any]:
         """The sheet as JPEG: its file, width and height."""

@@ -1,0 +1,83 @@
+"""The region that a map marks in its picture."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relcam_onnx.pictures.geometry import Floats, Size
+
+if TYPE_CHECKING:
+    from relcam_onnx.results.explanation import Explanation
+
+FINEST = 1024
+"""Pixels on the longer side at which regions are told: many times the cells of any map, and a photograph of twelve
+megapixels costs no more than one of a single."""
+
+
+class Region(NamedTuple):
+    """What a map marks in a picture, told on a grid over it that is no finer than `FINEST`.
+
+    Attributes
+    ----------
+    cells
+        bool (h, w), the grid: the picture itself where that is small enough.
+    size
+        The picture's height and width; each of its pixels belongs to the cell that its centre lies in.
+    """
+
+    cells: NDArray[np.bool_]
+    size: Size
+
+    @classmethod
+    def of(cls, explanation: Explanation, layer: str, place: int) -> Self:
+        """What the map of one layer and target marks in the first image; errors as in `Explanation.heat`."""
+        size = explanation.pictures[0].size
+        return cls(high(explanation.heat(layer, target=place, size=told_at(size))), size)
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """The region in the picture's pixels: bool (H, W)."""
+        if self.cells.shape == self.size:
+            return self.cells
+        rows, columns = self._cells_of_pixels()
+        return self.cells[np.ix_(rows, columns)]
+
+    @property
+    def area(self) -> int:
+        """Its number of pixels of the picture."""
+        pixels = self._cells_of_pixels()
+        counts = [np.bincount(each, minlength=n) for each, n in zip(pixels, self.cells.shape, strict=True)]
+        along = self.cells @ counts[1].astype(np.float32)  # whole numbers below 2**24: exact, and BLAS does it
+        return int(counts[0] @ along.astype(np.int64))
+
+    @property
+    def box(self) -> tuple[int, int, int, int] | None:
+        """Its extent in the picture's pixels: left, top, right, bottom, the last two exclusive; None if empty."""
+        rows, columns = self._cells_of_pixels()
+        down = np.flatnonzero(np.isin(rows, np.flatnonzero(self.cells.any(axis=1)))).tolist()
+        across = np.flatnonzero(np.isin(columns, np.flatnonzero(self.cells.any(axis=0)))).tolist()
+        return (across[0], down[0], across[-1] + 1, down[-1] + 1) if down else None
+
+    def _cells_of_pixels(self) -> list[NDArray[np.intp]]:
+        """The row of cells that each row of pixels lies in, and the same of columns."""
+        return [
+            (2 * np.arange(pixels, dtype=np.intp) + 1) * cells // (2 * pixels)
+            for pixels, cells in zip(self.size, self.cells.shape, strict=True)
+        ]
+
+
+def told_at(size: Size) -> Size:
+    """The height and width of the grid for a picture of these."""
+    scale = min(1.0, FINEST / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def high(heat: Floats) -> NDArray[np.bool_]:
+    """Mark where a map's positive part p is high: p > mean(p) + deviation(p). (H, W) to (H, W)."""
+    positive = np.maximum(heat, np.float32(0))
+    mean = positive.mean(dtype=np.float64)
+    variance = np.square(positive).mean(dtype=np.float64) - mean**2
+    return np.asarray(positive > np.float32(mean + np.sqrt(max(variance, 0))))
