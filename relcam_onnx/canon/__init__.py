@@ -8,6 +8,7 @@ from __future__ import annotations
 from relcam_onnx.canon.activations import name_activations
 from relcam_onnx.canon.einsums import transpose_einsums
 from relcam_onnx.canon.folding import fold_affine
+from relcam_onnx.canon.groups import name_groups
 from relcam_onnx.canon.identity import drop_identities, merge_twins
 from relcam_onnx.canon.norms import name_norms
 from relcam_onnx.canon.padding import absorb_padding
@@ -35,6 +36,7 @@ def canonicalise(model: Model, *, batch_norm: bool) -> None:
     merge_twins(model)
     name_activations(model)
     name_norms(model)
+    name_groups(model)
     if batch_norm:
         unfold_rows(model)
     slice_splits(model)

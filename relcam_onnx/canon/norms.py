@@ -1,12 +1,12 @@
-"""Normalisations in pieces become one op: layer, instance and group norm, root mean square, L2.
+"""Normalisations in pieces become one op: layer and instance norm, root mean square, L2.
 
 They are known by what they compute: the piece between a tensor and what is made of it by means and products runs on
-random numbers, and each norm over the axes of its means is held against the result.
+random numbers, and each norm over the axes of its means, with any gain and shift, is fitted to the result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -15,36 +15,47 @@ import onnx_graphsurgeon as gs
 from relcam_onnx.canon.activations import ELEMENTWISE
 from relcam_onnx.canon.axes import permutation
 from relcam_onnx.canon.cut import Piece, pieces, places
-from relcam_onnx.canon.edit import fresh, is_op, reshaped, sweep
+from relcam_onnx.canon.edit import is_op, sweep
+from relcam_onnx.canon.fitting import Function, fitted, trials
 from relcam_onnx.canon.identity import integers
+from relcam_onnx.canon.taking import trimmed
 from relcam_onnx.model import Model, consumers, producer, static_shape, variables
 
 Norm: TypeAlias = Callable[[np.ndarray, tuple[int, ...], float], np.ndarray]
 MEANS = frozenset({"ReduceMean", "ReduceSum", "ReduceL2", "ReduceSumSquare", "ReduceMax"})
 PARTS = ELEMENTWISE | MEANS | {"Expand", "Unsqueeze", "Squeeze", "Reshape"}
-TOLERANCE = 1e-5
-"""Of float64 results; ε stands in the file as float32, so it is off by 1e-7 of itself at most."""
-MOST = 2**16
-"""Elements that a piece is tried on."""
 
 
 def name_norms(model: Model) -> None:
     """Rewrite every node that ends a normalisation in pieces."""
     reduce_behind(model)
-    order = places(model.graph)
     for node in model.graph.nodes:
-        if not is_op(node, "Div", "Mul") or len(list(variables(node))) != 2:
-            continue
-        candidates = [p for p in pieces(node.outputs[0], order, PARTS) if any(inner.op in MEANS for inner in p.nodes)]
-        if any(is_softmax(node, piece) for piece in reversed(candidates)):  # the whole, with its maximum
-            continue
-        # A layer norm is the root-mean-square norm of what is left without the mean: the whole of it goes first.
-        if not any(is_layer_norm(node, piece) for piece in candidates):
-            any(is_scaled(node, piece) for piece in candidates)
-    sweep(model)
-    for node in list(model.graph.nodes):
-        group(model, node)
-    sweep(model)
+        if is_op(node, "MeanVarianceNormalization"):
+            name_mean_variance(node)
+    order = places(model.graph)
+    # A layer norm is the root-mean-square norm of what is left without the mean: the whole of it goes first.
+    for ends, forms in ((("Add", "Sub", "Mul", "Div"), (is_softmax, is_layer_norm)), (("Mul", "Div"), (is_scaled,))):
+        for node in model.graph.nodes:
+            if is_op(node, *ends) and len(list(variables(node))) == 2:
+                found = [
+                    p for p in pieces(node.outputs[0], order, PARTS) if any(inner.op in MEANS for inner in p.nodes)
+                ]
+                any(form(node, piece) for form in forms for piece in found)
+        sweep(model)
+
+
+def name_mean_variance(node: gs.Node) -> None:
+    """Make MeanVarianceNormalization of each image the layer norm that it is."""
+    shape = static_shape(node.inputs[0])
+    if shape is None:
+        return
+    axes = sorted(
+        {int(axis) % len(shape) for axis in node.attrs.get("axes", [0, 2, 3])} - ({0} if shape[0] == 1 else set())
+    )
+    if 0 in axes:
+        return
+    # The op adds 1e-9 to the deviation itself.
+    become(node, node.inputs[0], "LayerNormalization", axes, 1e-18, np.ones(1), np.zeros(1))
 
 
 def reduce_behind(model: Model) -> None:
@@ -63,41 +74,68 @@ def reduce_behind(model: Model) -> None:
 
 
 def is_layer_norm(node: gs.Node, piece: Piece) -> bool:
-    """Make a node the layer norm that its piece computes; False where that is none."""
-    ones, zeros, name = np.ones(1, np.float32), np.zeros(1, np.float32), piece.result.name
-    return becomes(node, piece, "LayerNormalization", layer_norm, {f"{name}/gain": ones, f"{name}/shift": zeros})
+    """Make a node the layer norm that its piece computes, gain and shift included; False where that is none."""
+    return is_norm(node, piece, "LayerNormalization", layer_norm)
 
 
 def is_softmax(node: gs.Node, piece: Piece) -> bool:
     """Make a node the softmax that its piece computes, which scores end in; False where that is none."""
-    axes, x = reduced_axes(piece), trial(piece.source)
-    if axes is None or len(axes) != 1 or x is None or not any(inner.op == "Exp" for inner in piece.nodes):
+    axes = reduced_axes(piece)
+    if axes is None or len(axes) != 1 or not any(inner.op == "Exp" for inner in piece.nodes):
         return False
-    y, powers = piece.run(x), np.exp(x)
-    if y is None or not np.allclose(y, powers / powers.sum(axes, keepdims=True), rtol=0, atol=TOLERANCE):
+
+    def softmax(x: np.ndarray) -> np.ndarray:
+        powers = np.exp(x)
+        return np.asarray(powers / powers.sum(axes, keepdims=True))
+
+    fits = (fitted(piece, inputs, softmax) for inputs in trials(piece.source))
+    fit = next((fit for fit in fits if fit is not None), None)
+    if fit is None or not np.allclose(fit.gain, 1) or not np.allclose(fit.shift, 0):
         return False
     node.op, node.attrs, node.inputs = "Softmax", {"axis": axes[0]}, [piece.source]
     return True
 
 
-def becomes(node: gs.Node, piece: Piece, op: str, norm: Norm, constants: dict[str, np.ndarray]) -> bool:
-    """Make a node an op where its piece computes this norm, with some ε that stands in it."""
-    axes, x = reduced_axes(piece), trial(piece.source)
-    y = None if axes is None or x is None else piece.run(x)
-    if axes is None or x is None or y is None:
+def is_norm(node: gs.Node, piece: Piece, op: str, norm: Norm, *, shifted: bool = True) -> bool:
+    """Make a node an op where its piece computes this norm, with some ε that stands in it, but for gain and shift."""
+    axes = reduced_axes(piece)
+    if axes is None:
         return False
-    for epsilon in epsilons(piece):
-        if np.allclose(y, norm(x, axes, epsilon), rtol=0, atol=TOLERANCE):
-            node.op, node.attrs = op, {"axes": list(axes), "epsilon": epsilon}
-            node.inputs = [piece.source, *(gs.Constant(name, value) for name, value in constants.items())]
+
+    def with_epsilon(epsilon: float) -> Function:
+        return lambda x: norm(x, axes, epsilon)
+
+    for inputs in trials(piece.source):
+        fits = {epsilon: fitted(piece, inputs, with_epsilon(epsilon)) for epsilon in epsilons(piece)}
+        found = {epsilon: fit for epsilon, fit in fits.items() if fit is not None and (shifted or not fit.shift.any())}
+        if found:
+            epsilon = min(found, key=lambda value: found[value].error)
+            become(
+                node, piece.source, op, axes, epsilon, found[epsilon].gain, found[epsilon].shift if shifted else None
+            )
             return True
     return False
 
 
+def become(
+    node: gs.Node,
+    source: gs.Tensor,
+    op: str,
+    axes: Sequence[int],
+    epsilon: float,
+    gain: np.ndarray,
+    shift: np.ndarray | None,
+) -> None:
+    """Make a node a norm over some axes of a tensor; gain and shift in its rank, or numbers."""
+    name = node.outputs[0].name
+    constants = {"gain": gain} if shift is None else {"gain": gain, "shift": shift}
+    node.op, node.attrs = op, {"axes": list(axes), "epsilon": epsilon}
+    node.inputs = [source, *(gs.Constant(f"{name}/{k}", trimmed(v).astype(np.float32)) for k, v in constants.items())]
+
+
 def is_scaled(node: gs.Node, piece: Piece) -> bool:
     """Make a node a root-mean-square norm, or mark the operand that is a scale made of the other one."""
-    gain = {f"{piece.result.name}/gain": np.ones(1, np.float32)}
-    if becomes(node, piece, "RMSNormalization", rms_norm, gain):
+    if is_norm(node, piece, "RMSNormalization", rms_norm, shifted=False):
         return True
     if is_op(node, "Mul") and (length := scale_index(node, piece)) is not None:
         # It is held fixed, as a denominator is.
@@ -115,17 +153,6 @@ def reduced_axes(piece: Piece) -> tuple[int, ...] | None:
             axes = integers(node, 1)
             over.add(None if axes is None or not rank else tuple(sorted(axis % rank for axis in axes or range(rank))))
     return over.pop() if len(over) == 1 else None
-
-
-def trial(source: gs.Tensor) -> np.ndarray | None:
-    """Random numbers in the shape of a tensor, small sizes in the place of unknown ones; None where it is too large."""
-    shape = static_shape(source)
-    if shape is None:
-        return None
-    sizes = [3 + place if size is None else size for place, size in enumerate(shape)]
-    if np.prod(sizes) > MOST:
-        return None
-    return np.random.default_rng(0).standard_normal(sizes) + 0.5
 
 
 def epsilons(piece: Piece) -> list[float]:
@@ -154,41 +181,3 @@ def scale_index(node: gs.Node, piece: Piece) -> int | None:
         ):
             return index
     return None
-
-
-def group(model: Model, node: gs.Node) -> None:
-    """Reshape to (N, groups, -1), a norm over the last axis, and Reshape back are group normalisation."""
-    inner = producer(node.inputs[0]) if is_op(node, "Reshape") else None
-    split = producer(inner.inputs[0]) if is_op(inner, "LayerNormalization", "InstanceNormalization") else None
-    if inner is None or split is None or not is_op(split, "Reshape"):
-        return
-    source, result, rows = split.inputs[0], node.outputs[0], inner.inputs[0].shape
-    if source.shape is None or result.shape is None or rows is None or list(source.shape[:2]) != list(result.shape[:2]):
-        return
-    groups, channels = rows[1], source.shape[1]
-    if not isinstance(groups, int) or not isinstance(channels, int) or channels % groups or len(rows) < 3:
-        return
-    whole = is_op(inner, "InstanceNormalization") or inner.attrs.get("axes") == list(range(2, len(rows)))
-    if not whole or not all(
-        isinstance(t, gs.Constant) and t.values.size in sizes_of(inner, groups) for t in inner.inputs[1:3]
-    ):
-        return
-    name = result.name
-    parameters = [
-        gs.Constant(f"{name}/{what}", np.repeat(np.broadcast_to(t.values.reshape(-1), (groups,)), channels // groups))
-        for what, t in zip(("gain", "shift"), inner.inputs[1:3], strict=True)
-    ]
-    attrs = {"num_groups": groups, "epsilon": inner.attrs.get("epsilon", 1e-5)}
-    if list(source.shape) == list(result.shape):
-        node.op, node.attrs, node.inputs = "GroupNormalization", attrs, [source, *parameters]
-        return
-    # Positions in another shape: the norm stands before the change.
-    normed = reshaped(model, result, source, fresh(model, f"{name}/normed"))
-    norm = gs.Node("GroupNormalization", normed.name, attrs, [source, *parameters], [normed])
-    model.graph.nodes.append(norm)
-    node.inputs = [normed]
-
-
-def sizes_of(norm: gs.Node, groups: int) -> tuple[int, ...]:
-    """How many gains a norm may have to be one for each group."""
-    return (groups,) if is_op(norm, "InstanceNormalization") else (1,)

@@ -222,6 +222,7 @@ RULES: dict[str, Callable[[gs.Node, Values], Shape]] = {
     "Expand": expand,
     "ConstantOfShape": constant_of_shape,
     "GroupNormalization": same_shape,
+    "MeanVarianceNormalization": same_shape,
     "AveragePool": pool,
     "MaxPool": pool,
 }

@@ -1,0 +1,139 @@
+"""Group normalisation in pieces: Reshape so that groups have an axis, a norm over all that is not one, and back.
+
+Channels are on axis 1, or the last, as networks with positions first have them; gain and shift stand inside or behind.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.canon.edit import fresh, is_op, reshaped, sweep
+from relcam_onnx.model import Model, View, producer, variables
+
+
+class Inner(NamedTuple):
+    """A norm and the constants behind it: which axes it is over, and gain and shift in its rank."""
+
+    node: gs.Node
+    axes: list[int]
+    gain: np.ndarray
+    shift: np.ndarray
+
+
+def name_groups(model: Model) -> None:
+    """Make a GroupNormalization of every Reshape that ends one."""
+    for node in list(model.graph.nodes):
+        inner = inner_norm(node.inputs[0]) if is_op(node, "Reshape") else None
+        split = producer(inner.node.inputs[0]) if inner is not None else None
+        if inner is not None and is_op(split, "Reshape"):
+            write_first(model, node, split, inner) or write_last(model, node, split, inner)
+    sweep(model)
+
+
+def inner_norm(tensor: gs.Tensor) -> Inner | None:
+    """The norm that a tensor comes from over constants alone."""
+    scale, shift, node = np.ones(1), np.zeros(1), producer(tensor)
+    while is_op(node, "Mul", "Add", "Sub", "Div") and len(list(variables(node))) == 1:
+        index = next(i for i, t in enumerate(node.inputs) if isinstance(t, gs.Constant))
+        value = np.asarray(node.inputs[index].values, np.float64)
+        if node.op in ("Sub", "Div") and index == 0:
+            return None
+        if node.op in ("Mul", "Div"):
+            scale = scale * (value if node.op == "Mul" else 1 / value)
+        else:
+            shift = shift + scale * (value if node.op == "Add" else -value)
+        node = producer(node.inputs[1 - index])
+    if not is_op(node, "LayerNormalization", "InstanceNormalization") or node.inputs[0].shape is None:
+        return None
+    constants, rank = node.inputs[1:3], len(node.inputs[0].shape)
+    if not constants or not all(isinstance(t, gs.Constant) for t in constants):
+        return None
+    values = [np.asarray(t.values, np.float64) for t in constants]
+    if is_op(node, "InstanceNormalization"):
+        axes, values = list(range(2, rank)), [v.reshape(-1, *[1] * (rank - 2)) for v in values]
+    else:
+        axes = node.attrs.get("axes") or list(range(node.attrs.get("axis", -1) % rank, rank))
+    own = values[1] if len(values) > 1 else np.zeros(1)
+    return Inner(node, sorted(axes), in_rank(values[0] * scale, rank), in_rank(own * scale + shift, rank))
+
+
+def in_rank(value: np.ndarray, rank: int) -> np.ndarray:
+    """A constant with as many axes as the tensor that it meets."""
+    return value.reshape((1,) * (rank - value.ndim) + value.shape)
+
+
+def write_first(model: Model, node: gs.Node, split: gs.Node, inner: Inner) -> bool:
+    """Channels on axis 1: (N, C, ...) as (N, groups, ...), all but the first two axes normalised."""
+    source, result, rows = split.inputs[0], node.outputs[0], inner.node.inputs[0].shape
+    if source.shape is None or result.shape is None or list(source.shape[:2]) != list(result.shape[:2]):
+        return False
+    channels, axes = source.shape[1], list(range(2, len(rows)))
+    constants = per_channel(inner, rows, 1, channels)
+    if len(rows) < 3 or inner.axes != axes or constants is None:
+        return False
+    name = result.name
+    if list(source.shape) == list(result.shape):
+        write(node, source, rows[1], inner, constants)
+        return True
+    # Positions in another shape: the norm stands before the change.
+    normed = reshaped(model, result, source, fresh(model, f"{name}/normed"))
+    norm = gs.Node("", normed.name, outputs=[normed])
+    write(norm, source, rows[1], inner, constants)
+    model.graph.nodes.append(norm)
+    node.inputs = [normed]
+    return True
+
+
+def write_last(model: Model, node: gs.Node, split: gs.Node, inner: Inner) -> bool:
+    """Channels last: (N, ..., C) as (N, ..., groups, C / groups), all but the first axis and the groups normalised."""
+    source, result, rows = split.inputs[0], node.outputs[0], inner.node.inputs[0].shape
+    if source.shape is None or list(source.shape) != list(result.shape or ()) or len(rows) < 3:
+        return False
+    rank, place, channels = len(source.shape), len(rows) - 2, source.shape[-1]
+    constants = per_channel(inner, rows, place, channels)
+    if inner.axes != [axis for axis in range(1, len(rows)) if axis != place] or rows[-1] == 1 or constants is None:
+        return False
+    name, there = result.name, [0, rank - 1, *range(1, rank - 1)]
+    turned = [
+        transposed(model, tensor, fresh(model, f"{name}/{what}"), there)
+        for tensor, what in ((source, "turned"), (result, "normed"))
+    ]
+    first = gs.Node("Transpose", turned[0].name, {"perm": there}, [source], [turned[0]])
+    norm = gs.Node("", turned[1].name, outputs=[turned[1]])
+    write(norm, turned[0], rows[place], inner, constants)
+    model.graph.nodes += [first, norm]
+    node.op, node.attrs, node.inputs = "Transpose", {"perm": [there.index(axis) for axis in range(rank)]}, [turned[1]]
+    return True
+
+
+def transposed(model: Model, tensor: gs.Tensor, name: str, perm: list[int]) -> gs.Variable:
+    """A tensor's values with its axes in another order."""
+    model.views[name] = View("Transpose", (tensor,), {"perm": perm})
+    return gs.Variable(name, tensor.dtype, [tensor.shape[axis] for axis in perm])
+
+
+def per_channel(inner: Inner, rows: list[int | str], place: int, channels: int | str) -> list[np.ndarray] | None:
+    """Gain and shift for each channel, where groups are on this axis of ``rows``; None where they vary otherwise."""
+    groups = rows[place] if place < len(rows) else None
+    if not isinstance(groups, int) or not isinstance(channels, int) or channels % groups:
+        return None
+    span = {place, place + 1} if place + 1 < len(rows) and rows[place + 1] == channels // groups else {place}
+    found = []
+    for value in (inner.gain, inner.shift):
+        varying = {axis for axis in range(value.ndim) if not np.all(value == value.take([0], axis))}
+        if not varying <= span:
+            return None
+        table = value[tuple(slice(None) if axis in span else slice(1) for axis in range(value.ndim))]
+        found.append(np.broadcast_to(table.reshape(table.shape[place], -1), (groups, channels // groups)).reshape(-1))
+    return found
+
+
+def write(node: gs.Node, source: gs.Tensor, groups: int, inner: Inner, constants: list[np.ndarray]) -> None:
+    """Make a node the group norm of a tensor."""
+    name = node.outputs[0].name
+    node.op, node.attrs = "GroupNormalization", {"num_groups": groups, "epsilon": inner.node.attrs.get("epsilon", 1e-5)}
+    parameters = zip(("gain", "shift"), constants, strict=True)
+    node.inputs = [source, *(gs.Constant(f"{name}/{what}", value.astype(np.float32)) for what, value in parameters)]
