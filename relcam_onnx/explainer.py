@@ -189,7 +189,7 @@ class Explainer:
         ranking = self._by_class(result.scores)
         resolved = result.targets if seeds is None else resolve_ranks(filled(targets, fill), ranking)
         return Explanation(
-            outputs={n: value[:count] if np.ndim(value) else value for n, value in result.outputs.items()},
+            outputs={n: v[:count] if fill and np.ndim(v) else v for n, v in result.outputs.items()},
             targets=resolved[:count],
             maps=Maps(maps, result.aliases, filter(self._prepared.maps.has_channels, maps)),
             weights=Maps(weights, result.aliases),

@@ -92,6 +92,9 @@ FAULTS: dict[str, tuple[str, Callable[..., Any]]] = {
     "sums are nested": ("canon.flatten_sums", lambda model: None),
     "activations stay in pieces": ("canon.name_activations", lambda model: None),
     "norms stay in pieces": ("canon.name_norms", lambda model: None),
+    "moves are known by their nodes": ("canon.name_rearranged", lambda model: None),
+    "constants stay behind the moves": ("canon.lift_constants", lambda model: None),
+    "an image without a batch stays so": ("canon.batch_first", lambda model: None),
     "what is dense hangs on the op": ("lrp.plan.Sites._several", lambda sites, node: node.op not in ("Gemm", "MatMul")),
 }  # fmt: skip
 """What the law found once: where it stands in the package, and what is put there instead."""

@@ -101,6 +101,8 @@ def chosen_from(tensor: gs.Tensor) -> gs.Tensor:
                 tensor = current
             elif node.op not in {"ZipMap", "ArrayFeatureExtractor"}:
                 break
+        elif len(tensor.shape or ()) == 1 and is_table(current):
+            tensor = current  # a file for one image may drop the batch's axis at the end
     return tensor
 
 

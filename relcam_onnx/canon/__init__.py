@@ -6,13 +6,17 @@ Each is one file, and none touches ``model.proto``.
 from __future__ import annotations
 
 from relcam_onnx.canon.activations import name_activations
-from relcam_onnx.canon.einsums import transpose_einsums
+from relcam_onnx.canon.einsums import name_einsums
 from relcam_onnx.canon.folding import fold_affine
 from relcam_onnx.canon.groups import name_groups
 from relcam_onnx.canon.identity import drop_identities, merge_twins
+from relcam_onnx.canon.leading import batch_first
+from relcam_onnx.canon.lifting import lift_constants
 from relcam_onnx.canon.norms import name_norms
 from relcam_onnx.canon.padding import absorb_padding
+from relcam_onnx.canon.pools import name_averages
 from relcam_onnx.canon.quantised import step_over_rounding
+from relcam_onnx.canon.rearranged import name_rearranged
 from relcam_onnx.canon.rows import unfold_rows
 from relcam_onnx.canon.scaling import image_scalings
 from relcam_onnx.canon.sizes import infer_sizes
@@ -29,21 +33,27 @@ def canonicalise(model: Model, *, batch_norm: bool) -> None:
     spellings; without it layers stay as the file has them, but for biases.
     """
     infer_sizes(model)
+    batch_first(model)
     step_over_rounding(model)
-    transpose_einsums(model)
+    name_einsums(model)
     combine_stacks(model)
+    if batch_norm:
+        lift_constants(model)
     drop_identities(model)
     merge_twins(model)
     name_activations(model)
     name_norms(model)
     name_groups(model)
     if batch_norm:
+        name_averages(model)
         unfold_rows(model)
+        name_rearranged(model)
     slice_splits(model)
     drop_identities(model)
     model.scalings = image_scalings(model.graph)  # before it is folded into the first layer
     if batch_norm:
         flatten_sums(model)
+        drop_identities(model)  # moves that cancel where nothing stands between them any more
         absorb_padding(model)
     fold_affine(model, into_layers=batch_norm)
     drop_identities(model)

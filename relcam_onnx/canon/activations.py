@@ -40,7 +40,7 @@ ELEMENTWISE = frozenset({
     "Abs", "Add", "Clip", "Div", "Erf", "Exp", "HardSigmoid", "Log", "Max", "Min", "Mul", "Neg", "Pow", "Reciprocal",
     "Relu", "Sigmoid", "Softplus", "Sqrt", "Sub", "Tanh",
 })  # fmt: skip
-CHOOSING = frozenset({"Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Where"})
+CHOOSING = frozenset({"Cast", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Where"})
 """What tells a curve's two halves apart."""
 """What a spelled-out activation is made of."""
 

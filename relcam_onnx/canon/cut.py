@@ -33,7 +33,9 @@ class Piece:
         try:
             for node in self.nodes:
                 inputs = [value_of(tensor, values) for tensor in node.inputs]
-                values[node.outputs[0].name] = np.asarray(getattr(f, node.op)(*inputs, **node.attrs))
+                value = np.asarray(getattr(f, node.op)(*inputs, **node.attrs))
+                # A Cast of what was compared is no step to fewer digits here.
+                values[node.outputs[0].name] = value.astype(np.float64) if value.dtype.kind == "f" else value
         except (ValueError, TypeError, IndexError, AttributeError):
             return None
         result = values[self.result.name]

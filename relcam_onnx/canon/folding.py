@@ -13,7 +13,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.affine import AFFINE, Affine, affine_of, read, write
-from relcam_onnx.canon.axes import moves, permutation
+from relcam_onnx.canon.axes import moves
 from relcam_onnx.canon.edit import (
     bypass,
     detach,
@@ -22,11 +22,11 @@ from relcam_onnx.canon.edit import (
     is_op,
     only_reader,
     read_instead,
-    reshaped,
     sweep,
     take_over,
     view,
 )
+from relcam_onnx.canon.moving import undone
 from relcam_onnx.canon.shifts import behind_concat, behind_sum, split_constants
 from relcam_onnx.canon.sinking import down
 from relcam_onnx.canon.taking import scale_layer, scale_norm, takes
@@ -192,11 +192,3 @@ def hand_down(model: Model, node: gs.Node, way: Way) -> None:
         fold(model, old, result)
         above = new
     way.end.outputs[0] = above
-
-
-def undone(model: Model, node: gs.Node, moved: gs.Tensor, like: gs.Tensor, name: str) -> gs.Variable:
-    """The tensor that a moving node makes ``moved`` of, in the shape of ``like``."""
-    if is_op(node, "Transpose"):
-        perm = permutation(node)
-        return view(model, like, name, "Transpose", moved, perm=[perm.index(axis) for axis in range(len(perm))])
-    return reshaped(model, moved, like, name)

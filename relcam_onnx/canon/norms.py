@@ -37,11 +37,15 @@ def name_norms(model: Model) -> None:
     for ends, forms in ((("Add", "Sub", "Mul", "Div"), (is_softmax, is_layer_norm)), (("Mul", "Div"), (is_scaled,))):
         for node in model.graph.nodes:
             if is_op(node, *ends) and len(list(variables(node))) == 2:
-                found = [
-                    p for p in pieces(node.outputs[0], order, PARTS) if any(inner.op in MEANS for inner in p.nodes)
-                ]
-                any(form(node, piece) for form in forms for piece in found)
+                found = [p for p in pieces(node.outputs[0], order, PARTS) if has_means(p)]
+                # A softmax of scores less their maximum is one of the scores too.
+                any(form(node, p) for form in forms for p in (reversed(found) if form is is_softmax else found))
         sweep(model)
+
+
+def has_means(piece: Piece) -> bool:
+    """Whether a piece takes a mean, a sum or a maximum."""
+    return any(inner.op in MEANS for inner in piece.nodes)
 
 
 def name_mean_variance(node: gs.Node) -> None:

@@ -1,13 +1,19 @@
-"""The windows of pools that round up: none begins in the padding, where ONNX's inference counts one that does."""
+"""Pools: the windows of those that round up, and depthwise convolutions that are average pools.
+
+No window begins in the padding, where ONNX's inference counts one that does.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.backends._windows import Axis, layout
+from relcam_onnx.canon.edit import is_op
+from relcam_onnx.model import Model
 
 
 def windows(node: gs.Node, sizes: Sequence[int | str | None]) -> list[Axis | None]:
@@ -39,3 +45,17 @@ def round_down(node: gs.Node) -> None:
         node.attrs["ceil_mode"] = 0
         after = [max(end, axis.after) for end, axis in zip(ends, axes, strict=True)]
     node.attrs["pads"] = [*(axis.before for axis in axes), *after]
+
+
+def name_averages(model: Model) -> None:
+    """Make an AveragePool of each convolution that takes the mean of each channel's window, padding counted."""
+    for node in model.graph.nodes:
+        if not is_op(node, "Conv") or len(node.inputs) > 2 or not isinstance(node.inputs[1], gs.Constant):
+            continue
+        weight = np.asarray(node.inputs[1].values)
+        window = weight.shape[2:]
+        alone = weight.shape[1] == 1 and node.attrs.get("group", 1) == len(weight)
+        if alone and np.prod(window) > 1 and np.allclose(weight, 1 / np.prod(window), rtol=1e-6, atol=0):
+            node.op, node.inputs = "AveragePool", node.inputs[:1]
+            node.attrs = {k: v for k, v in node.attrs.items() if k != "group"}
+            node.attrs |= {"kernel_shape": list(window), "count_include_pad": 1}

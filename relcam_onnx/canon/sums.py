@@ -1,10 +1,12 @@
-"""Sums of sums are one Sum, differences too, and what is joined in two steps is joined in one."""
+"""Sums of sums are one Sum, moved or not, differences too, and what is joined in two steps is joined in one."""
 
 from __future__ import annotations
 
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.canon.axes import moves
 from relcam_onnx.canon.edit import detach, fold, fresh, is_op, only_reader, sweep, view
+from relcam_onnx.canon.moving import repeated
 from relcam_onnx.model import Model, producer, variables
 
 
@@ -34,21 +36,40 @@ def add_negative(model: Model, node: gs.Node) -> None:
 
 
 def parts(model: Model, node: gs.Node, operand: gs.Tensor) -> list[gs.Tensor]:
-    """What an operand is made of where it can stand in the operand's place; else the operand itself."""
-    inner = producer(operand)
-    if inner is None or not is_part(model, node, operand, inner):
-        return [operand]
-    pieces = list(inner.inputs)
-    detach(inner)
-    fold(model, operand, node.outputs[0])
-    return pieces
+    """What an operand is made of where it can stand in the operand's place; else the operand itself.
+
+    Where the operand is a moved sum, its terms are moved each: M(a + b) is M a + M b.
+    """
+    between: list[gs.Node] = []
+    reader, tensor = node, operand
+    while only_reader(model, tensor) is reader and node.inputs.count(operand) == 1:
+        inner = producer(tensor)
+        if inner is None:
+            break
+        if is_part(node, inner) and (not between or is_even(inner)):
+            pieces = list(inner.inputs)
+            for move in reversed(between):
+                name = fresh(model, f"{move.outputs[0].name}/term")
+                pieces = [repeated(model, move, piece, fresh(model, f"{name}{i}")) for i, piece in enumerate(pieces)]
+            for gone in (inner, *between):
+                fold(model, gone.outputs[0], node.outputs[0])
+                detach(gone)
+            return pieces
+        if not moves(inner) or node.op == "Concat":
+            break
+        between.append(inner)
+        reader, tensor = inner, inner.inputs[0]
+    return [operand]
 
 
-def is_part(model: Model, node: gs.Node, operand: gs.Tensor, inner: gs.Node) -> bool:
-    """Whether an inner sum or join is made for a node alone, and of several computed tensors."""
-    alone = only_reader(model, operand) is node
-    if not alone or node.inputs.count(operand) > 1:
-        return False
+def is_part(node: gs.Node, inner: gs.Node) -> bool:
+    """Whether what makes an operand is a sum of several computed tensors too, or a join along the same axis."""
     if node.op == "Concat":
         return is_op(inner, "Concat") and inner.attrs.get("axis") == node.attrs.get("axis")
     return is_op(inner, "Add", "Sum") and len(list(variables(inner))) > 1
+
+
+def is_even(node: gs.Node) -> bool:
+    """Whether all terms of a sum are computed and as large as it, so that each can be moved as it is."""
+    whole = list(node.outputs[0].shape or ())
+    return len(list(variables(node))) == len(node.inputs) and all(list(t.shape or ()) == whole for t in node.inputs)

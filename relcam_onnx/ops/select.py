@@ -1,6 +1,6 @@
-"""Ops that let the largest or the smallest through: MaxPool, GlobalMaxPool, ReduceMax, ReduceMin, Max, Min.
+"""Ops that let one of several values through: MaxPool, GlobalMaxPool, ReduceMax, ReduceMin, Max, Min, Where.
 
-The first one takes all: in row-major order of the window, or of the inputs.
+The one chosen takes all; of equal ones the first, in row-major order of the window, or of the inputs.
 """
 
 from __future__ import annotations
@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import onnx_graphsurgeon as gs
+
 from relcam_onnx.ops.arithmetic import passed, unbroadcast
 from relcam_onnx.ops.backend import Backend, Value
 from relcam_onnx.ops.grids import window_grids
 from relcam_onnx.ops.movement import moved
 from relcam_onnx.ops.pool import reduced_axes, reduction_refuses
 from relcam_onnx.ops.records import Call, Message, Relay, product
-from relcam_onnx.ops.table import every_input, op, sign_kept, sign_of_all, sign_of_any
+from relcam_onnx.ops.table import Nonnegative, every_input, op, sign_kept, sign_of_all, sign_of_any
 
 
 @op("MaxPool", grids=window_grids, nonnegative=sign_kept)
@@ -124,3 +126,25 @@ def extreme(f: Backend, call: Call, choose: Callable[..., Value]) -> Relay:
         return {index: parts[index] for index in computed}
 
     return Relay(relevance, gradient)
+
+
+def where_nonnegative(node: gs.Node, nonnegative: Nonnegative) -> bool:
+    """The output is one of two operands."""
+    return all(map(nonnegative, node.inputs[1:]))
+
+
+def where_refuses(node: gs.Node) -> str | None:
+    """What is chosen must not depend on the picture."""
+    return None if isinstance(node.inputs[0], gs.Constant) else "its condition is computed"
+
+
+@op("Where", receivers=every_input, nonnegative=where_nonnegative, refuses=where_refuses)
+def where(f: Backend, call: Call) -> Relay:
+    """Where, opset 16, by a constant condition."""
+    condition = call.value(0)
+
+    def parts(s: Value) -> dict[int, Value]:
+        chosen = {1: f.Where(condition, s, 0.0), 2: f.Where(condition, 0.0, s)}
+        return {i: unbroadcast(f, chosen[i], call.value(i), call.output) for i in every_input(call.node)}
+
+    return Relay(lambda m: {i: Message(part) for i, part in parts(m.relevance(f)).items()}, parts)

@@ -47,6 +47,17 @@ def extreme(draw: Draw, op: str) -> Case:
     return case(op, *operands)
 
 
+@st.composite
+def chosen(draw: Draw) -> Case:
+    """One of two operands by a constant condition that broadcasts; one of them may be constant."""
+    seed, batch, shapes = draw(SEED), draw(BATCH), st.sampled_from([(3, 2, 4), (1, 2, 4), (3, 1, 1)])
+    condition = np.random.default_rng(seed).random(draw(shapes)) > 0.5
+    operands: list[Any] = [noise(seed + 1, batch, 3, 2, 4), noise(seed + 2, batch, *draw(shapes))]
+    if draw(st.booleans()):
+        operands[1] = fixed(operands[1][:1])
+    return case("Where", fixed(condition), *operands[:: draw(st.sampled_from([1, -1]))])
+
+
 MOVES: dict[str, st.SearchStrategy[Case]] = {
     "MaxPool": max_pool(),
     "GlobalMaxPool": global_max_pool(),
@@ -55,7 +66,7 @@ MOVES: dict[str, st.SearchStrategy[Case]] = {
 }
 """One input, whose values come out."""
 
-CASES: dict[str, st.SearchStrategy[Case]] = {**MOVES, "Max": extreme("Max"), "Min": extreme("Min")}
+CASES: dict[str, st.SearchStrategy[Case]] = {**MOVES, "Max": extreme("Max"), "Min": extreme("Min"), "Where": chosen()}
 
 FLAT = np.ones((1, 1, 2, 2), np.float32)
 TIES = {
@@ -118,3 +129,13 @@ def test_a_constant_bound_lets_relevance_pass_and_stops_a_gradient(op: str) -> N
     relevance, gradient = both(op, fixed(np.float32(2)), a, r)
     np.testing.assert_array_equal(relevance[1], r)
     np.testing.assert_array_equal(gradient[1], [[0, 0, 7]] if op == "Max" else [[5, 0, 0]])
+
+
+def test_each_operand_takes_where_it_is_chosen() -> None:
+    """A broadcast operand gets the sum; nothing else of the other's places."""
+    condition, r = fixed(np.array([True, False, True])), np.array([[5, 6, 7]], np.float32)
+    f, _, record = case("Where", condition, np.ones((1, 3), np.float32), np.ones((1, 1), np.float32)).describe()
+    assert isinstance(record, Relay)
+    handed = {i: np.asarray(m.relevance(f)) for i, m in record.relevance(Message(r)).items()}
+    np.testing.assert_array_equal(handed[1], [[5, 0, 7]])
+    np.testing.assert_array_equal(handed[2], [[6]])

@@ -1,0 +1,52 @@
+"""Where the values come from that moving ops make: what a chain of them does, however it is spelled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.backends.eager import Eager
+from relcam_onnx.canon.axes import RESHAPES
+from relcam_onnx.canon.cut import value_of
+from relcam_onnx.model import static_shape
+
+MOVING = frozenset(
+    {"Concat", "DepthToSpace", "Expand", "Gather", "Slice", "SpaceToDepth", "Tile", "Transpose", *RESHAPES}
+)
+"""Ops whose values are all values of their inputs."""
+MOST = 2**21
+"""Elements of a source that are followed: a picture has 150,000."""
+
+
+def traced(source: gs.Tensor, nodes: Sequence[gs.Node]) -> np.ndarray | None:
+    """What nodes that move values make of a source's elements, numbered in row-major order, in the result's shape.
+
+    A batch that only a run knows counts as one image. None where another size is open, or a node needs more than the
+    source and constants.
+    """
+    sizes = shape_of_one(source)
+    if sizes is None or np.prod(sizes) > MOST:
+        return None
+    f, values = Eager(), {source.name: np.arange(np.prod(sizes, dtype=np.int64)).reshape(sizes)}
+    try:
+        for node in nodes:
+            result = node.outputs[0]
+            if node.op in RESHAPES:  # the target of one that was joined of two stands on its result alone
+                after = shape_of_one(result)
+                values[result.name] = values[node.inputs[0].name].reshape(() if after is None else after)
+            else:
+                inputs = [value_of(tensor, values) for tensor in node.inputs]
+                values[result.name] = np.asarray(getattr(f, node.op)(*inputs, **node.attrs))
+    except (ValueError, TypeError, IndexError, AttributeError, KeyError):
+        return None
+    return values[nodes[-1].outputs[0].name]
+
+
+def shape_of_one(tensor: gs.Tensor) -> list[int] | None:
+    """A tensor's shape, of one image where the batch is open; None where another size is."""
+    shape = static_shape(tensor)
+    if shape is None or None in shape[1:]:
+        return None
+    return [1 if size is None else size for size in shape]

@@ -1,0 +1,196 @@
+"""Convolutions, dense layers and batch norms in every spelling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from spelling.base import Base
+
+
+class Layers(Base):
+    """Linear layers."""
+
+    def padded(self, x: str, pad: int) -> tuple[str, dict[str, Any]]:
+        """Room around: by the layer's own pads, or a Pad before it."""
+        if not pad or self.pick(3) < 2:
+            return x, {"pads": [pad] * 4}
+        n, c, h, w = self.shapes[x]
+        return self.put((n, c, h + 2 * pad, w + 2 * pad), "Pad", x, np.array([0, 0, pad, pad, 0, 0, pad, pad])), {}
+
+    def biased(self, x: str, bias: np.ndarray, axis: int = 1) -> str:
+        """A bias behind a layer, in one of the places where exporters leave it."""
+        rank, shape = len(self.shapes[x]), self.shapes[x]
+        across = [-1 if a == axis else 1 for a in range(rank)]
+        plain, part = bias.reshape(across), self.detour(bias.shape)
+
+        def behind_reshape() -> str:
+            flat = (shape[0], shape[1], int(np.prod(shape[2:])))
+            added = self.put(flat, "Add", self.reshape(x, flat), bias.reshape(1, -1, 1))
+            return self.put(shape, "Reshape", added, np.array(shape))
+
+        def behind_transpose() -> str:
+            perm = [0, *range(2, rank), 1]
+            turned = self.transpose(x, perm)
+            return self.transpose(self.same(turned, "Add", bias, turned), [perm.index(a) for a in range(rank)])
+
+        def behind_groups() -> str:
+            """A Reshape that splits the channels, as group norms have it; perhaps turned."""
+            apart = (shape[0], 2, shape[1] // 2, *shape[2:])
+            split = self.put(apart, "Reshape", x, np.array(apart))
+            own = bias.reshape(1, 2, -1, *[1] * (rank - 2))
+            if self.pick(2):
+                perm = [0, 2, 1, *range(3, rank + 1)]
+                turned = self.transpose(split, perm)
+                added = self.transpose(self.same(turned, "Add", turned, own.transpose(perm)), perm)
+            else:
+                added = self.same(split, "Add", split, own)
+            return self.put(shape, "Reshape", added, np.array(shape))
+
+        def behind_squeeze() -> str:
+            """The one image's axis gone and back."""
+            bare = self.put(shape[1:], "Squeeze", x, np.array([0]))
+            return self.put(shape, "Unsqueeze", self.same(bare, "Add", bare, plain[0]), np.array([0]))
+
+        ways = [
+            lambda: self.same(x, "Add", x, plain),
+            lambda: self.same(x, "Sub", x, -plain),
+            lambda: self.same(x, "Add", self.same(x, "Add", x, (bias - part).reshape(across)), part.reshape(across)),
+        ]
+        if axis == 1 and rank == 4:
+            ways.append(behind_transpose)
+            if not self.plan.free:
+                ways += [behind_reshape, behind_squeeze, *([behind_groups] if shape[1] % 2 == 0 else [])]
+        return self.one_of(*ways)
+
+    def conv_of(self, x: str, w: np.ndarray, bias: np.ndarray | None, stride: int, pad: int, group: int) -> str:
+        """A convolution by this weight."""
+        n, c, h, width = self.shapes[x]
+        size = [(s + 2 * pad - w.shape[2]) // stride + 1 for s in (h, width)]
+        out = (n, len(w), *size)
+
+        def own() -> str:
+            source, pads = self.padded(x, pad)
+            attrs = {"strides": [stride] * 2, "group": group, **pads}
+            if bias is None:
+                return self.put(out, "Conv", source, w, **attrs)
+            return self.one_of(
+                lambda: self.put(out, "Conv", source, w, bias, **attrs),
+                lambda: self.biased(self.put(out, "Conv", source, w, **attrs), bias),
+            )
+
+        def as_matmul() -> str:
+            last = self.transpose(x, [0, 2, 3, 1])
+            y = self.put((n, h, width, len(w)), "MatMul", last, w[:, :, 0, 0].T.copy())
+            y = y if bias is None else self.biased(y, bias, axis=3)
+            return self.transpose(y, [0, 3, 1, 2])
+
+        def as_rows() -> str:
+            y = self.put((n, len(w), h * width), "MatMul", w[:, :, 0, 0], self.reshape(x, (n, c, h * width)))
+            y = y if bias is None else self.biased(y, bias)
+            return self.put(out, "Reshape", y, np.array(out))
+
+        def as_table() -> str:
+            """Positions in rows of a table, as tf2onnx and onnxruntime's optimiser write dense layers."""
+            table = self.put((n * h * width, c), "Reshape", self.transpose(x, [0, 2, 3, 1]), np.array([-1, c]))
+            biases = [] if bias is None else [bias]
+            y = self.put((n * h * width, len(w)), "Gemm", table, w[:, :, 0, 0], *biases, transB=1)
+            whole = self.put((n, h, width, len(w)), "Reshape", y, np.array([-1, h, width, len(w)]))
+            return self.transpose(whole, [0, 3, 1, 2])
+
+        def as_einsum() -> str:
+            y = self.put(out, "Einsum", x, w[:, :, 0, 0], equation="nchw,oc->nohw")
+            return y if bias is None else self.biased(y, bias)
+
+        pointwise = w.shape[2] == 1 and stride == 1 and group == 1
+        ways = [own, own, as_matmul, as_einsum] if pointwise else [own]
+        return self.one_of(*ways, *([as_rows, as_table] if pointwise and not self.plan.free else []))
+
+    def batch_norm_of(self, x: str, scale: np.ndarray, shift: np.ndarray) -> str:
+        """y = x · scale + shift per channel (axis 1)."""
+        across = [-1 if a == 1 else 1 for a in range(len(self.shapes[x]))]
+        mean, deviation = self.detour(scale.shape, 0.3), np.exp(self.detour(scale.shape, 0.3))
+        s, t = scale.reshape(across), shift.reshape(across)
+        m = -shift / scale
+
+        def split() -> str:
+            rest = self.same(x, "Sub", x, m.reshape(across))
+            return self.same(x, "Mul", rest, s)
+
+        return self.one_of(
+            lambda: self.same(
+                x, "BatchNormalization", x, scale * deviation, shift + mean * scale, mean, deviation**2, epsilon=0.0
+            ),
+            lambda: self.same(x, "Add", self.same(x, "Mul", x, s), t),
+            lambda: self.same(x, "Sub", self.same(x, "Div", x, 1 / s), -t),
+            split,
+        )
+
+    def conv(  # type: ignore[override]
+        self, x: str, after: int, kernel: int = 3, stride: int = 1, *, group: int = 1, norm: bool = False,
+        bias: bool = True, before: bool = False, pad: int | None = None,
+    ) -> str:  # fmt: skip
+        """A convolution, with a batch norm behind it (folded or not) or before it where it has no padding."""
+        inputs = self.shapes[x][1]
+        w = self.value((after, inputs // group, kernel, kernel), (2 / (inputs // group * kernel**2)) ** 0.5)
+        b = self.value((after,), 0.2) if bias else None
+        pad = kernel // 2 if pad is None else pad
+        if before:
+            scale, shift = np.exp(self.value((inputs,), 0.3)), self.value((inputs,), 0.3)
+            if self.pick(2):
+                rows = np.repeat(scale.reshape(group, -1), after // group, axis=0)[:, :, None, None]
+                added = (w * np.repeat(shift.reshape(group, -1), after // group, axis=0)[:, :, None, None]).sum(
+                    (1, 2, 3)
+                )
+                return self.conv_of(x, w * rows, added if b is None else b + added, stride, 0, group)
+            return self.conv_of(self.batch_norm_of(x, scale, shift), w, b, stride, 0, group)
+        if not norm:
+            return self.idle(self.conv_of(x, w, b, stride, pad, group))
+        scale, shift = np.exp(self.value((after,), 0.3)), self.value((after,), 0.3)
+        if self.pick(2):
+            whole = shift if b is None else b * scale + shift
+            return self.conv_of(x, w * scale[:, None, None, None], whole, stride, pad, group)
+        y = self.idle(self.conv_of(x, w, b, stride, pad, group))
+        return self.batch_norm_of(y, scale, shift)
+
+    def dense(self, x: str, after: int) -> str:  # type: ignore[override]
+        """A dense layer on (N, C)."""
+        n, c = self.shapes[x]
+        w, b, out = self.value((after, c), (2 / c) ** 0.5), self.value((after,), 0.2), (n, after)
+
+        def as_conv() -> str:
+            square = self.put((n, c, 1, 1), "Unsqueeze", x, np.array([2, 3]))
+            y = self.put((n, after, 1, 1), "Conv", square, w[:, :, None, None])
+            return self.one_of(
+                lambda: self.put(out, "Flatten", self.biased(y, b)),
+                lambda: self.biased(self.put(out, "Squeeze", y, np.array([2, 3])), b),
+                lambda: self.biased(self.put(out, "Flatten", y), b),
+            )
+
+        def as_column() -> str:
+            """A matrix by the one image's column."""
+            column = self.put((c, n), "Reshape", x, np.array([c, 1]))
+            y = self.put((after, n), "MatMul", w, column)
+            return self.put(out, "Reshape", self.same(y, "Add", y, b.reshape(-1, 1)), np.array([1, after]))
+
+        def as_turned() -> str:
+            column = self.put((c, n), "Transpose", x, perm=[1, 0])
+            return self.put(out, "Gemm", column, w.T.copy(), b, transA=1)
+
+        def as_vector() -> str:
+            bare = self.put((c,), "Squeeze", x, np.array([0]))
+            y = self.put((after,), "MatMul", bare, w.T.copy())
+            return self.put(out, "Unsqueeze", self.same(y, "Add", b, y), np.array([0]))
+
+        alone = [] if self.plan.free else [as_column, as_turned, as_vector]
+        return self.one_of(
+            lambda: self.put(out, "Gemm", x, w, b, transB=1),
+            lambda: self.put(out, "Gemm", x, w.T.copy(), b),
+            lambda: self.biased(self.put(out, "MatMul", x, w.T.copy()), b),
+            lambda: self.biased(self.put(out, "Gemm", x, w, transB=1), b),
+            lambda: self.biased(self.put(out, "Einsum", x, w, equation="bc,dc->bd"), b),
+            lambda: self.put(out, "Gemm", x, w * 2, b / 2, transB=1, alpha=0.5, beta=2.0),
+            as_conv,
+            *alone,
+        )

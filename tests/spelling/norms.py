@@ -1,0 +1,198 @@
+"""Activations and norms, as one op or in pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+
+from spelling.layers import Layers
+
+
+class Norms(Layers):
+    """What stands between layers."""
+
+    def relu(self, x: str) -> str:
+        def over_zero() -> str:
+            return self.same(x, "Greater", x, np.float32(0))
+
+        def plain() -> str:
+            return self.same(x, "Relu", x)
+
+        return self.one_of(
+            plain,
+            plain,
+            plain,
+            lambda: self.same(x, "Clip", x, 0.0),
+            lambda: self.same(x, "Max", x, np.float32(0)),
+            lambda: self.same(x, "Where", over_zero(), x, np.float32(0)),
+            lambda: self.same(x, "Mul", x, self.same(x, "Cast", over_zero(), to=onnx.TensorProto.FLOAT)),
+        )
+
+    def sigmoid(self, x: str) -> str:
+        def spelled() -> str:
+            return self.same(x, "Add", self.same(x, "Exp", self.same(x, "Neg", x)), 1.0)
+
+        return self.one_of(
+            lambda: self.same(x, "Sigmoid", x),
+            lambda: self.same(x, "Reciprocal", spelled()),
+            lambda: self.same(x, "Div", np.ones(1, np.float32), spelled()),
+        )
+
+    def silu(self, x: str) -> str:
+        return self.one_of(
+            lambda: self.same(x, "Mul", x, self.same(x, "Sigmoid", x)),
+            lambda: self.same(x, "Mul", self.same(x, "Sigmoid", x), x),
+            lambda: self.same(x, "Div", x, self.same(x, "Add", self.same(x, "Exp", self.same(x, "Neg", x)), 1.0)),
+        )
+
+    def hard_swish(self, x: str) -> str:
+        def shifted() -> str:
+            return self.same(x, "Clip", self.same(x, "Add", x, 3.0), 0.0, 6.0)
+
+        return self.one_of(
+            lambda: self.same(x, "HardSwish", x),
+            lambda: self.same(x, "Div", self.same(x, "Mul", x, shifted()), 6.0),
+            lambda: self.same(x, "Mul", x, self.same(x, "Mul", shifted(), 1 / 6)),
+            lambda: self.same(x, "Mul", x, self.same(x, "HardSigmoid", x, alpha=1 / 6)),
+        )
+
+    def gelu(self, x: str) -> str:
+        def area() -> str:
+            return self.same(x, "Add", self.same(x, "Erf", self.same(x, "Mul", x, 0.5**0.5)), 1.0)
+
+        return self.one_of(
+            lambda: self.same(x, "Gelu", x),
+            lambda: self.same(x, "Mul", self.same(x, "Mul", x, area()), 0.5),
+            lambda: self.same(x, "Mul", self.same(x, "Mul", x, 0.5), area()),
+            lambda: self.same(x, "Mul", x, self.same(x, "Mul", area(), 0.5)),
+        )
+
+    def mish(self, x: str) -> str:
+        return self.one_of(
+            lambda: self.same(x, "Mish", x),
+            lambda: self.same(x, "Mul", x, self.same(x, "Tanh", self.same(x, "Softplus", x))),
+        )
+
+    def normed(self, x: str, axes: Sequence[int], epsilon: float) -> str:
+        """(x - mean) / deviation in pieces."""
+        shape = self.shapes[x]
+        small = tuple(1 if a in axes else d for a, d in enumerate(shape))
+
+        def mean(value: str) -> str:
+            return self.put(small, "ReduceMean", value, np.array(axes), keepdims=1)
+
+        def square(value: str) -> str:
+            return self.one_of(
+                lambda: self.same(value, "Mul", value, value), lambda: self.same(value, "Pow", value, np.float32(2))
+            )
+
+        rest = self.same(x, "Sub", x, mean(x))
+        other = self.one_of(lambda: rest, lambda: self.same(x, "Sub", x, mean(x)))
+        root = self.put(small, "Sqrt", self.put(small, "Add", mean(square(other)), np.float32(epsilon)))
+        return self.one_of(
+            lambda: self.same(x, "Div", rest, root),
+            lambda: self.same(x, "Mul", rest, self.put(small, "Reciprocal", root)),
+        )
+
+    def moments(self, x: str, axes: Sequence[int], epsilon: float) -> tuple[str, str]:
+        """Mean and deviation, the variance by the mean of squares."""
+        small = tuple(1 if a in axes else d for a, d in enumerate(self.shapes[x]))
+        mean = self.put(small, "ReduceMean", x, np.array(axes), keepdims=1)
+        square = self.put(small, "ReduceMean", self.same(x, "Mul", x, x), np.array(axes), keepdims=1)
+        variance = self.put(small, "Sub", square, self.put(small, "Mul", mean, mean))
+        return mean, self.put(small, "Sqrt", self.put(small, "Add", variance, np.float32(epsilon)))
+
+    def layer_norm(self, x: str) -> str:
+        """Over the channels of each position."""
+        c = self.shapes[x][1]
+        gain, shift, perm = np.exp(self.value((c,), 0.3)), self.value((c,), 0.3), [0, 2, 3, 1]
+        across = (1, c, 1, 1)
+
+        def one_op() -> str:
+            turned = self.transpose(x, perm)
+            return self.transpose(
+                self.same(turned, "LayerNormalization", turned, gain, shift, epsilon=1e-5), [0, 3, 1, 2]
+            )
+
+        def last() -> str:
+            turned = self.transpose(x, perm)
+            y = self.same(turned, "Add", self.same(turned, "Mul", self.normed(turned, [3], 1e-5), gain), shift)
+            return self.transpose(y, [0, 3, 1, 2])
+
+        def first() -> str:
+            y = self.same(x, "Mul", self.normed(x, [1], 1e-5), gain.reshape(across))
+            return self.same(x, "Add", y, shift.reshape(across))
+
+        def folded() -> str:
+            """The gain inside: x · (gain / deviation) + (shift - mean · gain / deviation)."""
+            mean, root = self.moments(x, [1], 1e-5)
+            scale = self.same(x, "Div", gain.reshape(across), root)
+            offset = self.same(x, "Sub", shift.reshape(across), self.same(x, "Mul", mean, scale))
+            return self.same(x, "Add", self.same(x, "Mul", x, scale), offset)
+
+        return self.one_of(one_op, last, first, folded)
+
+    def group_norm(self, x: str) -> str:
+        """Two groups."""
+        n, c, h, w = self.shapes[x]
+        gain, shift, across = np.exp(self.value((c,), 0.3)), self.value((c,), 0.3), (1, c, 1, 1)
+        flat = (n, 2, c // 2 * h * w)
+
+        def scaled(y: str) -> str:
+            whole = self.put((n, c, h, w), "Reshape", y, np.array((n, c, h, w)))
+            return self.same(x, "Add", self.same(x, "Mul", whole, gain.reshape(across)), shift.reshape(across))
+
+        def inside() -> str:
+            """Groups on an axis of their own, gain and shift there."""
+            apart, within = (n, 2, c // 2, h, w), (1, 2, c // 2, 1, 1)
+            y = self.normed(self.put(apart, "Reshape", x, np.array(apart)), [2, 3, 4], 1e-5)
+            y = self.same(y, "Add", self.same(y, "Mul", y, gain.reshape(within)), shift.reshape(within))
+            return self.put((n, c, h, w), "Reshape", y, np.array((n, c, h, w)))
+
+        def last() -> str:
+            """Channels last, as Keras has them."""
+            turned = self.transpose(x, [0, 2, 3, 1])
+            y = self.normed(
+                self.put((n, h, w, 2, c // 2), "Reshape", turned, np.array((n, h, w, 2, -1))), [1, 2, 4], 1e-5
+            )
+            y = self.put((n, h, w, c), "Reshape", y, np.array((n, h, w, c)))
+            y = self.same(y, "Add", self.same(y, "Mul", y, gain), shift)
+            return self.transpose(y, [0, 3, 1, 2])
+
+        ways = [lambda: self.same(x, "GroupNormalization", x, gain, shift, num_groups=2, epsilon=1e-5)]
+        if not self.plan.free:
+            ones, zeros = np.ones(2, np.float32), np.zeros(2, np.float32)
+            ways += [
+                lambda: scaled(
+                    self.put(flat, "InstanceNormalization", self.reshape(x, flat), ones, zeros, epsilon=1e-5)
+                ),
+                lambda: scaled(self.normed(self.reshape(x, flat), [2], 1e-5)),
+                inside,
+                last,
+            ]
+        return self.one_of(*ways)
+
+    def l2_norm(self, x: str) -> str:
+        n, _, h, w = self.shapes[x]
+
+        def length() -> str:
+            return self.put((n, 1, h, w), "ReduceL2", x, np.array([1]), keepdims=1)
+
+        return self.one_of(
+            lambda: self.same(x, "LpNormalization", x, axis=1, p=2),
+            lambda: self.same(x, "Div", x, length()),
+            lambda: self.same(x, "Mul", x, self.put((n, 1, h, w), "Reciprocal", length())),
+        )
+
+    def rms_norm(self, x: str) -> str:
+        n, _, h, w = self.shapes[x]
+        square = self.same(x, "Mul", x, x)
+        mean = self.put((n, 1, h, w), "ReduceMean", square, np.array([1]), keepdims=1)
+        root = self.put((n, 1, h, w), "Sqrt", self.put((n, 1, h, w), "Add", mean, np.float32(1e-5)))
+        return self.one_of(
+            lambda: self.same(x, "Div", x, root),
+            lambda: self.same(x, "Mul", x, self.put((n, 1, h, w), "Reciprocal", root)),
+            lambda: self.same(x, "Mul", self.put((n, 1, h, w), "Div", np.ones(1, np.float32), root), x),
+        )

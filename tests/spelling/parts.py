@@ -1,0 +1,144 @@
+"""What is joined, taken apart and moved."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+
+from spelling.base import BIG
+from spelling.norms import Norms
+
+
+class Parts(Norms):
+    """Sums, joins, parts and moves."""
+
+    def total(self, *terms: str) -> str:
+        a, b, *rest = terms
+        if not rest:
+            return self.one_of(
+                lambda: self.same(a, "Add", a, b),
+                lambda: self.same(a, "Add", b, a),
+                lambda: self.same(a, "Sum", a, b),
+                lambda: self.same(a, "Sub", a, self.same(b, "Neg", b)),
+            )
+        (c,) = rest
+        there, back = [0, 2, 3, 1], [0, 3, 1, 2]
+        n, channels, h, w = self.shapes[a]
+        rows = (n, channels, h * w)
+
+        def turned() -> str:
+            """Two of them added channels last."""
+            first = self.transpose(a, there)
+            return self.same(
+                a, "Add", self.transpose(self.same(first, "Add", first, self.transpose(b, there)), back), c
+            )
+
+        def flat() -> str:
+            first = self.reshape(a, rows)
+            added = self.same(first, "Add", self.reshape(b, rows), first)
+            return self.same(a, "Add", c, self.put(self.shapes[a], "Reshape", added, np.array(self.shapes[a])))
+
+        return self.one_of(
+            lambda: self.same(a, "Sum", a, b, c),
+            lambda: self.same(a, "Add", self.same(a, "Add", a, b), c),
+            lambda: self.same(a, "Add", a, self.same(a, "Add", c, b)),
+            turned,
+            *([] if self.plan.free else [flat]),
+        )
+
+    def joined(self, *parts: str) -> str:
+        n, _, h, w = self.shapes[parts[0]]
+        counts = [self.shapes[p][1] for p in parts]
+
+        def once(*some: str) -> str:
+            return self.put((n, sum(self.shapes[p][1] for p in some), h, w), "Concat", *some, axis=1)
+
+        if len(counts) < 3:
+            return once(*parts)
+        return self.one_of(lambda: once(*parts), lambda: once(once(*parts[:2]), *parts[2:]))
+
+    def halves(self, x: str) -> tuple[str, str]:
+        n, c, h, w = self.shapes[x]
+        half = (n, c // 2, h, w)
+
+        def split() -> tuple[str, str]:
+            names = [f"part{len(self.nodes)}a", f"part{len(self.nodes)}b"]
+            self.nodes.append(onnx.helper.make_node("Split", [x], names, names[0], axis=1, num_outputs=2))
+            self.shapes |= dict.fromkeys(names, half)
+            return names[0], names[1]
+
+        def sliced(start: int, end: int) -> str:
+            return self.put(half, "Slice", x, np.array([start]), np.array([end]), np.array([1]))
+
+        def gathered(start: int) -> str:
+            return self.put(half, "Gather", x, np.arange(start, start + c // 2), axis=1)
+
+        way = self.pick(3)
+        if way == 0:
+            return split()
+        if way == 1:
+            return sliced(0, c // 2), sliced(c // 2, BIG)
+        return gathered(0), gathered(c // 2)
+
+    # --- moves -------------------------------------------------------------------------------------------------
+
+    def patches(self, x: str, after: int) -> str:
+        """A convolution over patches of 2×2 that do not overlap."""
+        n, c, h, w = self.shapes[x]
+        weight, bias = self.value((after, c, 2, 2), (1 / (2 * c)) ** 0.5), self.value((after,), 0.2)
+        out, fine = (n, after, h // 2, w // 2), self.shapes[x]
+
+        def as_rows() -> str:
+            apart = self.put((n, c, h // 2, 2, w // 2, 2), "Reshape", x, np.array((n, c, h // 2, 2, w // 2, 2)))
+            order = [0, 2, 4, 1, 3, 5] if self.pick(2) else [0, 2, 4, 3, 5, 1]
+            rows = self.put((n, h * w // 4, 4 * c), "Reshape", self.transpose(apart, order), np.array((n, -1, 4 * c)))
+            table = weight if order[3] == 1 else weight.transpose(0, 2, 3, 1)
+            y = self.put((n, h * w // 4, after), "MatMul", rows, table.reshape(after, -1).T.copy())
+            turned = self.transpose(self.same(y, "Add", y, bias), [0, 2, 1])
+            return self.put(out, "Reshape", turned, np.array(out))
+
+        def as_depth() -> str:
+            deep = self.put((n, 4 * c, h // 2, w // 2), "SpaceToDepth", x, blocksize=2)
+            return self.put(out, "Conv", deep, weight.transpose(0, 2, 3, 1).reshape(after, -1, 1, 1).copy(), bias)
+
+        def as_slices() -> str:
+            """As YOLOv5's first layer and Swin's merging have it."""
+            ends, axes, steps = np.array(fine[2:]), np.array([2, 3]), np.array([2, 2])
+            starts = [np.array([row, column]) for column in (0, 1) for row in (0, 1)]
+            parts = [self.put((n, c, h // 2, w // 2), "Slice", x, start, ends, axes, steps) for start in starts]
+            deep = self.put((n, 4 * c, h // 2, w // 2), "Concat", *parts, axis=1)
+            return self.put(out, "Conv", deep, weight.transpose(0, 3, 2, 1).reshape(after, -1, 1, 1).copy(), bias)
+
+        return self.one_of(lambda: self.put(out, "Conv", x, weight, bias, strides=[2, 2]), as_rows, as_depth, as_slices)
+
+    def shuffled(self, x: str) -> str:
+        """Channels of two groups in turn, as ShuffleNet has them."""
+        n, c, h, w = self.shapes[x]
+
+        def moved() -> str:
+            apart = self.put((n, 2, c // 2, h, w), "Reshape", x, np.array((n, 2, c // 2, h, w)))
+            return self.put((n, c, h, w), "Reshape", self.transpose(apart, [0, 2, 1, 3, 4]), np.array((n, c, h, w)))
+
+        order = np.arange(c).reshape(2, -1).T.reshape(-1)
+        return self.one_of(moved, lambda: self.same(x, "Gather", x, order, axis=1))
+
+    def upsampled(self, x: str) -> str:
+        """Twice as large, each position four times."""
+        n, c, h, w = self.shapes[x]
+        out, apart, wide = (n, c, 2 * h, 2 * w), (n, c, h, 1, w, 1), (n, c, h, 2, w, 2)
+
+        def copied(op: str, counts: tuple[int, ...]) -> str:
+            thin = self.put(apart, "Reshape", x, np.array(apart))
+            return self.put(out, "Reshape", self.put(wide, op, thin, np.array(counts)), np.array(out))
+
+        def gathered() -> str:
+            tall = self.put((n, c, 2 * h, w), "Gather", x, np.arange(2 * h) // 2, axis=2)
+            return self.put(out, "Gather", tall, np.arange(2 * w) // 2, axis=3)
+
+        attrs = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        return self.one_of(
+            lambda: self.put(out, "Resize", x, None, None, np.array(out), **attrs),
+            lambda: copied("Expand", wide),
+            lambda: copied("Tile", (1, 1, 1, 2, 1, 2)),
+            gathered,
+        )
