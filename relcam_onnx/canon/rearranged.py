@@ -155,7 +155,7 @@ def patches_of(piece: Piece, *, last: bool) -> Patches | None:
     grid = (len(rows), len(columns))
     there = np.stack(np.meshgrid(*(np.arange(n) * s for n, s in zip(grid, strides, strict=True)), indexing="ij"), -1)
     distinct = len({tuple(offset) for offset in offsets[0].tolist()}) == len(offsets[0])
-    if size == (1, 1) or not distinct or not np.array_equal(first[:, 0, 1:], there.reshape(-1, 2)):
+    if size == (1, 1) or grid == (1, 1) or not distinct or not np.array_equal(first[:, 0, 1:], there.reshape(-1, 2)):
         return None
     if any((extent - k) // s + 1 != n for extent, k, s, n in zip(sizes[2:], size, strides, grid, strict=True)):
         return None

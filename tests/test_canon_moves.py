@@ -1,0 +1,140 @@
+"""Moves by what they do, and what stands behind them: the canonical form of each spelling, and near misses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from nets import ops, picture, run
+from test_canon_forms import Drawn, Write, biased, conv, relu, shown
+from test_canon_values import values_stay
+
+import relcam_onnx as rc
+
+TABLE = ("Reshape", "Transpose", "Reshape", "MatMul")
+
+
+def shuffled(net: Drawn, x: str, perm: tuple[int, ...] = (0, 2, 1, 3, 4)) -> str:
+    """Four channels in two groups, moved and put together again."""
+    apart = net("Transpose", net("Reshape", x, np.array([1, 2, 2, 8, 8])), perm=list(perm))
+    return net("Reshape", apart, np.array([1, 4, 8, 8]))
+
+
+def copied(net: Drawn, x: str, op: str, counts: list[int], thin: tuple[int, ...] = (1, 4, 8, 1, 8, 1)) -> str:
+    return net("Reshape", net(op, net("Reshape", x, np.array(thin)), np.array(counts)), np.array([1, 4, 16, 16]))
+
+
+def windows(net: Drawn, x: str, perm: list[int]) -> str:
+    """Patches of 2×2 in rows of a table, and a dense layer over them."""
+    apart = net("Transpose", net("Reshape", x, np.array([1, 4, 4, 2, 4, 2])), perm=perm)
+    return net("MatMul", net("Reshape", apart, np.array([1, 16, 16])), net.normal(16, 6))
+
+
+def halves(net: Drawn, x: str, orders: list[tuple[int, int]]) -> str:
+    """Every second position of either axis, from each of these first ones, side by side as channels."""
+    starts, ends, axes, steps = [np.array(o) for o in orders], np.array([8, 8]), np.array([2, 3]), np.array([2, 2])
+    parts = [net("Slice", x, start, ends, axes, steps) for start in starts]
+    return conv(net, net("Concat", *parts, axis=1), 4 * len(parts), 6, kernel=1)
+
+
+def grouped_bias(net: Drawn, shape: tuple[int, ...]) -> str:
+    split = net("Reshape", conv(net, bias=False), np.array([1, 2, 2, 8, 8]))
+    return net("Reshape", biased(net, split, shape), np.array([1, 4, 8, 8]))
+
+
+def moved_sum(net: Drawn, between: str | None = None) -> str:
+    turned = [net("Transpose", conv(net, kernel=k), perm=[0, 2, 3, 1]) for k in (1, 3)]
+    added = net("Add", *turned)
+    if between == "shown":
+        shown(net, added)
+    elif between:
+        added = net(between, added)
+    return net("Add", net("Transpose", added, perm=[0, 3, 1, 2]), conv(net, kernel=5))
+
+
+FORMS: dict[str, tuple[Write, list[str]]] = {
+    "a shuffle of channels": (lambda n: shuffled(n, relu(n)), ["Conv", "Relu", "Gather"]),
+    "a shuffle and back": (lambda n: shuffled(n, shuffled(n, relu(n))), ["Conv", "Relu"]),
+    "- positions that change places": (
+        lambda n: shuffled(n, relu(n), (0, 1, 2, 4, 3)), ["Conv", "Relu", "Reshape", "Transpose", "Reshape"],
+    ),
+    "upsampling by Expand": (lambda n: copied(n, relu(n), "Expand", [1, 4, 8, 2, 8, 2]), ["Conv", "Relu", "Resize"]),
+    "upsampling by Tile": (lambda n: copied(n, relu(n), "Tile", [1, 1, 1, 2, 1, 2]), ["Conv", "Relu", "Resize"]),
+    "- the whole picture side by side": (
+        lambda n: copied(n, relu(n), "Tile", [1, 1, 2, 1, 2, 1], (1, 4, 1, 8, 1, 8)),
+        ["Conv", "Relu", "Reshape", "Tile", "Reshape"],
+    ),
+    "a dense layer over patches": (
+        lambda n: windows(n, relu(n), [0, 2, 4, 1, 3, 5]), ["Conv", "Relu", "Conv", "Transpose", "Reshape"],
+    ),
+    "a dense layer over patches, channels last": (
+        lambda n: windows(n, relu(n), [0, 2, 4, 3, 5, 1]), ["Conv", "Relu", "Conv", "Transpose", "Reshape"],
+    ),
+    "- patches that interleave": (
+        lambda n: windows(n, relu(n), [0, 3, 5, 1, 2, 4]), ["Conv", "Relu", *TABLE],
+    ),
+    "- patches column by column": (
+        lambda n: windows(n, relu(n), [0, 4, 2, 1, 3, 5]), ["Conv", "Relu", *TABLE],
+    ),
+    "a pointwise layer over all halves": (
+        lambda n: halves(n, relu(n), [(0, 0), (1, 0), (0, 1), (1, 1)]), ["Conv", "Relu", "Conv"],
+    ),
+    "a pointwise layer over two of the four halves": (
+        lambda n: halves(n, relu(n), [(0, 0), (1, 1)]), ["Conv", "Relu", "Conv"],
+    ),
+    "- a pointwise layer over one half twice": (
+        lambda n: halves(n, relu(n), [(1, 0), (1, 0)]), ["Conv", "Relu", "Slice", "Concat", "Conv"],
+    ),
+    "a bias of grouped channels": (lambda n: grouped_bias(n, (2, 2, 1, 1)), ["Conv"]),
+    "- what varies over grouped positions": (
+        lambda n: grouped_bias(n, (2, 2, 8, 1)), ["Conv", "Reshape", "Add", "Reshape"],
+    ),
+    "a moved sum in a sum": (moved_sum, ["Conv", "Conv", "Conv", "Sum"]),
+    "- a moved sum that the file returns": (
+        lambda n: moved_sum(n, "shown"), ["Conv", "Conv", "Conv", "Transpose", "Transpose", "Add", "Transpose", "Add"],
+    ),
+    "- a moved sum with an activation behind": (
+        lambda n: moved_sum(n, "Relu"), [*["Conv"] * 3, *["Transpose"] * 3, "Add", "Relu", "Add"],
+    ),
+    "a mean by a convolution": (
+        lambda n: n("Conv", relu(n), np.full((4, 1, 2, 2), 0.25, np.float32), group=4, strides=[2, 2]),
+        ["Conv", "Relu", "AveragePool"],
+    ),
+    "- a sum by a convolution": (
+        lambda n: n("Conv", relu(n), np.ones((4, 1, 2, 2), np.float32), group=4, strides=[2, 2]),
+        ["Conv", "Relu", "Conv"],
+    ),
+    "a bias without the batch": (
+        lambda n: n("Unsqueeze", biased(n, n("Squeeze", conv(n), np.array([0])), (4, 1, 1)), np.array([0])), ["Conv"],
+    ),
+    "a matrix by rows of positions of the one image": (
+        lambda n: n("MatMul", n.normal(6, 4), n("Reshape", relu(n), np.array([4, 64]))),
+        ["Conv", "Relu", "Reshape", "MatMul", "Reshape"],
+    ),
+    "a step as a comparison": (
+        lambda n: n("Mul", y := conv(n), n("Cast", n("Greater", y, np.float32(0)), to=1)), ["Conv", "LeakyRelu"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_the_form_of_moves(name: str) -> None:
+    write, wanted = FORMS[name]
+    net = Drawn(1, 3, 8, 8)
+    y = net("Sigmoid", write(net))
+    model = values_stay(net.model(y, *net.shown), picture(1, 3, 8, 8))
+    assert sorted(ops(model)) == sorted([*wanted, "Sigmoid"])
+
+
+@pytest.mark.parametrize("backend", ["eager", "compiled"])
+def test_scores_without_a_batch_are_those_of_the_one_image(backend: str) -> None:
+    """The file's own output keeps its shape; two images are run one by one."""
+    net = Drawn(1, 3, 8, 8)
+    pooled = net("Squeeze", net("GlobalAveragePool", relu(net)))
+    model = net.model(net("MatMul", pooled, net.normal(4, 5), name="scores"))
+    x = picture(2, 3, 8, 8)
+    with rc.Explainer(model, "stages", backend=backend) as explainer:
+        both, one = explainer(x, [[-1, 0]] * 2), explainer(x[:1])
+    assert both.scores.shape == (2, 5)
+    assert both.maps["stride1"].shape == (2, 2, 8, 8)
+    np.testing.assert_allclose(one.outputs["scores"], run(model, x=x[:1])[0], atol=1e-6)
+    np.testing.assert_allclose(both.outputs["scores"], both.scores.reshape(-1))

@@ -1,0 +1,117 @@
+"""Norms by what they compute: the canonical form of each spelling, and near misses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from nets import ops, picture
+from test_canon_forms import Drawn, Write, conv, shown
+from test_canon_values import values_stay
+
+EPSILON = np.float32(1e-5)
+ACROSS = (1, 4, 1, 1)
+LAST, FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
+
+
+def silu(net: Drawn) -> str:
+    """Signed values that no norm takes into a layer."""
+    return net("Mul", y := conv(net), net("Sigmoid", y))
+
+
+def mean(net: Drawn, x: str, axes: Sequence[int]) -> str:
+    return net("ReduceMean", x, np.array(axes), keepdims=1)
+
+
+def deviation(net: Drawn, rest: str, axes: Sequence[int]) -> str:
+    return net("Sqrt", net("Add", mean(net, net("Mul", rest, rest), axes), EPSILON))
+
+
+def normed(net: Drawn, x: str, axes: Sequence[int], over: Sequence[int] | None = None) -> str:
+    """(x - mean) / deviation; the deviation perhaps over other axes."""
+    rest = net("Sub", x, mean(net, x, axes))
+    return net("Div", rest, deviation(net, rest, over or axes))
+
+
+def gain(net: Drawn, *shape: int) -> np.ndarray:
+    return np.exp(net.normal(*shape, scale=0.3))
+
+
+def with_gain_inside(net: Drawn, x: str, axes: Sequence[int]) -> str:
+    """x · (gain / deviation) + (shift - mean · gain / deviation), as ONNX's own function of layer norm folds."""
+    middle = mean(net, x, axes)
+    scale = net("Div", gain(net, *ACROSS), deviation(net, net("Sub", x, middle), axes))
+    return net("Add", net("Mul", x, scale), net("Sub", net.normal(*ACROSS), net("Mul", middle, scale)))
+
+
+def root_mean_square(net: Drawn, x: str, axes: Sequence[int]) -> str:
+    return net("Mul", x, net("Div", gain(net, *ACROSS), deviation(net, x, axes)))
+
+
+def grouped(net: Drawn, x: str, within: tuple[int, ...] = (1, 2, 2, 1, 1), axes: Sequence[int] = (2, 3, 4)) -> str:
+    y = normed(net, net("Reshape", x, np.array([1, 2, 2, 8, 8])), axes)
+    y = net("Add", net("Mul", y, gain(net, *within)), net.normal(*within))
+    return net("Reshape", y, np.array([1, 4, 8, 8]))
+
+
+def grouped_last(net: Drawn, x: str) -> str:
+    """As Keras' GroupNormalization: (N, h, w, groups, C / groups)."""
+    split = net("Reshape", net("Transpose", x, perm=LAST), np.array([1, 8, 8, 2, 2]))
+    y = net("Reshape", normed(net, split, [1, 2, 4]), np.array([1, 8, 8, 4]))
+    return net("Transpose", net("Add", net("Mul", y, gain(net, 4)), net.normal(4)), perm=FIRST)
+
+
+def instance_groups(net: Drawn, x: str) -> str:
+    rows = net("Reshape", x, np.array([0, 2, -1]))
+    y = net("InstanceNormalization", rows, gain(net, 2), net.normal(2), epsilon=1e-5)
+    return net("Mul", net("Reshape", y, np.array([1, 4, 8, 8])), gain(net, *ACROSS))
+
+
+SILU = ["Conv", "Swish"]
+LESS_THE_MEAN = ["ReduceMean", "Mul", "Add"]
+IN_ROWS = ["Reshape", "LayerNormalization", "Mul", "Add", "Reshape"]
+
+FORMS: dict[str, tuple[Write, list[str]]] = {
+    "a layer norm over channels": (lambda n: normed(n, silu(n), [1]), [*SILU, "LayerNormalization"]),
+    "its gain inside": (lambda n: with_gain_inside(n, silu(n), [1]), [*SILU, "LayerNormalization"]),
+    "one over channels and positions, its gain inside": (
+        lambda n: with_gain_inside(n, silu(n), [1, 2, 3]), [*SILU, "LayerNormalization"],
+    ),
+    "an instance norm": (lambda n: with_gain_inside(n, silu(n), [2, 3]), [*SILU, "LayerNormalization"]),
+    "ONNX's norm without gain": (
+        lambda n: n("MeanVarianceNormalization", silu(n), axes=[2, 3]), [*SILU, "LayerNormalization"],
+    ),
+    "- a mean of channels, a deviation of positions": (
+        lambda n: normed(n, silu(n), [1], [2, 3]), [*SILU, *LESS_THE_MEAN, "RMSNormalization"],
+    ),
+    "- a norm whose deviation the file returns": (
+        lambda n: n("Div", rest := n("Sub", y := silu(n), mean(n, y, [1])), shown(n, deviation(n, rest, [1]))),
+        [*SILU, "LayerNormalization", *LESS_THE_MEAN, "Mul", "ReduceMean", "Add", "Sqrt"],
+    ),
+    "a norm by the root of the mean square": (
+        lambda n: root_mean_square(n, silu(n), [1]), [*SILU, "RMSNormalization"],
+    ),
+    "a group norm": (lambda n: grouped(n, silu(n)), [*SILU, "GroupNormalization"]),
+    "a group norm, channels last": (
+        lambda n: grouped_last(n, silu(n)), [*SILU, "GroupNormalization"],
+    ),
+    "a group norm as an instance norm of groups": (
+        lambda n: instance_groups(n, silu(n)), [*SILU, "GroupNormalization"],
+    ),
+    "- groups with a gain of each row": (
+        lambda n: grouped(n, silu(n), (1, 2, 2, 8, 1)), [*SILU, *IN_ROWS],
+    ),
+    "- groups normed over one channel of each": (
+        lambda n: grouped(n, silu(n), axes=(1, 3, 4)), [*SILU, *IN_ROWS],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_the_form_of_a_norm(name: str) -> None:
+    write, wanted = FORMS[name]
+    net = Drawn(1, 3, 8, 8)
+    y = net("Sigmoid", write(net))
+    model = values_stay(net.model(y, *net.shown), picture(1, 3, 8, 8))
+    assert sorted(ops(model)) == sorted([*wanted, "Sigmoid"])
