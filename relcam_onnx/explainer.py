@@ -56,8 +56,8 @@ class Explainer:
         Which LRP rule each op gets: a name, a `Preset` or the path of a TOML file; None: ``"default"``, or
         ``"gradient"`` where the method is ``"grad-cam"``.
     seed
-        What relevance starts as: ``"contrast"``, ``"logit"``, ``"one-hot"``, ``"clrp"``, ``"official"``, ``"sglrp"`` or
-        ``"given"``; None: the preset's, or ``"logit"`` where the model ends in a Sigmoid.
+        What relevance starts as: ``"rivals"``, ``"contrast"``, ``"logit"``, ``"one-hot"``, ``"clrp"``, ``"official"``,
+        ``"sglrp"`` or ``"given"``; None: the preset's, or ``"logit"`` where the model ends in a Sigmoid.
     output
         Which output holds the scores, where there are several.
     backend

@@ -223,8 +223,8 @@ class Prepared:
         if last is not None and isinstance(last.rule, Epsilon) and self.seed not in PROPORTIONAL:
             warnings.warn(
                 f"seed {self.seed!r} under preset {self.preset.name!r}: the ε rule of the last layer divides it by "
-                "every score, also those near zero; take a preset with z⁺ there ('paper'), or seed 'contrast', 'logit' "
-                "or 'one-hot'",
+                "every score, also those near zero; take a preset with z⁺ there ('paper'), or seed 'rivals', "
+                "'contrast', 'logit' or 'one-hot'",
                 stacklevel=4,
             )
 

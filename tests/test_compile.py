@@ -117,7 +117,7 @@ def test_maps_are_the_references(method: str) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_every_seed(seed: str) -> None:
     """1e-4 of the map's maximum; 1e-3 for the seeds whose sum cancels."""
-    share = 1e-4 if seed in ("logit", "one-hot", "contrast") else 1e-3
+    share = 1e-4 if seed in ("logit", "one-hot", "contrast", "rivals") else 1e-3
     wanted = explained(residual(), X, TARGETS, layers="stages", preset="paper", seed=seed)
     got = results(rc.compile_model(residual(), "stages", "paper", seed=seed), x=X, relcam_targets=TARGETS)
     for layer, value in wanted.maps.items():

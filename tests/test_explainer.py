@@ -53,7 +53,7 @@ def test_shapes_and_dtypes() -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_batch_is_its_images(name: str, seed: str) -> None:
     """1e-5 of each map's maximum; 1e-3 for the seeds whose sum cancels in dense layers (z⁺ there, as they want)."""
-    share = 1e-5 if seed in ("logit", "one-hot", "contrast") else 1e-3
+    share = 1e-5 if seed in ("logit", "one-hot", "contrast", "rivals") else 1e-3
     preset = "default" if share == 1e-5 else "paper"
     with rc.Explainer(NETWORKS[name](), preset=preset, seed=seed) as explainer:
         together = explainer(X, [1, 2, 3]).maps
@@ -193,7 +193,7 @@ def test_a_final_squashing_is_stepped_over(final: str) -> None:
 
 def test_classes_do_not_compete_under_a_sigmoid() -> None:
     assert rc.Explainer(plain(final="Sigmoid")).seed == "logit"
-    assert rc.Explainer(plain(final="Softmax")).seed == "contrast"
+    assert rc.Explainer(plain(final="Softmax")).seed == "rivals"
     assert rc.Explainer(plain(final="Sigmoid"), seed="one-hot").seed == "one-hot"
 
 

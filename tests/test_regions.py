@@ -9,21 +9,7 @@ from hypothesis import strategies as st
 from nets import plain
 
 import relcam_onnx as rc
-from relcam_onnx.results.regions import FINEST, Region, high, told_at
-
-
-def test_what_is_high_in_known_maps() -> None:
-    heat = np.full((10, 20), -5, np.float32)
-    heat[2:5, 7:11] = 1  # mean 0.06, deviation 0.24
-    found = high(heat)
-    np.testing.assert_array_equal(found, heat > 0)
-    assert Region(found, (10, 20)).box == (7, 2, 11, 5)
-    heat[0, 0] = 0.29  # below 0.0615 + 0.2376
-    assert not high(heat)[0, 0]
-    heat[0, 0] = 0.31
-    assert high(heat)[0, 0]
-    assert not high(np.zeros((4, 4), np.float32)).any()
-    assert not high(np.full((4, 4), -1, np.float32)).any()
+from relcam_onnx.results.regions import FINEST, Region, told_at
 
 
 def test_nothing_and_everything() -> None:
@@ -63,9 +49,9 @@ def test_a_large_picture_has_the_region_that_all_its_pixels_have() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8).repeat(50, 0).repeat(70, 1)
     found = rc.explain(plain(), pixels, preprocess="unit")
     for layer in found.maps:
-        region, wanted = Region.of(found, layer, 0), high(found.heat(layer))
-        assert region.cells.shape == (731, FINEST)
-        # The border of a region lies within the two pixels that a cell is wide.
+        region, wanted = Region.of(found, layer, 0), rc.segment(found.heat(layer))
+        assert region.cells.shape == (round(1600 / 2240 * FINEST), FINEST)
+        # The border of a region lies within the pixels that a cell is wide.
         assert (region.mask != wanted).mean() < 0.01
         assert region.area == pytest.approx(wanted.sum(), rel=0.02)
         rows, columns = np.nonzero(wanted)

@@ -37,7 +37,7 @@ def test_biases_take_their_share() -> None:
     assert (left[2] > 0).all()
 
 
-@pytest.mark.parametrize("seed", ["logit", "contrast"])
+@pytest.mark.parametrize("seed", ["logit", "contrast", "rivals"])
 @pytest.mark.parametrize("build", [plain, residual, inverted])
 def test_local_relevance_cam_keeps_the_sum(build: Callable[..., onnx.ModelProto], seed: str) -> None:
     """|ΣM - ΣR| ≤ 2 % of Σ_p |Σ_k R_k(p)|, per image and target, at every stage."""

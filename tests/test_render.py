@@ -13,7 +13,7 @@ from PIL import Image
 
 from relcam_onnx.errors import InputError
 from relcam_onnx.results.colormap import HEAT
-from relcam_onnx.results.render import overlay, resize_map
+from relcam_onnx.results.render import ALPHA, FAINT, overlay, resize_map
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +73,12 @@ def test_an_overlay_is_the_formula_of_its_colours() -> None:
     wanted = pixels + opacity * (HEAT[np.rint(255 * share).astype(int)] - pixels.astype(float))
     # Opacity is of 256 steps. The steepest is at the foot of the ramp: 0.9 of 1/255 for half a step of the share.
     np.testing.assert_allclose(np.asarray(overlay(Image.fromarray(pixels), heat)), wanted, atol=3)
+
+
+def test_a_faint_overlay_shows_less_of_the_same_map() -> None:
+    pixels, heat = np.zeros((9, 9, 3), np.uint8), np.full((9, 9), 2, np.float32)
+    full, faint = (np.asarray(overlay(Image.fromarray(pixels), heat, faint=f), int) for f in (False, True))
+    np.testing.assert_allclose(faint, full * FAINT / ALPHA, atol=2)
 
 
 def test_overlay_leaves_the_picture_where_nothing_is() -> None:

@@ -17,7 +17,6 @@ import relcam_onnx as rc
 from relcam_onnx.files import LONGEST, Names, make_folder, shortened, whole
 from relcam_onnx.files import plain as plain_name
 from relcam_onnx.results import report
-from relcam_onnx.results.regions import high
 from relcam_onnx.results.report import FORMATS, Report
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
@@ -109,7 +108,7 @@ def test_what_results_say_is_what_the_maps_hold(tmp_path):
         assert set(np.unique(mask)) == {0, 255}
         left, top, right, bottom = entry["mask"]["box"]
         assert entry["mask"]["area"] == (mask > 0).sum() == (mask[top:bottom, left:right] > 0).sum()
-        np.testing.assert_array_equal(mask > 0, high(found.heat(layer)))
+        np.testing.assert_array_equal(mask > 0, rc.segment(found.heat(layer)))
 
 
 def test_layers_of_odd_names_have_files_of_their_own(tmp_path):
@@ -170,11 +169,11 @@ def test_a_picture_whose_files_do_not_fit_leaves_none(tmp_path, monkeypatch):
     before = sorted(tmp_path.iterdir())
     draw, drawn = report.render.overlay, []
 
-    def full(image, heat):
+    def full(image, heat, **options):
         drawn.append(heat)
         if len(drawn) == 7:  # the sheet's four, and three of the pictures
             raise OSError(errno.ENOSPC, "No space left on device")
-        return draw(image, heat)
+        return draw(image, heat, **options)
 
     monkeypatch.setattr(report.render, "overlay", full)
     with pytest.raises(OSError, match="No space"):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relcam_onnx.backends.eager import Eager
-from relcam_onnx.lrp.seeds import SEEDS
+from relcam_onnx.lrp.seeds import SEEDS, rival_count
 
 
 def softmax(z: list[float]) -> list[float]:
@@ -37,6 +37,14 @@ def twin(name: str, z: list[float], t: int) -> list[float]:
         every = softmax(z)
         return [every[t] * (1 - every[t]) if c == t else -every[t] * every[c] for c in classes]
     others = [c for c in classes if c != t]
+    if name == "rivals":
+        count = math.ceil(math.log2(n))
+        apart = {c: abs(z[c] - z[t]) for c in others}
+        edge = sorted(apart.values())[count - 1]
+        nearer, level = ([c for c in others if test(apart[c])] for test in (edge.__gt__, edge.__eq__))
+        share = (count - len(nearer)) / len(level)
+        weights = {**dict.fromkeys(nearer, 1.0), **dict.fromkeys(level, share)}
+        return [z[t] if c == t else -weights.get(c, 0.0) * z[c] / count for c in classes]
     q = dict(zip(others, softmax([z[c] for c in others]), strict=True))
     return [z[t] if c == t else -q[c] * z[c] for c in classes]
 
@@ -63,6 +71,34 @@ def test_contrast_sums_to_the_margin_and_lives_where_the_model_is_sure() -> None
     started = seed("contrast", z, [0])
     np.testing.assert_allclose(started, [[200, -0.5, -0.5]], rtol=1e-6)
     assert started.sum() == pytest.approx(199)
+
+
+def test_rivals_by_hand() -> None:
+    """Eight classes: three rivals. 5 is two off, 4 and 2 are three and one off, and 4 and -2 tie for the last place."""
+    z = np.array([[1.0, 3.0, 5.0, 2.0, 9.0, 4.0, 8.0, -8.0]])
+    np.testing.assert_allclose(seed("rivals", z, [1])[0], [-1 / 6, 3, -5 / 6, -2 / 3, 0, -4 / 3, 0, 0])
+    np.testing.assert_allclose(seed("rivals", z[:, :2], [0])[0], [1, -3])
+    np.testing.assert_allclose(seed("rivals", np.full((1, 5), 2.0), [0])[0], [2, *[-0.5] * 4])
+
+
+@pytest.mark.parametrize(("classes", "count"), [(2, 1), (3, 2), (4, 2), (5, 3), (8, 3), (9, 4), (1000, 10), (1025, 11)])
+def test_the_number_of_rivals(classes: int, count: int) -> None:
+    """⌈log2 N⌉, whether the file tells N or a run does."""
+    f = Eager()
+    assert rival_count(f, classes) == ([count], count)
+    told, places = rival_count(f, np.int64(classes))
+    assert [int(n) for n in told] == [count]
+    assert float(places[0]) == count
+
+
+@given(data=st.data())
+def test_the_order_of_classes_does_not_matter_to_rivals(data: st.DataObject) -> None:
+    z = data.draw(st.lists(st.sampled_from([-2.0, 0.0, 1.0, 1.5, 3.0]), min_size=2, max_size=9))
+    order = data.draw(st.permutations(range(len(z))))
+    first = seed("rivals", np.array([z]), [order[0]])[0]
+    np.testing.assert_allclose(
+        seed("rivals", np.array([[z[c] for c in order]]), [0])[0], first[list(order)], atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("name", SEEDS)

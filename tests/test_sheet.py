@@ -34,8 +34,11 @@ def test_a_sheet_has_the_picture_and_every_map_a_row_a_target() -> None:
     e = explained(targets=[[4, 1, 3]])
     content = sheet.panels(e)
     assert content.titles == ["image 0", "stride 1", "stride 2", "stride 4", "fused"]
-    assert [row.caption for row in content.rows] == [words.target(e, 0, place) for place in range(3)]
-    assert [row.caption.rsplit(" ", 2)[0] for row in content.rows] == ["4 东北虎", "1 dog", "3 ship"]
+    assert [row.caption for row in content.rows] == [words.caption(e, 0, place) for place in range(3)]
+    assert [row.caption.split(" %")[0].rsplit(" ", 1)[0] for row in content.rows] == ["4 东北虎", "1 dog", "3 ship"]
+    assert all(
+        f", margin {m:.1f}: no evidence" in row.caption for m, row in zip(e.margin[0], content.rows, strict=True)
+    )
     width, height = content.rows[0].panels[0].size
     assert width / height == pytest.approx(60 / 40, rel=0.01)
     drawn = e.sheet()
@@ -70,7 +73,7 @@ def test_a_map_finer_than_its_panel_is_averaged() -> None:
     assert size == (220, 220)
     # 640 cells for 220 pixels: three places are read for each pixel of a side.
     fine = e.heat("stage1", size=(660, 660)).reshape(220, 3, 220, 3).mean(axis=(1, 3))
-    wanted = render.overlay(content.rows[0].panels[0], fine)
+    wanted = render.overlay(content.rows[0].panels[0], fine, faint=e.doubt() is not None)
     np.testing.assert_allclose(np.asarray(content.rows[0].panels[1], int), np.asarray(wanted, int), atol=2)
 
 

@@ -111,6 +111,14 @@ def scatter_elements(
     return result
 
 
+def top_k(x: ArrayLike, k: ArrayLike, *, axis: int = -1, largest: int = 1, sorted: int = 1) -> tuple[Array, Array]:
+    """The k largest or smallest values along an axis, in order, and where they stand; the first of equals first."""
+    x = as_array(x)
+    order = np.argsort(-x if largest else x, axis=axis, kind="stable")
+    places = order.take(range(integers(k)[0]), axis=axis)
+    return np.take_along_axis(x, places, axis), places
+
+
 def one_hot(indices: ArrayLike, depth: ArrayLike, values: ArrayLike, *, axis: int = -1) -> Array:
     """Mark each index along a new axis of length ``depth``; ``values`` are (off, on), and set the dtype."""
     (count,) = integers(depth)

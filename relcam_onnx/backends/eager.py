@@ -168,6 +168,7 @@ class Eager:
     Gather = staticmethod(_movement.gather)
     GatherElements = staticmethod(_movement.gather_elements)
     ScatterElements = staticmethod(_movement.scatter_elements)
+    TopK = staticmethod(_movement.top_k)
     OneHot = staticmethod(_movement.one_hot)
     Expand = staticmethod(_movement.expand)
     Tile = staticmethod(_movement.tile)

@@ -73,6 +73,11 @@ class Emit:
         values, places = self.record("MaxPool", x, outputs=2, **attributes)
         return values, places
 
+    def TopK(self, x: Any, k: Any, **attributes: Any) -> tuple[Symbol, Symbol]:
+        """The largest or smallest values along an axis, and where they stand."""
+        values, places = self.record("TopK", x, k, outputs=2, **attributes)
+        return values, places
+
     def each(self, a: Any) -> Any:
         """What comes from activations meets relevance: by broadcasting, or repeated where ``repeat`` is set."""
         sizes = a.dims if isinstance(a, Symbol) else np.shape(a)

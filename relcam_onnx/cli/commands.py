@@ -80,6 +80,10 @@ def explain(
         ),
     ] = None,
     mask: Annotated[bool, typer.Option("--mask", help="Also write each map's mask as PNG.")] = False,
+    mask_rule: Annotated[
+        str | None,
+        typer.Option(help="What masks and boxes mark: mass=0.8 (the default), otsu, ...", metavar="RULE"),
+    ] = None,
     exact: Annotated[
         bool, typer.Option("--exact", help="Decode every pixel of large JPEGs, not just as many as the model needs.")
     ] = False,
@@ -129,6 +133,7 @@ def explain(
             preprocess=preprocess,
             formats=form,
             mask=mask,
+            mask_rule=mask_rule,
             exact=exact,
             batch=batch,
             max_pixels=max_pixels,

@@ -27,6 +27,7 @@ from relcam_onnx.pictures.finding import find_pictures
 from relcam_onnx.results import words
 from relcam_onnx.results.explanation import Explanation
 from relcam_onnx.results.report import DEFAULT, Report
+from relcam_onnx.results.segment import MASS
 from relcam_onnx.runners.session import SILENT, RunError
 
 T = TypeVar("T")
@@ -48,6 +49,7 @@ def explain_pictures(
     preprocess: str | None,
     formats: Sequence[str] | None,
     mask: bool,
+    mask_rule: str | None,
     exact: bool,
     batch: int | None,
     max_pixels: int | None,
@@ -59,7 +61,7 @@ def explain_pictures(
 
     Parameters
     ----------
-    model, sources, out, targets, labels, preprocess, formats, mask, exact, batch, max_pixels, debug, threads
+    model, sources, out, targets, labels, preprocess, formats, mask, mask_rule, exact, batch, max_pixels, debug, threads
         As on the command line.
     options
         Of `Explainer`.
@@ -83,7 +85,7 @@ def explain_pictures(
         pictorial = PictureExplainer(explainer, preprocess, labels, exact=exact)
         classes = pictorial.indices(list(targets))
         kept = [p.path.name for p in pictures if p.path.resolve().parent == out.resolve()]
-        report = Report(out, pictorial.settings, formats or DEFAULT, mask=mask, kept=kept)
+        report = Report(out, pictorial.settings, formats or DEFAULT, mask=mask, mask_rule=mask_rule or MASS, kept=kept)
         make_folder(out)
         for source in missing:
             say("failed", source.error)

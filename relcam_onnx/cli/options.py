@@ -24,7 +24,7 @@ Method = Annotated[
 ]
 Seed = Annotated[
     str | None,
-    typer.Option(help="What relevance starts as, such as contrast or logit. Default: the preset's.", metavar="NAME"),
+    typer.Option(help="What relevance starts as, such as rivals or logit. Default: the preset's.", metavar="NAME"),
 ]
 Output = Annotated[
     str | None,

@@ -91,7 +91,7 @@ class Preset:
 
     name: str
     rules: tuple[tuple[Match, Rule], ...]
-    seed: str = "contrast"
+    seed: str = "rivals"
     method: str = "local-relevance-cam"
     fold_batch_norm: bool = True
 

@@ -2,19 +2,23 @@
 
 Each seed is one formula over ``z`` and ``hot``, both (K·N, classes): the scores and 1 at the target. docs/methods.md
 says when to use which. Sources: CLRP, Gu et al. 2018, arXiv:1812.02100, in the form of Relevance-CAM (Lee et al. 2021);
-SGLRP, Iwana et al. 2019, arXiv:1908.04351; contrast is ours.
+SGLRP, Iwana et al. 2019, arXiv:1908.04351; rivals has the form of Finer-CAM, Zhang et al. 2025, arXiv:2501.11309, with
+equal weights and a number of rivals that follows from the number of classes; contrast is ours.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
+from onnx import TensorProto
 
-from relcam_onnx.ops.backend import Backend, Value
+from relcam_onnx.ops.backend import Backend, Size, Value
 
 Seed: TypeAlias = Callable[[Backend, Value, Value], Value]
+POWERS = 2 ** np.arange(31, dtype=np.int64)
+"""What the number of classes is compared with, where only a run tells it."""
 
 
 def class_scores(f: Backend, z: Value, *, paired: bool) -> Value:
@@ -61,6 +65,37 @@ def sglrp(f: Backend, z: Value, hot: Value) -> Value:
     return at_target(f, p, hot) * (hot - p)
 
 
+def rivals(f: Backend, z: Value, hot: Value) -> Value:
+    """z_t at t, -z_c / n at the n other classes whose scores lie nearest to z_t, n = ⌈log2 classes⌉.
+
+    Classes that are equally near share the places that are left. The sum is the target's margin over the mean of its
+    nearest rivals; ranks have no temperature, and no single class can turn the map over.
+    """
+    classes = f.dims(z)[1]
+    if classes == 1:
+        return logit(f, z, hot)
+    count, places = rival_count(f, classes)
+    distance = f.Where(f.Greater(hot, 0.0), float("inf"), f.Abs(z - at_target(f, z, hot)))
+    nearest, _ = f.TopK(distance, count, axis=1, largest=0)
+    edge, none = f.ReduceMax(nearest, [1], keepdims=1), hot * 0.0
+    nearer, level = (f.Where(compare(distance, edge), 1.0, none) for compare in (f.Less, f.Equal))
+    left: Value = places - f.ReduceSum(nearer, [1], keepdims=1)
+    share = left / f.ReduceSum(level, [1], keepdims=1)
+    chosen: Value = (nearer + level * share) / places
+    return z * (hot - chosen)
+
+
+def rival_count(f: Backend, classes: Size) -> tuple[Any, Any]:
+    """⌈log2 classes⌉ as TopK takes it, and as a number to compute with."""
+    if isinstance(classes, int):
+        count = (classes - 1).bit_length()
+        return [count], float(count)
+    # The powers of two below it: exact, where a logarithm would round.
+    below = f.Cast(f.Less(POWERS, f.sizes([classes])), to=TensorProto.INT64)
+    told = f.ReduceSum(below, [0], keepdims=1)
+    return told, f.Cast(told, to=TensorProto.FLOAT)
+
+
 def contrast(f: Backend, z: Value, hot: Value) -> Value:
     """z_t at t, -p_c z_c at every other class c, p the softmax over the others alone.
 
@@ -74,6 +109,7 @@ def contrast(f: Backend, z: Value, hot: Value) -> Value:
 
 
 SEEDS: dict[str, Seed] = {
+    "rivals": rivals,
     "contrast": contrast,
     "logit": logit,
     "one-hot": one_hot,
@@ -84,9 +120,9 @@ SEEDS: dict[str, Seed] = {
 """The seeds that a name picks; ``given`` is an array that the caller brings."""
 
 GIVEN = "given"
-PROPORTIONAL = frozenset({"logit", "contrast", "one-hot"})
+PROPORTIONAL = frozenset({"rivals", "logit", "contrast", "one-hot"})
 """Seeds that suit ε at the scores: each entry is proportional to its score, or there is only one."""
-CONTRASTIVE = frozenset({"contrast", "clrp", "official", "sglrp"})
+CONTRASTIVE = frozenset({"rivals", "contrast", "clrp", "official", "sglrp"})
 """Seeds that take the other classes for rivals, which classes with a sigmoid each are not."""
 EVEN = frozenset({"one-hot", "official", "sglrp"})
 """Seeds that with one class ask as much of -z as of z; all others ask its opposite."""

@@ -60,7 +60,11 @@ class Backend(Protocol):
 
     @property
     def MaxPool(self) -> Callable[..., tuple[Value, Value]]:
-        """The one op with two outputs: the values, and where in the input they stand."""
+        """An op with two outputs: the values, and where in the input they stand."""
+
+    @property
+    def TopK(self) -> Callable[..., tuple[Value, Value]]:
+        """The other one: the largest or smallest values along an axis, in order, and where they stand."""
 
     def each(self, a: T, /) -> T:
         """Something made of activations, (N, ...), repeated for each target so that it meets relevance, (K·N, ...)."""

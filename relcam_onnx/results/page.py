@@ -59,7 +59,8 @@ and orange to yellow at the map's maximum. Scores, sums and boxes: <a href="resu
 SECTION = Template("""<section aria-labelledby="image-$number">
 <h2 id="image-$number"><bdi>$name</bdi></h2>
 $sheet<table>
-<thead><tr><th scope="col">class</th><th scope="col">label</th><th scope="col">probability</th></tr></thead>
+<thead><tr><th scope="col">class</th><th scope="col">label</th><th scope="col">probability</th>
+<th scope="col">margin</th><td></td></tr></thead>
 <tbody>
 $rows
 </tbody>
@@ -118,7 +119,8 @@ def _section(number: int, image: Mapping[str, Any]) -> str:
     name, layers = _name(image, number), image["layers"]
     rows = [
         f'<tr><td class="number">{target["index"]}</td><td><bdi>{text(target["label"] or "")}</bdi></td>'
-        f'<td class="number">{_percent(target)}</td></tr>'
+        f'<td class="number">{_percent(target)}</td><td class="number">{_margin(target)}</td>'
+        f"<td>{text(target['doubt'] or '')}</td></tr>"
         for target in image["targets"]
     ]
     links = []
@@ -156,6 +158,10 @@ def _said(target: Mapping[str, Any]) -> str:
 
 def _percent(target: Mapping[str, Any]) -> str:
     return "" if target["probability"] is None else text(words.percent(target["probability"]))
+
+
+def _margin(target: Mapping[str, Any]) -> str:
+    return "" if target["margin"] is None else f"{target['margin']:.1f}"
 
 
 def notebook(explanation: Explanation) -> str:

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from relcam_onnx.pictures.geometry import Floats, Size
+from relcam_onnx.pictures.geometry import Size
+from relcam_onnx.results.segment import MASS, segment
 
 if TYPE_CHECKING:
     from relcam_onnx.results.explanation import Explanation
 
-FINEST = 1024
+FINEST = 512
 """Pixels on the longer side at which regions are told: many times the cells of any map, and a photograph of twelve
-megapixels costs no more than one of a single."""
+megapixels costs no more than one of a quarter."""
 
 
 class Region(NamedTuple):
@@ -32,10 +33,10 @@ class Region(NamedTuple):
     size: Size
 
     @classmethod
-    def of(cls, explanation: Explanation, layer: str, place: int) -> Self:
+    def of(cls, explanation: Explanation, layer: str, place: int, rule: str = MASS) -> Self:
         """What the map of one layer and target marks in the first image; errors as in `Explanation.heat`."""
         size = explanation.pictures[0].size
-        return cls(high(explanation.heat(layer, target=place, size=told_at(size))), size)
+        return cls(segment(explanation.heat(layer, target=place, size=told_at(size)), rule), size)
 
     @property
     def mask(self) -> NDArray[np.bool_]:
@@ -73,11 +74,3 @@ def told_at(size: Size) -> Size:
     """The height and width of the grid for a picture of these."""
     scale = min(1.0, FINEST / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
-def high(heat: Floats) -> NDArray[np.bool_]:
-    """Mark where a map's positive part p is high: p > mean(p) + deviation(p). (H, W) to (H, W)."""
-    positive = np.maximum(heat, np.float32(0))
-    mean = positive.mean(dtype=np.float64)
-    variance = np.square(positive).mean(dtype=np.float64) - mean**2
-    return np.asarray(positive > np.float32(mean + np.sqrt(max(variance, 0))))

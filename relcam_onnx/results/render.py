@@ -10,8 +10,8 @@ from relcam_onnx.errors import InputError
 from relcam_onnx.pictures.geometry import Floats, centres, sample
 from relcam_onnx.results.colormap import HEAT
 
-ALPHA = 0.8
-"""The opacity of a map's maximum."""
+ALPHA, FAINT = 0.8, 0.3
+"""The opacity of a map's maximum, and of one that there is no evidence for."""
 
 
 def resize_map(values: Floats, size: tuple[int, int]) -> Floats:
@@ -33,18 +33,18 @@ def resize_map(values: Floats, size: tuple[int, int]) -> Floats:
     return sample(np.asarray(values, np.float32), centres(size[0], height), centres(size[1], width))
 
 
-def _opacity() -> list[int]:
-    """0..255 for each of 256 levels of a map, `ALPHA` at the last one."""
+def _opacity(most: float) -> list[int]:
+    """0..255 for each of 256 levels of a map, ``most`` at the last one."""
     share = np.linspace(0, 1, 256)
     # The square root lets the middle of the map show, the ramp keeps a faint floor from veiling the picture.
-    values: list[int] = np.rint(255 * ALPHA * np.sqrt(share) * np.clip(share / 0.15, 0, 1)).astype(int).tolist()
+    values: list[int] = np.rint(255 * most * np.sqrt(share) * np.clip(share / 0.15, 0, 1)).astype(int).tolist()
     return values
 
 
-OPACITY, PALETTE = _opacity(), HEAT.tobytes()
+OPACITY, FAINTLY, PALETTE = _opacity(ALPHA), _opacity(FAINT), HEAT.tobytes()
 
 
-def overlay(image: Image.Image, heat: Floats) -> Image.Image:
+def overlay(image: Image.Image, heat: Floats, *, faint: bool = False) -> Image.Image:
     """Lay the positive part of a map over its picture.
 
     Opacity grows with the value: where nothing is relevant the picture stays as it is.
@@ -55,6 +55,8 @@ def overlay(image: Image.Image, heat: Floats) -> Image.Image:
         The picture.
     heat
         (H, W), raw, at the picture's size.
+    faint
+        For a map of a class that the model has no evidence for.
 
     Returns
     -------
@@ -71,7 +73,7 @@ def overlay(image: Image.Image, heat: Floats) -> Image.Image:
             f"a map of {heat.shape} does not fit a picture of {(image.height, image.width)}; use resize_map"
         )
     levels = Image.fromarray(to_levels(heat))
-    veil = levels.point(OPACITY)
+    veil = levels.point(FAINTLY if faint else OPACITY)
     levels.putpalette(PALETTE)
     return Image.composite(levels.convert("RGB"), image.convert("RGB"), veil)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import zipfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,10 +17,10 @@ from PIL import Image
 from relcam_onnx import __version__
 from relcam_onnx.errors import OptionError
 from relcam_onnx.files import Names, plain, whole
-from relcam_onnx.pictures.geometry import Floats
-from relcam_onnx.results import render
+from relcam_onnx.results import entries, render
 from relcam_onnx.results.page import page
 from relcam_onnx.results.regions import Region
+from relcam_onnx.results.segment import MASS, read_rule
 from relcam_onnx.results.settings import Settings
 from relcam_onnx.results.sheet import encoded
 
@@ -61,21 +60,32 @@ class Report:
         Some of `FORMATS`; "html" brings the sheets that the page shows.
     mask
         Whether to write masks.
+    mask_rule
+        What masks, boxes and areas mark, as in `segment`.
     kept
         Names of files in the folder that must stay as they are: pictures that lie where the results go.
 
     Raises
     ------
     OptionError
-        An unknown format.
+        An unknown format or rule.
     """
 
     def __init__(
-        self, folder: Path, settings: Settings, formats: Sequence[str], *, mask: bool = False, kept: Iterable[str] = ()
+        self,
+        folder: Path,
+        settings: Settings,
+        formats: Sequence[str],
+        *,
+        mask: bool = False,
+        mask_rule: str = MASS,
+        kept: Iterable[str] = (),
     ) -> None:
         if unknown := sorted(set(formats) - set(FORMATS)):
             raise OptionError(f"no format is called {unknown[0]!r}; there are {', '.join(FORMATS)}")
         self.folder, self.settings, self.formats, self.mask = folder, settings, tuple(formats), mask
+        read_rule(mask_rule)  # a wrong one is said before anything is computed
+        self.mask_rule = mask_rule
         self._sheets = "sheet" in formats or "html" in formats
         self.images: list[dict[str, Any]] = []
         self.failed: list[dict[str, str]] = []
@@ -101,7 +111,7 @@ class Report:
         """
         written: list[Path] = []
         try:
-            self.images.append(self._write(explanation, name or _stem(explanation), written))
+            self.images.append(self._write(explanation, name or stem(explanation), written))
         except BaseException:
             for path in written:
                 path.unlink(missing_ok=True)
@@ -117,7 +127,7 @@ class Report:
         results = {
             "version": __version__,
             "model": options.pop("model"),
-            "options": {**options, "formats": self.formats, "mask": self.mask},
+            "options": {**options, "formats": self.formats, "mask": self.mask, "mask_rule": self.mask_rule},
             "images": self.images,
             "failed": self.failed,
         }
@@ -130,22 +140,12 @@ class Report:
 
     def _write(self, explanation: Explanation, name: str, written: list[Path]) -> dict[str, Any]:
         picture = explanation.pictures[0] if explanation.pictures else None
-        image: dict[str, Any] = {"file": picture.file if picture else None}
-        if picture:
-            height, width = picture.size
-            image |= {"width": width, "height": height}
-        image["targets"] = _targets(explanation)
+        image = entries.picture(explanation)
         maps = {layer: values[0] for layer, values in explanation.maps.items()}
         drawn = self._sheets and explanation.maps.drawable
         image["sheet"] = self._save_sheet(name, explanation, written) if drawn else None
         file = self._save_maps(name, maps, written) if "npz" in self.formats else None
-        image["layers"] = {
-            layer: [
-                {"target": target, "file": file, "key": layer, **_numbers(values[place]), "png": None, "mask": None}
-                for place, target in enumerate(explanation.targets[0].tolist())
-            ]
-            for layer, values in maps.items()
-        }
+        image["layers"] = entries.layers(explanation, file)
         # All names are given out here, in order.
         drawings = [
             self._drawing(image["layers"][layer][place], name, layer, place, explanation.targets[0])
@@ -172,13 +172,19 @@ class Report:
         """One map's overlay, its region, and that as a mask in the picture's pixels."""
         if drawing.overlay and full:
             heat = explanation.heat(drawing.layer, target=drawing.place)
-            self._save_picture(drawing.overlay, render.overlay(full, heat), written)
-        region = Region.of(explanation, drawing.layer, drawing.place)
+            faint = explanation.doubt(0, drawing.place) is not None
+            self._save_picture(drawing.overlay, render.overlay(full, heat, faint=faint), written)
+        region = Region.of(explanation, drawing.layer, drawing.place, self.mask_rule)
         if drawing.mask:
             bits = Image.fromarray(region.mask.astype(np.uint8) * np.uint8(255))
             self._save_picture(drawing.mask, bits, written)
         drawing.entry["png"] = drawing.overlay
-        drawing.entry["mask"] = {"png": drawing.mask, "box": region.box, "area": region.area}
+        drawing.entry["mask"] = {
+            "png": drawing.mask,
+            "rule": self.mask_rule,
+            "box": region.box,
+            "area": region.area,
+        }
 
     def _save_sheet(self, stem: str, explanation: Explanation, written: list[Path]) -> dict[str, Any]:
         """The sheet as JPEG: its file, width and height."""
@@ -205,27 +211,7 @@ class Report:
         return file_name
 
 
-def _targets(explanation: Explanation) -> list[dict[str, Any]]:
-    probabilities = explanation.probabilities[0]
-    return [
-        {"index": c, "label": explanation.label(c), "probability": _number(probabilities[c])}
-        for c in explanation.targets[0].tolist()
-    ]
-
-
-def _numbers(values: Floats) -> dict[str, float | None]:
-    return {
-        "minimum": _number(values.min()),
-        "maximum": _number(values.max()),
-        "sum": _number(values.sum(dtype=np.float64)),
-    }
-
-
-def _stem(explanation: Explanation) -> str:
+def stem(explanation: Explanation) -> str:
+    """What an image's files start with: its picture's file name."""
     file = explanation.pictures[0].file if explanation.pictures else None
     return Path(file).stem if file else "image"
-
-
-def _number(value: np.floating[Any]) -> float | None:
-    """A number as JSON has it; None for NaN and infinity."""
-    return float(value) if math.isfinite(value) else None

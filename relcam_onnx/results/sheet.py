@@ -33,7 +33,7 @@ PAPER, INK, FAINT, BLANK = "#ffffff", "#111111", "#555555", "#e6e6e6"
 
 
 class Row(NamedTuple):
-    """One target: its label and probability, and a panel for each title."""
+    """One target: its label, probability and margin, and a panel for each title."""
 
     caption: str
     panels: list[Image.Image]
@@ -65,8 +65,10 @@ def panels(explanation: Explanation, index: int = 0) -> Panels:
     base = picture.pixels.resized(size, Image.Resampling.BICUBIC) if picture else Image.new("RGB", size[::-1], BLANK)
     titles, rows = [words.title(source) for source in sources], []
     for place in range(explanation.targets.shape[1]):
-        overlays = [render.overlay(base, _heat(explanation, source.name, index, place, size)) for source in sources]
-        rows.append(Row(words.target(explanation, index, place), [base, *overlays] if picture else overlays))
+        faint = explanation.doubt(index, place) is not None
+        heats = [_heat(explanation, source.name, index, place, size) for source in sources]
+        overlays = [render.overlay(base, heat, faint=faint) for heat in heats]
+        rows.append(Row(words.caption(explanation, index, place), [base, *overlays] if picture else overlays))
     return Panels([Path(words.picture(explanation, index)).name, *titles] if picture else titles, rows)
 
 

@@ -30,6 +30,13 @@ def target(explanation: Explanation, index: int, place: int) -> str:
     return f"{name} {percent(explanation.probabilities[index, number])}"
 
 
+def caption(explanation: Explanation, index: int, place: int) -> str:
+    """A target with its margin, and what is doubtful: ``282 tiger cat 37 %, margin 4.7``."""
+    said = f"{target(explanation, index, place)}, margin {explanation.margin[index, place]:.1f}"
+    doubtful = explanation.doubt(index, place)
+    return f"{said}: {doubtful}" if doubtful else said
+
+
 def targets(explanation: Explanation, index: int) -> str:
     """All targets of one image."""
     return ", ".join(target(explanation, index, place) for place in range(explanation.targets.shape[1]))

@@ -1,0 +1,128 @@
+"""What an explainer has computed: the model's outputs, the targets, the maps, and what follows from them as numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relcam_onnx.errors import InputError, TargetError
+from relcam_onnx.pictures.geometry import Field, Floats
+from relcam_onnx.pictures.pixels import Picture
+from relcam_onnx.results import evidence
+from relcam_onnx.results.maps import Maps
+from relcam_onnx.results.probabilities import probabilities
+from relcam_onnx.results.settings import Settings
+
+
+@dataclass(frozen=True, repr=False)
+class Answer:
+    """Why a model said what it said, for N images and K targets each.
+
+    Attributes
+    ----------
+    outputs
+        The model's own outputs, name -> (N, ...).
+    targets
+        int64 (N, K), ranks resolved.
+    maps
+        Layer -> float32 (N, K, h, w), raw and signed; ``fused`` in 0..1; ``input`` (N, K, C, H, W); with method
+        "lrp" (N, K, C, h, w) at every layer.
+    weights
+        Layer -> float32 (N, K, C): the mean of the relevance, or of the gradient, per channel.
+    scores
+        float32 (N, classes), where relevance started.
+    settings
+        What it was made with.
+    squashed_by
+        "Softmax", "LogSoftmax", "Sigmoid" or None: what follows the scores in the model.
+    pictures
+        The N pictures; () where arrays were explained.
+    labels
+        The names of the classes, or None.
+    fields
+        Layer -> where the cells of its map lie in the model's input.
+    """
+
+    outputs: dict[str, NDArray[np.generic]]
+    targets: NDArray[np.int64]
+    maps: Maps
+    weights: Maps
+    scores: Floats
+    settings: Settings
+    squashed_by: str | None = None
+    pictures: tuple[Picture, ...] = ()
+    labels: Sequence[str] | None = None
+    fields: Mapping[str, Field] = field(default_factory=dict)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """The pieces of one batch as one."""
+        if len(parts) == 1:
+            return parts[0]
+        return replace(
+            parts[0],
+            outputs={n: np.concatenate([p.outputs[n] for p in parts]) for n in parts[0].outputs},
+            targets=np.concatenate([p.targets for p in parts]),
+            maps=Maps.joined([p.maps for p in parts]),
+            weights=Maps.joined([p.weights for p in parts]),
+            scores=np.concatenate([p.scores for p in parts]),
+            pictures=tuple(picture for p in parts for picture in p.pictures),
+        )
+
+    def single(self, index: int) -> Self:
+        """The explanation of one of the images, N = 1."""
+        rows = slice(index, index + 1)
+        return replace(
+            self,
+            outputs={name: values[rows] for name, values in self.outputs.items()},
+            targets=self.targets[rows],
+            maps=self.maps.rows(rows),
+            weights=self.weights.rows(rows),
+            scores=self.scores[rows],
+            pictures=self.pictures[rows],
+        )
+
+    @property
+    def probabilities(self) -> Floats:
+        """(N, classes): sigmoid of the scores where the model ends in one or has one alone, else their softmax."""
+        return probabilities(self.scores, self.squashed_by, self.settings.classes)
+
+    @property
+    def margin(self) -> Floats:
+        """(N, K), logits: how far each target is ahead of its nearest rivals (the sum of seed ``rivals``).
+
+        Where classes have a sigmoid each, and so no rivals, the target's own score.
+        """
+        return evidence.margins(self)
+
+    @property
+    def relevance_kept(self) -> dict[str, Floats]:
+        """Layer -> float32 (N, K): the sum of relevance there over what it started as.
+
+        Empty under gradients and seeds of one's own; NaN where a seed sums to nothing (``clrp``, ``sglrp``).
+        """
+        return evidence.kept(self)
+
+    def doubt(self, index: int = 0, target: int = 0) -> str | None:
+        """What a sheet says of a target, by place, that the model has no evidence for; None where it has."""
+        self.check(index, target)
+        return evidence.doubt(self, index, target)
+
+    def label(self, target: int) -> str | None:
+        """The name of a class; None where there is none."""
+        return self.labels[target] if self.labels and target < len(self.labels) else None
+
+    def check(self, index: int, target: int = 0) -> None:
+        """Raise what `heat` raises where there is no such image or target."""
+        images, targets = self.targets.shape
+        if not -images <= index < images:
+            raise InputError(f"there is no image {index}: {images} were explained, counted from 0")
+        if not -targets <= target < targets:
+            raise TargetError(
+                f"there is no target {target}: each image has {targets}, counted from 0; target= is a place among "
+                "them, not a class"
+            )

@@ -1,0 +1,60 @@
+"""The entries of ``results.json`` for one image; docs/output.md shows them."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from relcam_onnx.results.explanation import Explanation
+
+
+def picture(explanation: Explanation) -> dict[str, Any]:
+    """The picture and its targets."""
+    shown = explanation.pictures[0] if explanation.pictures else None
+    size = {"width": shown.size[1], "height": shown.size[0]} if shown else {}
+    return {"file": shown.file if shown else None, **size, "targets": targets(explanation)}
+
+
+def targets(explanation: Explanation) -> list[dict[str, Any]]:
+    """Each target: what it is, what the model says, and whether there is evidence."""
+    probabilities, margins = explanation.probabilities[0], explanation.margin[0]
+    return [
+        {
+            "index": index,
+            "label": explanation.label(index),
+            "probability": number(probabilities[index]),
+            "margin": number(margins[place]),
+            "doubt": explanation.doubt(0, place),
+        }
+        for place, index in enumerate(explanation.targets[0].tolist())
+    ]
+
+
+def layers(explanation: Explanation, file: str | None) -> dict[str, list[dict[str, Any]]]:
+    """The map of each target, by layer, in the NPZ ``file``; what is drawn of it is to be filled in."""
+    kept, classes = explanation.relevance_kept, explanation.targets[0].tolist()
+    return {
+        layer: [
+            {
+                "target": index,
+                "file": file,
+                "key": layer,
+                "minimum": number(values[0, place].min()),
+                "maximum": number(values[0, place].max()),
+                "sum": number(values[0, place].sum(dtype=np.float64)),
+                "relevance_kept": number(kept[layer][0, place]) if layer in kept else None,
+                "png": None,
+                "mask": None,
+            }
+            for place, index in enumerate(classes)
+        ]
+        for layer, values in explanation.maps.items()
+    }
+
+
+def number(value: np.floating[Any]) -> float | None:
+    """A number as JSON has it; None for NaN and infinity."""
+    return float(value) if math.isfinite(value) else None

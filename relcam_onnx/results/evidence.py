@@ -1,0 +1,69 @@
+"""How much there is to explain: a target's margin over its rivals, and how much of it a layer still holds."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from relcam_onnx.backends.eager import Eager
+from relcam_onnx.lrp.methods import METHODS
+from relcam_onnx.lrp.seeds import GIVEN, class_scores, starting
+from relcam_onnx.pictures.geometry import Floats
+
+if TYPE_CHECKING:
+    from relcam_onnx.results.answer import Answer
+
+LITTLE = 1.0
+"""Logits: a margin below it is no evidence for a class over its rivals."""
+GRADIENT = "gradient"
+"""The preset whose maps are no relevance: nothing of the score is shared out there."""
+CANCELLED = 1e-2
+"""Of the magnitudes that a seed is made of: where its sum is less, no share of it can be told."""
+
+
+def margins(explanation: Answer) -> Floats:
+    """The sum of seed ``rivals`` for each target, whatever the seed of the maps; under a final Sigmoid z_t itself."""
+    start = started(explanation, "rivals" if has_rivals(explanation) else "logit")
+    return np.asarray(start.sum(axis=2), np.float32)
+
+
+def has_rivals(explanation: Answer) -> bool:
+    """Whether classes compete: with a sigmoid each they do not."""
+    return explanation.squashed_by != "Sigmoid"
+
+
+def doubt(explanation: Answer, index: int, place: int) -> str | None:
+    """What is to be said of a target that the model has no evidence for; None where it has."""
+    margin = explanation.margin[index, place]
+    if not has_rivals(explanation):
+        return "the model says no to this class" if margin < 0 else None
+    return "no evidence for this class over its rivals" if margin < LITTLE else None
+
+
+def kept(explanation: Answer) -> dict[str, Floats]:
+    """Layer -> float32 (N, K): the sum of relevance there over what it started as; NaN where that tells nothing."""
+    settings = explanation.settings
+    if settings.preset == GRADIENT or METHODS[settings.method].needs_gradient or settings.seed == GIVEN:
+        return {}
+    start = started(explanation, settings.seed)
+    total = start.sum(axis=2, dtype=np.float64)
+    told = np.where(np.abs(total) > CANCELLED * np.abs(start).sum(axis=2), total, np.nan)
+    shares = {}
+    for layer, mean in explanation.weights.items():
+        sizes = explanation.maps[layer].shape[2 + (layer in explanation.maps.with_channels) :]
+        shares[layer] = (mean.sum(axis=2, dtype=np.float64) * math.prod(sizes) / told).astype(np.float32)
+    return shares
+
+
+def started(explanation: Answer, seed: str) -> Floats:
+    """What relevance starts as with a seed, (N, K, scores), float32."""
+    scores: Any = explanation.scores
+    f, paired = Eager(), explanation.settings.classes == 2 and scores.shape[1] == 1
+    classes = f.dims(class_scores(f, scores, paired=paired))[1]
+    places = []
+    for column in explanation.targets.T:
+        hot: Any = np.eye(classes, dtype=np.float32)[column]
+        places.append(np.asarray(starting(f, seed, scores, hot, paired=paired, gradient=False)))
+    return np.stack(places, axis=1)
