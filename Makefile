@@ -18,7 +18,7 @@ help:
 	@echo "make test      lint, types and every test (installs PyTorch for the exporters' tests)"
 	@echo "make test-web  compiled files in onnxruntime's web build (needs node and npm; part of make test where they are)"
 	@echo "make lint      ruff and mypy alone"
-	@echo "make quality   how well maps hit their object, rewrites docs/quality.md"
+	@echo "make quality   how good the maps are, rewrites docs/quality.md (PICTURES=DIR LABELS=FILE: on your own)"
 	@echo "make pictures  the contact sheet of the README"
 	@echo "make bench     what an explanation costs, rewrites docs/costs.md"
 	@echo "make bench-folder  what a folder of photographs costs, rewrites that table of docs/costs.md"
@@ -46,8 +46,10 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# On one's own pictures: PICTURES=DIR LABELS=FILE.csv, and NETWORK=mobilenet or MODEL=FILE.onnx.
 quality: $(VENV)/.test
-	$(BIN)/python -m benchmarks.quality --write
+	$(BIN)/python -m benchmarks.quality $(if $(PICTURES),--pictures $(PICTURES)) $(if $(LABELS),--labels $(LABELS)) \
+	$(if $(NETWORK),--network $(NETWORK)) $(if $(MODEL),--model $(MODEL),--write)
 
 pictures: $(VENV)/.test
 	$(BIN)/python -m benchmarks.contact_sheet

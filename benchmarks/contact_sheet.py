@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
-from benchmarks.measures import MODEL, ROOT
+from benchmarks.cost import LITE, ROOT
 from relcam_onnx import explain
 
 PICTURE = ROOT / "docs" / "pictures" / "contact-sheet.jpg"
@@ -44,7 +44,7 @@ SEEN = 224 / 256  # the share of the shorter side that the model's preprocessing
 
 def overlays(row: Row, options: dict[str, Any]) -> list[Image.Image]:
     """One for each map."""
-    explanation = explain(MODEL, ROOT / "examples" / f"{row.file}.jpg", row.label, **options)
+    explanation = explain(LITE, ROOT / "examples" / f"{row.file}.jpg", row.label, **options)
     return [explanation.overlay(layer) for layer in explanation.maps]
 
 

@@ -13,7 +13,7 @@ import relcam_onnx as rc
 PACKAGE = Path(rc.__file__).parent
 ORDER = [
     *("errors", "files", "model", "onnx_file", "ops", "rules", "backends", "laws", "canon", "analysis", "lrp"),
-    *("pictures", "results", "prepare", "compiling", "runners", "explainer", "explaining", "cli", "__main__"),
+    *("pictures", "results", "prepare", "compiling", "runners", "explainer", "explaining", "audit", "cli", "__main__"),
 ]
 """The architecture's order: a module or folder may import those before it, never those after it."""
 

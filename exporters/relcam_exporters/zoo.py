@@ -111,7 +111,7 @@ class Architecture:
 def architectures() -> list[str]:
     """List the names that `relcam_exporters.export` takes, sorted."""
     models = torchvision().models
-    families = ["resnet*", "resnext*", "wide_resnet*", "vgg*"]
+    families = ["resnet*", "resnext*", "wide_resnet*", "vgg*", "mobilenet*"]
     return sorted([LITE, *models.list_models(models, include=families)])
 
 

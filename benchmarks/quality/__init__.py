@@ -1,0 +1,1 @@
+"""How good the maps are, by a protocol of published measures: docs/quality.md."""

@@ -1,0 +1,1 @@
+"""What holds explanations, and models by them, to account."""
