@@ -119,6 +119,16 @@ def test_the_default_is_what_python_writes_by_default(model, picture, out, tmp_p
     assert results(out) == results(tmp_path / "python")
 
 
+def test_masks_go_by_a_rule(model, picture, out):
+    assert relcam("explain", model, picture, "-o", out, "--mask-rule", "0.5").exit_code == 0
+    (entry,) = results(out)["images"][0]["layers"]["fused"]
+    assert results(out)["options"]["mask_rule"] == entry["mask"]["rule"] == "0.5"
+    wanted = rc.segment(rc.explain(model, picture).heat(), 0.5)
+    assert entry["mask"]["area"] == wanted.sum()
+    message = refused("explain", model, picture, "-o", out, "--mask-rule", "biggest")
+    assert all(rule in message for rule in ("biggest", "mass=0.8", "deviation", "otsu", "a number"))
+
+
 def test_folders_and_globs_batches_and_names(model, out, tmp_path):
     for place, name in enumerate(["one/a.png", "two/a.png", "two/b.png", "two/sub.c/a.jpg", "two/c.png"]):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

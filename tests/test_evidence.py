@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ def test_a_share_of_the_relevance_is_kept_and_nothing_more_without_biases(preset
     for layer, shares in e.relevance_kept.items():
         sums = e.maps[layer].sum(axis=(-3, -2, -1))
         np.testing.assert_allclose(shares, sums / started, rtol=1e-4)
-    assert list(e.relevance_kept) == ["stride1", "stride2", "stride4"]
+    assert list(e.relevance_kept) == ["stride1", "stride2", "stride4", "input"]
     np.testing.assert_allclose(e.relevance_kept["stride4"], 1, atol=1e-3)
 
 
@@ -89,8 +90,21 @@ def test_classes_with_a_sigmoid_each_have_no_rivals() -> None:
     assert (e.doubt(), e.doubt(target=1)) == (None, "the model says no to this class")
 
 
-def test_one_score_is_its_own_margin() -> None:
+def test_a_class_without_a_margin_has_no_share() -> None:
+    """Scores that are all but equal: what is left of the seed is rounding, and so would be any share of it."""
+    e = scaled(0.4)
+    assert np.isfinite(e.relevance_kept["input"]).all()
+    near = replace(e, scores=np.array([[3.0, 2.9]], np.float32))
+    assert np.isnan(near.relevance_kept["input"]).all()
+
+
+@pytest.mark.parametrize("final", [None, "Sigmoid"])
+@pytest.mark.parametrize("labels", [None, ["no", "yes"]])
+def test_one_score_is_its_own_margin(final: str | None, labels: list[str] | None) -> None:
+    """And a no below 0, unless nothing says that it is a yes or no."""
     net = Net("N", 3, 32, 32)
-    single = net.model(net.head(net("Relu", net.conv(net.x, 3, 8)), 8, 1))
-    e = explained(single, layers="last", labels=["no", "yes"])
-    np.testing.assert_allclose(np.abs(e.margin[:, 0]), np.abs(e.scores[:, 0]), rtol=1e-6)
+    score = net.head(net("Relu", net.conv(net.x, 3, 8)), 8, 1)
+    e = explained(net.model(net(final, score) if final else score), [[0]] * 2, layers="last", labels=labels)
+    np.testing.assert_allclose(e.margin, -e.scores if labels else e.scores, rtol=1e-6)
+    says_no = [bool(z < 0) and (final is not None or labels is not None) for z in e.margin[:, 0]]
+    assert [e.doubt(index) == "the model says no to this class" for index in range(2)] == says_no

@@ -146,6 +146,10 @@ def test_the_page_says_what_results_hold(evil: tuple[Path, Page]) -> None:
         assert (
             size == Image.open(out / image["sheet"]["file"]).size == (image["sheet"]["width"], image["sheet"]["height"])
         )
+    cells = [text.strip() for text in shown.words]
+    for target in (target for image in results["images"] for target in image["targets"]):
+        assert f"{target['margin']:.1f}".replace("-0.0", "0.0") in cells
+        assert target["doubt"] is None or target["doubt"] in cells
     pngs = {entry["png"] for image in results["images"] for maps in image["layers"].values() for entry in maps}
     assert pngs <= {unquote(a["href"].removeprefix("./")) for a in shown.all("a")}
     assert "".join(page(results)) == (out / "index.html").read_text(encoding="utf-8")

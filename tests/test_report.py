@@ -86,7 +86,7 @@ def test_make_folder_says_what_stands_in_the_way(tmp_path):
 
 def test_what_results_say_is_what_the_maps_hold(tmp_path):
     found = explained(layers=["stages", "fused", "input"])
-    found.save(tmp_path, ("png", "npz"), mask=True)
+    found.save(tmp_path, ("png", "npz"), mask=True, mask_rule="otsu")
     results = json.loads((tmp_path / "results.json").read_text())
     assert set(results) == {"version", "model", "options", "images", "failed"}
     assert [source["name"] for source in results["options"]["layers"]] == list(found.maps)
@@ -96,8 +96,14 @@ def test_what_results_say_is_what_the_maps_hold(tmp_path):
     (target,) = image["targets"]
     assert target["index"] == found.targets[0, 0]
     assert target["probability"] == pytest.approx(found.probabilities[0, target["index"]], abs=1e-7)
+    assert target["margin"] == pytest.approx(found.margin[0, 0], abs=1e-6)
+    assert target["doubt"] == found.doubt()
+    assert results["options"]["mask_rule"] == "otsu"
     for layer, values in found.maps.items():
         (entry,) = image["layers"][layer]
+        kept = found.relevance_kept.get(layer)
+        assert entry["relevance_kept"] == (None if kept is None else pytest.approx(kept[0, 0], abs=1e-6))
+        assert entry["mask"]["rule"] == "otsu"
         with np.load(tmp_path / entry["file"]) as maps:
             np.testing.assert_array_equal(maps[entry["key"]], values[0])
         numbers = [entry["minimum"], entry["maximum"], entry["sum"]]
@@ -108,7 +114,7 @@ def test_what_results_say_is_what_the_maps_hold(tmp_path):
         assert set(np.unique(mask)) == {0, 255}
         left, top, right, bottom = entry["mask"]["box"]
         assert entry["mask"]["area"] == (mask > 0).sum() == (mask[top:bottom, left:right] > 0).sum()
-        np.testing.assert_array_equal(mask > 0, rc.segment(found.heat(layer)))
+        np.testing.assert_array_equal(mask > 0, rc.segment(found.heat(layer), "otsu"))
 
 
 def test_layers_of_odd_names_have_files_of_their_own(tmp_path):

@@ -50,6 +50,13 @@ def test_mass_is_the_smallest_region_that_holds_the_share(seed: int, share: floa
     assert positive[~region].max() <= inside[0]
 
 
+@pytest.mark.parametrize("rule", ["mass", "deviation", "otsu", 0.5])
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_a_region_does_not_hang_on_the_maps_scale(rule: str | float, scale: float) -> None:
+    heat = np.random.default_rng(0).standard_normal((20, 20))
+    np.testing.assert_array_equal(rc.segment(heat * scale, rule), rc.segment(heat, rule))
+
+
 @given(st.integers(0, 2**32 - 1))
 def test_otsu_sets_two_classes_furthest_apart(seed: int) -> None:
     """Against every other threshold: the variance between the classes, of values rounded to 256 steps."""
@@ -74,5 +81,9 @@ def test_a_rule_that_is_none(rule: str | float) -> None:
 def test_a_map_that_is_none() -> None:
     with pytest.raises(rc.InputError, match="NaN"):
         rc.segment([[1.0, np.nan]])
+    with pytest.raises(rc.InputError, match="infinite as float32"):
+        rc.segment([[1.0, 1e300]])
+    with pytest.raises(rc.InputError, match=r"\(0, 4\)"):
+        rc.segment(np.zeros((0, 4)))
     with pytest.raises(rc.InputError, match=r"\(3,\)"):
         rc.segment([1.0, 2.0, 3.0])

@@ -45,7 +45,7 @@ def measure(store: Store, network: Network, subjects: list[Subject], classifier:
     sizes, model = Sizes(), network.file()
     kinds: dict[str, Iterator[tuple[str, Measure]]] = {
         "grid": experiments.in_mosaics(subjects, sizes.grids, opposite=False),
-        "focus": experiments.in_mosaics(subjects, sizes.grids, opposite=True),
+        "focus": experiments.in_mosaics(subjects, sizes.pairs, opposite=True),
         "outline": experiments.in_outlines(subjects, sizes.outlines),
         "class": experiments.by_class(subjects, sizes.classes),
         "deletion": experiments.by_deleting(subjects, sizes.deletions, classifier),

@@ -33,9 +33,10 @@ class Sizes:
     """How many items of each kind, at most."""
 
     grids: int = 60
+    pairs: int = 40
     outlines: int = 100
-    deletions: int = 30
-    classes: int = 60
+    deletions: int = 20
+    classes: int = 50
     weights: int = 20
 
 

@@ -45,7 +45,7 @@ class Subject:
     @property
     def second(self) -> int:
         """The likeliest other class: a sibling, as a rule."""
-        return int(np.argsort(-self.scores, kind="stable")[self.right])
+        return int(np.argsort(-self.scores, kind="stable")[int(self.right)])
 
 
 class Mosaic(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -91,19 +92,20 @@ class Answer:
         """(N, classes): sigmoid of the scores where the model ends in one or has one alone, else their softmax."""
         return probabilities(self.scores, self.squashed_by, self.settings.classes)
 
-    @property
+    @cached_property
     def margin(self) -> Floats:
         """(N, K), logits: how far each target is ahead of its nearest rivals (the sum of seed ``rivals``).
 
-        Where classes have a sigmoid each, and so no rivals, the target's own score.
+        Where there are no rivals (a sigmoid for each class, or one score alone), the target's own score.
         """
         return evidence.margins(self)
 
-    @property
+    @cached_property
     def relevance_kept(self) -> dict[str, Floats]:
         """Layer -> float32 (N, K): the sum of relevance there over what it started as.
 
-        Empty under gradients and seeds of one's own; NaN where a seed sums to nothing (``clrp``, ``sglrp``).
+        Empty under gradients and seeds of one's own; NaN where what it started as cancels to less than a tenth of its
+        magnitudes (``clrp``, ``sglrp``, ``rivals`` at no margin).
         """
         return evidence.kept(self)
 

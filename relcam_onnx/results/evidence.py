@@ -6,7 +6,9 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from relcam_onnx.analysis.layers import FUSED
 from relcam_onnx.backends.eager import Eager
 from relcam_onnx.lrp.methods import METHODS
 from relcam_onnx.lrp.seeds import GIVEN, class_scores, starting
@@ -19,27 +21,29 @@ LITTLE = 1.0
 """Logits: a margin below it is no evidence for a class over its rivals."""
 GRADIENT = "gradient"
 """The preset whose maps are no relevance: nothing of the score is shared out there."""
-CANCELLED = 1e-2
+CANCELLED = 0.1
 """Of the magnitudes that a seed is made of: where its sum is less, no share of it can be told."""
 
 
 def margins(explanation: Answer) -> Floats:
-    """The sum of seed ``rivals`` for each target, whatever the seed of the maps; under a final Sigmoid z_t itself."""
+    """The sum of seed ``rivals`` for each target, whatever the seed of the maps; without rivals z_t itself."""
     start = started(explanation, "rivals" if has_rivals(explanation) else "logit")
     return np.asarray(start.sum(axis=2), np.float32)
 
 
 def has_rivals(explanation: Answer) -> bool:
-    """Whether classes compete: with a sigmoid each they do not."""
-    return explanation.squashed_by != "Sigmoid"
+    """Whether classes compete: with a sigmoid each they do not, nor does one score alone."""
+    return explanation.squashed_by != "Sigmoid" and explanation.scores.shape[1] > 1
 
 
 def doubt(explanation: Answer, index: int, place: int) -> str | None:
     """What is to be said of a target that the model has no evidence for; None where it has."""
     margin = explanation.margin[index, place]
-    if not has_rivals(explanation):
-        return "the model says no to this class" if margin < 0 else None
-    return "no evidence for this class over its rivals" if margin < LITTLE else None
+    if has_rivals(explanation):
+        return "no evidence for this class over its rivals" if margin < LITTLE else None
+    # One score that nothing squashes and that has no two names may be any quantity, not a yes or no.
+    decides = explanation.squashed_by == "Sigmoid" or explanation.settings.classes == 2
+    return "the model says no to this class" if decides and margin < 0 else None
 
 
 def kept(explanation: Answer) -> dict[str, Floats]:
@@ -50,11 +54,16 @@ def kept(explanation: Answer) -> dict[str, Floats]:
     start = started(explanation, settings.seed)
     total = start.sum(axis=2, dtype=np.float64)
     told = np.where(np.abs(total) > CANCELLED * np.abs(start).sum(axis=2), total, np.nan)
-    shares = {}
-    for layer, mean in explanation.weights.items():
-        sizes = explanation.maps[layer].shape[2 + (layer in explanation.maps.with_channels) :]
-        shares[layer] = (mean.sum(axis=2, dtype=np.float64) * math.prod(sizes) / told).astype(np.float32)
-    return shares
+    sums = {layer: arrived(explanation, layer) for layer in explanation.maps if layer != FUSED}
+    return {layer: (held / told).astype(np.float32) for layer, held in sums.items()}
+
+
+def arrived(explanation: Answer, layer: str) -> NDArray[np.float64]:
+    """The sum of a layer's relevance, (N, K): of the map where that is relevance, else of the channels' means."""
+    values = explanation.maps[layer]
+    if layer in explanation.maps.with_channels:
+        return np.asarray(values.sum(axis=tuple(range(2, values.ndim)), dtype=np.float64))
+    return np.asarray(explanation.weights[layer].sum(axis=2, dtype=np.float64) * math.prod(values.shape[2:]))
 
 
 def started(explanation: Answer, seed: str) -> Floats:

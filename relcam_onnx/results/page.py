@@ -60,7 +60,7 @@ SECTION = Template("""<section aria-labelledby="image-$number">
 <h2 id="image-$number"><bdi>$name</bdi></h2>
 $sheet<table>
 <thead><tr><th scope="col">class</th><th scope="col">label</th><th scope="col">probability</th>
-<th scope="col">margin</th><td></td></tr></thead>
+<th scope="col">margin</th><th scope="col">doubt</th></tr></thead>
 <tbody>
 $rows
 </tbody>
@@ -161,7 +161,7 @@ def _percent(target: Mapping[str, Any]) -> str:
 
 
 def _margin(target: Mapping[str, Any]) -> str:
-    return "" if target["margin"] is None else f"{target['margin']:.1f}"
+    return "" if target["margin"] is None else words.logits(target["margin"])
 
 
 def notebook(explanation: Explanation) -> str:

@@ -49,14 +49,16 @@ def segment(map: ArrayLike, rule: str | float = MASS) -> NDArray[np.bool_]:
     OptionError
         No such rule.
     InputError
-        The map has no two axes, or is not finite.
+        The map has no two axes of positions, or is not finite as float32.
     """
     least, values = read_rule(rule), np.asarray(map)
-    if values.ndim < 2 or values.dtype.kind not in "fiub":
+    if values.ndim < 2 or 0 in values.shape[-2:] or values.dtype.kind not in "fiub":
         raise InputError(f"a map is numbers (..., H, W), not {values.dtype} {values.shape}")
+    with np.errstate(over="ignore"):
+        values = values.astype(np.float32, copy=False)
     if not np.isfinite(values).all():
-        raise InputError("the map holds NaN or infinite values")
-    planes = np.maximum(values.astype(np.float32, copy=False), np.float32(0)).reshape(-1, *values.shape[-2:])
+        raise InputError("the map holds NaN or values that are infinite as float32; mask or scale them first")
+    planes = np.maximum(values, np.float32(0)).reshape(-1, *values.shape[-2:])
     marked = [plane >= np.float32(least(plane)) if plane.any() else np.zeros(plane.shape, bool) for plane in planes]
     return np.array(marked, bool).reshape(values.shape)
 
@@ -92,9 +94,8 @@ def mass(positive: Floats, share: float = 0.8) -> float:
 
 def deviation(positive: Floats) -> float:
     """The least float32 above the mean plus one deviation."""
-    mean = positive.mean(dtype=np.float64)
-    variance = np.square(positive).mean(dtype=np.float64) - mean**2
-    return float(np.nextafter(np.float32(mean + np.sqrt(max(variance, 0))), np.float32(np.inf)))
+    least = positive.mean(dtype=np.float64) + positive.std(dtype=np.float64)
+    return float(np.nextafter(np.float32(least), np.float32(np.inf)))
 
 
 def otsu(positive: Floats) -> float:

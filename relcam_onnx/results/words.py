@@ -30,9 +30,14 @@ def target(explanation: Explanation, index: int, place: int) -> str:
     return f"{name} {percent(explanation.probabilities[index, number])}"
 
 
+def logits(margin: float) -> str:
+    """A margin to a tenth, zero without a sign."""
+    return f"{round(float(margin), 1) + 0.0:.1f}"
+
+
 def caption(explanation: Explanation, index: int, place: int) -> str:
     """A target with its margin, and what is doubtful: ``282 tiger cat 37 %, margin 4.7``."""
-    said = f"{target(explanation, index, place)}, margin {explanation.margin[index, place]:.1f}"
+    said = f"{target(explanation, index, place)}, margin {logits(explanation.margin[index, place])}"
     doubtful = explanation.doubt(index, place)
     return f"{said}: {doubtful}" if doubtful else said
 

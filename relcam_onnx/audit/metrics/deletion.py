@@ -32,7 +32,7 @@ NOISE = 0.01
 """The deviation of what is added to it there."""
 ACCURACY = 1e-4
 """Of the equations for missing pixels, of their right side."""
-SHARES = (0.2, 0.4, 0.6, 0.8)
+SHARES = (0.3, 0.7)
 """Of the pixels that ROAD takes away."""
 
 
