@@ -134,3 +134,25 @@ def halved(model: onnx.ModelProto) -> onnx.ModelProto:
         value.type.tensor_type.elem_type = TensorProto.FLOAT16
     del model.graph.value_info[:]
     return model
+
+
+def counted() -> onnx.ModelProto:
+    """A class for each position of the picture, so that only a run knows how many there are."""
+    net = Net("N", 3, "h", "w")
+    y = net("Relu", net.conv(net.x, 3, 8, stride=2))
+    return net.model(net("Flatten", net.conv(y, 8, 1, 1), name="scores"))
+
+
+@pytest.mark.parametrize("seed", ["rivals", "contrast", "logit", "one-hot", "clrp", "official", "sglrp"])
+def test_a_number_of_classes_that_only_a_run_knows(seed: str) -> None:
+    """64 and 30 classes, by index and by rank; one that is not there gives zeros."""
+    compiled = rc.compile_model(counted(), ("stages", "fused"), seed=seed)
+    onnx.checker.check_model(compiled, full_check=True)
+    for size in ((16, 16), (12, 10)):
+        x, targets = picture(2, 3, *size), np.array([[-1, 7], [-3, 0]])
+        got = results(compiled, x=x, relcam_targets=targets)
+        wanted = explained(counted(), x, targets, layers=("stages", "fused"), seed=seed)
+        np.testing.assert_array_equal(got["relcam_classes"], wanted.targets)
+        for layer, value in wanted.maps.items():
+            agree(got[f"cam/{layer}"], value, 1e-3 if seed in ("clrp", "official", "sglrp") else 1e-4)
+        assert not results(compiled, x=x, relcam_targets=[[64], [-65]])["cam/fused"].any()

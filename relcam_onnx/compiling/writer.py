@@ -40,8 +40,8 @@ class Writer:
     """One compilation."""
 
     def __init__(self, prepared: Prepared, *, single: bool) -> None:
-        self.prepared, self.single, self.classes = prepared, single, check_classes(prepared)
-        self.columns = 1 if prepared.paired else self.classes
+        self.prepared, self.single = prepared, single
+        self.columns: Size | None = prepared.columns
         self.batch, self.nonnegative = prepared.batch, prepared.maps.nonnegative
         seen = (part for view in prepared.model.views.values() for part in view.inputs if isinstance(part, gs.Tensor))
         self.tensors = {**{tensor.name: tensor for tensor in seen}, **prepared.model.graph.tensors()}
@@ -80,6 +80,8 @@ class Writer:
         }
         raw = values[prepared.scores.tensor.name]
         table = len(f.dims(raw)) == 2
+        if self.columns is None:
+            self.columns = product(f.dims(raw)[1:])
         z = raw if table else f.Reshape(raw, [0, self.columns])
         start, valid = self._given() if prepared.seed == GIVEN else self._start(z)
         if not table:
@@ -108,7 +110,7 @@ class Writer:
         batch = prepared.scores.tensor.shape[0] if self.single else "N"
         shape = [batch or "N", 1 if self.single else "K"]
         if prepared.seed == GIVEN:
-            self.assembly.add_input(SEED, TensorProto.FLOAT, [*shape, self.columns])
+            self.assembly.add_input(SEED, TensorProto.FLOAT, [*shape, prepared.columns or "classes"])
         else:
             self.assembly.add_input(TARGETS, TensorProto.INT64, shape)
         return self.assembly.finish(f, self._metadata())
@@ -160,21 +162,25 @@ class Writer:
 
     def _start(self, z: Symbol) -> tuple[Symbol, Symbol]:
         """What relevance starts as, (K·N, classes), and whether each target exists, (K·N, 1)."""
-        f, count, prepared = self.f, self.classes, self.prepared
+        f, prepared, columns = self.f, self.prepared, self.columns
+        assert columns is not None
+        count: Any = 2 if prepared.paired else columns
         targets = f.symbol(TARGETS, np.int64)
         ranking = class_scores(f, self.assembly.own_rows(f, z), paired=prepared.paired)
-        order = f.record("TopK", ranking, [count], axis=1, outputs=2)[1]
-        rank = f.Clip(-targets - 1, np.int64(0), np.int64(count - 1))
+        width, last = f.sizes([count]), f.sizes([count - 1])
+        order = f.TopK(ranking, width, axis=1)[1]
+        rank = f.Max(f.Min(-targets - 1, last), np.int64(0))
         ranked = f.GatherElements(order, rank, axis=1)
-        exists = f.And(f.Less(targets, count), f.GreaterOrEqual(targets, -count))
+        exists = f.And(f.Less(targets, width), f.GreaterOrEqual(targets, -width))
         resolved = f.Where(exists, f.Where(f.Less(targets, 0), ranked, targets), -1)
         self.assembly.add_output(f, CLASSES, resolved, [None, None])
         rows = resolved if self.single else f.Reshape(f.Transpose(resolved, perm=[1, 0]), [-1, 1])
         # -1 equals no class, so what does not exist has no 1 anywhere.
-        hot = f.Cast(f.Equal(rows, np.arange(count).reshape(1, -1)), to=TensorProto.FLOAT)
+        every = np.arange(count) if isinstance(count, int) else f.Range(np.int64(0), f.Squeeze(width), np.int64(1))
+        hot = f.Cast(f.Equal(rows, f.Reshape(every, [1, -1])), to=TensorProto.FLOAT)
         valid = f.ReduceMax(hot, [1], keepdims=1)
-        scores = f.each(replace(z, dims=(self.batch or 1, self.columns)))
-        z = replace(scores, dims=(1, self.columns))
+        scores = f.each(replace(z, dims=(self.batch or 1, columns)))
+        z = replace(scores, dims=(1, columns))
         start = starting(f, prepared.seed, z, hot, paired=prepared.paired, gradient=prepared.gradient)
         return start * valid, valid
 
@@ -222,16 +228,6 @@ class Writer:
             "relcam.layers": json.dumps([asdict(source) for source in prepared.maps.sources]),
             SOURCE: prepared.model.sha256,
         }
-
-
-def check_classes(prepared: Prepared) -> int:
-    """The number of classes, which a compiled model needs to be told."""
-    if prepared.classes is None:
-        raise UnsupportedModelError(
-            "the file does not tell the number of classes: export it with scores of static width, or take "
-            "backend='eager'"
-        )
-    return prepared.classes
 
 
 def map_output(prepared: Prepared, name: str) -> str:

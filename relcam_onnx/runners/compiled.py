@@ -15,7 +15,7 @@ import onnxruntime
 from google.protobuf.message import DecodeError
 
 from relcam_onnx.compiling.compile import compile_prepared
-from relcam_onnx.compiling.writer import CLASSES, SCORES, SEED, TARGETS, check_classes, map_output
+from relcam_onnx.compiling.writer import CLASSES, SCORES, SEED, TARGETS, map_output
 from relcam_onnx.errors import InputError
 from relcam_onnx.files import cannot_write, make_folder
 from relcam_onnx.lrp.maps import MapSource
@@ -51,9 +51,7 @@ class CompiledRunner:
         self._outputs = [output.name for output in prepared.model.proto.graph.output]
         # What is wrong with the options or the model is said now, as far as it does not hang on the picture's size.
         choose_providers(settings.providers)
-        if prepared.free_sizes:
-            check_classes(prepared)
-        else:
+        if not prepared.free_sizes:
             self._ready((), single=True)
 
     def run(self, inputs: Mapping[str, Any], targets: np.ndarray, seeds: np.ndarray | None) -> Result:
