@@ -35,7 +35,7 @@ class Sizes:
     grids: int = 60
     pairs: int = 40
     outlines: int = 100
-    deletions: int = 20
+    deletions: int = 30
     classes: int = 50
     weights: int = 20
 
@@ -51,6 +51,12 @@ def tiles(subjects: Sequence[Subject]) -> list[Subject]:
     if len({s.label for s in sure}) >= 4:
         return sure
     return [s for s in subjects if s.right and s.probability >= TILED] if len(subjects) > 10 else list(subjects)
+
+
+def sampled(subjects: Sequence[Subject], count: int, seed: int = 0) -> list[Subject]:
+    """Pictures that the model is right about, drawn at random."""
+    right = [s for s in subjects if s.right]
+    return [right[place] for place in np.random.default_rng(seed).permutation(len(right))[:count]]
 
 
 def in_mosaics(subjects: Sequence[Subject], count: int, *, opposite: bool) -> Iterator[tuple[str, Measure]]:
@@ -100,7 +106,7 @@ def in_outlines(subjects: Sequence[Subject], count: int) -> Iterator[tuple[str, 
 
 def by_deleting(subjects: Sequence[Subject], count: int, classifier: Classifier) -> Iterator[tuple[str, Measure]]:
     """The single-deletion score of the picture's class and of the next one; insertion, deletion, ROAD of fused maps."""
-    for subject in [s for s in subjects if s.right][:count]:
+    for subject in sampled(subjects, count):
 
         def measure(source: Source, subject: Subject = subject) -> Found:
             x, classes = subject.array, [subject.label, subject.second]
@@ -140,7 +146,7 @@ def log_softmax(scores: NDArray[np.float32]) -> NDArray[np.float64]:
 def by_class(subjects: Sequence[Subject], count: int) -> Iterator[tuple[str, Measure]]:
     """How the map of the picture's class hangs together with that of the next one, and of one drawn at random."""
     rng = np.random.default_rng(0)
-    for subject in [s for s in subjects if s.right][:count]:
+    for subject in sampled(subjects, count):
         others = [c for c in range(len(subject.scores)) if c not in (subject.label, subject.second)]
         chance = int(rng.choice(others)) if others else subject.second
 
@@ -160,7 +166,7 @@ def by_weights(subjects: Sequence[Subject], count: int, model: Path) -> Iterator
     total = len(metrics.weights_from_the_top(proto))
     depths = sorted({1, *(round(total * share) for share in (0.1, 0.25, 0.5, 1))})
     others = {depth: Explainer(metrics.randomised(proto, depth)) for depth in depths}
-    for subject in [s for s in subjects if s.right][:count]:
+    for subject in sampled(subjects, count):
 
         def measure(source: Source, subject: Subject = subject) -> Found:
             own = source(subject.array[None], [subject.label])
