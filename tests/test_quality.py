@@ -1,83 +1,164 @@
-"""The figures of docs/quality.md: what reads them is right, and the default keeps the promise that they make."""
+"""The protocol of docs/quality.md: what is sampled, kept and laid out, and that the default keeps its promise."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 
-from benchmarks.measures import (
-    MODEL,
-    Classifier,
-    Mosaic,
-    blurred,
-    focus,
-    fours,
-    insertion_minus_deletion,
-    pairs,
-    points,
+from benchmarks.cost import LITE, ROOT
+from benchmarks.quality import rows
+from benchmarks.quality.experiments import Sizes, in_mosaics, log_softmax, sampled
+from benchmarks.quality.store import Store
+from benchmarks.quality.subjects import OUTLINES, Classifier, Subject, listed, mosaics, read, read_outlines
+from benchmarks.quality.tables import PAIRED, cell, tables
+
+EXAMPLES = ROOT / "examples"
+
+
+def subject(label: int, *, right: bool = True) -> Subject:
+    scores = np.zeros(6, np.float32)
+    scores[label], scores[(label + 1) % 6] = (9, 5) if right else (5, 9)
+    return Subject(f"{label}", np.full((3, 4, 4), label, np.float32), label, scores)
+
+
+def test_a_subject_knows_its_probability_and_the_next_class() -> None:
+    known, mistaken = subject(2), subject(2, right=False)
+    assert (known.right, known.second, mistaken.right, mistaken.second) == (True, 3, False, 3)
+    assert known.probability == pytest.approx(np.exp(9) / (np.exp(9) + np.exp(5) + 4))
+    np.testing.assert_allclose(np.exp(log_softmax(known.scores))[2], known.probability)
+
+
+def test_mosaics_are_of_different_classes_sampled_by_a_seed() -> None:
+    subjects = [subject(label) for label in (0, 0, 1, 2, 3, 4, 5)]
+    fours, pairs = mosaics(subjects, 12, opposite=False), mosaics(subjects, 12, opposite=True)
+    assert len({tuple(sorted(t.label for t in m.tiles)) for m in fours}) == len(fours) == 12
+    assert all(len(m.classes) == 4 for m in fours)
+    assert all(len(m.classes) == 2 for m in pairs)
+    first = pairs[0]
+    assert first.where(first.classes[0]).tolist() == [[True, False], [False, True]]
+    np.testing.assert_array_equal(first.array[0, 0, [0, 0, 4, 4], [0, 4, 0, 4]], [t.label for t in first.tiles])
+    assert [m.classes for m in mosaics(subjects, 12, opposite=False)] == [m.classes for m in fours]
+    with pytest.raises(SystemExit, match="too few for a grid of 4"):
+        mosaics(subjects[:4], 3, opposite=False)
+
+
+def test_pictures_are_drawn_at_random_of_those_that_are_right() -> None:
+    subjects = [subject(label % 6, right=label % 2 == 0) for label in range(40)]
+    drawn = sampled(subjects, 10)
+    assert len(drawn) == 10
+    assert all(s.right for s in drawn)
+    assert [s.label for s in drawn] != [s.label for s in subjects if s.right][:10]
+
+
+def write(folder: Path, labels: str, *names: str) -> Path:
+    for name in names:
+        Image.new("RGB", (8, 8)).save(folder / name)
+    (folder / "labels.csv").write_text(labels)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ("file,index\na.png,0\nb.png,0\nc.png,0\nd.png,0\n", "1 classes; a grid needs pictures of four"),
+        ("file,index\na.png,0\nx.png,1\n", "1 files that are not in .*, such as x.png"),
+        ("name,class\na.png,0\n", "no CSV with the columns file and index"),
+        ("file,index\na.png,cat\n", "no CSV with the columns file and index"),
+    ],
 )
-from benchmarks.quality import LAYERS, in_mosaics, named
-from relcam_onnx import Explainer
+def test_labels_that_do_not_fit(tmp_path: Path, labels: str, message: str) -> None:
+    with pytest.raises(SystemExit, match=message):
+        listed(write(tmp_path, labels, "a.png", "b.png", "c.png", "d.png"), None)
 
 
-def test_focus_and_pointing_of_known_maps() -> None:
-    mosaic = Mosaic(("cat", "palace", "palace", "cat"))
-    heat = np.zeros((4, 6), np.float32)
-    heat[0, 0], heat[3, 5] = 3, 1  # the first and the last tile
-    heat[0, 5] = 4  # the second
-    heat[3, 0] = -9  # the third; what is negative does not count
-    assert mosaic.classes == ["cat", "palace"]
-    assert focus(heat, mosaic.tiles("cat")) == focus(heat, mosaic.tiles("palace")) == 0.5
-    assert points(heat, mosaic.tiles("palace"))
-    assert not points(heat, mosaic.tiles("cat"))
-    assert focus(-np.ones((4, 6), np.float32), mosaic.tiles("cat")) == 0
+def test_a_folder_without_labels_and_labels_of_another_model(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"has no labels: name a CSV .* \(LABELS"):
+        listed(tmp_path, None)
+    Image.new("RGB", (300, 300)).save(tmp_path / "a.png")
+    with pytest.raises(SystemExit, match="class 1000, and the model tells 1000 apart"):
+        read({tmp_path / "a.png": 1000}, Classifier(LITE), OUTLINES)
+    with pytest.raises(SystemExit, match="holds no outlines"):
+        read_outlines(tmp_path / "none.json")
 
 
-def test_mosaics() -> None:
-    assert [mosaic.names for mosaic in pairs("abc")] == [
-        ("a", "b", "b", "a"),
-        ("a", "c", "c", "a"),
-        ("b", "c", "c", "b"),
-    ]
-    assert len(fours("abcde")) == 5
+def test_outlines_are_seen_as_the_model_sees_the_picture() -> None:
+    """Of a picture twice as wide as high the model sees the middle half."""
+    picture = Image.new("RGB", (800, 400))
+    left, middle = ([[[x, 0], [x + 0.5, 0], [x + 0.5, 1], [x, 1]]] for x in (0, 0.25))
+    classifier = Classifier(LITE)
+    seen = classifier.covered(picture, left)
+    assert seen.shape == (224, 224)
+    assert seen[:, :112].mean() > 0.98
+    assert seen[:, 112:].mean() < 0.02
+    assert classifier.covered(picture, middle).mean() > 0.98
 
 
-def test_insertion_and_deletion_reward_the_pixels_that_count() -> None:
-    """A "model" that sees only the left half of a picture: the areas under its curves are known."""
-    x = np.zeros((3, 64, 64), np.float32)
-    x[:, 8:56, :16] = 1
-    veil = blurred(x)
-
-    def probability(pictures: np.ndarray) -> np.ndarray:
-        """0 for the blur, 1 for the picture, linear between."""
-        left = np.abs(pictures - veil)[..., :32].sum(axis=(1, 2, 3))
-        return np.asarray(left / np.abs(x - veil)[..., :32].sum())
-
-    columns = np.tile(np.arange(64, 0, -1, dtype=np.float32), (64, 1))
-    right = insertion_minus_deletion(probability, x, columns)
-    assert right > 0.4
-    assert insertion_minus_deletion(probability, x, -columns) == pytest.approx(-right, abs=1e-4)
+def test_outlines_of_the_examples() -> None:
+    outlines = json.loads(OUTLINES.read_text())
+    assert {file.name for file in listed(EXAMPLES, None)} <= set(outlines)
+    for polygons in outlines.values():
+        for polygon in polygons:
+            assert len(polygon) > 5
+            assert 0 <= np.min(polygon) <= np.max(polygon) <= 1
 
 
-def test_blur_is_a_gaussian_of_deviation_10() -> None:
-    point = np.zeros((1, 201, 201), np.float32)
-    point[0, 100, 100] = 1
-    spread = blurred(point)[0]
-    at = np.arange(201) - 100
-    assert spread.sum() == pytest.approx(1, abs=1e-4)
-    assert (spread.sum(axis=0) * at**2).sum() == pytest.approx(100, rel=1e-3)
-    np.testing.assert_allclose(blurred(np.ones((2, 30, 40), np.float32)), 1, atol=1e-5)
+def test_a_run_that_was_cut_off_goes_on(tmp_path: Path) -> None:
+    file = tmp_path / "kept.jsonl"
+    store = Store(file)
+    store.add("grid", "default", "a", {"default": {"stride4": {"share": 0.9}}})
+    store.add("grid", "default", "b", {"default": {"stride4": {"share": 0.7}}})
+    with file.open("a") as half:
+        half.write('["grid", "default", "c", {"defa')
+    again = Store(file)
+    assert again.has("grid", "default", "b")
+    assert not again.has("grid", "default", "c")
+    again.add("grid", "default", "c", {"default": {"stride4": {"share": 0.8}}})
+    assert Store(file).values("grid", "share")["default"]["stride4"] == {"a": 0.9, "b": 0.7, "c": 0.8}
 
 
-def test_a_table_of_named_rows() -> None:
-    assert named(["a", "b"], {"one": ["1", "2"]}) == "|  | a | b |\n| --- | --- | --- |\n| one | 1 | 2 |"
+def test_tables_have_means_intervals_and_differences_in_pairs(tmp_path: Path) -> None:
+    store = Store(tmp_path / "kept.jsonl")
+    for item in range(20):
+        ours, theirs = 0.9 + 0.001 * item, 0.7 + 0.001 * item
+        layers = {
+            "default": {"stride4": {"share": ours}, "fused": {"share": ours}},
+            "peer": {"fused": {"share": theirs}},
+        }
+        store.add("grid", "all", str(item), layers)
+    lines = tables(store).splitlines()
+    assert lines[0].endswith("(n = 20)")
+    assert lines[2] == "|  | stride 4 | fused |"
+    assert [line.split(" | ")[0].lstrip("| ") for line in lines[4:]] == ["default", "peer", PAIRED]
+    assert lines[-1] == f"| {PAIRED} |  | -0.20 (-0.20 … -0.20) |"
+    assert cell([]) == ""
+
+
+def test_the_peers_are_their_formulas() -> None:
+    """At the deepest stage, behind which there is a mean and a dense layer, HiRes-CAM and Grad-CAM agree (Draelos)."""
+    classifier = Classifier(LITE)
+    with Image.open(EXAMPLES / "cat.jpg") as picture:
+        x = classifier.prepared(picture)[None]
+    maps = rows.gradients(LITE)(x, [282, 967])
+    grad, hires = (maps[name]["stride32"] for name in ("Grad-CAM", "HiRes-CAM"))
+    np.testing.assert_allclose(grad, np.maximum(hires, 0), atol=1e-4 * hires.max())
+    finer = rows.finer(LITE)(x, [282])["Finer-CAM"]["stride32"]
+    assert finer.shape == (1, 7, 7)
+    assert np.abs(finer - grad[:1]).max() > 0.05 * grad.max()
+    for found in rows.baselines(x, [282, 967]).values():
+        assert found["fused"].shape == (2, 56, 56)
+    fused = rows.fuse({"a": np.array([[[1.0, 4.0], [0.0, 2.0]]], np.float32), "b": np.array([[[1.0]]], np.float32)})
+    np.testing.assert_allclose(fused[0], [[0.5, 1], [1e-3, 0.5**0.5]], rtol=1e-5)
 
 
 def test_the_default_finds_a_class_at_every_stage() -> None:
-    """At least 0.9 of the positive relevance in the class's own two of four tiles."""
-    classifier = Classifier()
-    mosaics = [Mosaic((a, b, b, a)) for a, b in [("cat", "coffee"), ("rocket", "palace"), ("flower", "cat")]]
-    subjects = {name: classifier.subject(name) for mosaic in mosaics for name in mosaic.classes}
-    shares = in_mosaics(Explainer(MODEL), subjects, mosaics)["focus"]
-    assert shares.shape == (6, len(LAYERS))
-    assert shares.mean(axis=0).min() >= 0.9
+    """At least 0.9 of the positive relevance in the class's own one of four tiles."""
+    subjects = read(listed(EXAMPLES, None), Classifier(LITE), OUTLINES)
+    source = rows.sources(LITE)[rows.DEFAULT]
+    shares = [of(source)[rows.DEFAULT] for _, of in list(in_mosaics(subjects, Sizes().grids, opposite=False))[:3]]
+    assert len(shares) == 3
+    for layer in shares[0]:
+        assert np.mean([found[layer]["share"] for found in shares]) >= 0.9
