@@ -24,6 +24,8 @@ Measure: TypeAlias = Callable[[Source], Found]
 
 SURE = 0.99
 """The probability of the right class from which a picture may be a tile."""
+NEAR = 20
+"""Places in ImageNet's order, which is WordNet's: as far apart as that, two classes are siblings as a rule."""
 TILED = 0.5
 """The same where none reaches that: the committed examples."""
 
@@ -36,7 +38,7 @@ class Sizes:
     pairs: int = 40
     outlines: int = 100
     deletions: int = 30
-    classes: int = 50
+    classes: int = 80
     weights: int = 20
 
 
@@ -153,7 +155,8 @@ def by_class(subjects: Sequence[Subject], count: int) -> Iterator[tuple[str, Mea
         def measure(source: Source, subject: Subject = subject, chance: int = chance) -> Found:
             def of(maps: NDArray[np.float32]) -> dict[str, float]:
                 second, other = (metrics.correlation(maps[0], m) for m in maps[1:])
-                return {"second": second, "random": other}
+                near = {"sibling": second} if abs(subject.second - subject.label) <= NEAR else {}
+                return {"second": second, "random": other, **near}
 
             return each(source(subject.array[None], [subject.label, subject.second, chance]), of)
 

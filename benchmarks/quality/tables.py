@@ -39,6 +39,7 @@ FIGURES = (
     Figure("deletion", "deletion", "Deletion, area (lower is better)", fused_alone=True),
     Figure("deletion", "road", "ROAD, highest against lowest", fused_alone=True),
     Figure("class", "second", "r of the next class's map with the first's"),
+    Figure("class", "sibling", "The same, of those next classes that are siblings"),
     Figure("class", "random", "r of a random class's map with the first's"),
     Figure("weights", "r", "r with the map of the model whose top weights are drawn anew, by how many"),
 )

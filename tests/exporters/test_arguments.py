@@ -227,7 +227,9 @@ def test_another_size_keeps_the_crops_share():
 
 def test_the_architectures():
     names = architectures()
-    assert {"resnet18", "resnet152", "resnext50_32x4d", "wide_resnet101_2", "vgg11", "vgg19_bn"} <= set(names)
+    assert {"resnet18", "resnet152", "resnext50_32x4d", "wide_resnet101_2", "vgg11", "vgg19_bn", "mobilenet_v2"} <= set(
+        names
+    )
     assert "efficientnet-lite0" in names
     assert not [name for name in names if name.startswith("quantized")]
     assert [name for name in names if not architecture(name).any_size] == [

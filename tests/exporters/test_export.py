@@ -195,3 +195,15 @@ def test_vgg(vgg, batch_norm, tmp_path):
     assert report.inputs == {"input": ("batch", 3, 224, 224)}
     x = images(1, 3, 224, 224)
     assert_close(run(model, x), reference(vgg, x, paths))
+
+
+def test_mobilenet_computes_what_pytorch_does_and_has_its_stages(tmp_path):
+    torch.manual_seed(0)
+    module = scatter(torchvision().models.mobilenet_v2())
+    torch.save(module.state_dict(), tmp_path / "weights.pth")
+    export("mobilenet_v2", tmp_path / "x.onnx", weights=tmp_path / "weights.pth")
+    x = images(2, 3, 224, 224)
+    assert_close({"logits": run(onnx.load(tmp_path / "x.onnx"), x)["logits"]}, reference(module, x, []))
+    stages = {layer.stage: layer.name for layer in rc.layers(tmp_path / "x.onnx") if layer.stage}
+    assert list(stages) == ["stride4", "stride8", "stride16", "stride32"]
+    assert all(name.startswith("features.") for name in stages.values())
