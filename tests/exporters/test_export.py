@@ -13,6 +13,8 @@ import torch
 from relcam_exporters import export, export_module
 from relcam_exporters._torchvision import torchvision
 
+import relcam_onnx as rc
+
 ACTIVATIONS = ["conv1", "layer1.0.bn2", "layer1", "layer4"]
 
 
