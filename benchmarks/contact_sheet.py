@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.cost import LITE, ROOT
 from relcam_onnx import explain
+from relcam_onnx.results.render import overlay
 
 PICTURE = ROOT / "docs" / "pictures" / "contact-sheet.jpg"
 CELL, GAP, BETWEEN = 120, 4, 28  # pixels: a picture's side, and the white beside pictures and between methods
@@ -43,9 +44,11 @@ SEEN = 224 / 256  # the share of the shorter side that the model's preprocessing
 
 
 def overlays(row: Row, options: dict[str, Any]) -> list[Image.Image]:
-    """One for each map."""
-    explanation = explain(LITE, ROOT / "examples" / f"{row.file}.jpg", row.label, **options)
-    return [explanation.overlay(layer) for layer in explanation.maps]
+    """One for each map, in full: methods are compared here, whatever the evidence."""
+    file = ROOT / "examples" / f"{row.file}.jpg"
+    explanation = explain(LITE, file, row.label, **options)
+    with Image.open(file) as photograph:
+        return [overlay(photograph, explanation.heat(layer)) for layer in explanation.maps]
 
 
 def thumbnail(picture: Image.Image) -> Image.Image:
@@ -79,8 +82,8 @@ def sheet() -> Image.Image:
         with Image.open(ROOT / "examples" / f"{row.file}.jpg") as photograph:
             canvas.paste(thumbnail(photograph), (margin, down))
         for method, left in starts.items():
-            for column, overlay in enumerate(overlays(row, METHODS[method])):
-                canvas.paste(thumbnail(overlay), (left + step * column, down))
+            for column, drawn in enumerate(overlays(row, METHODS[method])):
+                canvas.paste(thumbnail(drawn), (left + step * column, down))
     return canvas
 
 
