@@ -64,17 +64,16 @@ def measure(store: Store, network: Network, subjects: list[Subject], classifier:
     weights = list(experiments.by_weights(subjects, sizes.weights, model))
     for item, of in [(item, of) for item, of in weights if not store.has("weights", DEFAULT, item)]:
         store.add("weights", DEFAULT, item, of(default))
-    told = experiments.margins(subjects, model)
+    told = experiments.margins(subjects, classifier)
     return "\n\n".join([tables(store), spoken(told)])
 
 
 def spoken(told: dict[str, float]) -> str:
     """What margins told, in words."""
-    absent, noise, doubtful = told["absent"], told["noise"], 100 * told["under one"]
     return (
-        f"The margin tells a class that is there from one that is not with AUROC {absent:.3f}, and a picture from its "
-        f"own pixels shuffled with {noise:.3f} (n = {told['count']:.0f}); {doubtful:.0f} % of the absent classes have "
-        "a margin under one logit."
+        f"The margin tells a class that is there from one that is not with AUROC {told['absent']:.3f}, and a picture "
+        f"from white noise with {told['white']:.3f}, from its own pixels shuffled with {told['shuffled']:.3f} "
+        f"(n = {told['count']:.0f}). Of the absent classes {100 * told['under one']:.0f} % have a margin under one logit."
     )
 
 
