@@ -73,7 +73,7 @@ def spoken(told: dict[str, float]) -> str:
     return (
         f"The margin tells a class that is there from one that is not with AUROC {told['absent']:.3f}, and a picture "
         f"from white noise with {told['white']:.3f}, from its own pixels shuffled with {told['shuffled']:.3f} "
-        f"(n = {told['count']:.0f}). Of the absent classes {100 * told['under one']:.0f} % have a margin under one logit."
+        f"(n = {told['count']:.0f}). Of absent classes {100 * told['under one']:.0f} % have a margin under one logit."
     )
 
 
