@@ -18,7 +18,7 @@ help:
 	@echo "make test      lint, types and every test (installs PyTorch for the exporters' tests)"
 	@echo "make test-web  compiled files in onnxruntime's web build (needs node and npm; part of make test where they are)"
 	@echo "make lint      ruff and mypy alone"
-	@echo "make quality   how good the maps are, rewrites docs/quality.md (PICTURES=DIR LABELS=FILE: on your own)"
+	@echo "make quality   how good the maps are, rewrites docs/quality/ (PICTURES=DIR LABELS=FILE: on your own)"
 	@echo "make pictures  the contact sheet of the README"
 	@echo "make bench     what an explanation costs, rewrites docs/costs.md"
 	@echo "make bench-folder  what a folder of photographs costs, rewrites that table of docs/costs.md"

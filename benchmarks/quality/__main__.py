@@ -1,4 +1,4 @@
-"""How good the maps are: measures, prints, and with ``--write`` puts the tables into docs/quality.md.
+"""How good the maps are: measures, prints, and with ``--write`` puts the tables into docs/quality/.
 
 python -m benchmarks.quality [--network lite0|mobilenet|shapes] [--pictures DIR --labels FILE] [--model FILE] [--write]
 """
@@ -14,7 +14,6 @@ from pathlib import Path
 from rich.progress import track
 
 from benchmarks.cost import ROOT
-from benchmarks.page import fill
 from benchmarks.quality import experiments
 from benchmarks.quality.experiments import Measure, Sizes
 from benchmarks.quality.networks import NETWORKS, Network
@@ -24,8 +23,9 @@ from benchmarks.quality.subjects import OUTLINES, Classifier, Subject, listed, r
 from benchmarks.quality.tables import tables
 from benchmarks.shapes import pictures
 
-PAGE = ROOT / "docs" / "quality.md"
+PAGES = ROOT / "docs" / "quality"
 EXAMPLES = ROOT / "examples"
+SOURCE = "Written by `make quality`; [the protocol](../quality.md) says what rows and measures are."
 
 
 def arguments() -> argparse.Namespace:
@@ -36,7 +36,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--pictures", type=Path, help="a folder of pictures; default: examples/, or drawn shapes")
     parser.add_argument("--labels", type=Path, help="a CSV with the columns file and index; labels.csv in the folder")
     parser.add_argument("--outlines", type=Path, help="polygons by file name, JSON; default: those drawn by hand")
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/quality.md")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/quality/")
     return parser.parse_args()
 
 
@@ -92,7 +92,8 @@ def main() -> None:
     found = measure(Store(ROOT / "build" / "quality" / f"{name}-{digest[:12]}.jsonl"), network, subjects, classifier)
     print(found)
     if asked.write:
-        fill(PAGE, {name: found})
+        title = network.title + (" on the committed examples" if name == "examples" else "")
+        (PAGES / f"{name}.md").write_text(f"# {title}\n\n{SOURCE}\n\n{found}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The tables of docs/quality.md: means, intervals, and differences to the default in pairs."""
+"""The tables of docs/quality/: means, intervals, and differences to the default in pairs."""
 
 from __future__ import annotations
 
