@@ -29,25 +29,32 @@ class Piece:
 
     def run(self, x: np.ndarray) -> np.ndarray | None:
         """The result for these values of the source, in float64; None where the piece does not take them."""
-        f, values = Eager(), {self.source.name: x}
+        values = {self.source.name: x}
         try:
             for node in self.nodes:
-                inputs = [value_of(tensor, values) for tensor in node.inputs]
-                value = np.asarray(getattr(f, node.op)(*inputs, **node.attrs))
+                value = computed(node, values)
                 # A Cast of what was compared is no step to fewer digits here.
                 values[node.outputs[0].name] = value.astype(np.float64) if value.dtype.kind == "f" else value
-        except (ValueError, TypeError, IndexError, AttributeError):
+        except CANNOT:
             return None
         result = values[self.result.name]
         return result if result.shape == x.shape else None
 
 
-def value_of(tensor: gs.Tensor, values: Mapping[str, np.ndarray]) -> np.ndarray | None:
-    """A tensor's value while a piece runs."""
-    if isinstance(tensor, gs.Constant):
-        value = np.asarray(tensor.values)
-        return value.astype(np.float64) if value.dtype.kind == "f" else value
-    return None if tensor.is_empty() else values[tensor.name]
+CANNOT = (ValueError, TypeError, IndexError, AttributeError, KeyError)
+"""What running nodes on numbers may raise, where they take others or are made of something else."""
+
+
+def computed(node: gs.Node, values: Mapping[str, np.ndarray]) -> np.ndarray:
+    """What a node makes of constants and of tensors' values; one of `CANNOT` where it does not take them."""
+    inputs: list[np.ndarray | None] = []
+    for tensor in node.inputs:
+        if isinstance(tensor, gs.Constant):
+            value = np.asarray(tensor.values)
+            inputs.append(value.astype(np.float64) if value.dtype.kind == "f" else value)
+        else:
+            inputs.append(None if tensor.is_empty() else values[tensor.name])
+    return np.asarray(getattr(Eager(), node.op)(*inputs, **node.attrs))
 
 
 def pieces(result: gs.Tensor, order: Mapping[str, int], ops: frozenset[str]) -> Iterator[Piece]:

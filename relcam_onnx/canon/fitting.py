@@ -13,6 +13,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.cut import Piece
+from relcam_onnx.canon.places import MOST
 from relcam_onnx.model import static_shape
 
 Function: TypeAlias = Callable[[np.ndarray], np.ndarray]
@@ -25,8 +26,6 @@ SMALLEST = 1e-6
 """Of the squares that an element's gain is fitted to: a function that hardly varies there tells nothing."""
 DIGITS = 1e-9
 """Of a fit that are no more than rounding."""
-MOST = 2**21
-"""Elements that a piece is tried on: a picture's first layers have a million."""
 
 
 def trials(source: gs.Tensor) -> Iterator[list[np.ndarray]]:

@@ -22,6 +22,7 @@ EACH = CURVED | {"Cast", "CastLike", "Dropout", "Identity", "Sum", "Where"}
 """Ops that work element by element, whatever the axes."""
 AXIS = frozenset({"Concat", "Gather", "LayerNormalization", "LogSoftmax", "Softmax"})
 """Ops with an attribute that names an axis."""
+PRODUCTS = frozenset({"Gemm", "MatMul"})
 AXES = {"ReduceL2": 1, "ReduceMax": 1, "ReduceMean": 1, "ReduceSum": 1, "Slice": 3}
 """Ops with an input that lists axes: which."""
 
@@ -71,18 +72,17 @@ def must_rise(node: gs.Node) -> bool:
 
 def can_rise(node: gs.Node) -> bool:
     """Whether it is known how a node is written one axis higher."""
-    if len(node.outputs) != 1 or static_shape(node.outputs[0]) is None:
+    if len(node.outputs) != 1 or static_shape(node.outputs[0]) is None or not is_op(node, *WRITE):
         return False
-    if is_op(node, *RESHAPES, "Transpose", *EACH, *AXIS):
-        return True
-    if is_op(node, *AXES):
+    if node.op in AXES:
         return integers(node, AXES[node.op]) is not None
-    return is_op(node, "MatMul", "Gemm") and len(list(variables(node))) == 1
+    return node.op not in PRODUCTS or len(list(variables(node))) == 1
 
 
 def rise(model: Model, stretch: list[gs.Node]) -> None:
     """Write a stretch of nodes one axis higher."""
     risen: dict[str, gs.Tensor] = {}
+    inside, results = {id(node) for node in stretch}, {tensor.name for tensor in model.graph.outputs}
 
     def higher(tensor: gs.Tensor) -> gs.Tensor:
         """A computed tensor with one more axis, in front; constants broadcast."""
@@ -91,17 +91,15 @@ def rise(model: Model, stretch: list[gs.Node]) -> None:
         if tensor.name not in risen:
             like = gs.Variable("", tensor.dtype, (1, *tensor.shape))
             risen[tensor.name] = reshaped(model, tensor, like, fresh(model, f"{tensor.name}/image"))
-            if producer(tensor) is None or all(producer(tensor) is not node for node in stretch):
+            if id(producer(tensor)) not in inside:
                 put(model, "Reshape", {}, [tensor], risen[tensor.name])
         return risen[tensor.name]
 
     for node in stretch:
         result, inputs = node.outputs[0], [higher(tensor) for tensor in node.inputs]
-        write = WRITE.get(node.op, at_axes if node.op in AXES else at_axis if node.op in AXIS else as_it_is)
-        write(model, node, inputs, higher(result))
+        WRITE[node.op](model, node, inputs, higher(result))
         detach(node)
-        inside = [reader for reader in consumers(result) if any(reader is other for other in stretch)]
-        if len(inside) < len(consumers(result)) or any(result is t for t in model.graph.outputs):
+        if result.name in results or any(id(reader) not in inside for reader in consumers(result)):
             put(model, "Reshape", {}, [higher(result)], result)
         else:
             model.replaced[result.name] = higher(result).name
@@ -143,7 +141,7 @@ def at_axes(model: Model, node: gs.Node, inputs: list[gs.Tensor], result: gs.Ten
     put(model, node.op, dict(node.attrs), [*inputs[:place], listed, *inputs[place + 1 :]], result)
 
 
-def as_product(model: Model, node: gs.Node, inputs: list[gs.Tensor], result: gs.Tensor) -> None:
+def as_matmul(model: Model, node: gs.Node, inputs: list[gs.Tensor], result: gs.Tensor) -> None:
     """MatMul and Gemm with one constant factor; a column behind a matrix is a row before it, turned."""
     alpha, beta = node.attrs.get("alpha", 1.0), node.attrs.get("beta", 1.0)
     factors: list[gs.Tensor] = []
@@ -175,6 +173,9 @@ Write = Callable[[Model, gs.Node, list[gs.Tensor], gs.Tensor], None]
 WRITE: dict[str, Write] = {
     **dict.fromkeys(RESHAPES, as_reshape),
     "Transpose": as_transpose,
-    "MatMul": as_product,
-    "Gemm": as_product,
+    **dict.fromkeys(EACH, as_it_is),
+    **dict.fromkeys(AXIS, at_axis),
+    **dict.fromkeys(AXES, at_axes),
+    **dict.fromkeys(PRODUCTS, as_matmul),
 }
+"""How an op is written one axis higher."""

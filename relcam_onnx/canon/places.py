@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.backends.eager import Eager
 from relcam_onnx.canon.axes import RESHAPES
-from relcam_onnx.canon.cut import value_of
+from relcam_onnx.canon.cut import CANNOT, computed
 from relcam_onnx.model import static_shape
 
 MOVING = frozenset(
@@ -17,7 +16,7 @@ MOVING = frozenset(
 )
 """Ops whose values are all values of their inputs."""
 MOST = 2**21
-"""Elements of a source that are followed: a picture has 150,000."""
+"""Elements that a chain or a piece is run on at most: a picture's first layers have a million."""
 
 
 def traced(source: gs.Tensor, nodes: Sequence[gs.Node]) -> np.ndarray | None:
@@ -29,7 +28,7 @@ def traced(source: gs.Tensor, nodes: Sequence[gs.Node]) -> np.ndarray | None:
     sizes = shape_of_one(source)
     if sizes is None or np.prod(sizes) > MOST:
         return None
-    f, values = Eager(), {source.name: np.arange(np.prod(sizes, dtype=np.int64)).reshape(sizes)}
+    values = {source.name: np.arange(np.prod(sizes, dtype=np.int64)).reshape(sizes)}
     try:
         for node in nodes:
             result = node.outputs[0]
@@ -37,9 +36,8 @@ def traced(source: gs.Tensor, nodes: Sequence[gs.Node]) -> np.ndarray | None:
                 after = shape_of_one(result)
                 values[result.name] = values[node.inputs[0].name].reshape(() if after is None else after)
             else:
-                inputs = [value_of(tensor, values) for tensor in node.inputs]
-                values[result.name] = np.asarray(getattr(f, node.op)(*inputs, **node.attrs))
-    except (ValueError, TypeError, IndexError, AttributeError, KeyError):
+                values[result.name] = computed(node, values)
+    except CANNOT:
         return None
     return values[nodes[-1].outputs[0].name]
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.canon.cut import Piece, pieces, places
+from relcam_onnx.canon.cut import pieces, places
 from relcam_onnx.canon.edit import bypass, detach, fresh, is_op, reshaped, sweep
 from relcam_onnx.canon.places import MOVING, shape_of_one, traced
 from relcam_onnx.canon.rows import as_product
@@ -27,81 +27,87 @@ class Patches(NamedTuple):
     offsets: tuple[np.ndarray, ...]
 
 
+class Moved(NamedTuple):
+    """A chain of moves: the tensor (N, C, H, W) that it begins at, its sizes, and where each value came from."""
+
+    source: gs.Variable
+    sizes: list[int]
+    came: np.ndarray
+
+
 def name_rearranged(model: Model) -> None:
     """Rewrite every chain of moves that ends in a known one, and every product of patches as a convolution."""
     order = places(model.graph)
     for node in list(model.graph.nodes):
         if is_op(node, *MOVING) and not all(is_op(reader, *MOVING) for reader in consumers(node.outputs[0])):
-            any(
-                is_gather(model, node, piece) or is_upsampling(node, piece)
-                for piece in pictures(node.outputs[0], order)
-            )
+            chains = chains_to(node.outputs[0], order)
+            any(is_gather(model, node, chain) or is_upsampling(node, chain) for chain in chains)
     for node in list(model.graph.nodes):
-        if is_op(node, "MatMul", "Gemm", "Conv") and isinstance(node.inputs[1], gs.Constant):
-            any(is_convolution(model, node, piece) for piece in pictures(node.inputs[0], order))
+        if is_op(node, "MatMul", "Gemm", "Conv") and isinstance(node.inputs[1], gs.Constant) and is_pointwise(node):
+            any(is_convolution(model, node, chain) for chain in chains_to(node.inputs[0], order))
     sweep(model)
 
 
-def pictures(result: gs.Tensor, order: dict[str, int]) -> Iterator[Piece]:
-    """The pieces of several moving nodes that begin at a tensor (N, C, H, W) and end in a result, long ones first."""
-    found = [
-        piece for piece in pieces(result, order, MOVING) if len(piece.nodes) > 1 and len(piece.source.shape or ()) == 4
-    ]
-    yield from reversed(found)
+def chains_to(result: gs.Tensor, order: dict[str, int]) -> Iterator[Moved]:
+    """The chains of several moves that end in a tensor, long ones first."""
+    found = [piece for piece in pieces(result, order, MOVING) if len(piece.nodes) > 1]
+    for piece in reversed(found):
+        sizes = shape_of_one(piece.source)
+        came = traced(piece.source, piece.nodes) if sizes is not None and len(sizes) == 4 else None
+        if sizes is not None and came is not None:
+            yield Moved(piece.source, sizes, came)
 
 
-def is_gather(model: Model, node: gs.Node, piece: Piece) -> bool:
-    """Make a node the Gather of channels that its piece is, as a channel shuffle; False where it is none."""
-    sizes, came = shape_of_one(piece.source), traced(piece.source, piece.nodes)
-    if (
-        came is None
-        or sizes is None
-        or list(came.shape) != sizes
-        or list(node.outputs[0].shape) != list(piece.source.shape)
-    ):
+def is_gather(model: Model, node: gs.Node, chain: Moved) -> bool:
+    """Make a node the Gather of channels that its chain is, as a channel shuffle; False where it is none."""
+    source, sizes, came = chain
+    if list(came.shape) != sizes or list(node.outputs[0].shape) != list(source.shape):
         return False
     order = came[0, :, 0, 0] // np.prod(sizes[2:], dtype=int)
-    if sorted(order) != list(range(sizes[1])):
+    every = list(range(sizes[1]))
+    if sorted(order) != every or not np.array_equal(came, numbered(sizes)[:, order]):
         return False
-    there = np.arange(came.size).reshape(sizes)
-    if not np.array_equal(came, there[:, order]):
-        return False
-    if list(order) == list(range(sizes[1])) and bypass(model, node, piece.source):
+    if list(order) == every and bypass(model, node, source):
         return True
     node.op, node.attrs = "Gather", {"axis": 1}
-    node.inputs = [piece.source, gs.Constant(f"{node.outputs[0].name}/order", order.astype(np.int64))]
+    node.inputs = [source, gs.Constant(f"{node.outputs[0].name}/order", order.astype(np.int64))]
     return True
 
 
-def is_upsampling(node: gs.Node, piece: Piece) -> bool:
-    """Make a node the Resize that its piece is: each position over a block of positions; False where it is none."""
-    sizes, came = shape_of_one(piece.source), traced(piece.source, piece.nodes)
-    if came is None or sizes is None or came.ndim != 4 or list(came.shape[:2]) != sizes[:2]:
+def is_upsampling(node: gs.Node, chain: Moved) -> bool:
+    """Make a node the Resize that its chain is: each position over a block of positions; False where it is none."""
+    source, sizes, came = chain
+    if came.ndim != 4 or list(came.shape[:2]) != sizes[:2]:
         return False
     factors = [after // before for before, after in zip(sizes, came.shape, strict=True)]
-    there = np.arange(np.prod(sizes, dtype=int)).reshape(sizes)
-    for axis, factor in enumerate(factors):
-        there = there.repeat(factor, axis) if factor else there
-    if factors[2:] == [1, 1] or not np.array_equal(came, there):
+    if factors[2:] == [1, 1] or 0 in factors:
+        return False
+    spread = numbered(sizes).repeat(factors[2], axis=2).repeat(factors[3], axis=3)
+    if not np.array_equal(came, spread):
         return False
     node.op = "Resize"
     node.attrs = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
     scales = gs.Constant(f"{node.outputs[0].name}/scales", np.array(factors, np.float32))
-    node.inputs = [piece.source, gs.Variable.empty(), scales]
+    node.inputs = [source, gs.Variable.empty(), scales]
     return True
 
 
-def is_convolution(model: Model, node: gs.Node, piece: Piece) -> bool:
+def numbered(sizes: list[int]) -> np.ndarray:
+    """The elements of a shape as `traced` numbers them."""
+    return np.arange(np.prod(sizes, dtype=int)).reshape(sizes)
+
+
+def is_convolution(model: Model, node: gs.Node, chain: Moved) -> bool:
     """Make a product of patches the strided convolution that it is; False where it is none."""
     last = node.op != "Conv"
-    patches = patches_of(piece, last=last) if is_pointwise(node) else None
+    patches = patches_of(chain, last=last)
     if patches is None:
         return False
     if node.op == "Gemm":
         as_product(node)
     weight, *bias = node.inputs[1:]
     table = weight.values.T if last else weight.values.reshape(weight.shape[:2])
-    source, result = piece.source, node.outputs[0]
+    source, result = chain.source, node.outputs[0]
     name, channels = result.name, len(table)
     kernel = np.zeros((channels, source.shape[1], *patches.size), table.dtype)
     channel, row, column = patches.offsets
@@ -134,12 +140,12 @@ def is_pointwise(node: gs.Node) -> bool:
     return len(weight.shape) == 2 and not node.attrs.get("transA", 0)
 
 
-def patches_of(piece: Piece, *, last: bool) -> Patches | None:
-    """The windows that a piece puts on its last axis, or on axis 1; the others are the windows' grid, row by row."""
-    sizes, came = shape_of_one(piece.source), traced(piece.source, piece.nodes)
-    if came is not None and sizes is not None and came.ndim == 2 and len(came) % sizes[0] == 0:
+def patches_of(chain: Moved, *, last: bool) -> Patches | None:
+    """The windows that a chain puts on its last axis, or on axis 1; the others are the windows' grid, row by row."""
+    _, sizes, came = chain
+    if came.ndim == 2 and len(came) % sizes[0] == 0:
         came = came.reshape(sizes[0], -1, came.shape[-1])  # the windows of all images in one table
-    if came is None or sizes is None or came.ndim < 3 or came.shape[0] != sizes[0]:
+    if came.ndim < 3 or came.shape[0] != sizes[0]:
         return None
     own = (came if last else np.moveaxis(came, 1, -1))[0]
     corners = np.stack(np.unravel_index(own.reshape(-1, own.shape[-1]), sizes[1:]), -1)  # (windows, values, 3)
@@ -149,9 +155,7 @@ def patches_of(piece: Piece, *, last: bool) -> Patches | None:
         return None
     rows, columns = (np.unique(first[:, 0, axis]) for axis in (1, 2))
     size = tuple(int(offsets[0, :, axis].max()) + 1 for axis in (1, 2))
-    strides = tuple(
-        int(places[1]) if len(places) > 1 else extent for places, extent in zip((rows, columns), size, strict=True)
-    )
+    strides = tuple(int(at[1]) if len(at) > 1 else k for at, k in zip((rows, columns), size, strict=True))
     grid = (len(rows), len(columns))
     there = np.stack(np.meshgrid(*(np.arange(n) * s for n, s in zip(grid, strides, strict=True)), indexing="ij"), -1)
     distinct = len({tuple(offset) for offset in offsets[0].tolist()}) == len(offsets[0])

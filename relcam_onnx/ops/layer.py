@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import numpy as np
@@ -16,7 +17,7 @@ from relcam_onnx.model import static_shape
 Vector = NDArray[np.float64]
 
 
-class Layer:
+class Layer(ABC):
     """The weights of an op; one subclass stands beside each op that has some.
 
     Axes count from 0, the batch. Vectors hold one number per channel, float64.
@@ -49,21 +50,21 @@ class Layer:
         """The axes of an output of ``rank`` axes that are neither batch nor channels."""
         return tuple(axis for axis in range(1, rank) if axis != self.channels(node, rank))
 
+    @abstractmethod
     def counts(self, node: gs.Node) -> tuple[int, int]:
         """How many channels it reads and how many it makes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def per_output(self, node: gs.Node, factor: Vector) -> Vector:
         """A factor for each output channel, as it multiplies the weight."""
-        raise NotImplementedError
 
+    @abstractmethod
     def per_input(self, node: gs.Node, factor: Vector) -> Vector | None:
         """A factor for each input channel, as it multiplies the weight; None where that is not all that changes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def carried(self, node: gs.Node, shift: Vector) -> Vector | None:
         """What a number added to each input channel adds to each output channel; None where positions differ."""
-        raise NotImplementedError
 
     def offset(self, node: gs.Node) -> Vector | None:
         """What the bias adds to each output channel, 0 without one; None where it is computed or no such vector."""
