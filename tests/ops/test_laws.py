@@ -9,6 +9,7 @@ import test_arithmetic
 import test_conv
 import test_einsum
 import test_elementary
+import test_indexing
 import test_linear
 import test_movement
 import test_norm
@@ -25,10 +26,10 @@ from relcam_onnx.ops import TABLE, Linear, Message
 
 MODULES = (
     *(test_conv, test_linear, test_einsum, test_pool, test_activation, test_elementary, test_arithmetic),
-    *(test_movement, test_norm, test_select),
+    *(test_movement, test_indexing, test_norm, test_select),
 )
 CASES: dict[str, st.SearchStrategy[Case]] = {op: s for module in MODULES for op, s in module.CASES.items()}
-MOVES = frozenset(test_movement.CASES) | frozenset(test_select.MOVES)
+MOVES = frozenset(test_movement.CASES) | frozenset(test_indexing.CASES) | frozenset(test_select.MOVES)
 LINEAR = sorted(op for op in CASES if TABLE[op].role is not None)
 STRAIGHT_THROUGH = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
