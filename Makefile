@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Bytecode, which pip makes of what it copies, but not of what it leaves in its place.
 COMPILE := $(BIN)/python -m compileall -q relcam_onnx
-MODEL := models/efficientnet-lite0.onnx
+LITE := models/efficientnet-lite0.onnx
 WEB := onnxruntime-web@1.30.0
 # npm waits for a registry that does not answer as long as it is let.
 NPM_SECONDS ?= 180
@@ -18,14 +18,14 @@ help:
 	@echo "make test      lint, types and every test (installs PyTorch for the exporters' tests)"
 	@echo "make test-web  compiled files in onnxruntime's web build (needs node and npm; part of make test where they are)"
 	@echo "make lint      ruff and mypy alone"
-	@echo "make quality   how good the maps are, rewrites docs/quality/ (PICTURES=DIR LABELS=FILE: on your own)"
+	@echo "make quality   how good the maps are, rewrites docs/quality/examples.md (PICTURES=DIR LABELS=FILE: on your own)"
 	@echo "make pictures  the contact sheet of the README"
 	@echo "make bench     what an explanation costs, rewrites docs/costs.md"
 	@echo "make bench-folder  what a folder of photographs costs, rewrites that table of docs/costs.md"
 	@echo "make clean     remove what these commands made"
 
 demo: $(VENV)/.cpu
-	$(BIN)/relcam explain $(MODEL) examples/*.jpg --out out
+	$(BIN)/relcam explain $(LITE) examples/*.jpg --out out
 
 # Two processes of one thread each: more threads than cores make small matrix products several times slower.
 test: export OPENBLAS_NUM_THREADS = 1
@@ -46,10 +46,11 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# On one's own pictures: PICTURES=DIR LABELS=FILE.csv, and NETWORK=mobilenet or MODEL=FILE.onnx.
+# On one's own pictures: PICTURES=DIR LABELS=FILE.csv, and NETWORK=mobilenet or MODEL=FILE.onnx; PAGE=FILE.md keeps it.
+quality: PAGE = $(if $(PICTURES)$(NETWORK)$(MODEL),,docs/quality/examples.md)
 quality: $(VENV)/.test
 	$(BIN)/python -m benchmarks.quality $(if $(PICTURES),--pictures $(PICTURES)) $(if $(LABELS),--labels $(LABELS)) \
-	$(if $(NETWORK),--network $(NETWORK)) $(if $(MODEL),--model $(MODEL),--write)
+	$(if $(NETWORK),--network $(NETWORK)) $(if $(MODEL),--model $(MODEL)) $(if $(PAGE),--page $(PAGE))
 
 pictures: $(VENV)/.test
 	$(BIN)/python -m benchmarks.contact_sheet

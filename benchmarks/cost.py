@@ -112,7 +112,7 @@ def python(*arguments: str) -> None:
 def resnet() -> Path:
     """A ResNet-50 with random weights; what they are does not matter to the time."""
     if not RESNET.exists():
-        import relcam_exporters  # noqa: PLC0415 - only here is PyTorch needed
+        import relcam_exporters
 
         RESNET.parent.mkdir(exist_ok=True)
         relcam_exporters.export("resnet50", RESNET, weights=None)

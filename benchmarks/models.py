@@ -49,8 +49,8 @@ def exported(name: str) -> Path:
     """A network of torchvision's with random weights, kept in build/; what they are does not matter to the time."""
     file = ROOT / "build" / f"{name}-random.onnx"
     if not file.exists():
-        import relcam_exporters  # noqa: PLC0415 - only here is PyTorch needed
-        import torch  # noqa: PLC0415
+        import relcam_exporters
+        import torch
 
         file.parent.mkdir(exist_ok=True)
         example = torch.zeros(2, 3, SIZE, SIZE)
@@ -60,8 +60,8 @@ def exported(name: str) -> Path:
 
 def random_module(name: str) -> torch.nn.Module:
     """A network of torchvision's, weights of seed 0."""
-    import torch  # noqa: PLC0415 - the ONNX side runs without PyTorch
-    from relcam_exporters._torchvision import torchvision  # noqa: PLC0415
+    import torch
+    from relcam_exporters._torchvision import torchvision
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

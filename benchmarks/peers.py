@@ -54,8 +54,8 @@ class Peer(NamedTuple):
 def zennit(layer: str) -> Peer:
     """EpsilonPlus, from the scores to the layer and no further, its hooks set once."""
     module, x = random_module("resnet50"), torch.from_numpy(PIXELS).requires_grad_()
-    from zennit.composites import EpsilonPlus  # noqa: PLC0415 - each library is loaded for its own rows
-    from zennit.torchvision import ResNetCanonizer  # noqa: PLC0415
+    from zennit.composites import EpsilonPlus
+    from zennit.torchvision import ResNetCanonizer
 
     EpsilonPlus(canonizers=[ResNetCanonizer()]).register(module)
     kept: dict[str, torch.Tensor] = {}
@@ -75,9 +75,9 @@ def captum() -> Peer:
     It takes no batch norm and no module that is called twice, so batch norms are folded and each ReLU is its own. It
     has no rule for the sum at the end of a block, which hands all relevance to both sides.
     """
-    from captum.attr import LRP  # noqa: PLC0415
-    from captum.attr._utils.lrp_rules import Alpha1_Beta0_Rule  # noqa: PLC0415
-    from torch.fx.experimental.optimization import fuse  # noqa: PLC0415
+    from captum.attr import LRP
+    from captum.attr._utils.lrp_rules import Alpha1_Beta0_Rule
+    from torch.fx.experimental.optimization import fuse
 
     module: Any = fuse(random_module("resnet50"))
     for node in [node for node in module.graph.nodes if node.op == "call_module"]:
@@ -94,8 +94,8 @@ def captum() -> Peer:
 def grad_cam(kind: str, layer: str) -> Peer:
     """One of grad-cam's methods, the map resized to the picture as it does."""
     module, x = random_module("resnet50"), torch.from_numpy(PIXELS)
-    import pytorch_grad_cam  # noqa: PLC0415
-    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget  # noqa: PLC0415
+    import pytorch_grad_cam
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     cam = getattr(pytorch_grad_cam, kind)(model=module, target_layers=[module.get_submodule(layer)])
     call = partial(cam, input_tensor=x, targets=[ClassifierOutputTarget(TARGET)])
@@ -106,7 +106,7 @@ def grad_cam(kind: str, layer: str) -> Peer:
 
 def dianna(masks: int) -> Peer:
     """RISE on the same ONNX file, the share of kept pixels given (found by itself, it takes 900 masks more)."""
-    from dianna import explain_image  # noqa: PLC0415
+    from dianna import explain_image
 
     options = {"n_masks": masks, "p_keep": 0.5, "axis_labels": {0: "channels"}}
     model = session(RESNET.file(), THREADS)  # of its own it would open one on every core
@@ -136,7 +136,7 @@ def likeness(peer: Peer) -> str:
     with rc.Explainer(RESNET.file(), peer.layer, threads=THREADS, **peer.same) as explainer:
         ours = explainer(PIXELS, TARGET).maps[peer.layer][:, 0]
     if ours.size != theirs.size:
-        from pytorch_grad_cam.utils.image import scale_cam_image  # noqa: PLC0415
+        from pytorch_grad_cam.utils.image import scale_cam_image
 
         ours = scale_cam_image(ours, (SIZE, SIZE))
     if not ours.any() and not theirs.any():

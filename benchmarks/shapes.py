@@ -92,7 +92,7 @@ def pictures(folder: Path, count: int = 300) -> Path:
 
 def resnet() -> torch.nn.Module:
     """A basic block at each of the strides 1, 2, 4 and 8."""
-    from torch import nn  # noqa: PLC0415 - drawing needs no PyTorch
+    from torch import nn
 
     class Block(nn.Module):
         def __init__(self, before: int, after: int, stride: int) -> None:
@@ -124,8 +124,8 @@ def resnet() -> torch.nn.Module:
 def network() -> Path:
     """The trained network as our exporter writes it, kept in build/."""
     if not FILE.exists():
-        import relcam_exporters  # noqa: PLC0415
-        import torch  # noqa: PLC0415
+        import relcam_exporters
+        import torch
 
         module = trained()
         FILE.parent.mkdir(exist_ok=True)
@@ -144,7 +144,7 @@ def network() -> Path:
 
 def trained() -> torch.nn.Module:
     """The network after `STEPS` steps of Adam on drawings that are made as it goes."""
-    import torch  # noqa: PLC0415
+    import torch
 
     torch.manual_seed(0)
     module = resnet()

@@ -1,6 +1,6 @@
-"""How good the maps are: measures, prints, and with ``--write`` puts the tables into docs/quality/.
+"""How good the maps are: measures, prints, and with ``--page`` writes the tables.
 
-python -m benchmarks.quality [--network lite0|mobilenet|shapes] [--pictures DIR --labels FILE] [--model FILE] [--write]
+python -m benchmarks.quality [--network NAME or --model FILE] [--pictures DIR --labels FILE] [--page FILE]
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import argparse
 import hashlib
 import sys
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 from rich.progress import track
@@ -23,8 +24,9 @@ from benchmarks.quality.subjects import OUTLINES, Classifier, Subject, listed, r
 from benchmarks.quality.tables import tables
 from benchmarks.shapes import pictures
 
-PAGES = ROOT / "docs" / "quality"
 EXAMPLES = ROOT / "examples"
+LEFT_OUT = {DEFAULT: (), "baselines": ("class", "weights")}
+"""Weights are drawn anew for the default alone; baselines are the same for every class."""
 SOURCE = "Written by `make quality`; [the protocol](../quality.md) says what rows and measures are."
 
 
@@ -36,34 +38,31 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--pictures", type=Path, help="a folder of pictures; default: examples/, or drawn shapes")
     parser.add_argument("--labels", type=Path, help="a CSV with the columns file and index; labels.csv in the folder")
     parser.add_argument("--outlines", type=Path, help="polygons by file name, JSON; default: those drawn by hand")
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/quality/")
+    parser.add_argument("--page", type=Path, help="the Markdown file to write; default: print alone")
     return parser.parse_args()
 
 
 def measure(store: Store, network: Network, subjects: list[Subject], classifier: Classifier) -> str:
     """Measure what is not measured yet; all tables, and a line about margins."""
     sizes, model = Sizes(), network.file()
+    rows = sources(model)
     kinds: dict[str, Iterator[tuple[str, Measure]]] = {
         "grid": experiments.in_mosaics(subjects, sizes.grids, opposite=False),
         "focus": experiments.in_mosaics(subjects, sizes.pairs, opposite=True),
         "outline": experiments.in_outlines(subjects, sizes.outlines),
         "class": experiments.by_class(subjects, sizes.classes),
         "deletion": experiments.by_deleting(subjects, sizes.deletions, classifier),
+        "weights": experiments.by_weights(subjects, sizes.weights, model),
     }
     items = {kind: list(found) for kind, found in kinds.items()}
-    for name, source in sources(model).items():
-        for kind, listed_ in items.items():
-            if kind == "class" and name == "baselines":
-                continue  # they are the same for every class
-            todo = [(item, of) for item, of in listed_ if not store.has(kind, name, item)]
-            for item, of in track(todo, f"{name}: {kind}", disable=not sys.stderr.isatty()):
-                store.add(kind, name, item, of(source))
-            if todo:
-                print(f"{name}: {kind}, {len(todo)}", file=sys.stderr, flush=True)
-    default = sources(model)[DEFAULT]
-    weights = list(experiments.by_weights(subjects, sizes.weights, model))
-    for item, of in [(item, of) for item, of in weights if not store.has("weights", DEFAULT, item)]:
-        store.add("weights", DEFAULT, item, of(default))
+    for (name, source), (kind, of_kind) in product(rows.items(), items.items()):
+        if kind in LEFT_OUT.get(name, ("weights",)):
+            continue
+        todo = [(item, of) for item, of in of_kind if not store.has(kind, name, item)]
+        for item, of in track(todo, f"{name}: {kind}", disable=not sys.stderr.isatty()):
+            store.add(kind, name, item, of(source))
+        if todo:
+            print(f"{name}: {kind}, {len(todo)}", file=sys.stderr, flush=True)
     told = experiments.margins(subjects, classifier)
     return "\n\n".join([tables(store), spoken(told)])
 
@@ -88,12 +87,13 @@ def main() -> None:
     subjects = read(files, classifier, asked.outlines or (folder / "outlines.json" if own else OUTLINES))
     model = hashlib.sha256(network.file().read_bytes()).hexdigest()
     digest = hashlib.sha256("".join([model, *sorted(f"{f.name}{c}" for f, c in files.items())]).encode()).hexdigest()
-    name = asked.model.stem if asked.model else "examples" if folder == EXAMPLES else asked.network
-    found = measure(Store(ROOT / "build" / "quality" / f"{name}-{digest[:12]}.jsonl"), network, subjects, classifier)
+    found = measure(
+        Store(ROOT / "build" / "quality" / f"{network.file().stem}-{digest[:12]}.jsonl"), network, subjects, classifier
+    )
     print(found)
-    if asked.write:
-        title = network.title + (" on the committed examples" if name == "examples" else "")
-        (PAGES / f"{name}.md").write_text(f"# {title}\n\n{SOURCE}\n\n{found}\n", encoding="utf-8")
+    if asked.page:
+        title = network.title + (" on the committed examples" if folder == EXAMPLES else "")
+        asked.page.write_text(f"# {title}\n\n{SOURCE}\n\n{found}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

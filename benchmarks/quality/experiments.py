@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -28,8 +29,6 @@ SURE = 0.99
 """The probability of the right class from which a picture may be a tile."""
 NEAR = 20
 """Places in ImageNet's order, which is WordNet's: as far apart as that, two classes are siblings as a rule."""
-TILED = 0.5
-"""The same where none reaches that: the committed examples."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +49,9 @@ def each(maps: Mapping[str, Maps], measure: Callable[[NDArray[np.float32]], dict
 
 
 def tiles(subjects: Sequence[Subject]) -> list[Subject]:
-    """The pictures that the model is sure and right of."""
+    """The pictures that the model is sure and right of; all of them where those have fewer than four classes."""
     sure = [s for s in subjects if s.right and s.probability >= SURE]
-    if len({s.label for s in sure}) >= 4:
-        return sure
-    return [s for s in subjects if s.right and s.probability >= TILED] if len(subjects) > 10 else list(subjects)
+    return sure if len({s.label for s in sure}) >= 4 else list(subjects)
 
 
 def sampled(subjects: Sequence[Subject], count: int, seed: int = 0) -> list[Subject]:
@@ -170,14 +167,18 @@ def by_weights(subjects: Sequence[Subject], count: int, model: Path) -> Iterator
     proto = onnx.load(model)
     total = len(metrics.weights_from_the_top(proto))
     depths = sorted({1, *(round(total * share) for share in (0.1, 0.25, 0.5, 1))})
-    others = {depth: Explainer(metrics.randomised(proto, depth)) for depth in depths}
+
+    @cache
+    def randomised(depth: int) -> Explainer:
+        return Explainer(metrics.randomised(proto, depth))
+
     for subject in sampled(subjects, count):
 
         def measure(source: Source, subject: Subject = subject) -> Found:
             own = source(subject.array[None], [subject.label])
             found: Found = {}
-            for depth, explainer in others.items():
-                drawn = explainer(subject.array[None], [[subject.label]]).maps
+            for depth in depths:
+                drawn = randomised(depth)(subject.array[None], [[subject.label]]).maps
                 found[f"{depth} of {total}"] = {
                     k: {"r": metrics.correlation(v[0], drawn[k][0, 0])} for k, v in own[DEFAULT].items()
                 }

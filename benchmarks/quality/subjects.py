@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import onnx
 import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 
 from relcam_onnx.pictures.preprocess import Preprocess
+from relcam_onnx.runners.session import SessionSettings, open_session
 
 Floats = NDArray[np.float32]
 OUTLINES = Path(__file__).parents[1] / "outlines.json"
@@ -69,14 +71,16 @@ class Mosaic(NamedTuple):
         return np.array([tile.label == label for tile in self.tiles]).reshape(2, 2)
 
 
+def opened(proto: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    """On the CPU, as the maps; it waits asleep, since the maps' own sessions take turns with it."""
+    return open_session(proto, SessionSettings("CPUExecutionProvider"), spinning=False)
+
+
 class Classifier:
     """The model alone: scores by onnxruntime, pictures as its file says, the shorter side filling what it sees."""
 
     def __init__(self, model: Path) -> None:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self._session = opened(onnx.load(model))
         read = Preprocess.from_json(self._session.get_modelmeta().custom_metadata_map["relcam.preprocess"])
         self._preprocess = replace(read, resize_size=None)
         self._input = self._session.get_inputs()[0].name
@@ -140,7 +144,7 @@ def read(files: dict[Path, int], classifier: Classifier, outlines: Path) -> list
             picture = ImageOps.exif_transpose(opened).convert("RGB")
         array = classifier.prepared(picture)
         scores = classifier.scores(array[None])[0]
-        if label >= len(scores):
+        if not 0 <= label < len(scores):
             raise SystemExit(f"{file.name} has class {label}, and the model tells {len(scores)} apart: other labels?")
         mask = classifier.covered(picture, drawn[file.name]) if file.name in drawn else None
         subjects.append(Subject(file.name, array, label, scores, mask))
