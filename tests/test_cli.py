@@ -27,6 +27,7 @@ from relcam_onnx import explaining, files
 from relcam_onnx.cli import app
 from relcam_onnx.cli.explaining import ahead, session_options
 from relcam_onnx.results import report
+from relcam_onnx.runners.session import own_options
 
 ROOT = Path(__file__).parents[1]
 LITE = ROOT / "models" / "efficientnet-lite0.onnx"
@@ -245,6 +246,11 @@ def test_whoever_stops_early_stops_the_making():
 @pytest.mark.parametrize(("threads", "at_once", "each"), [(None, 1, 0), (3, 1, 3), (8, 2, 4), (1, 2, 1)])
 def test_runs_at_a_time_share_the_threads(threads, at_once, each):
     assert session_options(threads, at_once, log=4).intra_op_num_threads == each
+
+
+@pytest.mark.parametrize("options", [session_options(2, 1, log=4), own_options(2)])
+def test_products_of_8_bits_are_exact_from_python_and_from_the_command_line(options):
+    assert options.get_session_config_entry("session.x64quantprecision") == "1"
 
 
 def test_export_passes_its_options_on(monkeypatch, out):

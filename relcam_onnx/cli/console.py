@@ -43,7 +43,7 @@ def reporting(*, debug: bool = False) -> Iterator[None]:
         except KeyboardInterrupt:
             say("error", "interrupted")
             raise typer.Exit(NOTHING_DONE) from None
-        except Exception as error:
+        except Exception as error:  # whatever it is, users get a line, not a traceback
             if debug:
                 traceback.print_exc()
                 for node in getattr(error, "nodes", ()):
@@ -82,7 +82,7 @@ class _Plain:
 
     def get_params(self, ctx: Any) -> list[Any]:
         """The parameters; whatever has no word gets an empty one, and arguments are their own."""
-        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]  # a mixin of Typer's classes
         for param in params:
             if param.param_type_name == "argument":
                 param.display_type_rich = _nothing
@@ -92,7 +92,7 @@ class _Plain:
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """``[OPTIONS] MODEL ...``."""
-        pieces: list[str] = super().collect_usage_pieces(ctx)  # type: ignore[misc]
+        pieces: list[str] = super().collect_usage_pieces(ctx)  # type: ignore[misc]  # as above
         arguments = [param.metavar for param in self.get_params(ctx) if param.param_type_name == "argument"]
         return [*pieces[:1], *arguments] if arguments else pieces
 

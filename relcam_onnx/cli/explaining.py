@@ -28,7 +28,7 @@ from relcam_onnx.results import words
 from relcam_onnx.results.explanation import Explanation
 from relcam_onnx.results.report import DEFAULT, Report
 from relcam_onnx.results.segment import MASS
-from relcam_onnx.runners.session import SILENT, RunError
+from relcam_onnx.runners.session import SILENT, RunError, own_options
 
 T = TypeVar("T")
 
@@ -125,13 +125,9 @@ def allowing(pixels: int | None) -> Iterator[None]:
 
 def session_options(threads: int | None, at_once: int, log: int) -> onnxruntime.SessionOptions:
     """Onnxruntime's, its threads shared by so many runs; they sleep between two, where as a rule they spin."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = log
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if at_once > 1:
         threads = max(1, (threads or os.cpu_count() or 1) // at_once)
-    options.intra_op_num_threads = threads or 0
-    return options
+    return own_options(threads, log=log, spinning=False)
 
 
 def ahead(jobs: Iterable[Callable[[], T]], at_once: int = AT_ONCE) -> Generator[T]:

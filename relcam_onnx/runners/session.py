@@ -68,15 +68,7 @@ def open_session(
     options = settings.options
     if options is not None and settings.threads is not None:
         raise OptionError("threads= and session_options= exclude each other; set intra_op_num_threads there")
-    if options is None:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = SILENT
-        # Without it 8-bit products saturate on x86 processors that have no instruction for them, where they are fused.
-        options.add_session_config_entry("session.x64quantprecision", "1")
-        if not spinning:
-            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if settings.threads is not None:
-        options.intra_op_num_threads = settings.threads
+    options = options or own_options(settings.threads, spinning=spinning)
     providers = choose_providers(settings.providers)
     try:
         if proto.ByteSize() <= PROTOBUF_LIMIT:
@@ -87,6 +79,19 @@ def open_session(
             return onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime has a bare exception class for each of its error codes
         raise ModelFileError(f"onnxruntime does not take the model: {first_line(error)}") from error
+
+
+def own_options(threads: int | None = None, *, log: int = SILENT, spinning: bool = True) -> onnxruntime.SessionOptions:
+    """What sessions have that are not given theirs; between two runs their threads spin, or else sleep."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = log
+    # Without it 8-bit products saturate on x86 processors that have no instruction for them, where they are fused.
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    if not spinning:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    return options
 
 
 def run_session(
