@@ -80,11 +80,13 @@ def once(call: Call) -> float:
     return time.perf_counter() - start
 
 
-def session(model: Path | onnx.ModelProto, threads: int = THREADS) -> onnxruntime.InferenceSession:
+def session(
+    model: Path | onnx.ModelProto, threads: int | None = THREADS, *, spinning: bool = True
+) -> onnxruntime.InferenceSession:
     """A session as `Explainer` opens it."""
     if isinstance(model, Path):
         model = onnx.load(model)
-    return open_session(model, SessionSettings(providers="cpu", threads=threads))
+    return open_session(model, SessionSettings(providers="cpu", threads=threads), spinning=spinning)
 
 
 def running(model: onnxruntime.InferenceSession, batch: int = 1, size: int = 224, targets: int = 1) -> Call:

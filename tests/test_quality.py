@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,8 @@ from PIL import Image
 
 from benchmarks.cost import LITE, ROOT
 from benchmarks.quality import rows
-from benchmarks.quality.experiments import Sizes, in_mosaics, log_softmax, sampled
+from benchmarks.quality.__main__ import main, wanted
+from benchmarks.quality.experiments import Sizes, in_mosaics, log_softmax, sampled, tiles
 from benchmarks.quality.store import Store
 from benchmarks.quality.subjects import OUTLINES, Classifier, Subject, listed, mosaics, read, read_outlines
 from benchmarks.quality.tables import PAIRED, cell, tables
@@ -44,6 +47,26 @@ def test_mosaics_are_of_different_classes_sampled_by_a_seed() -> None:
     assert [m.classes for m in mosaics(subjects, 12, opposite=False)] == [m.classes for m in fours]
     with pytest.raises(SystemExit, match="too few for a grid of 4"):
         mosaics(subjects[:4], 3, opposite=False)
+
+
+def test_tiles_are_sure_where_four_classes_have_such_a_picture() -> None:
+    """Scores of 9, 5 and four of 0 are .981 sure, twice these .9997."""
+    unsure = [subject(label) for label in range(6)]
+    sure = [replace(s, scores=2 * s.scores) for s in unsure]
+    assert tiles([*unsure, *sure[:3]]) == [*unsure, *sure[:3]]
+    assert tiles([*unsure, *sure[:4]]) == sure[:4]
+
+
+def test_only_the_default_meets_other_weights_and_baselines_no_class() -> None:
+    kinds = {row: [kind for kind in ("grid", "class", "weights") if wanted(row, kind)] for row in ("a", "baselines")}
+    assert kinds == {"a": ["grid", "class"], "baselines": ["grid"]}
+    assert wanted(rows.DEFAULT, "weights")
+
+
+def test_a_page_without_a_folder_is_said_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["quality", "--page", str(tmp_path / "none" / "page.md")])
+    with pytest.raises(SystemExit, match=r"no folder .*none to write page\.md into"):
+        main()
 
 
 def test_pictures_are_drawn_at_random_of_those_that_are_right() -> None:
@@ -81,6 +104,8 @@ def test_a_folder_without_labels_and_labels_of_another_model(tmp_path: Path) -> 
     Image.new("RGB", (300, 300)).save(tmp_path / "a.png")
     with pytest.raises(SystemExit, match="class 1000, and the model tells 1000 apart"):
         read({tmp_path / "a.png": 1000}, Classifier(LITE), OUTLINES)
+    with pytest.raises(SystemExit, match="class -1, and the model tells 1000 apart"):
+        read({tmp_path / "a.png": -1}, Classifier(LITE), OUTLINES)
     with pytest.raises(SystemExit, match="holds no outlines"):
         read_outlines(tmp_path / "none.json")
 

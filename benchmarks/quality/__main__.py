@@ -25,16 +25,15 @@ from benchmarks.quality.tables import tables
 from benchmarks.shapes import pictures
 
 EXAMPLES = ROOT / "examples"
-LEFT_OUT = {DEFAULT: (), "baselines": ("class", "weights")}
-"""Weights are drawn anew for the default alone; baselines are the same for every class."""
 SOURCE = "Written by `make quality`; [the protocol](../quality.md) says what rows and measures are."
 
 
 def arguments() -> argparse.Namespace:
     """What is asked for."""
     parser = argparse.ArgumentParser(description="Measure how good maps are.")
-    parser.add_argument("--network", choices=NETWORKS, default="lite0", help="which network")
-    parser.add_argument("--model", type=Path, help="another ONNX file, with its preprocessing inside")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--network", choices=NETWORKS, default="lite0", help="which network")
+    which.add_argument("--model", type=Path, help="another ONNX file, with its preprocessing inside")
     parser.add_argument("--pictures", type=Path, help="a folder of pictures; default: examples/, or drawn shapes")
     parser.add_argument("--labels", type=Path, help="a CSV with the columns file and index; labels.csv in the folder")
     parser.add_argument("--outlines", type=Path, help="polygons by file name, JSON; default: those drawn by hand")
@@ -56,7 +55,7 @@ def measure(store: Store, network: Network, subjects: list[Subject], classifier:
     }
     items = {kind: list(found) for kind, found in kinds.items()}
     for (name, source), (kind, of_kind) in product(rows.items(), items.items()):
-        if kind in LEFT_OUT.get(name, ("weights",)):
+        if not wanted(name, kind):
             continue
         todo = [(item, of) for item, of in of_kind if not store.has(kind, name, item)]
         for item, of in track(todo, f"{name}: {kind}", disable=not sys.stderr.isatty()):
@@ -65,6 +64,11 @@ def measure(store: Store, network: Network, subjects: list[Subject], classifier:
             print(f"{name}: {kind}, {len(todo)}", file=sys.stderr, flush=True)
     told = experiments.margins(subjects, classifier)
     return "\n\n".join([tables(store), spoken(told)])
+
+
+def wanted(row: str, kind: str) -> bool:
+    """Weights are drawn anew for the default alone; baselines are the same for every class."""
+    return row == DEFAULT if kind == "weights" else (row, kind) != ("baselines", "class")
 
 
 def spoken(told: dict[str, float]) -> str:
@@ -79,6 +83,8 @@ def spoken(told: dict[str, float]) -> str:
 def main() -> None:
     """Measure, print, and write if asked to."""
     asked = arguments()
+    if asked.page and not asked.page.parent.is_dir():
+        raise SystemExit(f"there is no folder {asked.page.parent} to write {asked.page.name} into")
     own = asked.pictures is None and asked.network == "shapes" and asked.model is None
     folder = asked.pictures or (pictures(ROOT / "build" / "shapes") if own else EXAMPLES)
     files = listed(folder, asked.labels)
@@ -87,9 +93,8 @@ def main() -> None:
     subjects = read(files, classifier, asked.outlines or (folder / "outlines.json" if own else OUTLINES))
     model = hashlib.sha256(network.file().read_bytes()).hexdigest()
     digest = hashlib.sha256("".join([model, *sorted(f"{f.name}{c}" for f, c in files.items())]).encode()).hexdigest()
-    found = measure(
-        Store(ROOT / "build" / "quality" / f"{network.file().stem}-{digest[:12]}.jsonl"), network, subjects, classifier
-    )
+    store = Store(ROOT / "build" / "quality" / f"{network.file().stem}-{digest[:12]}.jsonl")
+    found = measure(store, network, subjects, classifier)
     print(found)
     if asked.page:
         title = network.title + (" on the committed examples" if folder == EXAMPLES else "")

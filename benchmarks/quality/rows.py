@@ -15,7 +15,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from benchmarks.quality.subjects import opened
+from benchmarks.timing import session
 from relcam_onnx import Explainer
 from relcam_onnx.results.render import resize_map
 
@@ -109,7 +109,7 @@ def exposing(model: Path, tensors: Sequence[str]) -> onnxruntime.InferenceSessio
     proto = onnx.load(model)
     there = {output.name for output in proto.graph.output}
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors if name not in there)
-    return opened(proto)
+    return session(proto, threads=None, spinning=False)
 
 
 def finer(model: Path) -> Source:

@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 
+from benchmarks.timing import session
 from relcam_onnx.pictures.preprocess import Preprocess
-from relcam_onnx.runners.session import SessionSettings, open_session
 
 Floats = NDArray[np.float32]
 OUTLINES = Path(__file__).parents[1] / "outlines.json"
@@ -71,16 +69,11 @@ class Mosaic(NamedTuple):
         return np.array([tile.label == label for tile in self.tiles]).reshape(2, 2)
 
 
-def opened(proto: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    """On the CPU, as the maps; it waits asleep, since the maps' own sessions take turns with it."""
-    return open_session(proto, SessionSettings("CPUExecutionProvider"), spinning=False)
-
-
 class Classifier:
     """The model alone: scores by onnxruntime, pictures as its file says, the shorter side filling what it sees."""
 
     def __init__(self, model: Path) -> None:
-        self._session = opened(onnx.load(model))
+        self._session = session(model, threads=None, spinning=False)  # the maps' sessions take turns with it
         read = Preprocess.from_json(self._session.get_modelmeta().custom_metadata_map["relcam.preprocess"])
         self._preprocess = replace(read, resize_size=None)
         self._input = self._session.get_inputs()[0].name
