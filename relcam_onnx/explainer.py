@@ -50,14 +50,15 @@ class Explainer:
     layers
         A name or several: ``"stages"``, ``"fused"``, ``"last"``, ``"input"``, a module path, a tensor or a node.
     method
-        How a map is made of relevance: ``"local-relevance-cam"``, ``"relevance-cam"``, ``"grad-cam"`` or ``"lrp"``;
-        None: the preset's.
+        How a map is made: ``"local-relevance-cam"``, ``"relevance-cam"``, ``"lrp"``, ``"grad-cam"`` or another of
+        `relcam_onnx.lrp.methods.METHODS`; None: the preset's.
     preset
         Which LRP rule each op gets: a name, a `Preset` or the path of a TOML file; None: ``"default"``, or
-        ``"gradient"`` where the method is ``"grad-cam"``.
+        ``"gradient"`` where the method is of the family of Grad-CAM.
     seed
         What relevance starts as: ``"rivals"``, ``"contrast"``, ``"logit"``, ``"one-hot"``, ``"clrp"``, ``"official"``,
-        ``"sglrp"`` or ``"given"``; None: the preset's, or ``"logit"`` where the model ends in a Sigmoid.
+        ``"sglrp"``, ``"finer"`` or ``"given"``; None: the method's, else the preset's; ``"logit"`` or ``"one-hot"``
+        (gradients) where the model ends in a Sigmoid.
     output
         Which output holds the scores, where there are several.
     backend

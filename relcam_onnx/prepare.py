@@ -23,10 +23,11 @@ from relcam_onnx.analysis.support import check_types
 from relcam_onnx.canon import canonicalise
 from relcam_onnx.errors import InputError, LayerError, ModelFileError, OptionError, nearest
 from relcam_onnx.lrp.maps import MapPlan
-from relcam_onnx.lrp.methods import METHODS, window_size
+from relcam_onnx.lrp.methods import METHODS
 from relcam_onnx.lrp.plan import make_plan
 from relcam_onnx.lrp.preset_file import resolve
 from relcam_onnx.lrp.presets import Preset
+from relcam_onnx.lrp.relevance_cams import window_size
 from relcam_onnx.lrp.seeds import CONTRASTIVE, GIVEN, PROPORTIONAL, SEEDS
 from relcam_onnx.model import Model, fixed_batch, static_shape
 from relcam_onnx.onnx_file.load import load, with_sizes
@@ -94,8 +95,9 @@ class Prepared:
         """Rewrite the graph, and find in it what was asked for."""
         canonicalise(self.model, batch_norm=self.preset.fold_batch_norm)
         self.scores = find_scores(self.model, self._asked.output)
-        rivals = self.scores.squashed_by != "Sigmoid" or self.preset.seed not in CONTRASTIVE
-        usual = self.preset.seed if rivals else "logit"
+        usual = METHODS[self.method].seed or self.preset.seed
+        if self.scores.squashed_by == "Sigmoid" and usual in CONTRASTIVE:
+            usual = "one-hot" if self.gradient else "logit"
         self.seed = choose("seed", self._asked.seed or usual, (*SEEDS, GIVEN))
         self.paths = Paths(self.model, self.scores.tensor)
         self.layers = Layers(self.model, self.paths)

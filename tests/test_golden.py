@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-import onnx
 import pytest
 import torch
 from golden.calm import calm
 from golden.seeded_weights import seeded_input, seeded_state_dict
-from nets import run
 from relcam_exporters import export_module
 from relcam_exporters._torchvision import torchvision
 
@@ -149,23 +147,13 @@ def test_relevance_cams_of_composites(name: str, networks: Networks) -> None:
         agree(result.maps[layer][:, LABELS.index(label)], stored[f"cam/{layer}/{label}"])
 
 
-def over_positions(values: np.ndarray) -> np.ndarray:
-    return np.asarray(values.sum(axis=(2, 3), keepdims=True))
-
-
-def plus_plus(a: np.ndarray, g: np.ndarray) -> np.ndarray:
-    share = np.where(g == 0, 0, g**2 / (2 * g**2 + over_positions(a) * g**3 + 1e-6))
-    return np.asarray(a * over_positions(np.maximum(g, 0) * share))
-
-
-CAMS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "HiResCAM": lambda a, g: g * a,
-    "LayerCAM": lambda a, g: np.maximum(g, 0) * a,
-    "XGradCAM": lambda a, g: a * over_positions(g * a / (over_positions(a) + 1e-7)),
-    "GradCAMPlusPlus": plus_plus,
+CAMS = {
+    "HiResCAM": "hires-cam",
+    "LayerCAM": "layer-cam",
+    "XGradCAM": "xgrad-cam",
+    "GradCAMPlusPlus": "grad-cam++",
 }
-"""Each method's terms, (N, C, h, w), of the activation and the logit's gradient; the map is their sum over channels."""
-
+"""What pytorch-grad-cam calls a method -> what it is called here."""
 
 CAM_LAYERS = ("layer4", "layer2")
 
@@ -186,15 +174,25 @@ def test_grad_cam_is_pytorch_grad_cams(resnet18: tuple[Path, np.ndarray]) -> Non
             agree(raw.weights[layer][:, k], stored[f"weights/GradCAM/{layer}/{label}"])
 
 
-def test_the_gradient_makes_the_cam_family(resnet18: tuple[Path, np.ndarray]) -> None:
-    """Preset gradient with method lrp is G itself; A comes from the plain model."""
+@pytest.mark.parametrize("peer", CAMS)
+def test_the_cam_family_is_pytorch_grad_cams(peer: str, resnet18: tuple[Path, np.ndarray]) -> None:
+    """Maps before any ReLU, and the weights of channels where a method has such."""
     stored, (path, x) = read("cam-resnet18-seed31"), resnet18
-    explainer = Explainer(path, CAM_LAYERS, preset="gradient", method="lrp")
-    gradients, model = explainer(x, TARGETS).maps, onnx.load(path)
-    tensors = [explainer.layers.resolve(name)[0].tensor.name for name in CAM_LAYERS]
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors)
-    for layer, activation in zip(CAM_LAYERS, run(model, *tensors, input=x), strict=True):
+    found = Explainer(path, CAM_LAYERS, method=CAMS[peer])(x, TARGETS)
+    for layer in CAM_LAYERS:
         for k, label in enumerate(LABELS):
-            for method, terms in CAMS.items():
-                made = terms(activation.astype(np.float64), gradients[layer][:, k].astype(np.float64))
-                agree(made.sum(axis=1), stored[f"raw/{method}/{layer}/{label}"])
+            agree(found.maps[layer][:, k], stored[f"raw/{peer}/{layer}/{label}"])
+            if f"weights/{peer}/{layer}/{label}" in stored:
+                agree(found.weights[layer][:, k], stored[f"weights/{peer}/{layer}/{label}"])
+
+
+@pytest.mark.parametrize("backend", ["eager", "compiled"])
+def test_eigen_cam_is_pytorch_grad_cams_up_to_its_sign(backend: str, resnet18: tuple[Path, np.ndarray]) -> None:
+    stored, (path, x) = read("cam-resnet18-seed31"), resnet18
+    found = Explainer(path, CAM_LAYERS, method="eigen-cam", backend=backend)(x, TARGETS)
+    for layer in CAM_LAYERS:
+        wanted = stored[f"raw/EigenCAM/{layer}"]
+        for k in range(len(LABELS)):
+            got = found.maps[layer][:, k]
+            signs = np.sign((got * wanted.reshape(got.shape)).sum(axis=(1, 2), keepdims=True))
+            agree(got * signs, wanted)

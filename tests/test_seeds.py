@@ -24,7 +24,7 @@ def twin(name: str, z: list[float], t: int) -> list[float]:
     n, classes = len(z), range(len(z))
     if n == 1:
         p = 1 / (1 + math.exp(-z[0]))
-        return [{"sglrp": p * (1 - p), "one-hot": 1.0, "official": 1.0}.get(name, z[0])]
+        return [{"sglrp": p * (1 - p), "one-hot": 1.0, "official": 1.0, "finer": 1.0}.get(name, z[0])]
     if name == "logit":
         return [z[t] if c == t else 0.0 for c in classes]
     if name == "one-hot":
@@ -37,14 +37,15 @@ def twin(name: str, z: list[float], t: int) -> list[float]:
         every = softmax(z)
         return [every[t] * (1 - every[t]) if c == t else -every[t] * every[c] for c in classes]
     others = [c for c in classes if c != t]
-    if name == "rivals":
-        count = math.ceil(math.log2(n))
+    if name in ("rivals", "finer"):
+        count = math.ceil(math.log2(n)) if name == "rivals" else min(3, n - 1)
         apart = {c: abs(z[c] - z[t]) for c in others}
         edge = sorted(apart.values())[count - 1]
         nearer, level = ([c for c in others if test(apart[c])] for test in (edge.__gt__, edge.__eq__))
         share = (count - len(nearer)) / len(level)
         weights = {**dict.fromkeys(nearer, 1.0), **dict.fromkeys(level, share)}
-        return [z[t] if c == t else -weights.get(c, 0.0) * z[c] / count for c in classes]
+        worth = z if name == "rivals" else [1.0] * n
+        return [worth[t] if c == t else -weights.get(c, 0.0) * worth[c] / count for c in classes]
     q = dict(zip(others, softmax([z[c] for c in others]), strict=True))
     return [z[t] if c == t else -q[c] * z[c] for c in classes]
 

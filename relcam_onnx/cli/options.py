@@ -20,7 +20,7 @@ Layer = Annotated[
 ]
 Method = Annotated[
     str | None,
-    typer.Option(help="local-relevance-cam, relevance-cam, grad-cam or lrp. Default: the preset's.", metavar="NAME"),
+    typer.Option(help="local-relevance-cam, lrp, grad-cam, layer-cam, ... Default: the preset's.", metavar="NAME"),
 ]
 Seed = Annotated[
     str | None,

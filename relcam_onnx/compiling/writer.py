@@ -25,8 +25,8 @@ from relcam_onnx.backends.emit import Emit
 from relcam_onnx.backends.symbols import Symbol
 from relcam_onnx.compiling.assembly import Assembly
 from relcam_onnx.errors import UnsupportedModelError
+from relcam_onnx.lrp.fusing import resize, to_unit
 from relcam_onnx.lrp.maps import make_maps, positions
-from relcam_onnx.lrp.methods import resize, to_unit
 from relcam_onnx.lrp.seeds import GIVEN, class_scores, starting
 from relcam_onnx.lrp.walk import activations
 from relcam_onnx.ops import Size

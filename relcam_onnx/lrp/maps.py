@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from relcam_onnx.analysis.layers import FUSED, INPUT, Layer, unique
-from relcam_onnx.lrp.methods import METHODS, Method, channel_weights, fuse
+from relcam_onnx.lrp.methods import METHODS, Method
 from relcam_onnx.lrp.plan import Plan
 from relcam_onnx.lrp.walk import walk
 from relcam_onnx.ops import Backend, Size, Value
@@ -127,12 +127,13 @@ def make_maps(
             continue
         by_layer[layer.name] = maps.how.make(f, activation, relevance, maps.windows[layer.name])
         if layer.stride is not None:
-            weights[layer.name] = channel_weights(f, activation, relevance)
+            kept = maps.how.weights(f, activation, relevance)
+            weights[layer.name] = f.Squeeze(kept, list(range(2, len(f.dims(activation)))))
     if maps.stages:
         parts = [by_layer[stage.name] for stage in maps.stages]
         if maps.how.keeps_channels:
             parts = [f.ReduceSum(part, [1], keepdims=0) for part in parts]
-        by_layer[FUSED] = fuse(f, parts, [positions(f, stage, values) for stage in maps.stages])
+        by_layer[FUSED] = maps.how.fuse(f, parts, [positions(f, stage, values) for stage in maps.stages])
     return {name: by_layer[name] for name in maps.names}, {n: weights[n] for n in maps.names if n in weights}
 
 

@@ -3,7 +3,8 @@
 Each seed is one formula over ``z`` and ``hot``, both (K·N, classes): the scores and 1 at the target. docs/methods.md
 says when to use which. Sources: CLRP, Gu et al. 2018, arXiv:1812.02100, in the form of Relevance-CAM (Lee et al. 2021);
 SGLRP, Iwana et al. 2019, arXiv:1908.04351; rivals has the form of Finer-CAM, Zhang et al. 2025, arXiv:2501.11309, with
-equal weights and a number of rivals that follows from the number of classes; contrast is ours.
+equal weights and a number of rivals that follows from the number of classes; finer is Finer-CAM itself; contrast is
+ours.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from onnx import TensorProto
 from relcam_onnx.ops.backend import Backend, Size, Value
 
 Seed: TypeAlias = Callable[[Backend, Value, Value], Value]
+FINER = 3
+"""Classes that Finer-CAM compares with."""
 POWERS = 2 ** np.arange(31, dtype=np.int64)
 """What the number of classes is compared with, where only a run tells it."""
 
@@ -68,13 +71,27 @@ def sglrp(f: Backend, z: Value, hot: Value) -> Value:
 def rivals(f: Backend, z: Value, hot: Value) -> Value:
     """z_t at t, -z_c / n at the n other classes whose scores lie nearest to z_t, n = ⌈log2 classes⌉.
 
-    Classes that are equally near share the places that are left. The sum is the target's margin over the mean of its
-    nearest rivals; ranks have no temperature, and no single class can turn the map over.
+    The sum is the target's margin over the mean of its nearest rivals; ranks have no temperature, and no single class
+    can turn the map over.
     """
+    if f.dims(z)[1] == 1:
+        return logit(f, z, hot)
+    return z * (hot - nearest_others(f, z, hot, *rival_count(f, f.dims(z)[1])))
+
+
+def finer(f: Backend, z: Value, hot: Value) -> Value:
+    """1 at t, -1/n at the n = 3 other classes whose scores lie nearest to z_t, or as many as there are."""
     classes = f.dims(z)[1]
     if classes == 1:
-        return logit(f, z, hot)
-    count, places = rival_count(f, classes)
+        return hot
+    if isinstance(classes, int):
+        return hot - nearest_others(f, z, hot, [min(FINER, classes - 1)], float(min(FINER, classes - 1)))
+    count = f.Min(f.sizes([classes]) - 1, np.int64(FINER))
+    return hot - nearest_others(f, z, hot, count, f.Cast(count, to=TensorProto.FLOAT))
+
+
+def nearest_others(f: Backend, z: Value, hot: Value, count: Any, places: Any) -> Value:
+    """1/n at the n classes whose scores lie nearest to z_t; those that are equally near share what places are left."""
     distance = f.Where(f.Greater(hot, 0.0), float("inf"), f.Abs(z - at_target(f, z, hot)))
     nearest, _ = f.TopK(distance, count, axis=1, largest=0)
     edge, none = f.ReduceMax(nearest, [1], keepdims=1), hot * 0.0
@@ -82,7 +99,7 @@ def rivals(f: Backend, z: Value, hot: Value) -> Value:
     left: Value = places - f.ReduceSum(nearer, [1], keepdims=1)
     share = left / f.ReduceSum(level, [1], keepdims=1)
     chosen: Value = (nearer + level * share) / places
-    return z * (hot - chosen)
+    return chosen
 
 
 def rival_count(f: Backend, classes: Size) -> tuple[Any, Any]:
@@ -111,6 +128,7 @@ def contrast(f: Backend, z: Value, hot: Value) -> Value:
 SEEDS: dict[str, Seed] = {
     "rivals": rivals,
     "contrast": contrast,
+    "finer": finer,
     "logit": logit,
     "one-hot": one_hot,
     "clrp": clrp,
@@ -122,9 +140,9 @@ SEEDS: dict[str, Seed] = {
 GIVEN = "given"
 PROPORTIONAL = frozenset({"rivals", "logit", "contrast", "one-hot"})
 """Seeds that suit ε at the scores: each entry is proportional to its score, or there is only one."""
-CONTRASTIVE = frozenset({"rivals", "contrast", "clrp", "official", "sglrp"})
+CONTRASTIVE = frozenset({"rivals", "contrast", "finer", "clrp", "official", "sglrp"})
 """Seeds that take the other classes for rivals, which classes with a sigmoid each are not."""
-EVEN = frozenset({"one-hot", "official", "sglrp"})
+EVEN = frozenset({"one-hot", "finer", "official", "sglrp"})
 """Seeds that with one class ask as much of -z as of z; all others ask its opposite."""
 
 
