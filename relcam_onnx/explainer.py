@@ -48,7 +48,8 @@ class Explainer:
     model
         Path, bytes or ``onnx.ModelProto``.
     layers
-        A name or several: ``"stages"``, ``"fused"``, ``"last"``, ``"input"``, a module path, a tensor or a node.
+        A name or several: ``"stages"``, ``"fused"``, ``"last"``, ``"input"``, a module path, a tensor or a node;
+        None: ``("stages", "fused")``, or ``"input"`` where the method makes a map of nothing else.
     method
         How a map is made: ``"local-relevance-cam"``, ``"relevance-cam"``, ``"lrp"``, ``"grad-cam"`` or another of
         `relcam_onnx.lrp.methods.METHODS`; None: the preset's.
@@ -90,7 +91,7 @@ class Explainer:
     def __init__(
         self,
         model: str | PathLike[str] | bytes | onnx.ModelProto,
-        layers: str | Sequence[str] = ("stages", FUSED),
+        layers: str | Sequence[str] | None = None,
         method: str | None = None,
         preset: str | Path | Preset | None = None,
         seed: str | None = None,

@@ -65,7 +65,7 @@ class Prepared:
     def __init__(
         self,
         source: str | PathLike[str] | bytes | onnx.ModelProto | Model,
-        layers: str | Sequence[str] = ("stages", FUSED),
+        layers: str | Sequence[str] | None = None,
         method: str | None = None,
         preset: str | Path | Preset | None = None,
         seed: str | None = None,
@@ -86,7 +86,7 @@ class Prepared:
                 "this file returns maps already, relcam compile wrote it: run it with onnxruntime, or give the model "
                 "that it was made of"
             )
-        self._asked = Asked(as_names(layers), seed, output)
+        self._asked = Asked(METHODS[self.method].layers if layers is None else as_names(layers), seed, output)
         self._warn_of_folded()
         self._prepare()
         self._warn_of_epsilon()
@@ -186,6 +186,8 @@ class Prepared:
             check_frames(layer.name, layer.tensor, self.paths.images)
         self.aliases = {LAST: self.layers.stages[-1].name} if self.layers.stages else {}
         self.aliases |= {alias: layer.name for layer in wanted for alias in self.layers.names_of(layer.tensor)}
+        if METHODS[self.method].explains_input_alone and (wanted[1:] or stages or wanted[0].name != INPUT):
+            raise LayerError(f"method {self.method!r} explains the input alone: leave layers= out, or name 'input'")
         for layer in wanted:
             if not METHODS[self.method].keeps_channels and layer.name != INPUT and layer.stride is None:
                 raise LayerError(

@@ -250,3 +250,19 @@ def test_names_of_maps() -> None:
     assert maps["last"] is maps["stage4"] is maps["stride4"]
     with pytest.raises(rc.LayerError, match=r"no map of layer 'stage1' was asked for.*there are stride4"):
         maps["stage1"]
+
+
+@pytest.mark.parametrize("backend", ["eager", "compiled"])
+def test_methods_of_the_input_are_made_of_its_gradient(backend: str) -> None:
+    """Without layers they explain the input, which is their only layer."""
+    targets = [[0, 1], [2, 3], [4, 0]]
+    with rc.Explainer(plain(), "input", preset="gradient", method="lrp", backend=backend) as explainer:
+        gradient = explainer(X, targets).maps["input"]
+    wanted = {"saliency": np.abs(gradient), "gradient-x-input": gradient * X[:, None]}
+    for method, value in wanted.items():
+        with rc.Explainer(plain(), method=method, backend=backend) as explainer:
+            found = explainer(X, targets)
+        assert list(found.maps) == ["input"]
+        agree(found.maps["input"], value)
+        with pytest.raises(rc.LayerError, match=f"'{method}' explains the input alone"):
+            rc.Explainer(plain(), ("stages", "fused"), method=method)

@@ -15,7 +15,8 @@ Preset = Annotated[
 Layer = Annotated[
     list[str] | None,
     typer.Option(
-        help="A layer's name, or stages, fused, last, input; repeatable. Default: stages and fused.", metavar="NAME"
+        help="A layer's name, or stages, fused, last, input; repeatable. Default: stages and fused, or input.",
+        metavar="NAME",
     ),
 ]
 Method = Annotated[

@@ -9,7 +9,6 @@ from typing import Any
 
 import onnx
 
-from relcam_onnx.analysis.layers import FUSED
 from relcam_onnx.analysis.scores import shape_text
 from relcam_onnx.analysis.support import node_text
 from relcam_onnx.backends.symbols import UnknownSizeError
@@ -23,7 +22,7 @@ from relcam_onnx.prepare import Prepared
 
 def compile_model(
     model: str | PathLike[str] | bytes | onnx.ModelProto,
-    layers: str | Sequence[str] = ("stages", FUSED),
+    layers: str | Sequence[str] | None = None,
     preset: str | Path | Preset | None = None,
     method: str | None = None,
     seed: str | None = None,

@@ -126,3 +126,13 @@ def unit(f: Backend, column: Value) -> Value:
     """Each column over its length; 0 where that is 0."""
     column = column / f.Max(f.ReduceMax(f.Abs(column), [1], keepdims=1), np.float32(TINY))
     return column / f.Max(length(f, column), np.float32(TINY))
+
+
+def saliency(f: Backend, x: Value, gradient: Value) -> Value:
+    """abs(G) at the input (Simonyan et al. 2013, arXiv:1312.6034, eq. 4), each colour by itself; (K·N, C, H, W)."""
+    return f.Abs(gradient)
+
+
+def gradient_times_input(f: Backend, x: Value, gradient: Value) -> Value:
+    """G · x at the input, x as the model takes it (Shrikumar et al. 2016, arXiv:1605.01713); (K·N, C, H, W)."""
+    return gradient * f.each(x)

@@ -123,7 +123,7 @@ def make_maps(
         relevance = f.each(activation) * 0.0 if message is None else message.relevance(f)
         activation, relevance = (channels_first(f, layer, value, values) for value in (activation, relevance))
         if layer.name == INPUT:
-            by_layer[layer.name] = relevance
+            by_layer[layer.name] = maps.how.at_input(f, activation, relevance)
             continue
         by_layer[layer.name] = maps.how.make(f, activation, relevance, maps.windows[layer.name])
         if layer.stride is not None:

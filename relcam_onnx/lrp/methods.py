@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from relcam_onnx.analysis.layers import FUSED, INPUT
 from relcam_onnx.lrp import gradient_cams as gradients
 from relcam_onnx.lrp.fusing import geometric_mean, product_of_all
-from relcam_onnx.lrp.relevance_cams import channel_weights, local_relevance_cam, lrp, relevance_cam
+from relcam_onnx.lrp.relevance_cams import channel_weights, local_relevance_cam, lrp, relevance_cam, relevance_itself
 from relcam_onnx.ops import Backend, Value
 
 
@@ -30,6 +31,10 @@ class Method:
         (f, maps, sizes) -> one map of all stages.
     seed
         What relevance starts as unless another is named; None: the preset's.
+    layers
+        Where maps are made unless somewhere else is named.
+    at_input
+        (f, x, R) -> the input's own map, (K·N, C, H, W).
     """
 
     make: Callable[[Backend, Value, Value, int], Value]
@@ -38,6 +43,13 @@ class Method:
     weights: Callable[[Backend, Value, Value], Value] = channel_weights
     fuse: Callable[[Backend, Sequence[Value], Sequence[Sequence[Any]]], Value] = geometric_mean
     seed: str | None = None
+    layers: tuple[str, ...] = ("stages", FUSED)
+    at_input: Callable[[Backend, Value, Value], Value] = relevance_itself
+
+    @property
+    def explains_input_alone(self) -> bool:
+        """Whether it makes maps of nothing but the input."""
+        return self.layers == (INPUT,)
 
 
 METHODS: dict[str, Method] = {
@@ -53,5 +65,9 @@ METHODS: dict[str, Method] = {
     "finer-cam": Method(relevance_cam, needs_gradient=True, seed="finer"),
     "eigen-cam": Method(gradients.eigen_cam, needs_gradient=True),
     "eigen-grad-cam": Method(gradients.eigen_grad_cam, needs_gradient=True),
+    "saliency": Method(lrp, True, needs_gradient=True, layers=(INPUT,), at_input=gradients.saliency),
+    "gradient-x-input": Method(
+        lrp, True, needs_gradient=True, layers=(INPUT,), at_input=gradients.gradient_times_input
+    ),
 }
 """The methods by name."""
