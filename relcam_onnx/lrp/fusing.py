@@ -18,7 +18,7 @@ def geometric_mean(f: Backend, maps: Sequence[Value], sizes: Sequence[Sequence[A
 
 
 def product_of_all(f: Backend, maps: Sequence[Value], sizes: Sequence[Sequence[Any]]) -> Value:
-    """The product of all stages: (K·N, h, w) in 0..1, at the first one's size."""
+    """The product of all stages (Domeniconi et al. 2026, arXiv:2605.14641): (K·N, h, w) in 0..1, at the first size."""
     first, *others = aligned(f, maps, sizes)
     for other in others:
         first = first * other
