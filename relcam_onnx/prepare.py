@@ -186,7 +186,7 @@ class Prepared:
             check_frames(layer.name, layer.tensor, self.paths.images)
         self.aliases = {LAST: self.layers.stages[-1].name} if self.layers.stages else {}
         self.aliases |= {alias: layer.name for layer in wanted for alias in self.layers.names_of(layer.tensor)}
-        if METHODS[self.method].explains_input_alone and (wanted[1:] or stages or wanted[0].name != INPUT):
+        if METHODS[self.method].explains_input_alone and (stages or [layer.name for layer in wanted] != [INPUT]):
             raise LayerError(f"method {self.method!r} explains the input alone: leave layers= out, or name 'input'")
         for layer in wanted:
             if not METHODS[self.method].keeps_channels and layer.name != INPUT and layer.stride is None:

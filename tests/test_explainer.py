@@ -193,6 +193,8 @@ def test_a_final_squashing_is_stepped_over(final: str) -> None:
 
 def test_classes_do_not_compete_under_a_sigmoid() -> None:
     assert rc.Explainer(plain(final="Sigmoid")).seed == "logit"
+    assert rc.Explainer(plain(final="Sigmoid"), method="finer-cam").seed == "one-hot"
+    assert rc.Explainer(plain(), method="finer-cam").seed == "finer"
     assert rc.Explainer(plain(final="Softmax")).seed == "rivals"
     assert rc.Explainer(plain(final="Sigmoid"), seed="one-hot").seed == "one-hot"
 

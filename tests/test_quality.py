@@ -18,6 +18,7 @@ from benchmarks.quality.experiments import Sizes, in_mosaics, log_softmax, sampl
 from benchmarks.quality.store import Store
 from benchmarks.quality.subjects import OUTLINES, Classifier, Subject, listed, mosaics, read, read_outlines
 from benchmarks.quality.tables import PAIRED, cell, tables
+from relcam_onnx import Explainer
 
 EXAMPLES = ROOT / "examples"
 
@@ -174,8 +175,13 @@ def test_rows_have_a_map_for_each_class() -> None:
         assert found["fused"].shape[0] == 2
     grad, hires, finer = (maps[name]["stride32"] for name in ("Grad-CAM", "HiRes-CAM", "Finer-CAM"))
     np.testing.assert_allclose(grad, np.maximum(hires, 0), atol=1e-4 * hires.max())
-    assert np.abs(finer - grad).max() > 0.05 * grad.max()
-    np.testing.assert_array_equal(maps["RefineCAM"]["stride4"], maps["HiRes-CAM"]["stride4"])
+    assert finer.shape == (2, 7, 7)
+    assert np.abs(finer[:1] - grad[:1]).max() > 0.05 * grad.max()
+    for name in ("centre", "edges", "random"):
+        assert maps[name]["fused"].shape == (2, 56, 56)
+    assert list(maps["RefineCAM"]) == ["fused"]
+    stages = Explainer(LITE, "stride4", method="refine-cam")(x, [[282, 967]]).maps["stride4"][0]
+    np.testing.assert_array_equal(stages, maps["HiRes-CAM"]["stride4"])
 
 
 def test_the_default_finds_a_class_at_every_stage() -> None:

@@ -25,20 +25,18 @@ OURS: dict[str, dict[str, Any]] = {
     "seed logit": {"seed": "logit"},
     "the paper": {"preset": "paper"},
 }
-PEERS = {
-    "Grad-CAM": "grad-cam",
-    "HiRes-CAM": "hires-cam",
-    "Layer-CAM": "layer-cam",
-    "RefineCAM": "refine-cam",
-    "Finer-CAM": "finer-cam",
+PEERS: dict[str, dict[str, Any]] = {
+    "Grad-CAM": {"method": "grad-cam"},
+    "HiRes-CAM": {"method": "hires-cam"},
+    "Layer-CAM": {"method": "layer-cam"},
+    "RefineCAM": {"method": "refine-cam", "layers": FUSED},  # its stages are HiRes-CAM's
+    "Finer-CAM": {"method": "finer-cam"},
 }
-"""Row -> method."""
 
 
 def sources(model: Path) -> dict[str, Source]:
     """Every source of rows for a model, by name."""
-    asked = {**OURS, **{row: {"method": method} for row, method in PEERS.items()}}
-    made = {name: maps_of(name, Explainer(model, **options)) for name, options in asked.items()}
+    made = {name: maps_of(name, Explainer(model, **options)) for name, options in {**OURS, **PEERS}.items()}
     return {**made, "gradient × input": gradient_times_input(model), "baselines": baselines}
 
 

@@ -1,6 +1,6 @@
 """Maps made of the score's gradient G, (K·N, C, h, w), and the activation A, (N, C, h, w): the family of Grad-CAM.
 
-All but `grad_cam` are signed: pictures show the positive part, which is the ReLU that most of the papers end with.
+`grad_cam` alone ends in a ReLU, as most of the papers do: pictures show the positive part, which is the same.
 Where implementations differ the conventions are pytorch-grad-cam's, which most figures in the literature come from.
 """
 
@@ -128,11 +128,11 @@ def unit(f: Backend, column: Value) -> Value:
     return column / f.Max(length(f, column), np.float32(TINY))
 
 
-def saliency(f: Backend, x: Value, gradient: Value) -> Value:
+def saliency(f: Backend, x: Value, gradient: Value, window: int) -> Value:
     """abs(G) at the input (Simonyan et al. 2013, arXiv:1312.6034, eq. 4), each colour by itself; (K·N, C, H, W)."""
     return f.Abs(gradient)
 
 
-def gradient_times_input(f: Backend, x: Value, gradient: Value) -> Value:
+def gradient_times_input(f: Backend, x: Value, gradient: Value, window: int) -> Value:
     """G · x at the input, x as the model takes it (Shrikumar et al. 2016, arXiv:1605.01713); (K·N, C, H, W)."""
     return gradient * f.each(x)

@@ -123,7 +123,8 @@ def make_maps(
         relevance = f.each(activation) * 0.0 if message is None else message.relevance(f)
         activation, relevance = (channels_first(f, layer, value, values) for value in (activation, relevance))
         if layer.name == INPUT:
-            by_layer[layer.name] = maps.how.at_input(f, activation, relevance)
+            own = maps.how.explains_input_alone
+            by_layer[layer.name] = maps.how.make(f, activation, relevance, 1) if own else relevance
             continue
         by_layer[layer.name] = maps.how.make(f, activation, relevance, maps.windows[layer.name])
         if layer.stride is not None:

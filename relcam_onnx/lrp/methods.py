@@ -9,7 +9,7 @@ from typing import Any
 from relcam_onnx.analysis.layers import FUSED, INPUT
 from relcam_onnx.lrp import gradient_cams as gradients
 from relcam_onnx.lrp.fusing import geometric_mean, product_of_all
-from relcam_onnx.lrp.relevance_cams import channel_weights, local_relevance_cam, lrp, relevance_cam, relevance_itself
+from relcam_onnx.lrp.relevance_cams import channel_weights, local_relevance_cam, lrp, relevance_cam
 from relcam_onnx.ops import Backend, Value
 
 
@@ -33,8 +33,6 @@ class Method:
         What relevance starts as unless another is named; None: the preset's.
     layers
         Where maps are made unless somewhere else is named.
-    at_input
-        (f, x, R) -> the input's own map, (K·N, C, H, W).
     """
 
     make: Callable[[Backend, Value, Value, int], Value]
@@ -44,7 +42,6 @@ class Method:
     fuse: Callable[[Backend, Sequence[Value], Sequence[Sequence[Any]]], Value] = geometric_mean
     seed: str | None = None
     layers: tuple[str, ...] = ("stages", FUSED)
-    at_input: Callable[[Backend, Value, Value], Value] = relevance_itself
 
     @property
     def explains_input_alone(self) -> bool:
@@ -62,12 +59,12 @@ METHODS: dict[str, Method] = {
     "layer-cam": Method(gradients.layer_cam, needs_gradient=True),
     "hires-cam": Method(gradients.hires_cam, needs_gradient=True),
     "refine-cam": Method(gradients.hires_cam, needs_gradient=True, fuse=product_of_all),
-    "finer-cam": Method(relevance_cam, needs_gradient=True, seed="finer"),
+    "finer-cam": Method(gradients.grad_cam, needs_gradient=True, seed="finer"),
     "eigen-cam": Method(gradients.eigen_cam, needs_gradient=True),
     "eigen-grad-cam": Method(gradients.eigen_grad_cam, needs_gradient=True),
-    "saliency": Method(lrp, True, needs_gradient=True, layers=(INPUT,), at_input=gradients.saliency),
+    "saliency": Method(gradients.saliency, keeps_channels=True, needs_gradient=True, layers=(INPUT,)),
     "gradient-x-input": Method(
-        lrp, True, needs_gradient=True, layers=(INPUT,), at_input=gradients.gradient_times_input
+        gradients.gradient_times_input, keeps_channels=True, needs_gradient=True, layers=(INPUT,)
     ),
 }
 """The methods by name."""

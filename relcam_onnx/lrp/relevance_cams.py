@@ -69,11 +69,6 @@ def window_size(deepest: float, stride: float) -> int:
     return max(1, int(np.ceil(deepest / stride)))
 
 
-def relevance_itself(f: Backend, x: Value, relevance: Value) -> Value:
-    """R of the input; (K·N, C, H, W)."""
-    return relevance
-
-
 def lrp(f: Backend, activation: Value, relevance: Value, window: int) -> Value:
     """R itself; (K·N, C, h, w)."""
     return relevance
