@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from relcam_onnx import rules
     from relcam_onnx.compiling.compile import compile_model
     from relcam_onnx.explainer import Explainer
-    from relcam_onnx.explainer import layer_table as layers
     from relcam_onnx.explaining import explain
     from relcam_onnx.laws import check_op
+    from relcam_onnx.listing import layer_table as layers
     from relcam_onnx.lrp.presets import Preset, preset
     from relcam_onnx.ops import op
     from relcam_onnx.results.explanation import Explanation
@@ -65,7 +65,7 @@ _HOMES = {
     "check_op": "laws:check_op",
     "compile_model": "compiling.compile:compile_model",
     "explain": "explaining:explain",
-    "layers": "explainer:layer_table",
+    "layers": "listing:layer_table",
     "op": "ops:op",
     "preset": "lrp.presets:preset",
     "rules": "rules",

@@ -14,34 +14,27 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from relcam_onnx.analysis.layers import FUSED, LayerInfo, Layers
-from relcam_onnx.analysis.paths import Paths
-from relcam_onnx.analysis.scores import find_scores
+from relcam_onnx.analysis.layers import FUSED
 from relcam_onnx.backends.eager import Eager
-from relcam_onnx.canon import canonicalise
 from relcam_onnx.errors import OptionError, TargetError, UnsupportedModelError
-from relcam_onnx.lrp.preset_file import resolve
 from relcam_onnx.lrp.presets import Preset
 from relcam_onnx.lrp.seeds import GIVEN, class_scores
-from relcam_onnx.onnx_file.load import load
 from relcam_onnx.pictures.conventions import Option
 from relcam_onnx.pictures.facts import Labels
-from relcam_onnx.prepare import Prepared, choose
+from relcam_onnx.prepare import Prepared
 from relcam_onnx.results.explanation import Explanation
 from relcam_onnx.results.maps import Maps
 from relcam_onnx.results.settings import Settings
 from relcam_onnx.runners import Runner
-from relcam_onnx.runners.arrays import batch_of, check_inputs, fillers, pieces
-from relcam_onnx.runners.compiled import CompiledRunner
-from relcam_onnx.runners.eager import EagerRunner
+from relcam_onnx.runners.arrays import batch_of, check_array, check_inputs, filled, fillers, on_host, pieces, sizes_of
+from relcam_onnx.runners.choosing import make_runner
+from relcam_onnx.runners.probing import ProbingRunner
 from relcam_onnx.runners.session import SessionSettings
 from relcam_onnx.runners.targets import check_range, read_seed, read_targets, resolve_ranks
 
-BACKENDS = ("compiled", "eager")
-
 
 class Explainer:
-    """Explains one ONNX model; made once, called with as many batches as needed, from several threads if need be.
+    """Explains one ONNX model; made once, called as often as needed, from several threads if need be.
 
     Parameters
     ----------
@@ -66,8 +59,8 @@ class Explainer:
         ``"compiled"`` (None too): the reverse walk is part of the model that onnxruntime runs; ``"eager"``: NumPy over
         activations that onnxruntime computes, the reference.
     providers
-        Onnxruntime's execution providers in order (``"cpu"``, ``"cuda"``, ``"tensorrt"`` or their full names, or pairs
-        with options); None: CUDA where it is, else CPU.
+        Onnxruntime's execution providers in order (``"cpu"``, ``"cuda"``, ``"tensorrt"``, full names, or pairs with
+        options); None: CUDA where it is, else CPU.
     preprocess
         What is done to pictures, as in `explain`; here it tells the bounds of zᴮ. None: what the file says of it.
     labels
@@ -81,6 +74,10 @@ class Explainer:
         An ``onnxruntime.SessionOptions`` of one's own (custom op libraries, profiling).
     cache
         A folder that keeps compiled models, by content and options; None: none are kept.
+    samples
+        How many masks, noisy copies or steps, for methods that have such; None: the method's.
+    random_state
+        What those are drawn by: the same number, the same maps; None: 0.
 
     Raises
     ------
@@ -105,22 +102,23 @@ class Explainer:
         threads: int | None = None,
         session_options: onnxruntime.SessionOptions | None = None,
         cache: str | PathLike[str] | None = None,
+        samples: int | None = None,
+        random_state: int | None = None,
     ) -> None:
-        backend = choose("backend", backend or "compiled", BACKENDS)
         if max_batch is not None and max_batch < 1:
             raise OptionError(f"max_batch must be at least 1, not {max_batch}")
         self._prepared = Prepared(model, layers, method, preset, seed, output, preprocess, labels)
         self.model, self.layers, self.facts = self._prepared.model, self._prepared.layers, self._prepared.facts
         self.method, self.preset, self.seed = self._prepared.method, self._prepared.preset, self._prepared.seed
         self.inputs = list(self.model.graph.inputs)
-        self._batch, self._max_batch = self._prepared.batch, max_batch
+        self._max_batch = max_batch
         self._empty: set[str] = set()
         session = SessionSettings(providers, threads, session_options)
-        self._runner: Runner | None
-        if backend == "eager":
-            self._runner = EagerRunner(self._prepared, session)
-        else:
-            self._runner = CompiledRunner(self._prepared, session, None if cache is None else Path(cache))
+        kept = None if cache is None else Path(cache)
+        backend = backend or "compiled"
+        self._runner: Runner | None = make_runner(self._prepared, backend, session, kept, samples, random_state)
+        # Picture by picture, that runner fills its own batches.
+        self._batch = None if isinstance(self._runner, ProbingRunner) else self._prepared.batch
         self.settings = Settings(
             model=str(self.model.path) if self.model.path else None,
             sha256=self.model.sha256,
@@ -133,7 +131,7 @@ class Explainer:
             classes=self._prepared.classes,
         )
 
-    def __call__(self, x: Any, targets: Any = None, *, seed: Any = None) -> Explanation:
+    def __call__(self, x: Any, targets: Any = None, *, seed: Any = None, baselines: Any = None) -> Explanation:
         """Explain a batch.
 
         Parameters
@@ -144,6 +142,8 @@ class Explainer:
             None (the top class), an int, N ints, or an (N, K) array; negative numbers are ranks.
         seed
             With seed "given": float32 (N, classes) or (N, K, classes).
+        baselines
+            (B, ...): what stands for nothing under ``"integrated-gradients"`` and ``"expected-gradients"``.
 
         Raises
         ------
@@ -166,20 +166,35 @@ class Explainer:
             raise TargetError(
                 f"there are {wanted.shape[1]} targets for {seeds.shape[1]} seeds of each image; leave targets out"
             )
+        runner = self._with(baselines)
         parts = []
         for place, piece in pieces(arrays, self._batch or self._max_batch, fixed=self._batch is not None):
             own_seeds = None if seeds is None else seeds[place]
-            parts.append(self._explain(piece, wanted[place], own_seeds))
+            parts.append(self._explain(runner, piece, wanted[place], own_seeds))
         return Explanation.joined(parts)
 
-    def _explain(self, inputs: dict[str, Any], targets: np.ndarray, seeds: np.ndarray | None) -> Explanation:
-        """One piece of a batch, whose inputs may have been filled up."""
+    def passes(self, x: Any) -> int:
+        """How often the model runs for each picture like ``x``, as for a call: 1 but for methods that ask again."""
+        return self._with(None).passes(sizes_of(check_inputs(self.inputs, x)))
+
+    def _with(self, baselines: Any) -> Runner:
+        """The runner, with what stands for nothing."""
         if self._runner is None:
             raise OptionError("this Explainer is closed; make another one")
+        if baselines is None:
+            return self._runner
+        if not isinstance(self._runner, ProbingRunner) or self._runner.probe.gradient is None:
+            raise OptionError(f"method {self.method!r} takes no baselines; leave them out")
+        return self._runner.with_baselines(on_host(check_array(self._prepared.layers.picture.tensor, baselines)))
+
+    def _explain(
+        self, runner: Runner, inputs: dict[str, Any], targets: np.ndarray, seeds: np.ndarray | None
+    ) -> Explanation:
+        """One piece of a batch, whose inputs may have been filled up."""
         count = len(targets)
         fill = (self._batch or count) - count
         inputs = {**inputs, **fillers(self.inputs, count + fill)}
-        result = self._runner.run(inputs, filled(targets, fill), None if seeds is None else filled(seeds, fill))
+        result = runner.run(inputs, filled(targets, fill), None if seeds is None else filled(seeds, fill))
         for name, value in result.maps.items():
             if len(value) != count + fill:
                 raise UnsupportedModelError(
@@ -232,19 +247,3 @@ class Explainer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def filled(rows: np.ndarray, more: int) -> np.ndarray:
-    """Rows, the last one repeated ``more`` times."""
-    return np.concatenate([rows, np.repeat(rows[-1:], more, axis=0)]) if more else rows
-
-
-def layer_table(
-    model: str | PathLike[str] | bytes | onnx.ModelProto,
-    preset: str | Path | Preset | None = None,
-    output: str | None = None,
-) -> list[LayerInfo]:
-    """Every layer that can be named under a preset (folding removes some), as `LayerInfo`."""
-    loaded = load(model)
-    canonicalise(loaded, batch_norm=resolve(preset, None).fold_batch_norm)
-    return Layers(loaded, Paths(loaded, find_scores(loaded, output).tensor)).table()

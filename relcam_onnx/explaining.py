@@ -36,6 +36,7 @@ def explain(
     labels: Labels | None = None,
     *,
     exact: bool = False,
+    baselines: Sequence[PictureSource] = (),
     **options: Any,
 ) -> Explanation:
     """Explain what a model sees in one or several pictures.
@@ -56,6 +57,8 @@ def explain(
     exact
         Decode every pixel of large JPEG files too; as a rule they are decoded at a half, a quarter or an eighth of
         their size, where that leaves twice as many pixels a side as the model takes.
+    baselines
+        Pictures that stand for nothing in particular, for ``"integrated-gradients"`` and ``"expected-gradients"``.
     **options
         Of `Explainer`: layers, method, preset, seed, output, backend, providers, ...
 
@@ -73,9 +76,9 @@ def explain(
     if isinstance(model, Explainer):
         if options:
             raise OptionError(f"a ready Explainer has its options already: give {', '.join(options)} to it instead")
-        return PictureExplainer(model, preprocess, labels, exact=exact)(images, targets)
+        return PictureExplainer(model, preprocess, labels, exact=exact, baselines=baselines)(images, targets)
     with Explainer(model, preprocess=preprocess, labels=labels, **options) as explainer:
-        return PictureExplainer(explainer, preprocess, labels, exact=exact)(images, targets)
+        return PictureExplainer(explainer, preprocess, labels, exact=exact, baselines=baselines)(images, targets)
 
 
 class Ready(NamedTuple):
@@ -107,6 +110,7 @@ class PictureExplainer:
         labels: Labels | None = None,
         *,
         exact: bool = False,
+        baselines: Sequence[PictureSource] = (),
     ) -> None:
         read = [tensor for tensor in explainer.inputs if is_read(tensor)]
         if len(read) != 1:
@@ -126,6 +130,7 @@ class PictureExplainer:
         self.settings = replace(explainer.settings, preprocess=self.preprocess)
         self._fixed_batch = shape[0]
         self._check_labels()
+        self._baselines = np.stack([self._read(source).array for source in baselines]) if baselines else None
 
     def __call__(self, images: PictureSource | Sequence[PictureSource], targets: Any = None) -> Explanation:
         """Explain one picture or a list of them at once; see `explain`."""
@@ -141,6 +146,10 @@ class PictureExplainer:
                 "preprocess= a size"
             )
         return self._explain(batch, self.indices(targets))
+
+    def passes(self, picture: PictureSource) -> int:
+        """How often the model runs for a picture: 1 but for methods that ask again."""
+        return self.explainer.passes(self._read(picture).array[None])
 
     @property
     def batch(self) -> int:
@@ -205,7 +214,7 @@ class PictureExplainer:
         return Ready(array, Picture(pixels.opaque, geometry, str(source) if isinstance(source, str | Path) else None))
 
     def _explain(self, batch: Sequence[Ready], targets: Any) -> Explanation:
-        explanation = self.explainer(np.stack([each.array for each in batch]), targets)
+        explanation = self.explainer(np.stack([each.array for each in batch]), targets, baselines=self._baselines)
         pictures = tuple(each.picture for each in batch)
         settings = replace(explanation.settings, preprocess=self.preprocess)
         return replace(explanation, pictures=pictures, labels=self.labels, settings=settings)

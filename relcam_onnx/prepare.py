@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
+from dataclasses import replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -22,20 +22,21 @@ from relcam_onnx.analysis.scores import find_scores
 from relcam_onnx.analysis.support import check_types
 from relcam_onnx.canon import canonicalise
 from relcam_onnx.errors import InputError, LayerError, ModelFileError, OptionError, nearest
+from relcam_onnx.lrp.cautions import warn_of_epsilon, warn_of_folded
 from relcam_onnx.lrp.maps import MapPlan
-from relcam_onnx.lrp.methods import METHODS
-from relcam_onnx.lrp.plan import make_plan
+from relcam_onnx.lrp.methods import METHODS, Probe
+from relcam_onnx.lrp.plan import make_plan, reading_plan
 from relcam_onnx.lrp.preset_file import resolve
 from relcam_onnx.lrp.presets import Preset
 from relcam_onnx.lrp.relevance_cams import window_size
-from relcam_onnx.lrp.seeds import CONTRASTIVE, GIVEN, PROPORTIONAL, SEEDS
+from relcam_onnx.lrp.seeds import CONTRASTIVE, GIVEN, SEEDS
 from relcam_onnx.model import Model, fixed_batch, static_shape
 from relcam_onnx.onnx_file.load import load, with_sizes
 from relcam_onnx.ops import TABLE
 from relcam_onnx.pictures.conventions import Option
 from relcam_onnx.pictures.facts import Facts, Labels
 from relcam_onnx.pictures.preprocess import Preprocess
-from relcam_onnx.rules import Epsilon, Gradient, PublishedConv
+from relcam_onnx.rules import Gradient
 
 SOURCE = "relcam.source_sha256"
 """What the metadata of a compiled file has, and no other's."""
@@ -76,7 +77,8 @@ class Prepared:
         self.preset = resolve(preset, method)
         self.method = choose("method", method or self.preset.method, METHODS)
         self.gradient = all(isinstance(rule, Gradient) for _, rule in self.preset.rules)
-        if METHODS[self.method].needs_gradient and not self.gradient:
+        plain = all(type(rule) is Gradient for _, rule in self.preset.rules)
+        if METHODS[self.method].needs_gradient and not plain:
             raise OptionError(f"method {self.method!r} needs preset 'gradient', not {self.preset.name!r}")
         self.model = source if isinstance(source, Model) else load(source)
         folder = self.model.path.parent if self.model.path else None
@@ -87,9 +89,9 @@ class Prepared:
                 "that it was made of"
             )
         self._asked = Asked(METHODS[self.method].layers if layers is None else as_names(layers), seed, output)
-        self._warn_of_folded()
+        warn_of_folded(self.preset, self.model)
         self._prepare()
-        self._warn_of_epsilon()
+        warn_of_epsilon(self.maps.plan, self.paths, self.preset, self.seed)
 
     def _prepare(self) -> None:
         """Rewrite the graph, and find in it what was asked for."""
@@ -99,6 +101,9 @@ class Prepared:
         if self.scores.squashed_by == "Sigmoid" and usual in CONTRASTIVE:
             usual = "one-hot" if self.gradient else "logit"
         self.seed = choose("seed", self._asked.seed or usual, (*SEEDS, GIVEN))
+        how = METHODS[self.method]
+        if isinstance(how, Probe) and how.of_probability and self.seed != "one-hot":
+            raise OptionError(f"method {self.method!r} explains a class' probability: it takes no seed, leave it out")
         self.paths = Paths(self.model, self.scores.tensor)
         self.layers = Layers(self.model, self.paths)
         check_types(self.model)
@@ -106,7 +111,10 @@ class Prepared:
         wanted, stages = self._resolve(self._asked.layers)
         self._know_bounds()
         walked = unique((*wanted, *stages))
-        plan = make_plan(self.paths, self.layers.geometry, self.preset, walked, self.bounds)
+        if isinstance(how, Probe) and how.gradient is None:
+            plan = reading_plan(self.paths, unique((*walked, self.layers.picture)))
+        else:
+            plan = make_plan(self.paths, self.layers.geometry, self.preset, walked, self.bounds)
         windows = {layer.name: self._window(layer) for layer in walked}
         self.maps = MapPlan(plan, wanted, stages, self.method, windows)
 
@@ -123,6 +131,14 @@ class Prepared:
             vars(other).pop(name, None)
         other.model = with_sizes(self.model, sizes)
         other._prepare()
+        return other
+
+    def walking(self) -> Prepared:
+        """The walk to the same layers for seeds of one's own, what arrives there as it is."""
+        other = copy(self)
+        other.method, other.seed = "lrp", GIVEN
+        other._asked = self._asked._replace(seed=GIVEN)
+        other.maps = replace(self.maps, method=other.method)
         return other
 
     @cached_property
@@ -177,7 +193,9 @@ class Prepared:
 
     def _resolve(self, names: Iterable[str]) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
         """The layers that are asked for, and those of the fused map."""
-        resolved = [(name, self.layers.resolve(name)) for name in names]
+        how = METHODS[self.method]
+        picture = isinstance(how, Probe) and how.picture is not None
+        resolved = [(n, (self.layers.picture,) if picture and n == INPUT else self.layers.resolve(n)) for n in names]
         if not resolved:
             raise LayerError("no layer was asked for; layers= takes 'stages', 'fused', 'last', 'input' or a name")
         wanted = unique(layer for _, layers in resolved for layer in layers)
@@ -186,12 +204,19 @@ class Prepared:
             check_frames(layer.name, layer.tensor, self.paths.images)
         self.aliases = {LAST: self.layers.stages[-1].name} if self.layers.stages else {}
         self.aliases |= {alias: layer.name for layer in wanted for alias in self.layers.names_of(layer.tensor)}
-        if METHODS[self.method].explains_input_alone and (stages or [layer.name for layer in wanted] != [INPUT]):
+        if how.explains_input_alone and (stages or [layer.name for layer in wanted] != [INPUT]):
             raise LayerError(f"method {self.method!r} explains the input alone: leave layers= out, or name 'input'")
-        for layer in wanted:
-            if not METHODS[self.method].keeps_channels and layer.name != INPUT and layer.stride is None:
+        for layer in unique((*wanted, *stages)):
+            if not how.keeps_channels and layer.name != INPUT and layer.stride is None:
                 raise LayerError(
                     f"layer {layer.name!r} has no positions to make a map of; method 'lrp' gives its relevance"
+                )
+            if isinstance(how, Probe) and how.layer is not None and layer.name == INPUT:
+                raise LayerError(f"method {self.method!r} explains layers, not the input itself; name others")
+            if isinstance(how, Probe) and how.changes_layer and layer.tensor.name in self.model.views:
+                raise LayerError(
+                    f"layer {layer.name!r} is no tensor of the file, only what its tensors amount to, so method "
+                    f"{self.method!r} cannot put anything in its place; 'relcam layers' lists others"
                 )
         return wanted, stages
 
@@ -209,28 +234,6 @@ class Prepared:
         except InputError:
             return  # an input that takes no pictures has no bounds
         self.bounds = self.preprocess.bounds
-
-    def _warn_of_folded(self) -> None:
-        """Say that the published code's rules, for batch normalisation as a layer of its own, find none."""
-        published = any(isinstance(rule, PublishedConv) for _, rule in self.preset.rules)
-        if not published or any(node.op_type == "BatchNormalization" for node in self.model.proto.graph.node):
-            return
-        warnings.warn(
-            f"preset {self.preset.name!r} takes batch normalisation as a layer of its own, and this file has none: "
-            "figures match the published code only if the network has none either; else export it unfused",
-            stacklevel=4,
-        )
-
-    def _warn_of_epsilon(self) -> None:
-        """Say that ε divides by each score, which suits only seeds proportional to them."""
-        last = next((step for step in self.maps.plan.steps if step.node.outputs[0].name in self.paths.output), None)
-        if last is not None and isinstance(last.rule, Epsilon) and self.seed not in PROPORTIONAL:
-            warnings.warn(
-                f"seed {self.seed!r} under preset {self.preset.name!r}: the ε rule of the last layer divides it by "
-                "every score, also those near zero; take a preset with z⁺ there ('paper'), or seed 'rivals', "
-                "'contrast', 'logit' or 'one-hot'",
-                stacklevel=4,
-            )
 
 
 def choose(what: str, name: str, names: Any) -> str:

@@ -341,16 +341,37 @@ def test_a_batch_that_fails_is_tried_one_by_one(model, out, tmp_path, monkeypatc
     Image.new("RGB", (32, 32), "white").save(tmp_path / "in" / "2.png")
     call = rc.Explainer.__call__
 
-    def short_of_memory(self, x, targets=None):
+    def short_of_memory(self, x, targets=None, **more):
         if (x.min(axis=(1, 2, 3)) > 0.99).any():
             raise MemoryError
-        return call(self, x, targets)
+        return call(self, x, targets, **more)
 
     monkeypatch.setattr(rc.Explainer, "__call__", short_of_memory)
     result = relcam("explain", model, tmp_path / "in", "-o", out)
     assert result.exit_code == 1
     assert [Path(image["file"]).stem for image in results(out)["images"]] == ["0", "1", "3"]
     assert "2.png: MemoryError" in result.stderr
+
+
+def test_what_many_runs_cost_is_said_beforehand(model, out, tmp_path):
+    noise(tmp_path / "in" / "a.png")
+    result = relcam(
+        "explain", model, tmp_path / "in", "-o", out, "--method", "rise", "--samples", "12", "--random-state", "3"
+    )
+    assert result.exit_code == 0
+    assert "note: method 'rise' runs the model 13 times for each picture" in result.stderr
+    assert results(out)["options"]["method"] == "rise"
+
+
+def test_baselines_are_pictures(model, out, tmp_path):
+    noise(tmp_path / "in" / "a.png")
+    noise(tmp_path / "b.png", seed=1)
+    asked = ("explain", model, tmp_path / "in", "-o", out, "--method", "expected-gradients", "--samples", "4")
+    assert relcam(*asked).exit_code == 2
+    assert relcam(*asked, "--baseline", tmp_path / "b.png").exit_code == 0
+    none = relcam(*asked, "--baseline", tmp_path / "c.png")
+    assert none.exit_code == 2
+    assert "c.png" in none.stderr
 
 
 def test_an_interrupted_run_keeps_what_it_has(model, out, tmp_path, monkeypatch):

@@ -186,6 +186,14 @@ def test_the_cam_family_is_pytorch_grad_cams(peer: str, resnet18: tuple[Path, np
                 agree(found.weights[layer][:, k], stored[f"weights/{peer}/{layer}/{label}"])
 
 
+def test_score_cam_is_pytorch_grad_cams(resnet18: tuple[Path, np.ndarray]) -> None:
+    stored, (path, x) = read("cam-resnet18-seed31"), resnet18
+    found = Explainer(path, CAM_LAYERS, method="score-cam")(x, TARGETS)
+    for layer in CAM_LAYERS:
+        for k, label in enumerate(LABELS):
+            agree(found.maps[layer][:, k], stored[f"raw/ScoreCAM/{layer}/{label}"])
+
+
 @pytest.mark.parametrize("backend", ["eager", "compiled"])
 def test_eigen_cam_is_pytorch_grad_cams_up_to_its_sign(backend: str, resnet18: tuple[Path, np.ndarray]) -> None:
     stored, (path, x) = read("cam-resnet18-seed31"), resnet18

@@ -12,8 +12,33 @@ import relcam_onnx as rc
 
 PACKAGE = Path(rc.__file__).parent
 ORDER = [
-    *("errors", "files", "model", "onnx_file", "ops", "rules", "backends", "laws", "canon", "analysis", "lrp"),
-    *("pictures", "results", "prepare", "compiling", "runners", "explainer", "explaining", "audit", "cli", "__main__"),
+    *(
+        "errors",
+        "files",
+        "model",
+        "onnx_file",
+        "ops",
+        "rules",
+        "backends",
+        "laws",
+        "canon",
+        "analysis",
+        "probing",
+        "lrp",
+    ),
+    *(
+        "pictures",
+        "results",
+        "prepare",
+        "listing",
+        "compiling",
+        "runners",
+        "explainer",
+        "explaining",
+        "audit",
+        "cli",
+        "__main__",
+    ),
 ]
 """The architecture's order: a module or folder may import those before it, never those after it."""
 

@@ -14,7 +14,8 @@ from relcam_onnx.analysis.layers import Layers
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.scores import find_scores
 from relcam_onnx.errors import LayerError
-from relcam_onnx.explainer import Explainer, layer_table
+from relcam_onnx.explainer import Explainer
+from relcam_onnx.listing import layer_table
 
 
 def layers_of(model: onnx.ModelProto, *, batch_norm: bool = True) -> Layers:

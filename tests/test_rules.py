@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nets import Net, picture
 from twins import TWINS, Vector
 
+import relcam_onnx as rc
 from relcam_onnx.backends.eager import Eager
 from relcam_onnx.errors import OptionError
 from relcam_onnx.ops import Linear, Message, Relay, Term, meet
-from relcam_onnx.rules import RULES, Gradient, Pass, Rule, SignShare
+from relcam_onnx.rules import RULES, Gradient, Guided, Pass, Rule, SignShare
 from relcam_onnx.rules.published import PublishedAdaptivePool
 
 
@@ -50,10 +52,10 @@ def test_rule_is_its_twin(name: str, signed: bool, data: st.DataObject) -> None:
 
 
 def test_every_named_rule_has_a_twin() -> None:
-    assert {type(rule) for rule, _ in TWINS.values()} >= set(RULES.values()) - {Pass}
+    assert {type(rule) for rule, _ in TWINS.values()} >= set(RULES.values()) - {Pass, Guided}
 
 
-OF_RELEVANCE = {name: make() for name, make in RULES.items() if make is not Gradient}
+OF_RELEVANCE = {name: make() for name, make in RULES.items() if not make.gradient}
 
 
 @pytest.mark.parametrize("rule", OF_RELEVANCE.values(), ids=list(OF_RELEVANCE))
@@ -121,6 +123,26 @@ def test_gradient_takes_a_relays_gradient() -> None:
     f, g = Eager(), np.ones((1, 2))
     np.testing.assert_array_equal(Gradient().relay(f, relay, Message(g))[0].value, 2 * g)
     np.testing.assert_array_equal(Rule().relay(f, relay, Message(g))[0].value, g)
+
+
+@pytest.mark.parametrize("backend", ["eager", "compiled"])
+def test_guided_backprop_lets_relus_hand_on_what_is_positive(backend: str) -> None:
+    """Springenberg et al. 2015: through each Relu the positive part of the gradient, where the Relu is open."""
+    net = Net("N", 6)
+    first, second, last = (net.normal(*shape) for shape in ((6, 8), (8, 8), (8, 3)))
+    hidden = net("Relu", net("MatMul", net("Relu", net("MatMul", net.x, first)), second))
+    x = picture(4, 6)
+    with rc.Explainer(
+        net.model(net("MatMul", hidden, last)), "input", "lrp", "guided-backprop", backend=backend
+    ) as explainer:
+        got = explainer(x, [[0, 2]] * 4)
+    assert not got.relevance_kept
+    one = np.maximum(x @ first, 0)
+    two = np.maximum(one @ second, 0)
+    for place, target in enumerate((0, 2)):
+        back = np.maximum(last[:, target], 0) * (two > 0)
+        back = np.maximum(back @ second.T, 0) * (one > 0)
+        np.testing.assert_allclose(got.maps["input"][:, place], back @ first.T, rtol=1e-4, atol=1e-5)
 
 
 def test_published_adaptive_pool_clamps_its_input() -> None:

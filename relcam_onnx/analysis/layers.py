@@ -10,7 +10,7 @@ from functools import cached_property
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.analysis.paths import Paths, origin
-from relcam_onnx.analysis.positions import Layout
+from relcam_onnx.analysis.positions import Layout, of_image
 from relcam_onnx.analysis.stages import Stages
 from relcam_onnx.analysis.support import check_supported
 from relcam_onnx.errors import LayerError, nearest
@@ -118,6 +118,14 @@ class Layers:
             names = ", ".join(repr(t.name) for t in images) or "none"
             raise LayerError(f"'input' means the one input that relevance reaches; here they are {names}: name one")
         return self._named(INPUT, images[0])
+
+    @property
+    def picture(self) -> Layer:
+        """The same; where relevance reaches no input, since an op on the way is unknown, the model's only one."""
+        inputs = [tensor for tensor in self.model.graph.inputs if tensor.outputs]
+        if self.paths.images or len(inputs) != 1:
+            return self.image
+        return Layer(INPUT, inputs[0], None, of_image(inputs[0]))
 
     def resolve(self, name: str) -> tuple[Layer, ...]:
         """The layers that a name means; several for ``stages``, none for ``fused`` (a map, not a layer).

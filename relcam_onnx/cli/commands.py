@@ -100,6 +100,17 @@ def explain(
     cache: Annotated[
         Path | None, typer.Option(help="A folder that keeps compiled models. Default: none are kept.", metavar="FOLDER")
     ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(min=1, help="Masks, noisy copies or steps of methods that have such (rise, ...).", metavar="N"),
+    ] = None,
+    random_state: Annotated[
+        int | None, typer.Option(help="What they are drawn by: the same, the same maps. Default: 0.", metavar="N")
+    ] = None,
+    baseline: Annotated[
+        list[Path] | None,
+        typer.Option(help="A picture for expected-gradients to start from; repeatable.", metavar="FILE"),
+    ] = None,
     max_pixels: Annotated[
         int | None,
         typer.Option(min=1, help="Of a picture that may be read; more looks like a bomb.", show_default="89478485"),
@@ -123,6 +134,8 @@ def explain(
             "backend": backend,
             "providers": provider,
             "cache": cache,
+            "samples": samples,
+            "random_state": random_state,
         }
         code = explain_pictures(
             model,
@@ -139,6 +152,7 @@ def explain(
             max_pixels=max_pixels,
             debug=debug,
             threads=threads,
+            baselines=baseline or (),
             options={name: value for name, value in options.items() if value is not None},
         )
         raise typer.Exit(code)

@@ -8,7 +8,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -23,7 +23,8 @@ from relcam_onnx.errors import RelcamError
 from relcam_onnx.explainer import Explainer
 from relcam_onnx.explaining import PictureExplainer, Result
 from relcam_onnx.files import cannot_write, make_folder
-from relcam_onnx.pictures.finding import find_pictures
+from relcam_onnx.lrp.methods import METHODS, Probe
+from relcam_onnx.pictures.finding import Found, find_pictures
 from relcam_onnx.results import words
 from relcam_onnx.results.explanation import Explanation
 from relcam_onnx.results.report import DEFAULT, Report
@@ -55,13 +56,16 @@ def explain_pictures(
     max_pixels: int | None,
     debug: bool,
     threads: int | None,
+    baselines: Sequence[Path],
     options: dict[str, Any],
 ) -> int:
     """Explain pictures into a folder.
 
     Parameters
     ----------
-    model, sources, out, targets, labels, preprocess, formats, mask, mask_rule, exact, batch, max_pixels, debug, threads
+    model, sources, out, targets, labels, preprocess, formats, mask, mask_rule, exact, batch, max_pixels, debug
+        As on the command line.
+    threads, baselines
         As on the command line.
     options
         Of `Explainer`.
@@ -82,10 +86,11 @@ def explain_pictures(
     session = session_options(threads, at_once, log=WARNINGS if debug else SILENT)
     explainer = Explainer(model, preprocess=preprocess, labels=labels, session_options=session, **options)
     with allowing(max_pixels), explainer:
-        pictorial = PictureExplainer(explainer, preprocess, labels, exact=exact)
+        pictorial = PictureExplainer(explainer, preprocess, labels, exact=exact, baselines=baselines)
         classes = pictorial.indices(list(targets))
         kept = [p.path.name for p in pictures if p.path.resolve().parent == out.resolve()]
         report = Report(out, pictorial.settings, formats or DEFAULT, mask=mask, mask_rule=mask_rule or MASS, kept=kept)
+        tell_cost(pictorial, pictures)
         make_folder(out)
         for source in missing:
             say("failed", source.error)
@@ -110,6 +115,15 @@ def explain_pictures(
             say("error", f"the model runs on none of the {len(pictures)} pictures; {failures[0]}")
         return NOTHING_DONE
     return SOME_FAILED if report.failed else 0
+
+
+def tell_cost(pictorial: PictureExplainer, pictures: Sequence[Found]) -> None:
+    """Say beforehand how often the model will run, where that is more than once for each picture."""
+    for picture in pictures if isinstance(METHODS[pictorial.explainer.method], Probe) else ():
+        with suppress(RelcamError, OSError):  # a picture that cannot be read is told in its turn
+            passes = pictorial.passes(picture.path)
+            say("note", f"method {pictorial.explainer.method!r} runs the model {passes:,} times for each picture")
+            return
 
 
 @contextmanager

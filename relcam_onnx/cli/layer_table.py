@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from relcam_onnx.explainer import layer_table
+from relcam_onnx.listing import layer_table
 
 WIDE = 10_000
 """Columns where there is no terminal: nothing is cut off."""

@@ -13,7 +13,8 @@ from relcam_onnx.analysis.scores import shape_text
 from relcam_onnx.analysis.support import node_text
 from relcam_onnx.backends.symbols import UnknownSizeError
 from relcam_onnx.compiling.writer import Writer
-from relcam_onnx.errors import RelcamError, UnsupportedModelError
+from relcam_onnx.errors import OptionError, RelcamError, UnsupportedModelError
+from relcam_onnx.lrp.methods import Probe
 from relcam_onnx.lrp.presets import Preset
 from relcam_onnx.model import variables
 from relcam_onnx.onnx_file.load import load, pixels, with_sizes
@@ -61,6 +62,11 @@ def compile_model(
     loaded = load(model)
     sized = loaded if size is None else with_sizes(loaded, pixels(loaded, size))
     prepared = Prepared(sized, layers, method, preset, seed, output, preprocess)
+    if isinstance(prepared.maps.how, Probe):
+        raise OptionError(
+            f"method {prepared.method!r} runs the model again and again, which one file cannot hold; take a method "
+            "that walks it once, such as 'local-relevance-cam'"
+        )
     try:
         return Writer(prepared, single=False).write(weights=weights, heatmap=heatmap)
     except UnknownSizeError as error:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from relcam_onnx.analysis.layers import FUSED, INPUT, Layer, unique
-from relcam_onnx.lrp.methods import METHODS, Method
+from relcam_onnx.lrp.methods import METHODS, Probe, Walked
 from relcam_onnx.lrp.plan import Plan
 from relcam_onnx.lrp.walk import walk
 from relcam_onnx.ops import Backend, Size, Value
@@ -78,7 +78,7 @@ class MapPlan:
         return (*layers, *([MapSource(FUSED)] if self.stages else []))
 
     @property
-    def how(self) -> Method:
+    def how(self) -> Walked | Probe:
         """The method itself."""
         return METHODS[self.method]
 
@@ -114,6 +114,8 @@ def make_maps(
     maps, weights
         Layer name -> (K·N, h, w), or (K·N, C, h, w) where ``MapPlan.has_channels``; layer name -> (K·N, C).
     """
+    how = maps.how
+    assert isinstance(how, Walked)
     messages = walk(f, maps.plan, values, start, [layer.tensor for layer in maps.walked])
     by_layer, weights = {}, {}
     for layer in maps.walked:
@@ -123,18 +125,18 @@ def make_maps(
         relevance = f.each(activation) * 0.0 if message is None else message.relevance(f)
         activation, relevance = (channels_first(f, layer, value, values) for value in (activation, relevance))
         if layer.name == INPUT:
-            own = maps.how.explains_input_alone
-            by_layer[layer.name] = maps.how.make(f, activation, relevance, 1) if own else relevance
+            own = how.explains_input_alone
+            by_layer[layer.name] = how.make(f, activation, relevance, 1) if own else relevance
             continue
-        by_layer[layer.name] = maps.how.make(f, activation, relevance, maps.windows[layer.name])
+        by_layer[layer.name] = how.make(f, activation, relevance, maps.windows[layer.name])
         if layer.stride is not None:
-            kept = maps.how.weights(f, activation, relevance)
+            kept = how.weights(f, activation, relevance)
             weights[layer.name] = f.Squeeze(kept, list(range(2, len(f.dims(activation)))))
     if maps.stages:
         parts = [by_layer[stage.name] for stage in maps.stages]
-        if maps.how.keeps_channels:
+        if how.keeps_channels:
             parts = [f.ReduceSum(part, [1], keepdims=0) for part in parts]
-        by_layer[FUSED] = maps.how.fuse(f, parts, [positions(f, stage, values) for stage in maps.stages])
+        by_layer[FUSED] = how.fuse(f, parts, [positions(f, stage, values) for stage in maps.stages])
     return {name: by_layer[name] for name in maps.names}, {n: weights[n] for n in maps.names if n in weights}
 
 

@@ -124,6 +124,13 @@ def make_plan(
     return Plan(tuple(steps), paths.scores, tuple(sorted(names)), paths.model.views, positive)
 
 
+def reading_plan(paths: Paths, layers: Sequence[Layer]) -> Plan:
+    """No walk at all: the scores, and the values of some layers."""
+    names = {paths.scores.name, *(layer.tensor.name for layer in layers)}
+    names |= {layer.layout.origin for layer in layers if layer.layout and None in sizes_of(layer.layout)}
+    return Plan((), paths.scores, tuple(sorted(names)), paths.model.views, frozenset())
+
+
 def bounded(rule: ZBox, paths: Paths, reads: Sequence[str], bounds: Bounds | None) -> ZBox:
     """zᴮ with the image's bounds as they are where a layer reads it: those that were set, else those that are known."""
     low, high = rule.low, rule.high

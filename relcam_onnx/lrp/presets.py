@@ -18,6 +18,7 @@ from relcam_onnx.rules import (
     Flat,
     Gamma,
     Gradient,
+    Guided,
     Norm,
     Pass,
     PublishedAdaptivePool,
@@ -160,6 +161,12 @@ def gradient() -> Preset:
     return Preset("gradient", (("*", Gradient()),), seed="one-hot", method="grad-cam")
 
 
+def guided_backprop() -> Preset:
+    """The gradient, of which every ReLU hands on the positive part alone."""
+    rules = (("Relu", Guided()), ("Clip", Guided()), ("*", Gradient()))
+    return Preset("guided-backprop", rules, seed="one-hot", method="lrp")
+
+
 def composite(name: str, convolution: Rule, first: Rule | None = None) -> Preset:
     """A composite of the LRP literature: ε in dense layers, one rule for convolutions, one for the first layer."""
     return Preset(
@@ -188,6 +195,7 @@ PRESETS: dict[str, Callable[..., Preset]] = {
     "paper": paper,
     "official": official,
     "gradient": gradient,
+    "guided-backprop": guided_backprop,
     "epsilon-plus": lambda: composite("epsilon-plus", ZPlus()),
     "epsilon-plus-flat": lambda: composite("epsilon-plus-flat", ZPlus(), Flat()),
     "epsilon-gamma-box": epsilon_gamma_box,
@@ -195,6 +203,9 @@ PRESETS: dict[str, Callable[..., Preset]] = {
     "epsilon-alpha2-beta1-flat": lambda: composite("epsilon-alpha2-beta1-flat", AlphaBeta(), Flat()),
 }
 """The presets by name."""
+
+GRADIENTS = frozenset({"gradient", "guided-backprop"})
+"""Those whose maps are no relevance: nothing of the score is shared out there."""
 
 
 def preset(name: str, **parameters: Any) -> Preset:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import onnx_graphsurgeon as gs
@@ -82,14 +83,19 @@ def describe(f: Backend, step: Step, values: Mapping[str, Value]) -> Record:
 def activations(f: Backend, plan: Plan, value: Callable[[str], T]) -> dict[str, T]:
     """The values that a plan reads: ``value`` of the file's tensors, and views made of them."""
     values: dict[str, T] = {}
+    return {name: activation(f, plan, value, values, name) for name in plan.tensors}
 
-    def get(name: str) -> T:
-        if name not in values:
-            view = plan.views.get(name)
-            values[name] = value(name) if view is None else seen(f, view, get)
-        return values[name]
 
-    return {name: get(name) for name in plan.tensors}
+def activation(f: Backend, plan: Plan, value: Callable[[str], T], values: dict[str, T], name: str) -> T:
+    """One of them, kept in ``values``.
+
+    No closure that calls itself: that would hold all values until Python's collector comes by.
+    """
+    if name not in values:
+        view = plan.views.get(name)
+        known = partial(activation, f, plan, value, values)
+        values[name] = value(name) if view is None else seen(f, view, known)
+    return values[name]
 
 
 def seen(f: Backend, view: View, value: Callable[[str], T]) -> T:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from relcam_onnx.analysis.layers import FUSED
 from relcam_onnx.backends.eager import Eager
 from relcam_onnx.lrp.methods import METHODS
+from relcam_onnx.lrp.presets import GRADIENTS
 from relcam_onnx.lrp.seeds import GIVEN, class_scores, starting
 from relcam_onnx.pictures.geometry import Floats
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 LITTLE = 1.0
 """Logits: a margin below it is no evidence for a class over its rivals."""
-GRADIENT = "gradient"
-"""The preset whose maps are no relevance: nothing of the score is shared out there."""
 CANCELLED = 0.1
 """Of the magnitudes that a seed is made of: where its sum is less, no share of it can be told."""
 
@@ -49,7 +48,7 @@ def doubt(explanation: Answer, index: int, place: int) -> str | None:
 def kept(explanation: Answer) -> dict[str, Floats]:
     """Layer -> float32 (N, K): the sum of relevance there over what it started as; NaN where that tells nothing."""
     settings = explanation.settings
-    if settings.preset == GRADIENT or METHODS[settings.method].needs_gradient or settings.seed == GIVEN:
+    if settings.preset in GRADIENTS or METHODS[settings.method].needs_gradient or settings.seed == GIVEN:
         return {}
     start = started(explanation, settings.seed)
     total = start.sum(axis=2, dtype=np.float64)

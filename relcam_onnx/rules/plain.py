@@ -1,4 +1,4 @@
-"""Rules that ask for no shares: pass, and the gradient."""
+"""Rules that ask for no shares: pass, the gradient, and that of guided backpropagation."""
 
 from __future__ import annotations
 
@@ -43,3 +43,23 @@ class Gradient(Rule):
     def relay(self, f: Backend, op: Relay, message: Message) -> Messages:
         """The chain rule."""
         return {i: Message(g) for i, g in op.gradient(message.value).items()}
+
+
+@dataclass(frozen=True)
+class Guided(Gradient):
+    """The gradient's positive part: a ReLU's share of guided backpropagation (Springenberg et al. 2015)."""
+
+    name: ClassVar[str] = "guided"
+
+    def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
+        """See the class."""
+        return positive(f, super().linear(f, op, message))
+
+    def relay(self, f: Backend, op: Relay, message: Message) -> Messages:
+        """See the class."""
+        return positive(f, super().relay(f, op, message))
+
+
+def positive(f: Backend, messages: Messages) -> Messages:
+    """The positive part of each."""
+    return {index: Message(f.Relu(message.value)) for index, message in messages.items()}

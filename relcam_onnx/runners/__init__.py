@@ -11,6 +11,9 @@ import numpy as np
 from relcam_onnx.lrp.maps import MapSource
 from relcam_onnx.pictures.geometry import Field
 
+Sizes = tuple[tuple[str, tuple[int, ...]], ...]
+"""Each input with its sizes behind the batch."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -45,7 +48,10 @@ class Result:
 
 
 class Runner(Protocol):
-    """One of the two backends, made ready for one model."""
+    """What makes the maps of one model, ready to run."""
+
+    def passes(self, sizes: Sizes) -> int:
+        """How often the model runs for each picture of these sizes."""
 
     def run(self, inputs: Mapping[str, Any], targets: np.ndarray, seeds: np.ndarray | None) -> Result:
         """Explain a piece: inputs of N images, targets int64 (N, K) with ranks, or seeds float32 (N, K, classes)."""

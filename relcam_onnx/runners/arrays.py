@@ -13,9 +13,7 @@ from onnxruntime import OrtValue
 from relcam_onnx.analysis.scores import shape_text
 from relcam_onnx.errors import InputError
 from relcam_onnx.model import static_shape
-
-Sizes = tuple[tuple[str, tuple[int, ...]], ...]
-"""Each input with its sizes behind the batch."""
+from relcam_onnx.runners import Sizes
 
 
 def check_inputs(inputs: list[gs.Tensor], x: Any) -> dict[str, Any]:
@@ -146,3 +144,13 @@ def pieces(arrays: Mapping[str, Any], size: int | None, *, fixed: bool) -> Itera
                 n: np.concatenate([a, np.repeat(a[-1:], short, axis=0)]) if a.ndim else a for n, a in piece.items()
             }
         yield place, piece
+
+
+def filled(rows: np.ndarray, more: int) -> np.ndarray:
+    """Rows, the last one repeated ``more`` times."""
+    return np.concatenate([rows, np.repeat(rows[-1:], more, axis=0)]) if more else rows
+
+
+def stacked(arrays: list[np.ndarray]) -> np.ndarray:
+    """Several runs' arrays one behind the other; single numbers have no place to stand behind, the first one stays."""
+    return np.concatenate(arrays) if arrays[0].ndim else arrays[0]

@@ -22,8 +22,8 @@ from relcam_onnx.lrp.maps import MapSource
 from relcam_onnx.onnx_file.store import write_model
 from relcam_onnx.pictures.geometry import Field
 from relcam_onnx.prepare import Prepared
-from relcam_onnx.runners import Result
-from relcam_onnx.runners.arrays import Sizes, on_host, sizes_of
+from relcam_onnx.runners import Result, Sizes
+from relcam_onnx.runners.arrays import on_host, sizes_of, stacked
 from relcam_onnx.runners.fields import fields_of
 from relcam_onnx.runners.kept import Kept
 from relcam_onnx.runners.session import SessionSettings, choose_providers, open_session, out_of_memory, run_session
@@ -53,6 +53,10 @@ class CompiledRunner:
         choose_providers(settings.providers)
         if not prepared.free_sizes:
             self._ready((), single=True)
+
+    def passes(self, sizes: Sizes) -> int:
+        """See `relcam_onnx.runners.Runner`."""
+        return 1
 
     def run(self, inputs: Mapping[str, Any], targets: np.ndarray, seeds: np.ndarray | None) -> Result:
         """See `relcam_onnx.runners.Runner`."""
@@ -123,11 +127,6 @@ class CompiledRunner:
             return None
         digest = hashlib.sha256(f"{fingerprint}\n{(sizes, single)!r}".encode()).hexdigest()
         return self._cache / f"{digest[:32]}.onnx"
-
-
-def stacked(arrays: list[np.ndarray]) -> np.ndarray:
-    """Several runs' arrays one behind the other; single numbers have no place to stand behind, the first one stays."""
-    return np.concatenate(arrays) if arrays[0].ndim else arrays[0]
 
 
 def read_cached(file: Path) -> onnx.ModelProto | None:

@@ -13,7 +13,7 @@ from relcam_onnx.lrp.maps import make_maps
 from relcam_onnx.lrp.seeds import class_scores, starting
 from relcam_onnx.lrp.walk import activations
 from relcam_onnx.prepare import Prepared
-from relcam_onnx.runners import Result
+from relcam_onnx.runners import Result, Sizes
 from relcam_onnx.runners.arrays import on_host, sizes_of
 from relcam_onnx.runners.fields import fields_of
 from relcam_onnx.runners.kept import Kept
@@ -46,6 +46,10 @@ class EagerRunner:
                 return open_session(proto, self._settings, spinning=False)
 
         return self._sessions.get(exposed, make)
+
+    def passes(self, sizes: Sizes) -> int:
+        """See `relcam_onnx.runners.Runner`."""
+        return 1
 
     @np.errstate(all="ignore")  # infinities and NaNs are results, as in every ONNX runtime
     def run(self, inputs: Mapping[str, Any], targets: np.ndarray, seeds: np.ndarray | None) -> Result:

@@ -16,8 +16,8 @@ T = TypeVar("T")
 class Kept(Generic[T]):
     """The last few things that were asked for, by key; threads that ask for one at once make it once."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+    def __init__(self, most: int = KEPT) -> None:
+        self._lock, self._most = threading.Lock(), most
         self._things: OrderedDict[Hashable, T] = OrderedDict()
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
@@ -27,6 +27,6 @@ class Kept(Generic[T]):
                 self._things.move_to_end(key)
             else:
                 self._things[key] = make()
-                while len(self._things) > KEPT:
+                while len(self._things) > self._most:
                     self._things.popitem(last=False)
             return self._things[key]

@@ -53,6 +53,38 @@ def expose(proto: onnx.ModelProto, names: Sequence[str]) -> Iterator[None]:
         del proto.graph.output[own:]
 
 
+def with_outputs(proto: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
+    """A copy of a model that returns these tensors and nothing else."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    del copy.graph.output[:]
+    copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    return copy
+
+
+def leave_needed(proto: onnx.ModelProto) -> None:
+    """Drop the nodes and inputs of a model that its outputs do not hang on; onnxruntime would run them."""
+    wanted, kept = {output.name for output in proto.graph.output}, []
+    for node in reversed(proto.graph.node):
+        if wanted.intersection(node.output):
+            kept.append(node)
+            wanted.update(read_by(node))
+    inputs = [value for value in proto.graph.input if value.name in wanted]
+    del proto.graph.node[:], proto.graph.input[:]
+    proto.graph.node.extend(reversed(kept))
+    proto.graph.input.extend(inputs)
+
+
+def read_by(node: onnx.NodeProto) -> Iterator[str]:
+    """The tensors that a node reads, its subgraphs too."""
+    yield from node.input
+    for attribute in node.attribute:
+        for graph in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+            yield from (output.name for output in graph.output)
+            for inner in graph.node:
+                yield from read_by(inner)
+
+
 def open_session(
     proto: onnx.ModelProto, settings: SessionSettings, *, spinning: bool = True
 ) -> onnxruntime.InferenceSession:

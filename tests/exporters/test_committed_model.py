@@ -13,7 +13,7 @@ from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image
 from relcam_exporters.zoo import LITE, architecture
 
-from relcam_onnx.explainer import layer_table
+from relcam_onnx.listing import layer_table
 from relcam_onnx.pictures.preprocess import Preprocess
 
 ROOT = Path(__file__).parents[2]

@@ -1,0 +1,39 @@
+"""What is said of options that go badly together."""
+
+from __future__ import annotations
+
+import warnings
+
+from relcam_onnx.analysis.paths import Paths
+from relcam_onnx.lrp.plan import Plan
+from relcam_onnx.lrp.presets import Preset
+from relcam_onnx.lrp.seeds import PROPORTIONAL
+from relcam_onnx.model import Model
+from relcam_onnx.rules import Epsilon, PublishedConv
+
+LEVEL = 5
+"""From here to the call of `Explainer`."""
+
+
+def warn_of_folded(preset: Preset, model: Model) -> None:
+    """Say that the published code's rules, for batch normalisation as a layer of its own, find none."""
+    published = any(isinstance(rule, PublishedConv) for _, rule in preset.rules)
+    if not published or any(node.op_type == "BatchNormalization" for node in model.proto.graph.node):
+        return
+    warnings.warn(
+        f"preset {preset.name!r} takes batch normalisation as a layer of its own, and this file has none: "
+        "figures match the published code only if the network has none either; else export it unfused",
+        stacklevel=LEVEL,
+    )
+
+
+def warn_of_epsilon(plan: Plan, paths: Paths, preset: Preset, seed: str) -> None:
+    """Say that ε divides by each score, which suits only seeds proportional to them."""
+    last = next((step for step in plan.steps if step.node.outputs[0].name in paths.output), None)
+    if last is not None and isinstance(last.rule, Epsilon) and seed not in PROPORTIONAL:
+        warnings.warn(
+            f"seed {seed!r} under preset {preset.name!r}: the ε rule of the last layer divides it by "
+            "every score, also those near zero; take a preset with z⁺ there ('paper'), or seed 'rivals', "
+            "'contrast', 'logit' or 'one-hot'",
+            stacklevel=LEVEL,
+        )
