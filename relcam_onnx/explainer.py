@@ -107,28 +107,28 @@ class Explainer:
     ) -> None:
         if max_batch is not None and max_batch < 1:
             raise OptionError(f"max_batch must be at least 1, not {max_batch}")
-        self._prepared = Prepared(model, layers, method, preset, seed, output, preprocess, labels)
-        self.model, self.layers, self.facts = self._prepared.model, self._prepared.layers, self._prepared.facts
-        self.method, self.preset, self.seed = self._prepared.method, self._prepared.preset, self._prepared.seed
+        self.prepared = Prepared(model, layers, method, preset, seed, output, preprocess, labels)
+        self.model, self.layers, self.facts = self.prepared.model, self.prepared.layers, self.prepared.facts
+        self.method, self.preset, self.seed = self.prepared.method, self.prepared.preset, self.prepared.seed
         self.inputs = list(self.model.graph.inputs)
         self._max_batch = max_batch
         self._empty: set[str] = set()
         session = SessionSettings(providers, threads, session_options)
         kept = None if cache is None else Path(cache)
         backend = backend or "compiled"
-        self._runner: Runner | None = make_runner(self._prepared, backend, session, kept, samples, random_state)
+        self._runner: Runner | None = make_runner(self.prepared, backend, session, kept, samples, random_state)
         # Picture by picture, that runner fills its own batches.
-        self._batch = None if isinstance(self._runner, ProbingRunner) else self._prepared.batch
+        self._batch = None if isinstance(self._runner, ProbingRunner) else self.prepared.batch
         self.settings = Settings(
             model=str(self.model.path) if self.model.path else None,
             sha256=self.model.sha256,
-            layers=self._prepared.maps.sources,
+            layers=self.prepared.maps.sources,
             method=self.method,
             preset=self.preset.name,
             seed=self.seed,
-            output=self._prepared.scores.output,
+            output=self.prepared.scores.output,
             backend=backend,
-            classes=self._prepared.classes,
+            classes=self.prepared.classes,
         )
 
     def __call__(self, x: Any, targets: Any = None, *, seed: Any = None, baselines: Any = None) -> Explanation:
@@ -157,9 +157,9 @@ class Explainer:
                 "an array as seed goes with Explainer(seed='given'), and that with an array: explainer(x, seed=array)"
             )
         wanted = read_targets(targets, images)
-        if self._prepared.classes is not None:
-            check_range(wanted, self._prepared.classes)
-        seeds = None if seed is None else read_seed(seed, images, self._prepared.columns)
+        if self.prepared.classes is not None:
+            check_range(wanted, self.prepared.classes)
+        seeds = None if seed is None else read_seed(seed, images, self.prepared.columns)
         if seeds is not None and targets is None:
             wanted = self._by_class(seeds).argmax(axis=2)
         if seeds is not None and wanted.shape[1] != seeds.shape[1]:
@@ -185,7 +185,7 @@ class Explainer:
             return self._runner
         if not isinstance(self._runner, ProbingRunner) or self._runner.probe.gradient is None:
             raise OptionError(f"method {self.method!r} takes no baselines; leave them out")
-        return self._runner.with_baselines(on_host(check_array(self._prepared.layers.picture.tensor, baselines)))
+        return self._runner.with_baselines(on_host(check_array(self.prepared.layers.picture.tensor, baselines)))
 
     def _explain(
         self, runner: Runner, inputs: dict[str, Any], targets: np.ndarray, seeds: np.ndarray | None
@@ -208,11 +208,11 @@ class Explainer:
         return Explanation(
             outputs={n: v[:count] if fill and np.ndim(v) else v for n, v in result.outputs.items()},
             targets=resolved[:count],
-            maps=Maps(maps, result.aliases, filter(self._prepared.maps.has_channels, maps)),
+            maps=Maps(maps, result.aliases, filter(self.prepared.maps.has_channels, maps)),
             weights=Maps(weights, result.aliases),
             scores=result.scores[:count],
             settings=replace(self.settings, layers=result.sources),
-            squashed_by=self._prepared.scores.squashed_by,
+            squashed_by=self.prepared.scores.squashed_by,
             fields=result.fields,
         )
 
@@ -234,7 +234,7 @@ class Explainer:
 
     def _by_class(self, scores: np.ndarray) -> np.ndarray:
         """(..., scores) as (..., classes)."""
-        return np.asarray(class_scores(Eager(), scores, paired=self._prepared.paired))
+        return np.asarray(class_scores(Eager(), scores, paired=self.prepared.paired))
 
     def close(self) -> None:
         """Let go of the session."""

@@ -1,1 +1,1 @@
-"""What holds explanations, and models by them, to account."""
+"""What holds a deployed model and its explanations to account: measures, and the audit that runs them."""

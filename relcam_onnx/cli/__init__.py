@@ -2,7 +2,9 @@
 
 import gc
 
-from relcam_onnx.cli.commands import app
+from relcam_onnx.cli import more_commands
+
+app = more_commands.app
 
 __all__ = ["app", "main"]
 

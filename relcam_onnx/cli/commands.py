@@ -3,7 +3,6 @@
 # ruff: noqa: PLC0415 - see above
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +10,7 @@ import typer
 
 from relcam_onnx import __version__
 from relcam_onnx.cli.console import Command, Commands, reporting
-from relcam_onnx.cli.options import Debug, Layer, Method, Model, Output, Preprocess, Preset, Seed
+from relcam_onnx.cli.options import Debug, LabelsFile, Layer, Method, Model, Output, Pictures, Preprocess, Preset, Seed
 
 app = typer.Typer(
     cls=Commands,
@@ -20,13 +19,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Explain what an ONNX model sees: Relevance-CAMs at every depth, from nothing but the file.",
 )
-
-
-class BatchNorm(StrEnum):
-    """What `relcam export` does with batch normalisation."""
-
-    FUSED = "fused"
-    UNFUSED = "unfused"
 
 
 def _version(wanted: bool) -> None:
@@ -45,9 +37,7 @@ def relcam(
 @app.command(cls=Command)
 def explain(
     model: Model,
-    sources: Annotated[
-        list[str], typer.Argument(help="Files, folders, globs.", metavar="PICTURES...", show_default=False)
-    ],
+    sources: Pictures,
     out: Annotated[
         Path, typer.Option("-o", "--out", help="The folder to write to.", metavar="FOLDER", show_default=False)
     ],
@@ -63,12 +53,7 @@ def explain(
     preset: Preset = None,
     seed: Seed = None,
     output: Output = None,
-    labels: Annotated[
-        str | None,
-        typer.Option(
-            help="Names of the classes: .txt or .json. Default: those that come with the model.", metavar="FILE"
-        ),
-    ] = None,
+    labels: LabelsFile = None,
     preprocess: Preprocess = None,
     form: Annotated[
         list[str] | None,
@@ -207,45 +192,3 @@ def compile_(
         }
         chosen = {name: value for name, value in options.items() if value is not None}
         compile_file(model, out, heatmap=heatmap, options=chosen)
-
-
-@app.command(cls=Command)
-def export(
-    arch: Annotated[
-        str, typer.Argument(help="resnet50, vgg16_bn, efficientnet-lite0, ...", metavar="ARCH", show_default=False)
-    ],
-    out: Annotated[
-        Path, typer.Option("-o", "--out", help="The ONNX file to write.", metavar="FILE", show_default=False)
-    ],
-    size: Annotated[
-        tuple[int, int] | None, typer.Option(help="Height and width. Default: as trained.", metavar="H W")
-    ] = None,
-    fixed: Annotated[bool, typer.Option("--fixed", help="Fix the batch at 1, and the size.")] = False,
-    batch_norm: Annotated[
-        BatchNorm, typer.Option(help="Fold it into the convolutions, or keep it.", metavar="fused|unfused")
-    ] = BatchNorm.FUSED,
-    activation: Annotated[
-        list[str] | None, typer.Option(help="A module to make an output; repeatable.", metavar="MODULE")
-    ] = None,
-    weights: Annotated[
-        str, typer.Option(help="default, random, or a state dict's path.", metavar="NAME|FILE")
-    ] = "default",
-    seed: Annotated[int, typer.Option(help="Of random weights.", metavar="N")] = 0,
-    opset: Annotated[int, typer.Option(help="Of the file.", metavar="N")] = 18,
-    debug: Debug = False,
-) -> None:
-    """Write a torchvision network as ONNX, with module paths, preprocessing and labels (needs the export extra)."""
-    with reporting(debug=debug):
-        from relcam_exporters.cli import run_export
-
-        run_export(
-            arch,
-            out,
-            size=size,
-            dynamic=not fixed,
-            batch_norm=batch_norm.value,
-            activations=activation or (),
-            weights=weights,
-            seed=seed,
-            opset=opset,
-        )

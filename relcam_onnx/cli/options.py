@@ -38,4 +38,11 @@ Preprocess = Annotated[
         metavar="NAME|FILE",
     ),
 ]
+LabelsFile = Annotated[
+    str | None,
+    typer.Option(help="Names of the classes: .txt or .json. Default: those that come with the model.", metavar="FILE"),
+]
+Pictures = Annotated[
+    list[str], typer.Argument(help="Files, folders, globs.", metavar="PICTURES...", show_default=False)
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")]

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import copy
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
 from relcam_onnx.analysis.layers import Layer
-from relcam_onnx.backends.eager import Eager
 from relcam_onnx.lrp.methods import Probe
 from relcam_onnx.lrp.plan import Plan
-from relcam_onnx.lrp.walk import activations
 from relcam_onnx.model import static_shape
 from relcam_onnx.prepare import Prepared
 from relcam_onnx.probing.subject import Floats
@@ -23,28 +19,11 @@ from relcam_onnx.runners.arrays import filled, on_host, sizes_of, stacked
 from relcam_onnx.runners.asked import Asked
 from relcam_onnx.runners.fields import fields_of
 from relcam_onnx.runners.kept import KEPT, Kept
-from relcam_onnx.runners.restoring import replace_layer
-from relcam_onnx.runners.session import SessionSettings, open_session, run_session, with_outputs
+from relcam_onnx.runners.reading import Reading
+from relcam_onnx.runners.session import SessionSettings
 
 AT_A_TIME = 8
 """Rows that one run takes where the file leaves that open: more gains nothing on a processor, and costs memory."""
-
-
-@dataclass(frozen=True)
-class Reading:
-    """A session that returns the tensors which some values of a plan are made of."""
-
-    session: onnxruntime.InferenceSession
-    plan: Plan
-    names: tuple[str, ...]
-
-    def run(self, inputs: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """What the session returns, and the plan's values."""
-        wanted = {value.name for value in self.session.get_inputs()}
-        feeds = {name: np.ascontiguousarray(value) for name, value in inputs.items() if name in wanted}
-        returned = dict(zip(self.names, run_session(self.session, self.names, feeds), strict=True))
-        file = {**inputs, **returned}
-        return returned, activations(Eager(), self.plan, lambda name: np.asarray(file[name], np.float32))
 
 
 class ProbingRunner:
@@ -108,16 +87,11 @@ class ProbingRunner:
 
     def reading(self, prepared: Prepared, plan: Plan, more: list[str], replaced: Layer | None = None) -> Reading:
         """The session that returns what a plan reads and some outputs, kept; ``replaced`` becomes an input."""
-        inputs = {value.name for value in prepared.model.proto.graph.input}
-        names = tuple(dict.fromkeys([*more, *(name for name in plan.exposed if name not in inputs)]))
 
         def make() -> Reading:
-            proto = with_outputs(prepared.model.proto, names)
-            if replaced is not None:
-                replace_layer(proto, prepared.model, replaced)
-            return Reading(open_session(proto, self._settings, spinning=not more), plan, names)
+            return Reading.of(prepared.model, plan, self._settings, more, replaced, spinning=not more)
 
-        return self._readings.get((names, replaced and replaced.name), make)
+        return self._readings.get((plan.tensors, tuple(more), replaced and replaced.name), make)
 
     @np.errstate(all="ignore")  # infinities and NaNs are results, as in every ONNX runtime
     def run(self, inputs: Mapping[str, Any], targets: np.ndarray, seeds: np.ndarray | None) -> Result:

@@ -6,6 +6,10 @@ All of them take arrays and return numbers; what they need of a model is a funct
 from __future__ import annotations
 
 from relcam_onnx.audit.metrics.deletion import (
+    PATCHES,
+    SHARES,
+    STEPS,
+    Score,
     blurred,
     deletion,
     imputed,
@@ -14,6 +18,8 @@ from relcam_onnx.audit.metrics.deletion import (
     single_deletion,
     without_patches,
 )
+from relcam_onnx.audit.metrics.masking import Left, first_half, left, times_map
+from relcam_onnx.audit.metrics.pairs import centre, cosine, entropy, region_iou, shift
 from relcam_onnx.audit.metrics.places import (
     average_precision,
     best_iou,
@@ -28,26 +34,39 @@ from relcam_onnx.audit.metrics.sensitivity import correlation, randomised, weigh
 from relcam_onnx.audit.metrics.statistics import Estimate, auroc, bootstrap, spearman
 
 __all__ = [
+    "PATCHES",
+    "SHARES",
+    "STEPS",
     "Estimate",
+    "Left",
+    "Score",
     "auroc",
     "average_precision",
     "best_iou",
     "blurred",
     "bootstrap",
+    "centre",
     "correlation",
+    "cosine",
     "deletion",
+    "entropy",
+    "first_half",
     "imputed",
     "in_tiles",
     "insertion",
     "iou",
+    "left",
     "mass_accuracy",
     "points",
     "points_at_tile",
     "randomised",
     "rank_accuracy",
+    "region_iou",
     "road",
+    "shift",
     "single_deletion",
     "spearman",
+    "times_map",
     "weights_from_the_top",
     "without_patches",
 ]

@@ -1,0 +1,268 @@
+"""The experiments: each goes through its items for one source of maps, and says what it found of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, lru_cache, partial
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import onnx
+
+from relcam_onnx.audit import metrics
+from relcam_onnx.audit.model import Audited, Floats, Maps, Source
+from relcam_onnx.audit.rows import AUDITED, FUSED
+from relcam_onnx.audit.store import Found
+from relcam_onnx.audit.subjects import Mosaic, Subject, mosaics
+from relcam_onnx.results.render import resize_map
+from relcam_onnx.results.segment import segment
+
+Measure: TypeAlias = Callable[[Source], Found]
+"""What an item gives for a source."""
+
+SURE = 0.99
+"""The probability of the right class from which a picture may be a tile."""
+NEAR = 20
+"""Places in ImageNet's order, which is WordNet's: as far apart as that, two classes are siblings as a rule."""
+DEPTHS = (0.0, 0.1, 0.25, 0.5, 1.0)
+"""Of the weights, from the top, that are drawn anew; 0 is the classifier alone."""
+
+
+class Item(NamedTuple):
+    """One thing to measure."""
+
+    name: str
+    measure: Measure
+    passes: int
+    """How many pictures the model sees for it, those that are explained too."""
+
+
+def each(maps: Mapping[str, Maps], measure: Callable[[Floats], dict[str, float]]) -> Found:
+    """A measure of every row and layer, of maps (K, h, w)."""
+    return {row: {k: measure(v) for k, v in layers.items()} for row, layers in maps.items()}
+
+
+def tiles(subjects: Sequence[Subject]) -> list[Subject]:
+    """The pictures that the model is sure and right of; all of them where those have fewer than four classes."""
+    sure = [s for s in subjects if s.right and s.probability >= SURE]
+    return sure if len({s.label for s in sure}) >= 4 else list(subjects)
+
+
+def sampled(subjects: Sequence[Subject], count: int, seed: int = 0) -> list[Subject]:
+    """Pictures that the model is right about, drawn at random."""
+    right = [s for s in subjects if s.right]
+    return [right[place] for place in np.random.default_rng(seed).permutation(len(right))[:count]]
+
+
+def in_mosaics(
+    subjects: Sequence[Subject], count: int, *, opposite: bool, whole: bool = True, seed: int = 0
+) -> Iterator[Item]:
+    """Focus (two of four tiles) or GridPG (one of four), all classes of a mosaic asked at once; and pointing."""
+    for mosaic in mosaics(tiles(subjects), count, opposite=opposite, seed=seed):
+
+        def measure(source: Source, mosaic: Mosaic = mosaic) -> Found:
+            where = [mosaic.where(label) for label in mosaic.classes]
+
+            def of(maps: Floats) -> dict[str, float]:
+                pairs = list(zip(maps, where, strict=True))
+                return {
+                    "share": float(np.mean([metrics.in_tiles(m, w) for m, w in pairs])),
+                    "pointing": float(np.mean([metrics.points_at_tile(m, w) for m, w in pairs])),
+                }
+
+            return each(source(mosaic.array(whole=whole), mosaic.classes), of)
+
+        yield Item("+".join(tile.name for tile in mosaic.tiles), measure, 4 if whole else 1)
+
+
+def in_outlines(subjects: Sequence[Subject], count: int) -> Iterator[Item]:
+    """Maps and regions of the picture's class against its outline, at the size that the model sees."""
+    for subject in [s for s in subjects if s.mask is not None and s.mask.any()][:count]:
+
+        def measure(source: Source, subject: Subject = subject) -> Found:
+            mask = subject.mask
+            assert mask is not None
+            size = (mask.shape[0], mask.shape[1])
+
+            def of(maps: Floats) -> dict[str, float]:
+                heat = resize_map(maps[0], size)
+                return {
+                    "mass": metrics.mass_accuracy(heat, mask),
+                    "rank": metrics.rank_accuracy(heat, mask),
+                    "precision": metrics.average_precision(heat, mask),
+                    "best": metrics.best_iou(heat, mask),
+                    "pointing": float(metrics.points(heat, mask)),
+                    "region": metrics.iou(segment(heat), mask),
+                    "deviation": metrics.iou(segment(heat, "deviation"), mask),
+                }
+
+            return each(source(subject.array[None], [subject.label]), of)
+
+        yield Item(subject.name, measure, 1)
+
+
+class Curves(NamedTuple):
+    """Which of the dearer measures `by_deleting` takes."""
+
+    insertion: bool = True
+    masking: bool = True
+    road: bool = True
+
+    @property
+    def passes(self) -> int:
+        """Pictures for one map."""
+        return 2 * (metrics.STEPS + 1) * self.insertion + 2 * self.masking + 2 * len(metrics.SHARES) * self.road
+
+
+ALL = Curves()
+"""Every measure."""
+
+
+def by_deleting(
+    subjects: Sequence[Subject], count: int, model: Audited, curves: Curves = ALL, seed: int = 0
+) -> Iterator[Item]:
+    """The single-deletion score of the picture's class and of the next one; of fused maps what curves tell."""
+
+    @lru_cache(count)
+    def drops(subject: Subject) -> tuple[Floats, Floats]:
+        """By how much logits and log-probabilities of both classes fall without each patch, (16, 2)."""
+        classes, without = [subject.label, subject.second], metrics.without_patches(subject.array)
+        scores, shares = model.answers(without)
+        logits = subject.scores[classes] - scores[:, classes]
+        logs = log(subject.probabilities)[classes] - log(shares)[:, classes]
+        return logits, logs
+
+    for subject in sampled(subjects, count, seed):
+
+        def measure(source: Source, subject: Subject = subject) -> Found:
+            (logits, logs), x = drops(subject), subject.array
+
+            def of(maps: Floats) -> dict[str, float]:
+                names = ("logit", "log-probability")
+                top = {n: metrics.single_deletion(d[:, 0], maps[0]) for n, d in zip(names, (logits, logs), strict=True)}
+                return {**top, "second": metrics.single_deletion(logits[:, 1], maps[1])}
+
+            def probability(pictures: Floats) -> Floats:
+                return model.probabilities(pictures)[:, subject.label]
+
+            maps = source(x[None], [subject.label, subject.second])
+            found = each(maps, of)
+            for row, layers in maps.items():
+                if FUSED in layers:
+                    found[row][FUSED] |= of_curves(probability, subject.probability, x, layers[FUSED][0], curves)
+            return found
+
+        yield Item(subject.name, measure, metrics.PATCHES**2 + 1 + curves.passes)
+
+
+def of_curves(probability: metrics.Score, before: float, x: Floats, heat: Floats, curves: Curves) -> dict[str, float]:
+    """What deleting and keeping pixels in one map's order does to a probability."""
+    found = {}
+    if curves.insertion:
+        found["insertion"] = metrics.insertion(probability, x, heat)
+        found["deletion"] = metrics.deletion(probability, x, heat)
+    if curves.masking:
+        usual = metrics.left(probability, before, metrics.times_map(x, heat))
+        half = metrics.left(probability, before, metrics.first_half(x, heat))
+        found |= {
+            "drop": usual.drop,
+            "increase": usual.increase,
+            "drop-half": half.drop,
+            "increase-half": half.increase,
+        }
+    if curves.road:
+        found["road"] = metrics.road(probability, x, heat)
+    return found
+
+
+def log(shares: Floats) -> Floats:
+    """Of probabilities; what float32 rounds to 0 counts as its smallest number."""
+    return np.asarray(np.log(np.maximum(shares, np.finfo(np.float32).tiny)), np.float32)
+
+
+def asked(subject: Subject, seed: int) -> list[int]:
+    """The picture's class, the next one, and one drawn at random of the others."""
+    others = [c for c in range(len(subject.scores)) if c not in (subject.label, subject.second)]
+    drawn = np.random.default_rng([seed, *subject.name.encode()])
+    return [subject.label, subject.second, int(drawn.choice(others)) if others else subject.second]
+
+
+def of_classes(subject: Subject, maps: Floats) -> dict[str, float]:
+    """How the maps of the second and third class of `asked` hang together with the first's."""
+    second, other = (metrics.correlation(maps[0], m) for m in maps[1:])
+    near = {"sibling": second} if abs(subject.second - subject.label) <= NEAR else {}
+    return {"second": second, "random": other, **near}
+
+
+def by_class(subjects: Sequence[Subject], count: int, seed: int = 0) -> Iterator[Item]:
+    """How the map of the picture's class hangs together with that of the next one, and of one drawn at random."""
+    for subject in sampled(subjects, count, seed):
+
+        def measure(source: Source, subject: Subject = subject) -> Found:
+            return each(source(subject.array[None], asked(subject, seed)), partial(of_classes, subject))
+
+        yield Item(subject.name, measure, 1)
+
+
+def by_weights(
+    subjects: Sequence[Subject], count: int, model: Audited, depths: Sequence[float] = DEPTHS, seed: int = 0
+) -> Iterator[Item]:
+    """Maps against those of the model with the top weights drawn anew: the classifier, then all below (Adebayo 2018).
+
+    ``r``, and its magnitude, for each layer and number of weights, as a layer ``<layer>, <number> of <all>``.
+    """
+    proto = onnx.load(model.file)
+    total = len(metrics.weights_from_the_top(proto))
+    numbers = sorted({max(1, round(total * share)) for share in depths}) if total else []
+
+    @cache
+    def randomised(depth: int) -> Source:
+        return model.source(AUDITED, model=metrics.randomised(proto, depth, seed))
+
+    for subject in sampled(subjects, count, seed) if numbers else ():
+
+        def measure(source: Source, subject: Subject = subject) -> Found:
+            classes: list[int] = [subject.label, subject.second]
+            found: Found = {}
+            own = source(subject.array[None], classes)
+            for depth in numbers:
+                drawn = randomised(depth)(subject.array[None], classes)[AUDITED]
+                for row, layers in own.items():
+                    of_row = found.setdefault(row, {})
+                    for layer, heat in layers.items():
+                        r = metrics.correlation(heat[0], drawn[layer][0])
+                        of_row[f"{layer}, {depth} of {total}"] = {"r": r, "magnitude": abs(r)}
+            return found
+
+        yield Item(subject.name, measure, 1 + len(numbers))
+
+
+NOISE = 0.02
+"""The deviation of a small noise, of the picture's range."""
+
+
+def by_disturbing(subjects: Sequence[Subject], count: int, seed: int = 0) -> Iterator[Item]:
+    """Maps against those of the picture under a little noise, and of the picture moved by a few pixels."""
+    for subject in sampled(subjects, count, seed):
+
+        def measure(source: Source, subject: Subject = subject) -> Found:
+            x, size = subject.array, subject.array.shape[1:]
+            noise = np.random.default_rng(seed).standard_normal(x.shape, np.float32) * np.float32(NOISE * np.ptp(x))
+            step = max(1, size[0] // 32)
+            own, noisy, moved = (
+                source(picture[None], [subject.label, subject.second])
+                for picture in (x, x + noise, np.roll(x, (step, step), axis=(1, 2)))
+            )
+            found: Found = {}
+            for row, layers in own.items():
+                for layer, heat in layers.items():
+                    before, after = (resize_map(maps[row][layer][0], (size[0], size[1])) for maps in (own, moved))
+                    # What was rolled in at the edges is no part of either.
+                    inside = before[: -2 * step, : -2 * step], after[step:-step, step:-step]
+                    found.setdefault(row, {})[layer] = {
+                        "noise": metrics.correlation(heat[0], noisy[row][layer][0]),
+                        "moved": metrics.correlation(*inside),
+                    }
+            return found
+
+        yield Item(subject.name, measure, 3)

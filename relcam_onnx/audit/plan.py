@@ -1,0 +1,143 @@
+"""What an audit measures, of what, and what that costs, before anything is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from relcam_onnx.audit import drift, experiments
+from relcam_onnx.audit.experiments import Item, asked, of_classes
+from relcam_onnx.audit.looking import where
+from relcam_onnx.audit.model import Audited, Floats, Source, planes
+from relcam_onnx.audit.options import Extent
+from relcam_onnx.audit.rows import AUDITED, baselines
+from relcam_onnx.audit.store import Found, Store
+from relcam_onnx.audit.subjects import Subject
+from relcam_onnx.errors import InputError
+
+BASELINE = "baselines"
+"""The source of baselines."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One thing to measure for one source."""
+
+    experiment: str
+    source: str
+    item: Item
+
+
+class Plan:
+    """All work of an audit.
+
+    Parameters
+    ----------
+    model, subjects, extent, seed
+        What is audited, on what, how much of it, and what random choices go by.
+    reference, other
+        What it is held against, and that as a model where it is one.
+    keep
+        Takes the maps of each picture, name -> layer -> (1, h, w).
+    """
+
+    def __init__(
+        self,
+        model: Audited,
+        subjects: list[Subject],
+        extent: Extent,
+        seed: int,
+        reference: drift.Reference | None,
+        other: Audited | None,
+        keep: Callable[[str, Mapping[str, Floats]], None],
+    ) -> None:
+        self.model, self.subjects, self.keep = model, subjects, keep
+        self.notes: list[str] = []
+        self.sources: dict[str, Callable[[], Source]] = {
+            AUDITED: lambda: model.source(AUDITED),
+            **{row: partial(model.source, row, **options) for row, options in extent.beside.items()},
+            BASELINE: lambda: baselines,
+        }
+        own, others = [AUDITED], list(extent.beside)
+        few = subjects[: extent.activations]
+        # Experiment, what it is done for, its items. Baselines see neither class nor network.
+        kinds: list[tuple[str, list[str], Callable[[], Iterator[Item]]]] = [
+            ("picture", own, partial(self._pictures, seed)),
+            ("drift", own, lambda: drift.by_reference(subjects, model, reference) if reference else iter(())),
+            ("activations", own, lambda: drift.by_activations(few, model, other) if other else iter(())),
+            ("deletion", [*own, *others, BASELINE],
+             partial(experiments.by_deleting, subjects, extent.deletions, model, extent.curves, seed)),
+            ("grid", [*own, *others, BASELINE], partial(self._mosaics, extent.grids, opposite=False, seed=seed)),
+            ("focus", [*own, *others, BASELINE], partial(self._mosaics, extent.pairs, opposite=True, seed=seed)),
+            ("outline", [*own, *others, BASELINE], partial(experiments.in_outlines, subjects, extent.outlines)),
+            ("picture", others, partial(experiments.by_class, subjects, extent.classes, seed)),
+            ("disturbed", [*own, *others], partial(experiments.by_disturbing, subjects, extent.disturbed, seed)),
+            ("weights", own, partial(experiments.by_weights, subjects, extent.weights, model, extent.depths, seed)),
+        ]  # fmt: skip
+        self.work = [
+            Work(experiment, source, item)
+            for experiment, sources, items in kinds
+            for listed in [self._listed(experiment, items)]
+            for source in sources
+            for item in listed
+        ]
+
+    @property
+    def passes(self) -> int:
+        """How many pictures the models see for all of it, each as one forward pass."""
+        return sum(work.item.passes for work in self.work if work.source != BASELINE) + self._of_baselines
+
+    @property
+    def _of_baselines(self) -> int:
+        """Baselines cost where a score is asked for, and no explanation."""
+        return 3 * sum(w.item.passes for w in self.work if w.source == BASELINE and w.experiment == "deletion")
+
+    def run(self, store: Store) -> Iterator[Work]:
+        """Measure what is not there yet, and say what was done."""
+        made: dict[str, Source] = {}
+        for work in self.work:
+            if not store.has(work.experiment, work.source, work.item.name):
+                if work.source not in made:
+                    made[work.source] = self.sources[work.source]()
+                found = work.item.measure(made[work.source])
+                store.add(work.experiment, work.source, work.item.name, finite(found))
+            yield work
+
+    def _listed(self, kind: str, found: Callable[[], Iterator[Item]]) -> list[Item]:
+        """The items of an experiment; none, and a note why, where the pictures do not suffice."""
+        try:
+            return list(found())
+        except InputError as error:
+            self.notes.append(f"{kind} was not measured: {error}")
+            return []
+
+    def _mosaics(self, count: int, *, opposite: bool, seed: int) -> Iterator[Item]:
+        """Whole tiles where the model takes any size, else tiles of half the size."""
+        whole = self.model.free
+        return experiments.in_mosaics(self.subjects, count, opposite=opposite, whole=whole, seed=seed)
+
+    def _pictures(self, seed: int) -> Iterator[Item]:
+        """Each picture once: where its map lies, how it hangs on the class, what arrives; maps are kept."""
+        for subject in self.subjects:
+
+            def measure(source: Source, subject: Subject = subject) -> Found:
+                explained = self.model.explain(subject.array[None], asked(subject, seed))
+                maps = planes(explained)
+                self.keep(subject.name, {layer: heat[:1] for layer, heat in maps.items()})
+                found = {k: {**where(v[0], subject.mask), **of_classes(subject, v)} for k, v in maps.items()}
+                for layer, kept in explained.relevance_kept.items():
+                    found.setdefault(layer, {})["kept"] = float(kept[0, 0])
+                return {AUDITED: found}
+
+            yield Item(subject.name, measure, 1)
+
+
+def finite(found: Found) -> Found:
+    """Without what is no number: a correlation with a map that is zero all over says nothing."""
+    return {
+        row: {layer: {k: v for k, v in values.items() if np.isfinite(v)} for layer, values in layers.items()}
+        for row, layers in found.items()
+    }

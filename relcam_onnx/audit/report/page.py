@@ -1,0 +1,103 @@
+"""``report.html``: one file that loads nothing, reads without JavaScript, and escapes whatever comes from outside."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from hashlib import sha256
+from importlib.resources import files
+from typing import Any
+
+from relcam_onnx.audit.report.images import heatmap, shown
+from relcam_onnx.audit.report.plots import along, intervals
+from relcam_onnx.audit.report.verdict import DEPARTS
+from relcam_onnx.audit.rows import AUDITED, FUSED
+from relcam_onnx.audit.run import Audit
+from relcam_onnx.errors import OptionError
+
+PARTS = {
+    "drift": "Does the deployed model still look where the original looked?",
+    "faithfulness": "Is the explanation faithful to this model?",
+    "places": "Does the map lie where the class is?",
+    "sanity": "Does the map hang on the model, and hold still where nothing changes?",
+    "looking": "Where does the model look?",
+}
+"""The parts of measures, and the question that each answers."""
+PICTURES = 24
+"""So many stand in the page; all are in ``report.json``."""
+CLUSTERS = 8
+"""The most suspicious ones that stand in it."""
+
+
+def page(audit: Audit, report: Mapping[str, Any]) -> str:
+    """The page of what ``report.json`` holds, with pictures and plots.
+
+    Raises
+    ------
+    OptionError
+        Jinja2 or Matplotlib is not installed.
+    """
+    try:
+        from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - only pages need it
+    except ImportError as error:
+        raise OptionError("the report needs Jinja2: pip install 'relcam-onnx[audit]'") from error
+    environment = Environment(
+        loader=PackageLoader("relcam_onnx.audit.report", "."), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {"number": number, "share": share}
+    style, script = (files(__package__).joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    subjects = {subject.name: subject for subject in audit.subjects}
+    first = [entry["name"] for entry in report["pictures"][:PICTURES]]
+    wanted = {*first, *(name for cluster in report["clusters"][:CLUSTERS] for name in cluster["pictures"][:4])}
+    return environment.get_template("page.html.j2").render(
+        report=report, style=style, script=script, policy=policy(style, script), parts=PARTS, audited=AUDITED,
+        fused=FUSED, measured=measured(report), departing=departing(report), first=first, clusters=CLUSTERS,
+        shown={name: shown(audit, subjects[name]) for name in sorted(wanted)}, heatmap=heatmap,
+    )  # fmt: skip
+
+
+def policy(style: str, script: str) -> str:
+    """What a browser may do with the page: show what is in it."""
+    hashes = [base64.b64encode(sha256(text.encode()).digest()).decode() for text in (style, script)]
+    return (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def measured(report: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Part -> its measures, each with its figures by row and layer, and a plot where rows meet at the fused map."""
+    found: dict[str, list[dict[str, Any]]] = {part: [] for part in PARTS}
+    for name, of in report["measures"].items():
+        figures = [f for f in report["figures"] if f["name"] == name and f["size"]]
+        if not figures or name == "drift.activations":
+            continue
+        layers = list(dict.fromkeys(f["layer"] for f in figures))
+        rows = list(dict.fromkeys(f["row"] for f in figures))
+        at = {(f["row"], f["layer"]): f for f in figures}
+        several = len([f for f in figures if f["layer"] == FUSED]) > 1
+        found[name.partition(".")[0]].append({
+            "name": name, **of, "layers": layers, "rows": rows, "at": at,
+            "plot": intervals(figures, of["chance"]) if several else None,
+        })  # fmt: skip
+    return {part: measures for part, measures in found.items() if measures}
+
+
+def departing(report: Mapping[str, Any]) -> dict[str, Any] | None:
+    """How activations depart, layer by layer."""
+    figures = [f for f in report["figures"] if f["name"] == "drift.activations" and f["mean"] is not None]
+    if not figures:
+        return None
+    names, values = [f["layer"] for f in figures], [f["mean"] for f in figures]
+    return {"limit": DEPARTS, "count": len(names), "plot": along(names, values, DEPARTS), "figures": figures}
+
+
+def number(value: float | None) -> str:
+    """Three digits."""
+    return "–" if value is None else f"{value:.3g}"
+
+
+def share(value: float) -> str:
+    """A probability."""
+    return f"{100 * value:.0f} %"

@@ -1,0 +1,118 @@
+"""What an audit found, in words: what failed, and what asks for a second look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from relcam_onnx.audit.drift import OUTPUTS
+from relcam_onnx.audit.figures import Figure
+from relcam_onnx.audit.measures import MEASURES
+from relcam_onnx.audit.rows import AUDITED, BASELINES, FUSED
+from relcam_onnx.audit.run import Audit
+
+DEPARTS = 0.01
+"""Relative difference of activations from which two files are said to depart at a layer."""
+ALIKE = 0.8
+"""IoU, or cosine, of two maps under which they do not show the same."""
+HELD = 0.5
+"""Magnitude of a correlation over which a map hangs on something that it should not hang on, or under which it does not
+hold what it should."""
+SIDES = {"higher": 1, "lower": -1}
+
+
+class Finding(NamedTuple):
+    """One sentence: ``failed`` (a threshold), or ``look``; and the part of the report that it is about."""
+
+    level: str
+    part: str
+    said: str
+
+
+def findings(audit: Audit) -> list[Finding]:
+    """All of them, the gravest first."""
+    found = [*of_thresholds(audit), *of_pictures(audit), *of_drift(audit), *of_maps(audit), *of_clusters(audit)]
+    return sorted(found, key=lambda finding: finding.level != "failed")
+
+
+def of_thresholds(audit: Audit) -> Iterator[Finding]:
+    """Every threshold that does not pass."""
+    for outcome in audit.outcomes:
+        if outcome.passed:
+            continue
+        where = ", ".join(f"{f.estimate.mean:.3g} at {f.layer}" for f in outcome.failed)
+        yield Finding("failed", "thresholds", f"{outcome.threshold.said}: {where or 'nothing was measured for it'}")
+
+
+def of_pictures(audit: Audit) -> Iterator[Finding]:
+    """Pictures that could not be read, and wrong answers."""
+    if audit.failed:
+        yield Finding("look", "pictures", f"{len(audit.failed)} pictures could not be used; they are named below")
+    told = [s for s in audit.subjects if s.told]
+    wrong = [s for s in told if not s.right]
+    if wrong:
+        yield Finding("look", "pictures", f"the model puts another class first on {len(wrong)} of {len(told)} pictures")
+
+
+def of_drift(audit: Audit) -> Iterator[Finding]:
+    """Where the model has departed from its reference."""
+    agreed = mean(audit, "drift.top1", OUTPUTS)
+    if agreed is not None and agreed < 1:
+        yield Finding("look", "drift", f"the two files have another top class on {1 - agreed:.1%} of the pictures")
+    alike = mean(audit, "drift.iou", FUSED)
+    if alike is not None and alike < ALIKE:
+        yield Finding("look", "drift", f"the regions that the two files' maps mark overlap by {alike:.2f} only (IoU)")
+    if departed := departure(audit):
+        said = f"activations differ by {departed.estimate.mean:.1%} or more from layer {departed.layer} on"
+        yield Finding("look", "drift", said)
+
+
+def departure(audit: Audit) -> Figure | None:
+    """The first layer at which activations are further apart than rounding takes them."""
+    return next((f for f in audit.figures if f.name == "drift.activations" and f.estimate.mean >= DEPARTS), None)
+
+
+def of_maps(audit: Audit) -> Iterator[Finding]:
+    """Baselines that beat the audited method, and what maps should not hang on."""
+    for figure in audit.figures:
+        side = SIDES.get(MEASURES[figure.name].better)
+        if figure.row not in BASELINES or figure.layer != FUSED or figure.less is None or side is None:
+            continue
+        if max(side * figure.less.low, side * figure.less.high) < 0:
+            said = f"{MEASURES[figure.name].said}: the baseline '{figure.row}' does better than the maps"
+            yield Finding("look", figure.name.partition(".")[0], said)
+    for figure in audit.figures:
+        if figure.row != AUDITED or figure.layer.partition(",")[0] != FUSED:
+            continue
+        value, said = figure.estimate.mean, ""
+        if figure.name == "sanity.weights" and figure.estimate.low > HELD:
+            said = f"the maps hardly change where weights are drawn anew ({figure.layer}): r = {value:.2f}"
+        elif figure.name == "sanity.random-class" and value > ALIKE:
+            said = f"maps of unrelated classes look alike: r = {value:.2f}"
+        elif figure.name in ("sanity.noise", "sanity.moved") and value < HELD:
+            said = f"{MEASURES[figure.name].said}: {value:.2f}"
+        if said:
+            yield Finding("look", "sanity", said)
+
+
+def of_clusters(audit: Audit) -> Iterator[Finding]:
+    """Clusters that may be shortcuts."""
+    for cluster in audit.clusters:
+        if cluster.raised:
+            said = f"{len(cluster.names)} pictures of '{cluster.group}' are explained by one place at the edge"
+            yield Finding("look", "clusters", f"{said}: a watermark, a border, a background?")
+
+
+def mean(audit: Audit, name: str, layer: str) -> float | None:
+    """The audited method's mean; None where nothing was measured."""
+    own = (f for f in audit.figures if (f.name, f.row, f.layer) == (name, AUDITED, layer) and f.estimate.size)
+    return next((figure.estimate.mean for figure in own), None)
+
+
+def heading(found: list[Finding]) -> str:
+    """The verdict in a line."""
+    failed = sum(finding.level == "failed" for finding in found)
+    looks = len(found) - failed
+    if failed:
+        return f"Failed: {failed} of the thresholds, and {looks} more to look at" if looks else "Failed: a threshold"
+    return f"Passed, with {looks} to look at" if looks else "Passed: nothing found that asks for a second look"

@@ -1,0 +1,27 @@
+"""What maps come from: the audited method, others beside it, and baselines that know nothing of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from relcam_onnx.audit.model import Floats, Maps
+
+FUSED = "fused"
+AUDITED = "audited"
+"""The row of the method that is audited."""
+BASELINES = ("centre", "edges", "random")
+
+
+def baselines(x: Floats, classes: Sequence[int]) -> dict[str, Maps]:
+    """The picture's middle, its edges, chance; each as a fused map, at a quarter of the picture's size."""
+    grey = x[0].mean(axis=0)
+    height, width = (max(1, size // 4) for size in grey.shape)
+    down, across = ((np.arange(size) + 0.5) / size * 2 - 1 for size in (height, width))
+    centre = np.exp(-2 * (down[:, None] ** 2 + across**2))
+    steps = np.hypot(*np.gradient(grey))
+    edges = steps[: 4 * height, : 4 * width].reshape(height, 4, width, 4).mean(axis=(1, 3))
+    chance = np.random.default_rng(0).random((height, width))
+    found = dict(zip(BASELINES, (centre, edges, chance), strict=True))
+    return {k: {FUSED: np.stack([v.astype(np.float32)] * len(classes))} for k, v in found.items()}

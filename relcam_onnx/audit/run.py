@@ -1,0 +1,197 @@
+"""The audit of one model: measures all that was asked for, and says what came of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from relcam_onnx import __version__
+from relcam_onnx.audit.drift import read_reference
+from relcam_onnx.audit.figures import Figure, figures
+from relcam_onnx.audit.looking import Cluster, clusters
+from relcam_onnx.audit.model import Audited, Floats
+from relcam_onnx.audit.options import EXTENTS
+from relcam_onnx.audit.outlines import no_masks, read_boxes, read_masks
+from relcam_onnx.audit.plan import Plan, Work
+from relcam_onnx.audit.provenance import digest
+from relcam_onnx.audit.rows import FUSED
+from relcam_onnx.audit.store import Store
+from relcam_onnx.audit.subjects import Masks, Subject, classes_of, read_subjects
+from relcam_onnx.audit.thresholds import Outcome, Threshold, check
+from relcam_onnx.errors import InputError, OptionError
+from relcam_onnx.files import make_folder, whole
+from relcam_onnx.pictures.finding import Failed, find_pictures
+
+WORK = ".work"
+"""The folder, in the report's, of what is kept until the report stands."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What an audit is asked for; the fields are the command line's."""
+
+    model: Path
+    pictures: Sequence[str]
+    out: Path
+    reference: Path | None = None
+    classes: Path | None = None
+    boxes: Path | None = None
+    masks: Path | None = None
+    extent: str = "quick"
+    preprocess: str | None = None
+    labels: str | None = None
+    random_state: int = 0
+    thresholds: Sequence[Threshold] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def told(self) -> dict[str, Any]:
+        """As the report tells it: files by their names, not by where they lie."""
+        names = {key: value.name if isinstance(value, Path) else value for key, value in vars(self).items()}
+        names["thresholds"] = [threshold.said for threshold in self.thresholds]
+        del names["pictures"], names["out"]
+        return {**names, "options": dict(self.options)}
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What came of one.
+
+    Attributes
+    ----------
+    request, model, reference
+        What was asked for, and the models.
+    subjects, failed
+        The pictures that were read, and those that could not be.
+    figures, outcomes, clusters
+        Measures, thresholds, and clusters of maps, the most suspicious first.
+    maps
+        Picture -> layer -> (1, h, w).
+    notes
+        What was left out, and why.
+    passes
+        How many pictures the models saw.
+    store
+        Every single value.
+    """
+
+    request: Request
+    model: Audited
+    reference: Audited | None
+    subjects: Sequence[Subject]
+    failed: Sequence[Failed]
+    figures: Sequence[Figure]
+    outcomes: Sequence[Outcome]
+    clusters: Sequence[Cluster]
+    maps: Mapping[str, Mapping[str, Floats]]
+    notes: Sequence[str]
+    passes: int
+    store: Store
+
+    @property
+    def passed(self) -> bool:
+        """Whether every threshold passes."""
+        return all(outcome.passed for outcome in self.outcomes)
+
+
+def audit(
+    request: Request,
+    *,
+    told: Callable[[Plan], None] = lambda plan: None,
+    shown: Callable[[Iterable[Work], int], Iterable[Work]] = lambda work, total: work,
+) -> Audit:
+    """Measure all that was asked for; goes on where an interrupted run of the same request stopped.
+
+    Parameters
+    ----------
+    request
+        What is asked for.
+    told
+        Is told what will be measured, before it is.
+    shown
+        Hands on the work as it is done, with its number in all: a progress bar.
+
+    Raises
+    ------
+    RelcamError
+        Nothing could be measured: a model, an option, the pictures or the folder is at fault.
+    """
+    found, missing = find_pictures(request.pictures)
+    if not found:
+        raise InputError(missing[0].error if missing else "no picture was named")
+    only = Path(request.pictures[0]) if len(request.pictures) == 1 else None
+    classes = classes_of(found, only if only is not None and only.is_dir() else None, request.classes)
+    model = Audited(request.model, request.preprocess, request.labels, request.options)
+    reference, other = None, None
+    if request.reference is not None:
+        reference, other = read_reference(model, request.reference, request.options)
+    if request.boxes is not None and request.masks is not None:
+        raise OptionError("boxes and masks both say where objects are; give one of them")
+    masks: Masks = no_masks
+    notes: list[str] = []
+    if request.boxes is not None:
+        masks, notes = read_boxes(request.boxes, found, model)
+    elif request.masks is not None:
+        masks = read_masks(request.masks, found, model)
+    make_folder(request.out)
+    subjects, failed = read_subjects(model, found, classes, masks)
+    if not subjects:
+        raise InputError(f"none of {len(found)} pictures could be read; {failed[0].error}")
+    kept = Kept(request, model, other, subjects)
+    plan = Plan(
+        model, subjects, EXTENTS[request.extent], request.random_state, reference, other, kept.add,
+    )  # fmt: skip
+    told(plan)
+    for _ in shown(plan.run(kept.store), len(plan.work)):
+        pass
+    told_figures = figures(kept.store, request.random_state)
+    maps = {subject.name: kept.maps(subject.name) for subject in subjects}
+    fused: dict[str, dict[str, Floats]] = {}
+    for subject in subjects:
+        if FUSED in maps[subject.name]:
+            fused.setdefault(subject.group, {})[subject.name] = maps[subject.name][FUSED][0]
+    return Audit(
+        request, model, other, subjects, [*missing, *failed], told_figures,
+        check(request.thresholds, told_figures), clusters(fused, request.random_state), maps,
+        [*notes, *plan.notes], plan.passes, kept.store,
+    )  # fmt: skip
+
+
+class Kept:
+    """What an interrupted run keeps: values in a store, maps in a file for each picture."""
+
+    def __init__(self, request: Request, model: Audited, other: Audited | None, subjects: Sequence[Subject]) -> None:
+        pictures = sorted((s.name, digest(s.file), s.label, s.mask is not None) for s in subjects)
+        what = {
+            "version": __version__, "request": request.told(), "pictures": pictures,
+            "models": [model.prepared.model.sha256, other and other.prepared.model.sha256],
+            "preprocess": asdict(model.pictures.preprocess),
+        }  # fmt: skip
+        fingerprint = hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()
+        self.folder = request.out / WORK / fingerprint[:16]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.store = Store(self.folder / "values.jsonl")
+
+    def add(self, name: str, maps: Mapping[str, Floats]) -> None:
+        """Keep a picture's maps."""
+        with whole(self._file(name)) as file:
+            np.savez(file, np.array(list(maps)), *maps.values())
+
+    def maps(self, name: str) -> dict[str, Floats]:
+        """A picture's maps."""
+        with np.load(self._file(name), allow_pickle=False) as stored:
+            return {str(layer): stored[f"arr_{i}"] for i, layer in enumerate(stored["arr_0"], 1)}
+
+    def _file(self, name: str) -> Path:
+        return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.npz"
+
+
+def clear(out: Path) -> None:
+    """Remove what was kept for an interrupted run."""
+    shutil.rmtree(out / WORK, ignore_errors=True)

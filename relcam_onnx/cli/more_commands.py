@@ -1,0 +1,141 @@
+"""The commands around explaining: auditing, exporting. As in `commands`, what they run is imported when they run."""
+
+# ruff: noqa: PLC0415 - see above
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from relcam_onnx.cli.commands import app
+from relcam_onnx.cli.console import Command, reporting
+from relcam_onnx.cli.options import (
+    Debug,
+    LabelsFile,
+    Layer,
+    Method,
+    Model,
+    Output,
+    Pictures,
+    Preprocess,
+    Preset,
+    Seed,
+)
+
+
+class BatchNorm(StrEnum):
+    """What `relcam export` does with batch normalisation."""
+
+    FUSED = "fused"
+    UNFUSED = "unfused"
+
+
+@app.command(cls=Command)
+def audit(
+    model: Model,
+    sources: Pictures,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="The folder of the report.", metavar="FOLDER", show_default=False)
+    ],
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="Another file of the model, or a folder that relcam explain wrote.", metavar="PATH"),
+    ] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option(help="CSV with file and index (or label). Default: subfolders, else top classes.", metavar="FILE"),
+    ] = None,
+    boxes: Annotated[Path | None, typer.Option(help="Where objects are: COCO's JSON.", metavar="FILE")] = None,
+    masks: Annotated[
+        Path | None, typer.Option(help="The same as pictures of the same names, white inside.", metavar="FOLDER")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full/--quick", help="Many more figures, beside other methods.")] = False,
+    fail_under: Annotated[
+        list[str] | None, typer.Option(help="End with 1 where a mean is less; repeatable.", metavar="MEASURE=NUMBER")
+    ] = None,
+    fail_over: Annotated[
+        list[str] | None, typer.Option(help="The same where it is more.", metavar="MEASURE=NUMBER")
+    ] = None,
+    thresholds: Annotated[
+        Path | None, typer.Option(help="Both in TOML: tables fail-under and fail-over.", metavar="FILE")
+    ] = None,
+    layer: Layer = None,
+    method: Method = None,
+    preset: Preset = None,
+    seed: Seed = None,
+    output: Output = None,
+    labels: LabelsFile = None,
+    preprocess: Preprocess = None,
+    random_state: Annotated[int, typer.Option(help="What every random choice is drawn by.", metavar="N")] = 0,
+    debug: Debug = False,
+) -> None:
+    """Ask whether an exported model, and its explanation, can be trusted: a report to file and to gate on.
+
+    In the folder: report.html, report.json, metrics.csv, junit.xml. Needs the audit extra.
+    """
+    with reporting(debug=debug):
+        from relcam_onnx.audit.run import Request
+        from relcam_onnx.audit.thresholds import read_thresholds
+        from relcam_onnx.cli.auditing import audit_model
+
+        options = {"layers": layer, "method": method, "preset": preset, "seed": seed, "output": output}
+        request = Request(
+            model,
+            sources,
+            out,
+            reference=reference,
+            classes=classes,
+            boxes=boxes,
+            masks=masks,
+            extent="full" if full else "quick",
+            preprocess=preprocess,
+            labels=labels,
+            random_state=random_state,
+            thresholds=read_thresholds(fail_under or (), fail_over or (), thresholds),
+            options={name: value for name, value in options.items() if value is not None},
+        )
+        raise typer.Exit(audit_model(request))
+
+
+@app.command(cls=Command)
+def export(
+    arch: Annotated[
+        str, typer.Argument(help="resnet50, vgg16_bn, efficientnet-lite0, ...", metavar="ARCH", show_default=False)
+    ],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="The ONNX file to write.", metavar="FILE", show_default=False)
+    ],
+    size: Annotated[
+        tuple[int, int] | None, typer.Option(help="Height and width. Default: as trained.", metavar="H W")
+    ] = None,
+    fixed: Annotated[bool, typer.Option("--fixed", help="Fix the batch at 1, and the size.")] = False,
+    batch_norm: Annotated[
+        BatchNorm, typer.Option(help="Fold it into the convolutions, or keep it.", metavar="fused|unfused")
+    ] = BatchNorm.FUSED,
+    activation: Annotated[
+        list[str] | None, typer.Option(help="A module to make an output; repeatable.", metavar="MODULE")
+    ] = None,
+    weights: Annotated[
+        str, typer.Option(help="default, random, or a state dict's path.", metavar="NAME|FILE")
+    ] = "default",
+    seed: Annotated[int, typer.Option(help="Of random weights.", metavar="N")] = 0,
+    opset: Annotated[int, typer.Option(help="Of the file.", metavar="N")] = 18,
+    debug: Debug = False,
+) -> None:
+    """Write a torchvision network as ONNX, with module paths, preprocessing and labels (needs the export extra)."""
+    with reporting(debug=debug):
+        from relcam_exporters.cli import run_export
+
+        run_export(
+            arch,
+            out,
+            size=size,
+            dynamic=not fixed,
+            batch_norm=batch_norm.value,
+            activations=activation or (),
+            weights=weights,
+            seed=seed,
+            opset=opset,
+        )
