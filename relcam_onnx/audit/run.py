@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from relcam_onnx import __version__
+from relcam_onnx.audit.clusters import Cluster, clusters
 from relcam_onnx.audit.drift import read_reference
 from relcam_onnx.audit.figures import Figure, figures
-from relcam_onnx.audit.looking import Cluster, clusters
 from relcam_onnx.audit.model import Audited, Floats
 from relcam_onnx.audit.options import EXTENTS
 from relcam_onnx.audit.outlines import no_masks, read_boxes, read_masks

@@ -74,30 +74,37 @@ class Subject:
         return int(np.argsort(-self.scores, kind="stable")[int(self.right)]) if len(self.scores) > 1 else self.label
 
 
+class Told(NamedTuple):
+    """What somebody says of a picture: its class by number or label, and what it is counted with."""
+
+    label: str
+    group: str
+
+
 def read_subjects(
-    model: Audited, found: Sequence[Found], classes: Mapping[Path, str] | None, masks: Masks
+    model: Audited, found: Sequence[Found], classes: Mapping[Path, Told] | None, masks: Masks
 ) -> tuple[list[Subject], list[Failed]]:
     """Every picture that can be read, and what is wrong with the others."""
     subjects, failed = [], []
     for picture in found:
         try:
-            told = None if classes is None else classes.get(picture.path.resolve())
-            array = model.read(picture.path)
-            label = None if told is None else class_of(model, told)
-            scores, shares = (values[0] for values in model.answers(array[None]))
-            if label is not None and not 0 <= label < len(scores):
-                raise TargetError(f"class {told} is none of the model's {len(scores)}")
-            target = int(scores.argmax()) if label is None else label
-            group = named(model, target) if told is None else told
-            subjects.append(
-                Subject(
-                    picture.name, picture.path, target, label is not None, scores, shares,
-                    group, masks(picture), model.read,
-                )
-            )  # fmt: skip
+            subjects.append(read_subject(model, picture, (classes or {}).get(picture.path.resolve()), masks))
         except (RelcamError, OSError) as error:
             failed.append(Failed(str(picture.path), str(error)))
     return subjects, failed
+
+
+def read_subject(model: Audited, picture: Found, told: Told | None, masks: Masks) -> Subject:
+    """One picture, with what the model says of it."""
+    array = model.read(picture.path)
+    scores, shares = (values[0] for values in model.answers(array[None]))
+    label = int(scores.argmax()) if told is None else class_of(model, told.label)
+    if not 0 <= label < len(scores):
+        raise TargetError(f"class {label} is none of the model's {len(scores)}")
+    group = named(model, label) if told is None else told.group
+    return Subject(
+        picture.name, picture.path, label, told is not None, scores, shares, group, masks(picture), model.read
+    )
 
 
 def named(model: Audited, target: int) -> str:
@@ -107,13 +114,11 @@ def named(model: Audited, target: int) -> str:
 
 
 def class_of(model: Audited, told: str) -> int:
-    """A class by number or label; ``n01440764``-like folders are no labels of most models, and are said so."""
-    if told.lstrip("-").isdigit():
-        return int(told)
-    return int(model.pictures.indices(told))
+    """A class by number or label."""
+    return int(told) if told.lstrip("-").isdigit() else int(model.pictures.indices(told))
 
 
-def classes_of(found: Sequence[Found], folder: Path | None, file: Path | None) -> dict[Path, str] | None:
+def classes_of(found: Sequence[Found], folder: Path | None, file: Path | None) -> dict[Path, Told] | None:
     """Which class each picture shows, as far as somebody says: a CSV, or the folders that they lie in.
 
     Parameters
@@ -121,9 +126,11 @@ def classes_of(found: Sequence[Found], folder: Path | None, file: Path | None) -
     found
         The pictures.
     folder
-        The only source, where it is a folder: if all its pictures lie in subfolders, these are their classes.
+        The only source, where it is a folder: if all its pictures lie in subfolders, these are their classes, and
+        folders in them subgroups.
     file
-        A CSV with the columns ``file`` (a path below the CSV's folder, or a name) and ``index`` or ``label``.
+        A CSV with the columns ``file`` (a path below the CSV's folder, or a name), ``index`` or ``label``, and
+        perhaps ``group``.
 
     Raises
     ------
@@ -134,10 +141,11 @@ def classes_of(found: Sequence[Found], folder: Path | None, file: Path | None) -
         return of_csv(found, file)
     if folder is None or not found or any(p.path.parent == folder for p in found):
         return None
-    return {p.path.resolve(): p.path.relative_to(folder).parts[0] for p in found}
+    parts = {p.path.resolve(): p.path.relative_to(folder).parts[:-1] for p in found}
+    return {path: Told(names[0], "/".join(names)) for path, names in parts.items()}
 
 
-def of_csv(found: Sequence[Found], file: Path) -> dict[Path, str]:
+def of_csv(found: Sequence[Found], file: Path) -> dict[Path, Told]:
     """What a CSV says."""
     try:
         with file.open(newline="", encoding="utf-8-sig") as lines:
@@ -147,16 +155,19 @@ def of_csv(found: Sequence[Found], file: Path) -> dict[Path, str]:
     column = next((name for name in ("index", "label") if rows and rows[0].get(name) is not None), None)
     if column is None or rows[0].get("file") is None:
         raise OptionError(f"{str(file)!r} needs the columns file and index (or label), one row a picture")
-    told = {str(row["file"]): str(row[column]).strip() for row in rows}
-    by_path = {(file.parent / name).resolve(): label for name, label in told.items()}
+    told = {
+        row["file"]: Told((row[column] or "").strip(), row.get("group") or (row[column] or "").strip()) for row in rows
+    }
+    by_path = {(file.parent / name).resolve(): entry for name, entry in told.items()}
     known = {
-        p.path.resolve(): label
+        p.path.resolve(): entry
         for p in found
-        if (label := by_path.get(p.path.resolve(), told.get(p.path.name))) is not None
+        if (entry := by_path.get(p.path.resolve(), told.get(p.path.name))) is not None
     }
     if not known:
-        raise OptionError(f"{str(file)!r} names none of the pictures, such as {found[0].path.name}; its first file is "
-                          f"{next(iter(told))}")  # fmt: skip
+        raise OptionError(
+            f"{str(file)!r} names none of the pictures, such as {found[0].path.name}; its first is {next(iter(told))}"
+        )
     return known
 
 

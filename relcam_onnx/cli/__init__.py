@@ -2,9 +2,8 @@
 
 import gc
 
-from relcam_onnx.cli import more_commands
-
-app = more_commands.app
+from relcam_onnx.cli import more_commands  # noqa: F401 - it puts its commands beside the others
+from relcam_onnx.cli.commands import app
 
 __all__ = ["app", "main"]
 

@@ -1,0 +1,328 @@
+"""`relcam audit` as its users run it."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import jsonschema
+import numpy as np
+import pytest
+from audits import COLOURS, blob, folder, saved, seeing
+from nets import plain
+from PIL import Image
+from typer.testing import CliRunner
+
+from relcam_onnx.audit import plan
+from relcam_onnx.cli import app
+
+SCHEMA = json.loads(files("relcam_onnx.audit.report").joinpath("report.schema.json").read_text())
+
+
+def relcam(*arguments: Any) -> Any:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def report(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "report.json").read_text())
+    jsonschema.validate(found, SCHEMA)
+    return found
+
+
+def figure(found: dict[str, Any], name: str, layer: str = "fused", row: str = "audited") -> dict[str, Any]:
+    (one,) = [f for f in found["figures"] if (f["name"], f["layer"], f["row"]) == (name, layer, row)]
+    return one
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("audit")
+    saved(seeing(), root / "model.onnx")
+    saved(seeing(shift=0.02), root / "other.onnx")
+    folder(root / "pictures")
+    return root
+
+
+@pytest.fixture(scope="module")
+def done(here: Path) -> dict[str, Any]:
+    """One audit against another file, with thresholds that pass and one that does not."""
+    out = here / "out"
+    result = relcam(
+        "audit", here / "model.onnx", here / "pictures", "-o", out, "--reference", here / "other.onnx",
+        "--fail-under", "drift.iou=0.1", "--fail-over", "kl@outputs=1e-9",
+    )  # fmt: skip
+    assert result.exit_code == 1, result.output
+    assert "12 pictures, about" in result.stderr
+    assert "failed: --fail-over drift.kl@outputs=1e-09" in result.stdout
+    return {"out": out, "report": report(out), "page": (out / "report.html").read_text(encoding="utf-8")}
+
+
+def test_what_stands_in_the_folder(done: dict[str, Any]) -> None:
+    assert sorted(path.name for path in done["out"].iterdir()) == [
+        "junit.xml", "metrics.csv", "report.html", "report.json",
+    ]  # fmt: skip
+    rows = (done["out"] / "metrics.csv").read_text().splitlines()
+    assert len(rows) == 1 + len(done["report"]["figures"])
+    assert rows[0].startswith("name,row,layer,mean,low,high,size,better,chance,paired_mean")
+
+
+def test_thresholds_are_test_cases(done: dict[str, Any]) -> None:
+    suite = ET.fromstring((done["out"] / "junit.xml").read_text())
+    assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
+    passed, failed = suite
+    assert passed.get("name") == "--fail-under drift.iou=0.1"
+    assert len(passed) == 0
+    assert "at outputs" in failed[0].get("message", "")
+
+
+def test_figures_of_a_model_that_sees_what_it_should(done: dict[str, Any]) -> None:
+    """It is right about every picture, and the maps lie on the blobs: better than each baseline."""
+    found = done["report"]
+    assert all(entry["right"] == entry["pictures"] == 3 for entry in found["groups"])
+    assert figure(found, "places.focus")["mean"] > 0.9
+    assert figure(found, "places.gridpg")["mean"] > 0.8
+    assert figure(found, "faithfulness.single-deletion")["mean"] > 0.5
+    for baseline in ("centre", "random"):
+        less = figure(found, "faithfulness.insertion", row=baseline)
+        assert less["paired_mean"] > 0
+    assert figure(found, "drift.top1", "outputs")["mean"] == 1
+    assert 0 < figure(found, "drift.kl", "outputs")["mean"] < 0.1
+    assert found["verdict"]["passed"] is False
+
+
+def test_where_the_two_files_depart(done: dict[str, Any]) -> None:
+    """The second layer's weights differ, nothing before it does."""
+    assert done["report"]["departs"] == "blur"
+    order = [f["layer"] for f in done["report"]["figures"] if f["name"] == "drift.activations"]
+    assert order.index("first") < order.index("blur") < order.index("second")
+    assert figure(done["report"], "drift.activations", "first")["mean"] == 0
+
+
+def test_provenance_is_whole(done: dict[str, Any], here: Path) -> None:
+    told = done["report"]["provenance"]
+    assert told["model"]["file"] == "model.onnx"
+    assert told["reference"]["sha256"] != told["model"]["sha256"]
+    assert re.fullmatch("[0-9a-f]{64}", told["explanation"]["compiled_sha256"])
+    assert len(told["pictures"]) == 12
+    assert str(here) not in json.dumps(done["report"])
+    assert told["preprocessing"]["from"] == "the model, or beside it"
+
+
+class Page(HTMLParser):
+    """What a page asks for, and what it says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+        self.tags: list[str] = []
+        self.unnamed = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.tags.append(tag)
+        self.asked += [v for k in ("src", "href") if (v := values.get(k))]
+        self.unnamed += tag == "img" and not values.get("alt")
+
+
+def test_the_page_asks_for_nothing(done: dict[str, Any]) -> None:
+    page = Page()
+    page.feed(done["page"])
+    assert all(address.startswith(("data:", "#")) for address in page.asked)
+    assert page.unnamed == 0
+    assert page.tags.count("figure") >= 12
+    assert "Failed: 1 of the thresholds" in done["page"] or "Failed: a threshold" in done["page"]
+
+
+def test_names_from_outside_are_escaped(here: Path, tmp_path: Path) -> None:
+    label = "<script>alert(1)</script>"
+    model = saved(seeing(labels=[label, "b", "c", "d"]), tmp_path / "m<i>.onnx")
+    pictures = tmp_path / "in"
+    pictures.mkdir()
+    for place, colour in enumerate(COLOURS):
+        blob(colour, np.random.default_rng(place)).save(pictures / f"<b>&{place}.png")
+    (pictures / "<u>.jpg").write_text("no picture")
+    result = relcam("audit", model, pictures, "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    for text in (label, "<b>&", "m<i>", "<u>"):
+        assert text not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "&lt;u&gt;.jpg" in page
+    suite = ET.fromstring((tmp_path / "out" / "junit.xml").read_text())
+    assert suite.get("failures") == "1"
+
+
+def test_a_picture_that_cannot_be_read_is_named_and_the_rest_done(here: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(b"no")
+    result = relcam("audit", here / "model.onnx", here / "pictures", tmp_path / "bad.png", "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "bad.png" in result.stderr
+    assert len(report(tmp_path / "out")["pictures"]) == 12
+    nothing = relcam("audit", here / "model.onnx", tmp_path / "bad.png", "-o", tmp_path / "none")
+    assert nothing.exit_code == 2
+    assert not (tmp_path / "none" / "report.html").exists()
+
+
+def test_the_same_twice(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    texts = []
+    for place in range(2):
+        out = tmp_path / f"out{place}"
+        assert relcam("audit", here / "model.onnx", here / "pictures", "-o", out, "--random-state", "7").exit_code == 0
+        texts.append([(out / name).read_bytes() for name in ("report.html", "report.json", "metrics.csv", "junit.xml")])
+    assert texts[0] == texts[1]
+
+
+def test_an_interrupted_audit_goes_on_where_it_stopped(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ("audit", here / "model.onnx", here / "pictures", "-o", tmp_path / "out")
+    original, measured = plan.Store.add, []
+
+    def add(self: Any, experiment: str, source: str, item: str, found: Any) -> None:
+        if len(measured) == 9:
+            raise KeyboardInterrupt
+        measured.append((experiment, source, item))
+        original(self, experiment, source, item, found)
+
+    monkeypatch.setattr(plan.Store, "add", add)
+    stopped = relcam(*asked)
+    assert stopped.exit_code == 1
+    assert "goes on where it stopped" in stopped.stderr
+    assert not (tmp_path / "out" / "report.json").exists()
+    first, again = list(measured), []
+
+    def second(self: Any, experiment: str, source: str, item: str, found: Any) -> None:
+        again.append((experiment, source, item))
+        original(self, experiment, source, item, found)
+
+    monkeypatch.setattr(plan.Store, "add", second)
+    assert relcam(*asked).exit_code == 0
+    assert len(first) == 9
+    assert not set(first) & set(again)
+    assert len(report(tmp_path / "out")["pictures"]) == 12
+
+
+REFUSED: dict[str, tuple[list[str], str]] = {
+    "measure": (["--fail-under", "drift.iuo=0.8"], "no measure is called 'drift.iuo'; did you mean 'drift.iou'"),
+    "ambiguous": (["--fail-under", "rank=0.8"], "drift.rank and places.rank are called so"),
+    "no number": (["--fail-over", "kl=much"], "kl='much' is no number"),
+    "no limit": (["--fail-over", "kl"], "a threshold is NAME=NUMBER"),
+    "no file": (["--thresholds", "none.toml"], "thresholds cannot be read from 'none.toml'"),
+    "no reference": (["--reference", "none.onnx"], "there is no such file or folder"),
+    "no maps": (["--reference", "{pictures}"], "is no folder that 'relcam explain' wrote"),
+    "other classes": (["--reference", "{five}"], "the reference tells 5 classes apart, the model 4"),
+    "other size": (["--reference", "{large}"], "they do not do the same task"),
+    "classes": (["--classes", "none.csv"], "classes cannot be read from 'none.csv'"),
+    "boxes": (["--boxes", "{strange}"], "outlines none of the pictures; its first is 'other.png'"),
+    "no boxes": (["--boxes", "none.json"], "is no JSON of COCO's form"),
+    "masks": (["--masks", "{empty}"], "holds none that is called like a picture"),
+    "method": (["--method", "gradcam"], "did you mean 'grad-cam'"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_done_is_one_line(case: str, here: Path, tmp_path: Path) -> None:
+    options, says = REFUSED[case]
+    (tmp_path / "empty").mkdir()
+    strange = {"images": [{"id": 1, "file_name": "other.png"}], "annotations": [{"image_id": 1, "bbox": [0, 0, 2, 2]}]}
+    (tmp_path / "strange.json").write_text(json.dumps(strange))
+    names = {
+        "pictures": here / "pictures", "five": saved(plain(), tmp_path / "five.onnx"), "empty": tmp_path / "empty",
+        "large": saved(seeing(side=64), tmp_path / "large.onnx"), "strange": tmp_path / "strange.json",
+    }  # fmt: skip
+    asked = [option.format(**names) for option in options]
+    result = relcam("audit", here / "model.onnx", here / "pictures", "-o", tmp_path / "out", *asked)
+    assert result.exit_code == 2
+    assert says in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_thresholds_from_toml(here: Path, tmp_path: Path) -> None:
+    limits = tmp_path / "limits.toml"
+    limits.write_text('[fail-under]\n"places.focus" = 0.5\n[fail-over]\nfaithfulness.deletion = 0.0\n')
+    result = relcam("audit", here / "model.onnx", here / "pictures", "-o", tmp_path / "out", "--thresholds", limits)
+    assert result.exit_code == 1
+    outcomes = {t["name"]: t["passed"] for t in report(tmp_path / "out")["thresholds"]}
+    assert outcomes == {"places.focus": True, "faithfulness.deletion": False}
+
+
+def test_a_threshold_that_nothing_was_measured_for_fails(here: Path, tmp_path: Path) -> None:
+    result = relcam(
+        "audit", here / "model.onnx", here / "pictures", "-o", tmp_path / "out", "--fail-over", "drift.kl=9"
+    )
+    assert result.exit_code == 1
+    assert "nothing was measured for it" in result.stdout
+
+
+def test_a_folder_of_maps_is_a_reference(here: Path, tmp_path: Path) -> None:
+    pictures = sorted((here / "pictures").rglob("*.png"))
+    for place, picture in enumerate(pictures):  # names that no two have
+        Image.open(picture).save(tmp_path / f"{place}.png")
+    files = sorted(tmp_path.glob("*.png"))
+    assert relcam("explain", here / "model.onnx", *files, "-o", tmp_path / "maps", "--format", "npz").exit_code == 0
+    out = tmp_path / "out"
+    assert relcam("audit", here / "model.onnx", *files, "-o", out, "--reference", tmp_path / "maps").exit_code == 0
+    found = report(out)
+    assert figure(found, "drift.cosine")["mean"] == pytest.approx(1, abs=1e-5)
+    assert figure(found, "drift.iou")["size"] == 12
+    assert not [f for f in found["figures"] if f["name"] == "drift.kl"]
+
+
+@pytest.mark.parametrize("kind", ["boxes", "masks"])
+def test_where_objects_are(kind: str, here: Path, tmp_path: Path) -> None:
+    """Blobs as boxes in COCO's JSON, with pictures that are not here, and as masks."""
+    rng = np.random.default_rng(5)
+    images, annotations = [], []
+    (tmp_path / "in").mkdir()
+    (tmp_path / "masks").mkdir()
+    for place, colour in enumerate([*COLOURS] * 2):
+        picture = blob(colour, rng)
+        picture.save(tmp_path / "in" / f"{place}.png")
+        pixels = np.asarray(picture).astype(int)
+        inside = np.abs(pixels - COLOURS[colour]).sum(axis=2) == 0
+        rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
+        Image.fromarray((inside * 255).astype(np.uint8)).save(tmp_path / "masks" / f"{place}.png")
+        images.append({"id": place, "file_name": f"{place}.png"})
+        box = [int(columns[0]), int(rows[0]), len(columns), len(rows)]
+        annotations.append({"image_id": place, "bbox": box})
+    images.append({"id": 99, "file_name": "elsewhere.png"})
+    annotations.append({"image_id": 99, "bbox": [0, 0, 1, 1]})
+    coco = {"images": images, "annotations": annotations}
+    (tmp_path / "boxes.json").write_text(json.dumps(coco))
+    given = tmp_path / ("boxes.json" if kind == "boxes" else "masks")
+    result = relcam("audit", here / "model.onnx", tmp_path / "in", "-o", tmp_path / "out", f"--{kind}", given)
+    assert result.exit_code == 0, result.output
+    found = report(tmp_path / "out")
+    assert figure(found, "places.hit")["mean"] == 1
+    assert figure(found, "places.mass")["mean"] > 0.4
+    assert figure(found, "places.mass")["mean"] > 2 * figure(found, "places.mass", row="random")["mean"]
+    assert figure(found, "looking.inside")["size"] == 8
+    if kind == "boxes":
+        assert "1 pictures that are not here, such as elsewhere.png" in " ".join(found["notes"])
+
+
+@pytest.mark.parametrize("marked", [0, 12])
+def test_a_planted_watermark_comes_out_on_top_and_a_clean_set_raises_nothing(
+    marked: int, here: Path, tmp_path: Path
+) -> None:
+    pictures = folder(tmp_path / "in", 24, marked=marked)
+    assert relcam("audit", here / "model.onnx", pictures, "-o", tmp_path / "out").exit_code == 0
+    found = report(tmp_path / "out")["clusters"]
+    assert found
+    assert [c["suspicion"] for c in found] == sorted((c["suspicion"] for c in found), reverse=True)
+    if not marked:
+        assert not found[0]["raised"]
+        return
+    top = found[0]
+    assert top["raised"]
+    assert top["group"] == "red"
+    planted = {f"red-{place}" for place in range(12)}
+    assert len(planted & set(top["pictures"])) >= 0.8 * len(top["pictures"])
+    mean = np.array(top["mean"])
+    assert np.unravel_index(mean.argmax(), mean.shape) >= (12, 12)
