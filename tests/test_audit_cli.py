@@ -99,8 +99,8 @@ def test_where_the_two_files_depart(done: dict[str, Any]) -> None:
     """The second layer's weights differ, nothing before it does."""
     assert done["report"]["departs"] == "blur"
     order = [f["layer"] for f in done["report"]["figures"] if f["name"] == "drift.activations"]
-    assert order.index("first") < order.index("blur") < order.index("second")
-    assert figure(done["report"], "drift.activations", "first")["mean"] == 0
+    assert order.index("stride1") < order.index("blur") < order.index("stride2")
+    assert figure(done["report"], "drift.activations", "stride1")["mean"] == 0
 
 
 def test_provenance_is_whole(done: dict[str, Any], here: Path) -> None:

@@ -14,11 +14,16 @@ from PIL import Image
 from benchmarks.cost import LITE, ROOT
 from benchmarks.quality import rows
 from benchmarks.quality.__main__ import main, wanted
-from benchmarks.quality.experiments import Sizes, in_mosaics, log_softmax, sampled, tiles
-from benchmarks.quality.store import Store
-from benchmarks.quality.subjects import OUTLINES, Classifier, Subject, listed, mosaics, read, read_outlines
+from benchmarks.quality.subjects import OUTLINES, audited, listed, read, read_outlines
 from benchmarks.quality.tables import PAIRED, cell, tables
 from relcam_onnx import Explainer
+from relcam_onnx.audit.experiments import in_mosaics, sampled, tiles
+from relcam_onnx.audit.model import Maps
+from relcam_onnx.audit.outlines import drawn, seen
+from relcam_onnx.audit.store import Store
+from relcam_onnx.audit.subjects import Subject, mosaics
+from relcam_onnx.errors import InputError
+from relcam_onnx.pictures.finding import Found
 
 EXAMPLES = ROOT / "examples"
 
@@ -26,14 +31,15 @@ EXAMPLES = ROOT / "examples"
 def subject(label: int, *, right: bool = True) -> Subject:
     scores = np.zeros(6, np.float32)
     scores[label], scores[(label + 1) % 6] = (9, 5) if right else (5, 9)
-    return Subject(f"{label}", np.full((3, 4, 4), label, np.float32), label, scores)
+    shares = np.exp(scores) / np.exp(scores).sum()
+    array = np.full((3, 4, 4), label, np.float32)
+    return Subject(f"{label}", Path(f"{label}.png"), label, True, scores, shares, read=lambda file: array)
 
 
 def test_a_subject_knows_its_probability_and_the_next_class() -> None:
     known, mistaken = subject(2), subject(2, right=False)
     assert (known.right, known.second, mistaken.right, mistaken.second) == (True, 3, False, 3)
     assert known.probability == pytest.approx(np.exp(9) / (np.exp(9) + np.exp(5) + 4))
-    np.testing.assert_allclose(np.exp(log_softmax(known.scores))[2], known.probability)
 
 
 def test_mosaics_are_of_different_classes_sampled_by_a_seed() -> None:
@@ -44,16 +50,21 @@ def test_mosaics_are_of_different_classes_sampled_by_a_seed() -> None:
     assert all(len(m.classes) == 2 for m in pairs)
     first = pairs[0]
     assert first.where(first.classes[0]).tolist() == [[True, False], [False, True]]
-    np.testing.assert_array_equal(first.array[0, 0, [0, 0, 4, 4], [0, 4, 0, 4]], [t.label for t in first.tiles])
+    np.testing.assert_array_equal(
+        first.array(whole=True)[0, 0, [0, 0, 4, 4], [0, 4, 0, 4]], [t.label for t in first.tiles]
+    )
+    np.testing.assert_array_equal(
+        first.array(whole=False)[0, 0, [0, 0, 2, 2], [0, 2, 0, 2]], [t.label for t in first.tiles]
+    )
     assert [m.classes for m in mosaics(subjects, 12, opposite=False)] == [m.classes for m in fours]
-    with pytest.raises(SystemExit, match="too few for a grid of 4"):
+    with pytest.raises(InputError, match="too few for a grid of 4"):
         mosaics(subjects[:4], 3, opposite=False)
 
 
 def test_tiles_are_sure_where_four_classes_have_such_a_picture() -> None:
-    """Scores of 9, 5 and four of 0 are .981 sure, twice these .9997."""
+    """Scores of 9, 5 and four of 0 are .981 sure."""
     unsure = [subject(label) for label in range(6)]
-    sure = [replace(s, scores=2 * s.scores) for s in unsure]
+    sure = [replace(s, probabilities=np.eye(6, dtype=np.float32)[s.label]) for s in unsure]
     assert tiles([*unsure, *sure[:3]]) == [*unsure, *sure[:3]]
     assert tiles([*unsure, *sure[:4]]) == sure[:4]
 
@@ -103,24 +114,24 @@ def test_a_folder_without_labels_and_labels_of_another_model(tmp_path: Path) -> 
     with pytest.raises(SystemExit, match=r"has no labels: name a CSV .* \(LABELS"):
         listed(tmp_path, None)
     Image.new("RGB", (300, 300)).save(tmp_path / "a.png")
-    with pytest.raises(SystemExit, match="class 1000, and the model tells 1000 apart"):
-        read({tmp_path / "a.png": 1000}, Classifier(LITE), OUTLINES)
-    with pytest.raises(SystemExit, match="class -1, and the model tells 1000 apart"):
-        read({tmp_path / "a.png": -1}, Classifier(LITE), OUTLINES)
+    with pytest.raises(SystemExit, match="class 1000 is none of the model's 1000"):
+        read({tmp_path / "a.png": 1000}, audited(LITE), OUTLINES)
+    with pytest.raises(SystemExit, match="class -1 is none of the model's 1000"):
+        read({tmp_path / "a.png": -1}, audited(LITE), OUTLINES)
     with pytest.raises(SystemExit, match="holds no outlines"):
         read_outlines(tmp_path / "none.json")
 
 
-def test_outlines_are_seen_as_the_model_sees_the_picture() -> None:
+def test_outlines_are_seen_as_the_model_sees_the_picture(tmp_path: Path) -> None:
     """Of a picture twice as wide as high the model sees the middle half."""
-    picture = Image.new("RGB", (800, 400))
-    left, middle = ([[[x, 0], [x + 0.5, 0], [x + 0.5, 1], [x, 1]]] for x in (0, 0.25))
-    classifier = Classifier(LITE)
-    seen = classifier.covered(picture, left)
-    assert seen.shape == (224, 224)
-    assert seen[:, :112].mean() > 0.98
-    assert seen[:, 112:].mean() < 0.02
-    assert classifier.covered(picture, middle).mean() > 0.98
+    Image.new("RGB", (800, 400)).save(tmp_path / "a.png")
+    left, middle = ([[(x, 0.0), (x + 400, 0.0), (x + 400, 400.0), (x, 400.0)]] for x in (0.0, 200.0))
+    model, picture = audited(LITE), Found(tmp_path / "a.png", "a")
+    found = seen(model, drawn(picture, left))
+    assert found.shape == (224, 224)
+    assert found[:, :112].mean() > 0.98
+    assert found[:, 112:].mean() < 0.02
+    assert seen(model, drawn(picture, middle)).mean() > 0.98
 
 
 def test_outlines_of_the_examples() -> None:
@@ -165,11 +176,10 @@ def test_tables_have_means_intervals_and_differences_in_pairs(tmp_path: Path) ->
 
 def test_rows_have_a_map_for_each_class() -> None:
     """At the deepest stage, behind which there is a mean and a dense layer, HiRes-CAM and Grad-CAM agree (Draelos)."""
-    classifier = Classifier(LITE)
-    with Image.open(EXAMPLES / "cat.jpg") as picture:
-        x = classifier.prepared(picture)[None]
-    maps: dict[str, rows.Maps] = {}
-    for source in rows.sources(LITE).values():
+    model = audited(LITE)
+    x = model.read(EXAMPLES / "cat.jpg")[None]
+    maps: dict[str, Maps] = {}
+    for source in rows.sources(model).values():
         maps |= source(x, [282, 967])
     for found in maps.values():
         assert found["fused"].shape[0] == 2
@@ -186,9 +196,10 @@ def test_rows_have_a_map_for_each_class() -> None:
 
 def test_the_default_finds_a_class_at_every_stage() -> None:
     """At least 0.9 of the positive relevance in the class's own one of four tiles."""
-    subjects = read(listed(EXAMPLES, None), Classifier(LITE), OUTLINES)
-    source = rows.sources(LITE)[rows.DEFAULT]
-    shares = [of(source)[rows.DEFAULT] for _, of in list(in_mosaics(subjects, Sizes().grids, opposite=False))[:3]]
+    model = audited(LITE)
+    subjects = read(listed(EXAMPLES, None), model, OUTLINES)
+    source = rows.sources(model)[rows.DEFAULT]
+    shares = [item.measure(source)[rows.DEFAULT] for item in list(in_mosaics(subjects, 60, opposite=False))[:3]]
     assert len(shares) == 3
     for layer in shares[0]:
         assert np.mean([found[layer]["share"] for found in shares]) >= 0.9

@@ -15,14 +15,17 @@ from pathlib import Path
 from rich.progress import track
 
 from benchmarks.cost import ROOT
-from benchmarks.quality import experiments
-from benchmarks.quality.experiments import Measure, Sizes
+from benchmarks.quality.margins import margins
 from benchmarks.quality.networks import NETWORKS, Network
 from benchmarks.quality.rows import DEFAULT, sources
-from benchmarks.quality.store import Store
-from benchmarks.quality.subjects import OUTLINES, Classifier, Subject, listed, read
+from benchmarks.quality.subjects import OUTLINES, audited, listed, read
 from benchmarks.quality.tables import tables
 from benchmarks.shapes import pictures
+from relcam_onnx.audit import experiments
+from relcam_onnx.audit.experiments import Curves, Item
+from relcam_onnx.audit.model import Audited
+from relcam_onnx.audit.store import Found, Store
+from relcam_onnx.audit.subjects import Subject
 
 EXAMPLES = ROOT / "examples"
 SOURCE = "Written by `make quality`; [the protocol](../quality.md) says what rows and measures are."
@@ -41,29 +44,41 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measure(store: Store, network: Network, subjects: list[Subject], classifier: Classifier) -> str:
+GRIDS, PAIRS, OUTLINED, DELETIONS, CLASSES, WEIGHTS = 60, 40, 100, 30, 80, 20
+"""How many items of each kind, at most."""
+
+
+def measure(store: Store, subjects: list[Subject], model: Audited) -> str:
     """Measure what is not measured yet; all tables, and a line about margins."""
-    sizes, model = Sizes(), network.file()
-    rows = sources(model)
-    kinds: dict[str, Iterator[tuple[str, Measure]]] = {
-        "grid": experiments.in_mosaics(subjects, sizes.grids, opposite=False),
-        "focus": experiments.in_mosaics(subjects, sizes.pairs, opposite=True),
-        "outline": experiments.in_outlines(subjects, sizes.outlines),
-        "class": experiments.by_class(subjects, sizes.classes),
-        "deletion": experiments.by_deleting(subjects, sizes.deletions, classifier),
-        "weights": experiments.by_weights(subjects, sizes.weights, model),
+    kinds: dict[str, Iterator[Item]] = {
+        "grid": experiments.in_mosaics(subjects, GRIDS, opposite=False),
+        "focus": experiments.in_mosaics(subjects, PAIRS, opposite=True),
+        "outline": experiments.in_outlines(subjects, OUTLINED),
+        "class": experiments.by_class(subjects, CLASSES),
+        "deletion": experiments.by_deleting(subjects, DELETIONS, model, Curves(masking=False)),
+        "weights": experiments.by_weights(subjects, WEIGHTS, model),
     }
     items = {kind: list(found) for kind, found in kinds.items()}
-    for (name, source), (kind, of_kind) in product(rows.items(), items.items()):
+    for (name, source), (kind, of_kind) in product(sources(model).items(), items.items()):
         if not wanted(name, kind):
             continue
-        todo = [(item, of) for item, of in of_kind if not store.has(kind, name, item)]
-        for item, of in track(todo, f"{name}: {kind}", disable=not sys.stderr.isatty()):
-            store.add(kind, name, item, of(source))
+        todo = [item for item in of_kind if not store.has(kind, name, item.name)]
+        for item in track(todo, f"{name}: {kind}", disable=not sys.stderr.isatty()):
+            found = item.measure(source)
+            store.add(kind, name, item.name, by_number(found) if kind == "weights" else found)
         if todo:
             print(f"{name}: {kind}, {len(todo)}", file=sys.stderr, flush=True)
-    told = experiments.margins(subjects, classifier)
-    return "\n\n".join([tables(store), spoken(told)])
+    return "\n\n".join([tables(store), spoken(margins(subjects, model))])
+
+
+def by_number(found: Found) -> Found:
+    """``<layer>, <number> of <all>`` as a row for each number."""
+    rows: Found = {}
+    for layers in found.values():
+        for name, values in layers.items():
+            layer, _, number = name.partition(", ")
+            rows.setdefault(number, {})[layer] = values
+    return rows
 
 
 def wanted(row: str, kind: str) -> bool:
@@ -89,12 +104,13 @@ def main() -> None:
     folder = asked.pictures or (pictures(ROOT / "build" / "shapes") if own else EXAMPLES)
     files = listed(folder, asked.labels)
     network = Network(asked.model.stem, lambda: asked.model) if asked.model else NETWORKS[asked.network]
-    classifier = Classifier(network.file())
-    subjects = read(files, classifier, asked.outlines or (folder / "outlines.json" if own else OUTLINES))
+    audit = audited(network.file())
+    subjects = read(files, audit, asked.outlines or (folder / "outlines.json" if own else OUTLINES))
     model = hashlib.sha256(network.file().read_bytes()).hexdigest()
     digest = hashlib.sha256("".join([model, *sorted(f"{f.name}{c}" for f, c in files.items())]).encode()).hexdigest()
-    store = Store(ROOT / "build" / "quality" / f"{network.file().stem}-{digest[:12]}.jsonl")
-    found = measure(store, network, subjects, classifier)
+    kept = ROOT / "build" / "quality" / f"{network.file().stem}-{digest[:12]}.jsonl"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    found = measure(Store(kept), subjects, audit)
     print(found)
     if asked.page:
         title = network.title + (" on the committed examples" if folder == EXAMPLES else "")

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from benchmarks.page import table
-from benchmarks.quality.rows import DEFAULT, FUSED
-from benchmarks.quality.store import Store
+from benchmarks.quality.rows import DEFAULT
 from relcam_onnx.audit.metrics import bootstrap
+from relcam_onnx.audit.rows import FUSED
+from relcam_onnx.audit.store import Store
 
 PAIRED = "… less the default"
 
