@@ -62,6 +62,10 @@ MEASURES: dict[str, Of] = {
     "sanity.noise": Of("disturbed", "noise", "r with the map under a little noise", "higher", 0.0),
     "sanity.moved": Of("disturbed", "moved", "r with the map of the picture moved by a few pixels", "higher", 0.0),
     "sanity.kept": Of("picture", "kept", "relevance that arrives at the layer, of what it started as"),
+    "gradients.weights": Of("shattering", "weights", "r of channel weights with those under noise", "higher", 0.0),
+    "gradients.smooth": Of("shattering", "smooth", "r of what arrives at neighbouring positions", "higher", 0.0),
+    "gradients.confidence": Of("confidence", "confidence", "rank correlation of a channel's weight and the "
+                               "score's fall without it", "higher", 0.0),
     "looking.border": Of("picture", "border", "share of the map within a tenth of the picture's edges", "", 0.36),
     "looking.corners": Of("picture", "corners", "share in the four corners, a quarter of each side", "", 0.25),
     "looking.entropy": Of("picture", "entropy", "how spread the map is: 0 one place, 1 everywhere", "", 1.0),

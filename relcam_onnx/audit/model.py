@@ -82,12 +82,15 @@ class Audited:
 
     def maps(self, explainer: Explainer, x: Floats, classes: Sequence[int]) -> Maps:
         """Of one picture, channels summed: layer -> (K, h, w), those that lie in the picture's plane."""
-        found = explainer(self._placed(x), [list(classes)])
-        return planes(found)
+        return planes(self.explained(explainer, x, classes))
 
     def explain(self, x: Floats, classes: Sequence[int]) -> Explanation:
         """One picture, (1, C, H, W), by the audited method."""
-        return self.explainer(self._placed(x), [list(classes)])
+        return self.explained(self.explainer, x, classes)
+
+    def explained(self, explainer: Explainer, x: Floats, classes: Sequence[int]) -> Explanation:
+        """The same by another."""
+        return explainer(self._placed(x), [list(classes)])
 
     def scores(self, x: Floats) -> Floats:
         """(N, C, H, W) to (N, classes): what comes before any softmax."""

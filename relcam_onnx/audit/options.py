@@ -15,9 +15,9 @@ class Extent:
 
     Attributes
     ----------
-    grids, pairs, outlines, deletions, classes, weights, disturbed, activations
+    grids, pairs, outlines, deletions, classes, weights, disturbed, activations, shattering, confidence
         Of GridPG, Focus, outlines, deleting, classes, weights drawn anew, noise and shifts, activations against the
-        reference's.
+        reference's, and the two plots of gradients.
     curves
         What deleting measures.
     depths
@@ -34,6 +34,8 @@ class Extent:
     weights: int
     disturbed: int
     activations: int
+    shattering: int
+    confidence: int
     curves: Curves
     depths: tuple[float, ...]
     beside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -41,10 +43,12 @@ class Extent:
 
 QUICK = Extent(
     grids=4, pairs=4, outlines=20, deletions=3, classes=20, weights=2, disturbed=4, activations=2,
+    shattering=0, confidence=0,
     curves=Curves(road=False), depths=(1.0,),
 )  # fmt: skip
 FULL = Extent(
     grids=60, pairs=40, outlines=200, deletions=60, classes=80, weights=20, disturbed=40, activations=10,
+    shattering=10, confidence=3,
     curves=Curves(), depths=(0.0, 0.1, 0.25, 0.5, 1.0),
     beside={
         "grad-cam": {"method": "grad-cam"},

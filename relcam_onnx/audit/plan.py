@@ -14,6 +14,7 @@ from relcam_onnx.audit.looking import where
 from relcam_onnx.audit.model import Audited, Floats, Source, planes
 from relcam_onnx.audit.options import Extent
 from relcam_onnx.audit.rows import AUDITED, baselines
+from relcam_onnx.audit.shattering import by_confidence, by_shattering
 from relcam_onnx.audit.store import Found, Store
 from relcam_onnx.audit.subjects import Subject
 from relcam_onnx.errors import InputError
@@ -76,6 +77,8 @@ class Plan:
             ("picture", others, partial(experiments.by_class, subjects, extent.classes, seed)),
             ("disturbed", [*own, *others], partial(experiments.by_disturbing, subjects, extent.disturbed, seed)),
             ("weights", own, partial(experiments.by_weights, subjects, extent.weights, model, extent.depths, seed)),
+            ("shattering", own, partial(by_shattering, subjects, extent.shattering, model, seed)),
+            ("confidence", own, partial(by_confidence, subjects, extent.confidence, model, seed)),
         ]  # fmt: skip
         self.work = [
             Work(experiment, source, item)

@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import Any
 
 from relcam_onnx.audit.report.images import heatmap, shown
-from relcam_onnx.audit.report.plots import along, intervals
+from relcam_onnx.audit.report.plots import along, intervals, scattered
 from relcam_onnx.audit.report.verdict import DEPARTS
 from relcam_onnx.audit.rows import AUDITED, FUSED
 from relcam_onnx.audit.run import Audit
@@ -20,6 +20,7 @@ PARTS = {
     "faithfulness": "Is the explanation faithful to this model?",
     "places": "Does the map lie where the class is?",
     "sanity": "Does the map hang on the model, and hold still where nothing changes?",
+    "gradients": "Would gradients have done as well?",
     "looking": "Where does the model look?",
 }
 """The parts of measures, and the question that each answers."""
@@ -53,6 +54,7 @@ def page(audit: Audit, report: Mapping[str, Any]) -> str:
     return environment.get_template("page.html.j2").render(
         report=report, style=style, script=script, policy=policy(style, script), parts=PARTS, audited=AUDITED,
         fused=FUSED, measured=measured(report), departing=departing(report), first=first, clusters=CLUSTERS,
+        confidence=confidence(audit),
         shown={name: shown(audit, subjects[name]) for name in sorted(wanted)}, heatmap=heatmap,
     )  # fmt: skip
 
@@ -91,6 +93,18 @@ def departing(report: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     names, values = [f["layer"] for f in figures], [f["mean"] for f in figures]
     return {"limit": DEPARTS, "count": len(names), "plot": along(names, values, DEPARTS), "figures": figures}
+
+
+def confidence(audit: Audit) -> str | None:
+    """A plot of channels, their weights against the score's fall without them, at the deepest stage that was asked."""
+    told: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for experiment, _, _, found in audit.store.lines:
+        for row, layers in found.items() if experiment == "confidence" else ():
+            for layer in (name.removesuffix(" told") for name in layers if name.endswith(" told")):
+                weights, falls = layers[f"{layer} told"], layers[f"{layer} fall"]
+                points = told.setdefault(layer, {}).setdefault(row, [])
+                points += [(weights[channel], falls[channel]) for channel in weights]
+    return scattered(told[list(told)[-1]]) if told else None
 
 
 def number(value: float | None) -> str:

@@ -54,6 +54,20 @@ def intervals(figures: Sequence[Mapping[str, Any]], chance: float | None) -> str
     return plotted(draw, (4.2, 0.5 + 0.26 * max(1, len(rows))))
 
 
+def scattered(rows: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+    """Row -> points: a channel's weight over the largest, and how far the score falls without it."""
+    colours = dict(zip(rows, (FAINT, LEAD), strict=False))
+
+    def draw(axes: Axes) -> None:
+        for row, points in rows.items():
+            axes.plot(*zip(*points, strict=True), ".", color=colours[row], label=row, markersize=3)
+        axes.set_xlabel("channel weight, of the largest")
+        axes.set_ylabel("relative fall without it")
+        axes.legend(frameon=False)
+
+    return plotted(draw, (5, 3))
+
+
 def along(names: Sequence[str], values: Sequence[float], limit: float) -> str:
     """How far activations are apart from layer to layer; dashed, where two files are said to depart."""
 
