@@ -11,7 +11,7 @@ WEB := onnxruntime-web@1.30.0
 # npm waits for a registry that does not answer as long as it is let.
 NPM_SECONDS ?= 180
 
-.PHONY: help demo test test-web lint quality pictures bench bench-folder clean
+.PHONY: help demo test test-web lint quality methods pictures bench bench-folder clean
 
 help:
 	@echo "make demo      explain the photographs in examples/ into out/ (no PyTorch)"
@@ -19,6 +19,7 @@ help:
 	@echo "make test-web  compiled files in onnxruntime's web build (needs node and npm; part of make test where they are)"
 	@echo "make lint      ruff and mypy alone"
 	@echo "make quality   how good the maps are, rewrites docs/quality/examples.md (PICTURES=DIR LABELS=FILE: on your own)"
+	@echo "make methods   every method at every stage, rewrites docs/quality/methods.md (hours)"
 	@echo "make pictures  the contact sheet of the README"
 	@echo "make bench     what an explanation costs, rewrites docs/costs.md"
 	@echo "make bench-folder  what a folder of photographs costs, rewrites that table of docs/costs.md"
@@ -51,6 +52,9 @@ quality: PAGE = $(if $(PICTURES)$(NETWORK)$(MODEL),,docs/quality/examples.md)
 quality: $(VENV)/.test
 	$(BIN)/python -m benchmarks.quality $(if $(PICTURES),--pictures $(PICTURES)) $(if $(LABELS),--labels $(LABELS)) \
 	$(if $(NETWORK),--network $(NETWORK)) $(if $(MODEL),--model $(MODEL)) $(if $(PAGE),--page $(PAGE))
+
+methods: $(VENV)/.test
+	$(BIN)/python -m benchmarks.methods --write
 
 pictures: $(VENV)/.test
 	$(BIN)/python -m benchmarks.contact_sheet

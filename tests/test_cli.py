@@ -1,6 +1,7 @@
 """The command line: what it writes, what it says, and how it ends."""
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -361,6 +362,25 @@ def test_what_many_runs_cost_is_said_beforehand(model, out, tmp_path):
     assert result.exit_code == 0
     assert "note: method 'rise' runs the model 13 times for each picture" in result.stderr
     assert results(out)["options"]["method"] == "rise"
+
+
+def test_a_record_grows_by_a_line_a_picture(model, out, tmp_path):
+    for place in range(2):
+        noise(tmp_path / "in" / f"{place}.png", seed=place)
+    file = tmp_path / "record.jsonl"
+    for _ in range(2):
+        assert relcam("explain", model, tmp_path / "in", "-o", out, "--record", file, "--top", "2").exit_code == 0
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [Path(line["picture"]["file"]).stem for line in lines] == ["0", "1", "0", "1"]
+    first = lines[0]
+    assert first["picture"]["sha256"] == hashlib.sha256((tmp_path / "in" / "0.png").read_bytes()).hexdigest()
+    assert first["model"]["sha256"] == hashlib.sha256(Path(model).read_bytes()).hexdigest()
+    assert len(first["targets"]) == 2
+    assert {"probability", "margin", "index"} <= set(first["targets"][0])
+    assert all((Path(first["folder"]) / entry["file"]).exists() for entry in first["layers"]["fused"])
+    refused = relcam("explain", model, tmp_path / "in", "-o", out, "--record", tmp_path / "none" / "a.jsonl")
+    assert refused.exit_code == 2
+    assert "record: cannot write" in refused.stderr
 
 
 def test_baselines_are_pictures(model, out, tmp_path):

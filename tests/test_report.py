@@ -5,6 +5,7 @@ import gc
 import json
 import string
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ import relcam_onnx as rc
 from relcam_onnx.files import LONGEST, Names, make_folder, shortened, whole
 from relcam_onnx.files import plain as plain_name
 from relcam_onnx.results import report
+from relcam_onnx.results.record import append
 from relcam_onnx.results.report import FORMATS, Report
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
@@ -219,3 +221,15 @@ def test_a_map_that_is_not_finite_is_no_picture(tmp_path):
     with pytest.raises(rc.InputError, match="'stride4' is not finite"):
         found.save(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_record_has_a_whole_line_for_each_picture_whoever_writes(tmp_path):
+    """Eight processes' worth of threads, and a line that somebody left half written."""
+    file = tmp_path / "record.jsonl"
+    file.write_text('{"half": ')
+    texts = [json.dumps({"number": number, "filling": "x" * 9000}) for number in range(200)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda text: append(file, text), texts))
+    first, *lines = file.read_text().splitlines()
+    assert first == '{"half": '
+    assert sorted(json.loads(line)["number"] for line in lines) == list(range(200))

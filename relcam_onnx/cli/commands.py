@@ -69,6 +69,9 @@ def explain(
         str | None,
         typer.Option(help="What masks and boxes mark: mass=0.8 (the default), otsu, ...", metavar="RULE"),
     ] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="Append a line of JSON for each picture; several may write.", metavar="FILE")
+    ] = None,
     exact: Annotated[
         bool, typer.Option("--exact", help="Decode every pixel of large JPEGs, not just as many as the model needs.")
     ] = False,
@@ -132,6 +135,7 @@ def explain(
             formats=form,
             mask=mask,
             mask_rule=mask_rule,
+            record=record,
             exact=exact,
             batch=batch,
             max_pixels=max_pixels,

@@ -51,6 +51,7 @@ def explain_pictures(
     formats: Sequence[str] | None,
     mask: bool,
     mask_rule: str | None,
+    record: Path | None,
     exact: bool,
     batch: int | None,
     max_pixels: int | None,
@@ -65,7 +66,7 @@ def explain_pictures(
     ----------
     model, sources, out, targets, labels, preprocess, formats, mask, mask_rule, exact, batch, max_pixels, debug
         As on the command line.
-    threads, baselines
+    threads, baselines, record
         As on the command line.
     options
         Of `Explainer`.
@@ -89,7 +90,15 @@ def explain_pictures(
         pictorial = PictureExplainer(explainer, preprocess, labels, exact=exact, baselines=baselines)
         classes = pictorial.indices(list(targets))
         kept = [p.path.name for p in pictures if p.path.resolve().parent == out.resolve()]
-        report = Report(out, pictorial.settings, formats or DEFAULT, mask=mask, mask_rule=mask_rule or MASS, kept=kept)
+        report = Report(
+            out,
+            pictorial.settings,
+            formats or DEFAULT,
+            mask=mask,
+            mask_rule=mask_rule or MASS,
+            record=record,
+            kept=kept,
+        )
         tell_cost(pictorial, pictures)
         make_folder(out)
         for source in missing:

@@ -138,6 +138,7 @@ class Explanation(Answer):
         *,
         mask: bool = False,
         mask_rule: str = MASS,
+        record: str | PathLike[str] | None = None,
     ) -> None:
         """Write what the command line writes: sheets, maps, ``index.html`` and ``results.json``.
 
@@ -152,13 +153,16 @@ class Explanation(Answer):
             Also write each map's mask as PNG, 0 and 255.
         mask_rule
             What masks, boxes and areas mark: a rule of `relcam_onnx.segment`.
+        record
+            A file that gets one line of JSON for each image; what stands in it stays.
 
         Raises
         ------
         OptionError
             An unknown format or rule, or the folder cannot be written.
         """
-        report = Report(Path(folder), self.settings, formats, mask=mask, mask_rule=mask_rule)
+        lines = None if record is None else Path(record)
+        report = Report(Path(folder), self.settings, formats, mask=mask, mask_rule=mask_rule, record=lines)
         make_folder(report.folder)
         try:
             for index in range(len(self.targets)):

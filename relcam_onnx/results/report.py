@@ -19,6 +19,7 @@ from relcam_onnx.errors import OptionError
 from relcam_onnx.files import Names, plain, whole
 from relcam_onnx.results import entries, render
 from relcam_onnx.results.page import page
+from relcam_onnx.results.record import Record
 from relcam_onnx.results.regions import Region
 from relcam_onnx.results.segment import MASS, read_rule
 from relcam_onnx.results.settings import Settings
@@ -62,6 +63,8 @@ class Report:
         Whether to write masks.
     mask_rule
         What masks, boxes and areas mark, as in `segment`.
+    record
+        A file that gets a line for each picture, as `Record` writes it; None: none does.
     kept
         Names of files in the folder that must stay as they are: pictures that lie where the results go.
 
@@ -79,6 +82,7 @@ class Report:
         *,
         mask: bool = False,
         mask_rule: str = MASS,
+        record: Path | None = None,
         kept: Iterable[str] = (),
     ) -> None:
         if unknown := sorted(set(formats) - set(FORMATS)):
@@ -86,6 +90,7 @@ class Report:
         self.folder, self.settings, self.formats, self.mask = folder, settings, tuple(formats), mask
         read_rule(mask_rule)  # a wrong one is said before anything is computed
         self.mask_rule = mask_rule
+        self._record = None if record is None else Record(record, settings)
         self._sheets = "sheet" in formats or "html" in formats
         self.images: list[dict[str, Any]] = []
         self.failed: list[dict[str, str]] = []
@@ -111,7 +116,10 @@ class Report:
         """
         written: list[Path] = []
         try:
-            self.images.append(self._write(explanation, name or stem(explanation), written))
+            image = self._write(explanation, name or stem(explanation), written)
+            if self._record is not None:
+                self._record.add(image, self.folder)
+            self.images.append(image)
         except BaseException:
             for path in written:
                 path.unlink(missing_ok=True)

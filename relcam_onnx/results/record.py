@@ -1,0 +1,106 @@
+"""A record of predictions: one line of JSON for each, in a file that several processes may append to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from relcam_onnx import __version__
+from relcam_onnx.errors import OptionError
+from relcam_onnx.files import cannot_write
+from relcam_onnx.results.settings import Settings
+
+try:
+    import fcntl
+except ImportError:  # Windows: there a write in append mode is one step anyway
+    fcntl = None  # type: ignore[assignment]
+
+
+class Record:
+    """Appends to a file; what stands in it stays.
+
+    Parameters
+    ----------
+    file
+        Made where it is not there; its folder must be.
+    settings
+        What all explanations are made with.
+
+    Raises
+    ------
+    OptionError
+        The file cannot be written.
+    """
+
+    def __init__(self, file: Path, settings: Settings) -> None:
+        self.file, self._settings = file, settings
+        try:
+            os.close(os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644))
+        except OSError as error:
+            raise OptionError(f"record: {cannot_write(file, error)}") from error
+
+    def add(self, image: Mapping[str, Any], folder: Path) -> None:
+        """Append one picture's line.
+
+        Parameters
+        ----------
+        image
+            Its entry in ``results.json``.
+        folder
+            Where its files are.
+
+        Raises
+        ------
+        OSError
+            The disk is full, or the file cannot be written any more.
+        """
+        options = asdict(self._settings)
+        source = image["file"] and Path(image["file"])
+        line = {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "version": __version__,
+            "model": {"file": options.pop("model"), "sha256": options.pop("sha256")},
+            "options": options,
+            "picture": {"file": image["file"], "sha256": digest(source) if source else None},
+            "targets": image["targets"],
+            "layers": image["layers"],
+            "folder": str(folder.resolve()),
+            "sheet": image["sheet"],
+        }
+        append(self.file, json.dumps(line, allow_nan=False))
+
+
+def digest(file: Path) -> str | None:
+    """SHA-256 of a picture's file; None where it has gone."""
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+def append(file: Path, line: str) -> None:
+    """Append a whole line, whoever else writes; one that somebody left half written gets its end first."""
+    handle = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        if fcntl is not None:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        end = os.lseek(handle, 0, os.SEEK_END)
+        if end:
+            os.lseek(handle, end - 1, os.SEEK_SET)
+            line = line if os.read(handle, 1) == b"\n" else f"\n{line}"
+        data = f"{line}\n".encode("ascii")
+        try:
+            while data:
+                data = data[os.write(handle, data) :]
+        except OSError:
+            os.ftruncate(handle, end)
+            raise
+    finally:
+        os.close(handle)
