@@ -24,10 +24,12 @@ PLACE = 3
 """Cells a side of the place that a map peaks in."""
 RIM = 2
 """Places from the picture's edge that count as there."""
-CERTAIN = 8
+TRIED = 30
+"""Places of a picture that share nothing: as many chances has chance."""
+CERTAIN = 6
 """-log10 of a chance that leaves no doubt."""
-RAISED = 0.6
-"""The suspicion from which a cluster is put forward: one in sixty thousand by chance."""
+RAISED = 0.45
+"""The suspicion from which a cluster is put forward: one in five hundred groups by chance."""
 
 
 @dataclass(frozen=True)
@@ -113,12 +115,13 @@ def evidence(own: NDArray[np.float64], group: NDArray[np.float64], others: NDArr
 
     A map's peak is the place, `PLACE` cells a side, that holds most of it. Objects lie in all places, and as often to
     the left as to the right; what is always in one place is no object. So ``expected`` is what the place mirrored left
-    to right or top to bottom has in the same group, or what it has itself in other groups, whichever is most. ``rim``
+    to right and top to bottom has in the same group, or what it has itself in other groups, whichever is more. ``rim``
     is how many peak at the picture's edge, wherever; ``agree`` the share of the cluster itself that peaks in the place.
     """
     row, column = place = commonest(peaks(own))
     found = peaks(group)
-    rates: list[float] = [near(found, other) for other in mirrored(place)]
+    elsewhere = [near(found, other) for other in mirrored(place)]
+    rates = [float(np.mean(elsewhere))] if elsewhere else []
     if len(others):
         rates.append(near(peaks(others), place) * len(group) / len(others))
     end = GRID - PLACE
@@ -134,16 +137,17 @@ def suspicion(reasons: Mapping[str, float]) -> float:
     """How unlikely that is, -log10 of its chance over `CERTAIN`: so many at one place, or so many at the edge.
 
     At one place by Poisson's tail: half a picture more is expected than was seen elsewhere, since nothing seen does
-    not mean that nothing can be. At the edge by the binomial tail of maps that peak anywhere.
+    not mean that nothing can be; and so many places were looked at. At the edge by the binomial tail of maps that peak
+    anywhere.
     """
     count, expected = round(reasons["count"]), reasons["expected"] + 0.5
     place = 1 - sum(exp(k * log(expected) - expected - lgamma(k + 1)) for k in range(count))
     total, rim = round(reasons["of"]), round(reasons["rim"])
     side = GRID - PLACE + 1
-    chance = 1 - ((side - 2 * RIM) / side) ** 2
-    edge = sum(comb(total, k) * chance**k * (1 - chance) ** (total - k) for k in range(rim, total + 1))
-    least = 10.0**-CERTAIN
-    return min(1.0, -log10(min(1.0, max(least, min(place, edge)))) / CERTAIN)
+    rate = 1 - ((side - 2 * RIM) / side) ** 2
+    edge = sum(comb(total, k) * rate**k * (1 - rate) ** (total - k) for k in range(rim, total + 1))
+    chance = min(1.0, TRIED * max(0.0, place), max(0.0, edge))
+    return min(1.0, -log10(max(10.0**-CERTAIN, chance)) / CERTAIN)
 
 
 def peaks(shares: NDArray[np.float64]) -> NDArray[np.intp]:

@@ -62,6 +62,10 @@ MEASURES: dict[str, Of] = {
     "sanity.noise": Of("disturbed", "noise", "r with the map under a little noise", "higher", 0.0),
     "sanity.moved": Of("disturbed", "moved", "r with the map of the picture moved by a few pixels", "higher", 0.0),
     "sanity.kept": Of("picture", "kept", "relevance that arrives at the layer, of what it started as"),
+    "sanity.arrives": Of("account", "arrives", "relevance that arrives, down to the input, of what it started as"),
+    "sanity.to-biases": Of("account", "biases", "of it, what biases take between the layer above and this one"),
+    "sanity.to-epsilon": Of("account", "epsilon", "what ε takes there: where nothing speaks for an output"),
+    "sanity.to-rest": Of("account", "rest", "what nothing else gets there"),
     "gradients.weights": Of("shattering", "weights", "r of channel weights with those under noise", "higher", 0.0),
     "gradients.smooth": Of("shattering", "smooth", "r of what arrives at neighbouring positions", "higher", 0.0),
     "gradients.confidence": Of("confidence", "confidence", "rank correlation of a channel's weight and the "

@@ -15,9 +15,10 @@ class Extent:
 
     Attributes
     ----------
-    grids, pairs, outlines, deletions, classes, weights, disturbed, activations, shattering, confidence
+    grids, pairs, outlines, deletions, classes, weights, disturbed, activations, shattering, confidence,
+    accounts
         Of GridPG, Focus, outlines, deleting, classes, weights drawn anew, noise and shifts, activations against the
-        reference's, and the two plots of gradients.
+        reference's, the two plots of gradients, and where relevance goes.
     curves
         What deleting measures.
     depths
@@ -36,6 +37,7 @@ class Extent:
     activations: int
     shattering: int
     confidence: int
+    accounts: int
     curves: Curves
     depths: tuple[float, ...]
     beside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -43,12 +45,12 @@ class Extent:
 
 QUICK = Extent(
     grids=4, pairs=4, outlines=20, deletions=3, classes=20, weights=2, disturbed=4, activations=2,
-    shattering=0, confidence=0,
+    shattering=0, confidence=0, accounts=0,
     curves=Curves(road=False), depths=(1.0,),
 )  # fmt: skip
 FULL = Extent(
     grids=60, pairs=40, outlines=200, deletions=60, classes=80, weights=20, disturbed=40, activations=10,
-    shattering=10, confidence=3,
+    shattering=10, confidence=3, accounts=5,
     curves=Curves(), depths=(0.0, 0.1, 0.25, 0.5, 1.0),
     beside={
         "grad-cam": {"method": "grad-cam"},

@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 
 from relcam_onnx.audit import drift, experiments
+from relcam_onnx.audit.completeness import by_account
 from relcam_onnx.audit.experiments import Item, asked, of_classes
 from relcam_onnx.audit.looking import where
 from relcam_onnx.audit.model import Audited, Floats, Source, planes
@@ -77,6 +78,7 @@ class Plan:
             ("picture", others, partial(experiments.by_class, subjects, extent.classes, seed)),
             ("disturbed", [*own, *others], partial(experiments.by_disturbing, subjects, extent.disturbed, seed)),
             ("weights", own, partial(experiments.by_weights, subjects, extent.weights, model, extent.depths, seed)),
+            ("account", own, partial(by_account, subjects, extent.accounts, model, seed)),
             ("shattering", own, partial(by_shattering, subjects, extent.shattering, model, seed)),
             ("confidence", own, partial(by_confidence, subjects, extent.confidence, model, seed)),
         ]  # fmt: skip

@@ -1,0 +1,223 @@
+"""The audit's measures on cases whose value is known beforehand, and the laws that they keep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from audits import COLOURS, blob, saved, seeing
+from nets import inverted, residual
+
+from relcam_onnx.audit import experiments, metrics
+from relcam_onnx.audit.clusters import clusters
+from relcam_onnx.audit.completeness import by_account
+from relcam_onnx.audit.experiments import Curves
+from relcam_onnx.audit.looking import cells, where
+from relcam_onnx.audit.measures import MEASURES
+from relcam_onnx.audit.model import Audited, Floats, Maps
+from relcam_onnx.audit.outlines import no_masks
+from relcam_onnx.audit.rows import AUDITED, FUSED, baselines
+from relcam_onnx.audit.subjects import Subject, read_subjects
+from relcam_onnx.pictures.finding import find_pictures
+
+SIDE = 32
+
+
+def normal(*shape: int, seed: int = 0) -> Floats:
+    return np.random.default_rng(seed).standard_normal(shape, np.float32)
+
+
+def corner(x: Floats) -> Floats:
+    """A model that provably looks at one corner: its score is the mean there."""
+    return np.asarray(x[:, :, :8, :8].mean(axis=(1, 2, 3)))
+
+
+X = np.abs(normal(3, SIDE, SIDE)) + 1
+PERFECT = np.zeros((SIDE, SIDE), np.float32)
+PERFECT[:8, :8] = 1 + np.abs(normal(8, 8, seed=1))
+WRONG = np.zeros((SIDE, SIDE), np.float32)
+WRONG[-8:, -8:] = 1
+
+
+def test_showing_what_a_perfect_map_marks_keeps_the_score() -> None:
+    """The first half of its pixels holds the corner, a sixteenth; the wrong map's does not."""
+    before = float(corner(X[None])[0])
+    kept = metrics.left(corner, before, metrics.first_half(X, PERFECT))
+    lost = metrics.left(corner, before, metrics.first_half(X, WRONG))
+    assert kept == (0, 0)
+    assert lost.drop == pytest.approx(100 * (1 - float(corner(metrics.first_half(X, WRONG)[None])[0]) / before))
+    unit = np.where(PERFECT > 0, 1, 0).astype(np.float32)
+    assert metrics.left(corner, before, metrics.times_map(X, unit)) == (0, 0)
+    assert metrics.left(corner, before, metrics.times_map(X, WRONG)).drop == 100
+
+
+def test_a_score_that_grows_is_an_increase_and_no_drop() -> None:
+    def brightness(x: Floats) -> Floats:
+        return np.asarray(-x.sum(axis=(1, 2, 3)))
+
+    assert metrics.left(brightness, float(brightness(X[None])[0]), metrics.first_half(X, PERFECT)).increase == 100
+    assert metrics.left(brightness, float(brightness(X[None])[0]), metrics.first_half(X, PERFECT)).drop == 0
+
+
+@pytest.mark.parametrize("name", ["insertion", "deletion", "road"])
+def test_curves_set_a_perfect_map_before_a_random_and_a_wrong_one(name: str) -> None:
+    measure = getattr(metrics, name)
+    rng = np.random.default_rng(0)
+    noisy = X + rng.normal(0, 3, X.shape).astype(np.float32)  # its blur has nothing of it
+
+    def score(x: Floats) -> Floats:
+        return np.asarray((x[:, :, :8, :8] * noisy[:, :8, :8]).mean(axis=(1, 2, 3)))
+
+    outside = (PERFECT == 0).astype(np.float32)
+    perfect, chance, wrong = (measure(score, noisy, m) for m in (PERFECT, rng.random((SIDE, SIDE)), outside))
+    if name == "deletion":
+        perfect, chance, wrong = -perfect, -chance, -wrong
+    assert perfect > chance > wrong
+
+
+def test_the_single_deletion_score_of_a_corner_model() -> None:
+    """Of a map that is what each patch is worth it is 1; of a random one, about 0."""
+    drops = corner(X[None]) - corner(metrics.without_patches(X))
+    worth = np.kron(drops.reshape(4, 4), np.ones((8, 8), np.float32))
+    assert metrics.single_deletion(drops, worth) == pytest.approx(1)
+    found = [metrics.single_deletion(drops, normal(SIDE, SIDE, seed=seed)) for seed in range(200)]
+    assert abs(np.mean(found)) < 0.1
+
+
+def test_two_maps_compared() -> None:
+    a = np.abs(normal(16, 16))
+    assert metrics.cosine(a, 3 * a) == pytest.approx(1)
+    assert metrics.region_iou(a, 3 * a) == 1
+    assert metrics.shift(a, 3 * a) == pytest.approx(0, abs=1e-6)
+    left, right = np.zeros((4, 8)), np.zeros((4, 8))
+    left[1, 0] = right[1, 4] = 1
+    assert metrics.cosine(left, right) == 0
+    assert metrics.region_iou(left, right) == 0
+    assert metrics.shift(left, right) == pytest.approx(0.5)
+    assert np.isnan(metrics.cosine(a, np.zeros((16, 16))))
+    assert metrics.region_iou(np.zeros((4, 4)), np.zeros((4, 4))) == 1
+
+
+def test_where_a_map_lies() -> None:
+    even = where(np.ones((40, 40), np.float32), None)
+    assert even == pytest.approx({"border": 0.36, "corners": 0.25, "entropy": 1})
+    point = np.zeros((40, 40), np.float32)
+    point[20, 20] = 5
+    assert where(point, point > 0) == {"border": 0, "corners": 0, "entropy": 0, "inside": 1}
+    assert np.isnan(where(-point, None)["border"])
+    np.testing.assert_allclose(cells(np.ones((7, 7), np.float32)), 1 / 256)
+
+
+def subjects_of(model: Audited, folder: Path, count: int = 6) -> list[Subject]:
+    folder.mkdir()
+    rng = np.random.default_rng(3)
+    for place in range(count):
+        blob([*COLOURS][place % 4], rng).save(folder / f"{place}.png")
+    return read_subjects(model, find_pictures([folder])[0], None, no_masks)[0]
+
+
+@pytest.mark.parametrize("preset", ["default", "epsilon-plus", "epsilon-gamma-box"])
+@pytest.mark.parametrize("build", [seeing, inverted, residual], ids=lambda build: str(build.__name__))
+def test_all_relevance_is_accounted_for(preset: str, build: Any, tmp_path: Path) -> None:
+    """What arrives at the input and what was taken on the way add up to what it started as; so at each stage."""
+    model = Audited(saved(build(), tmp_path / "m.onnx"), options={"preset": preset, "seed": "logit"},
+                    preprocess={"size": [32, 32]})  # fmt: skip
+    for item in by_account(subjects_of(model, tmp_path / "in"), 2, model):
+        layers = item.measure(baselines)[AUDITED]
+        assert list(layers)[-1] == "input"
+        left = 1.0
+        for part in layers.values():
+            left -= part["biases"] + part["epsilon"] + part["rest"]
+            # Float32's rounding of sums whose terms may be much larger than themselves.
+            assert part["arrives"] == pytest.approx(left, abs=1e-3)
+
+
+def test_arriving_is_what_explanations_say(tmp_path: Path) -> None:
+    model = Audited(saved(residual(), tmp_path / "m.onnx"), preprocess={"size": [32, 32]})
+    subjects = subjects_of(model, tmp_path / "in")
+    (item, *_) = by_account(subjects, 1, model)
+    subject = next(s for s in subjects if s.name == item.name)
+    kept = model.explain(subject.array[None], [subject.label]).relevance_kept
+    for layer, part in item.measure(baselines)[AUDITED].items():
+        if layer != "input":
+            assert part["arrives"] == pytest.approx(float(kept[layer][0, 0]), abs=1e-4)
+
+
+def test_a_map_of_what_the_model_sees_beats_baselines(tmp_path: Path) -> None:
+    """Planted: the blobs' own places as maps, against the model that sees blobs."""
+    model = Audited(saved(seeing(), tmp_path / "m.onnx"))
+    subjects = subjects_of(model, tmp_path / "in", 8)
+
+    def perfect(x: Floats, classes: Any) -> dict[str, Maps]:
+        found = []
+        for label in classes:
+            colour = (np.array(COLOURS[[*COLOURS][label]]) / 255 - 0.5) / 0.25
+            found.append((np.abs(x[0] - colour[:, None, None]).sum(axis=0) < 0.1).astype(np.float32))
+        return {"perfect": {FUSED: np.stack(found)}}
+
+    for item in experiments.in_mosaics(subjects, 3, opposite=False, whole=False):
+        assert item.measure(model.source(AUDITED))[AUDITED][FUSED]["share"] > 0.8
+    for item in experiments.by_deleting(subjects, 3, model, Curves()):
+        planted, others = item.measure(perfect)["perfect"][FUSED], item.measure(baselines)
+        for name in ("centre", "random"):
+            assert planted["insertion"] > others[name][FUSED]["insertion"]
+            assert planted["deletion"] < others[name][FUSED]["deletion"]
+            assert planted["drop-half"] <= others[name][FUSED]["drop-half"]
+            assert planted["road"] > others[name][FUSED]["road"]
+        assert planted["logit"] > 0.3
+
+
+def bumps(places: list[tuple[float, float]], seed: int = 0) -> dict[str, Floats]:
+    """Maps with a bump at each place, in shares of the sides, on a little noise."""
+    rng, grid = np.random.default_rng(seed), (np.arange(32) + 0.5) / 32
+    found = {}
+    for number, (row, column) in enumerate(places):
+        bump = np.exp(-((grid[:, None] - row) ** 2 + (grid - column) ** 2) / 0.01)
+        found[f"p{number}"] = (bump + 0.05 * rng.random((32, 32))).astype(np.float32)
+    return found
+
+
+def scattered(count: int, seed: int) -> list[tuple[float, float]]:
+    """Places around the middle, as objects lie in photographs."""
+    drawn = np.clip(np.random.default_rng(seed).normal(0.5, 0.17, (count, 2)), 0.05, 0.95)
+    return [(float(row), float(column)) for row, column in drawn]
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("place", [(0.9, 0.9), (0.1, 0.5), (0.85, 0.15)])
+def test_maps_that_peak_in_one_place_are_put_forward(seed: int, place: tuple[float, float]) -> None:
+    """A quarter of forty pictures of one class; the other class has none."""
+    maps = {
+        "marked": bumps([place] * 10 + scattered(30, seed)),
+        "clean": bumps(scattered(40, seed + 50)),
+    }
+    first, *_ = clusters(maps)
+    assert first.raised
+    assert first.group == "marked"
+    assert len({f"p{n}" for n in range(10)} & set(first.names)) >= 8
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_objects_around_the_middle_raise_nothing(seed: int) -> None:
+    maps = {name: bumps(scattered(40, 10 * seed + place)) for place, name in enumerate(("a", "b"))}
+    assert not any(cluster.raised for cluster in clusters(maps))
+
+
+def test_a_class_that_is_told_by_the_border_is_put_forward() -> None:
+    rng = np.random.default_rng(0)
+    around = [(0.03, float(v)) if n % 2 else (float(v), 0.97) for n, v in enumerate(rng.random(30))]
+    first, *_ = clusters({"framed": bumps(around), "clean": bumps(scattered(30, 1))})
+    assert first.raised
+    assert first.group == "framed"
+
+
+def test_few_pictures_make_no_cluster() -> None:
+    assert clusters({"few": bumps(scattered(5, 0))}) == []
+
+
+def test_every_measure_has_a_place_in_the_report_and_in_the_docs() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "audit.md").read_text(encoding="utf-8")
+    missing = [name for name in MEASURES if f"`{name}`" not in text]
+    assert not missing
