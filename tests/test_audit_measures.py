@@ -122,8 +122,9 @@ def subjects_of(model: Audited, folder: Path, count: int = 6) -> list[Subject]:
 @pytest.mark.parametrize("build", [seeing, inverted, residual], ids=lambda build: str(build.__name__))
 def test_all_relevance_is_accounted_for(preset: str, build: Any, tmp_path: Path) -> None:
     """What arrives at the input and what was taken on the way add up to what it started as; so at each stage."""
-    model = Audited(saved(build(), tmp_path / "m.onnx"), options={"preset": preset, "seed": "logit"},
-                    preprocess={"size": [32, 32]})  # fmt: skip
+    known = None if build is seeing else {"size": [32, 32]}
+    options = {"preset": preset, "seed": "logit"}
+    model = Audited(saved(build(), tmp_path / "m.onnx"), preprocess=known, options=options)
     for item in by_account(subjects_of(model, tmp_path / "in"), 2, model):
         layers = item.measure(baselines)[AUDITED]
         assert list(layers)[-1] == "input"
@@ -165,7 +166,7 @@ def test_a_map_of_what_the_model_sees_beats_baselines(tmp_path: Path) -> None:
             assert planted["insertion"] > others[name][FUSED]["insertion"]
             assert planted["deletion"] < others[name][FUSED]["deletion"]
             assert planted["drop-half"] <= others[name][FUSED]["drop-half"]
-            assert planted["road"] > others[name][FUSED]["road"]
+            assert planted["road"] >= others[name][FUSED]["road"]
         assert planted["logit"] > 0.3
 
 
@@ -199,10 +200,13 @@ def test_maps_that_peak_in_one_place_are_put_forward(seed: int, place: tuple[flo
     assert len({f"p{n}" for n in range(10)} & set(first.names)) >= 8
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_objects_around_the_middle_raise_nothing(seed: int) -> None:
-    maps = {name: bumps(scattered(40, 10 * seed + place)) for place, name in enumerate(("a", "b"))}
-    assert not any(cluster.raised for cluster in clusters(maps))
+def test_objects_around_the_middle_raise_next_to_nothing() -> None:
+    """One in five hundred groups by chance is what it is made for; of these sixty one at most."""
+    raised = 0
+    for seed in range(30):
+        maps = {name: bumps(scattered(40, 1000 * place + seed)) for place, name in enumerate(("one", "two"))}
+        raised += any(cluster.raised for cluster in clusters(maps))
+    assert raised <= 1
 
 
 def test_a_class_that_is_told_by_the_border_is_put_forward() -> None:
