@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from relcam_onnx.lrp.presets import Preset, preset
     from relcam_onnx.ops import op
     from relcam_onnx.results.explanation import Explanation
-    from relcam_onnx.results.segment import segment
+    from relcam_onnx.results.segment import best_threshold, segment
 
 # onnxruntime's builds send what they run to Microsoft, and keep a database and an identifier in the user's cache folder
 # from the moment they are imported. Nobody is asked; here nothing is sent unless somebody says so ("0").
@@ -48,6 +48,7 @@ __all__ = [
     "TargetError",
     "UnsupportedModelError",
     "__version__",
+    "best_threshold",
     "check_op",
     "compile_model",
     "explain",
@@ -69,6 +70,7 @@ _HOMES = {
     "op": "ops:op",
     "preset": "lrp.presets:preset",
     "rules": "rules",
+    "best_threshold": "results.segment:best_threshold",
     "segment": "results.segment:segment",
 }
 """Public name -> its module, and behind a colon the name that it has there."""

@@ -59,7 +59,8 @@ def explain(
         list[str] | None,
         typer.Option(
             "--format",
-            help="sheet (a JPEG a picture), png (an overlay a map), npz (the maps), html (a page of all sheets), json "
+            help="sheet (a JPEG a picture), png (an overlay a map), npz (the maps), html (a page of all sheets), "
+            "coco (regions.json, regions as polygons), json "
             "(results.json alone, always there); repeatable. Default: sheet, npz and html.",
             metavar="NAME",
         ),
@@ -69,6 +70,9 @@ def explain(
         str | None,
         typer.Option(help="What masks and boxes mark: mass=0.8 (the default), otsu, ...", metavar="RULE"),
     ] = None,
+    refine: Annotated[
+        bool, typer.Option("--refine", help="Give masks and boxes the picture's own edges (GrabCut; extra regions).")
+    ] = False,
     record: Annotated[
         Path | None, typer.Option(help="Append a line of JSON for each picture; several may write.", metavar="FILE")
     ] = None,
@@ -135,6 +139,7 @@ def explain(
             formats=form,
             mask=mask,
             mask_rule=mask_rule,
+            refine=refine,
             record=record,
             exact=exact,
             batch=batch,

@@ -51,6 +51,7 @@ def explain_pictures(
     formats: Sequence[str] | None,
     mask: bool,
     mask_rule: str | None,
+    refine: bool,
     record: Path | None,
     exact: bool,
     batch: int | None,
@@ -66,7 +67,7 @@ def explain_pictures(
     ----------
     model, sources, out, targets, labels, preprocess, formats, mask, mask_rule, exact, batch, max_pixels, debug
         As on the command line.
-    threads, baselines, record
+    threads, baselines, record, refine
         As on the command line.
     options
         Of `Explainer`.
@@ -96,6 +97,7 @@ def explain_pictures(
             formats or DEFAULT,
             mask=mask,
             mask_rule=mask_rule or MASS,
+            refine=refine,
             record=record,
             kept=kept,
         )

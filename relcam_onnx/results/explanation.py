@@ -138,6 +138,7 @@ class Explanation(Answer):
         *,
         mask: bool = False,
         mask_rule: str = MASS,
+        refine: bool = False,
         record: str | PathLike[str] | None = None,
     ) -> None:
         """Write what the command line writes: sheets, maps, ``index.html`` and ``results.json``.
@@ -148,11 +149,14 @@ class Explanation(Answer):
             Where to; made if need be. Files of the same names are replaced, each whole or not at all.
         formats
             "sheet" (a JPEG for each image), "png" (an overlay for each map; none where arrays were explained), "npz"
-            (the raw maps, (K, ...), by layer), "html" (a page, with its sheets), "json" (alone: ``results.json`` only).
+            (the raw maps, (K, ...), by layer), "html" (a page, with its sheets), "coco" (regions as components with
+            polygons, the extra ``regions``), "json" (alone: ``results.json`` only).
         mask
             Also write each map's mask as PNG, 0 and 255.
         mask_rule
             What masks, boxes and areas mark: a rule of `relcam_onnx.segment`.
+        refine
+            Give masks, boxes and areas the picture's own edges (GrabCut; the extra ``regions``).
         record
             A file that gets one line of JSON for each image; what stands in it stays.
 
@@ -162,7 +166,9 @@ class Explanation(Answer):
             An unknown format or rule, or the folder cannot be written.
         """
         lines = None if record is None else Path(record)
-        report = Report(Path(folder), self.settings, formats, mask=mask, mask_rule=mask_rule, record=lines)
+        report = Report(
+            Path(folder), self.settings, formats, mask=mask, mask_rule=mask_rule, refine=refine, record=lines
+        )
         make_folder(report.folder)
         try:
             for index in range(len(self.targets)):

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from relcam_onnx.pictures.geometry import Size
 from relcam_onnx.results.segment import MASS, segment
+from relcam_onnx.results.shapes import refined
 
 if TYPE_CHECKING:
     from relcam_onnx.results.explanation import Explanation
@@ -33,10 +35,18 @@ class Region(NamedTuple):
     size: Size
 
     @classmethod
-    def of(cls, explanation: Explanation, layer: str, place: int, rule: str = MASS) -> Self:
-        """What the map of one layer and target marks in the first image; errors as in `Explanation.heat`."""
-        size = explanation.pictures[0].size
-        return cls(segment(explanation.heat(layer, target=place, size=told_at(size)), rule), size)
+    def of(cls, explanation: Explanation, layer: str, place: int, rule: str = MASS, *, refine: bool = False) -> Self:
+        """What the map of one layer and target marks in the first image; errors as in `Explanation.heat`.
+
+        ``refine``: with the picture's own edges, as `shapes.refined`.
+        """
+        picture = explanation.pictures[0]
+        heat = explanation.heat(layer, target=place, size=told_at(picture.size))
+        cells = segment(heat, rule)
+        if refine:
+            seen = picture.pixels.resized(cells.shape, Image.Resampling.BOX).convert("RGB")
+            cells = refined(heat, cells, np.asarray(seen))
+        return cls(cells, picture.size)
 
     @property
     def mask(self) -> NDArray[np.bool_]:

@@ -18,6 +18,7 @@ from relcam_onnx import __version__
 from relcam_onnx.errors import OptionError
 from relcam_onnx.files import Names, plain, whole
 from relcam_onnx.results import entries, render
+from relcam_onnx.results.coco import Coco
 from relcam_onnx.results.page import page
 from relcam_onnx.results.record import Record
 from relcam_onnx.results.regions import Region
@@ -28,8 +29,9 @@ from relcam_onnx.results.sheet import encoded
 if TYPE_CHECKING:
     from relcam_onnx.results.explanation import Explanation
 
-FORMATS = ("sheet", "png", "npz", "json", "html")
-"""What can be written: sheets, overlays, raw maps, a page; "json" adds nothing to ``results.json``, always there."""
+FORMATS = ("sheet", "png", "npz", "json", "html", "coco")
+"""What can be written: sheets, overlays, raw maps, a page, regions; "json" adds nothing to ``results.json``, always
+there."""
 
 DEFAULT = ("sheet", "npz", "html")
 """What is written if nothing else is said."""
@@ -63,6 +65,8 @@ class Report:
         Whether to write masks.
     mask_rule
         What masks, boxes and areas mark, as in `segment`.
+    refine
+        Whether regions get the picture's own edges.
     record
         A file that gets a line for each picture, as `Record` writes it; None: none does.
     kept
@@ -82,6 +86,7 @@ class Report:
         *,
         mask: bool = False,
         mask_rule: str = MASS,
+        refine: bool = False,
         record: Path | None = None,
         kept: Iterable[str] = (),
     ) -> None:
@@ -89,13 +94,14 @@ class Report:
             raise OptionError(f"no format is called {unknown[0]!r}; there are {', '.join(FORMATS)}")
         self.folder, self.settings, self.formats, self.mask = folder, settings, tuple(formats), mask
         read_rule(mask_rule)  # a wrong one is said before anything is computed
-        self.mask_rule = mask_rule
+        self.mask_rule, self.refine = mask_rule, refine
+        self._coco = Coco(mask_rule, refine=refine) if "coco" in formats else None
         self._record = None if record is None else Record(record, settings)
         self._sheets = "sheet" in formats or "html" in formats
         self.images: list[dict[str, Any]] = []
         self.failed: list[dict[str, str]] = []
         self._names, layers = Names(), Names()
-        for name in (*kept, "results.json", "index.html"):
+        for name in (*kept, "results.json", "index.html", "regions.json"):
             self._names.take(name)
         self._layers = {source.name: layers.take(plain(source.name)) for source in settings.layers}
 
@@ -117,6 +123,8 @@ class Report:
         written: list[Path] = []
         try:
             image = self._write(explanation, name or stem(explanation), written)
+            if self._coco is not None:
+                self._coco.add(explanation)
             if self._record is not None:
                 self._record.add(image, self.folder)
             self.images.append(image)
@@ -135,13 +143,21 @@ class Report:
         results = {
             "version": __version__,
             "model": options.pop("model"),
-            "options": {**options, "formats": self.formats, "mask": self.mask, "mask_rule": self.mask_rule},
+            "options": {
+                **options,
+                "formats": self.formats,
+                "mask": self.mask,
+                "mask_rule": self.mask_rule,
+                "refine": self.refine,
+            },
             "images": self.images,
             "failed": self.failed,
         }
         text = json.dumps(results, indent=2, allow_nan=False)
         with whole(self.folder / "results.json") as file:
             file.write(text.encode("ascii"))
+        if self._coco is not None:
+            self._coco.write(self.folder)
         if "html" in self.formats:
             with whole(self.folder / "index.html") as file:
                 file.writelines(piece.encode() for piece in page(results))
@@ -182,7 +198,7 @@ class Report:
             heat = explanation.heat(drawing.layer, target=drawing.place)
             faint = explanation.doubt(0, drawing.place) is not None
             self._save_picture(drawing.overlay, render.overlay(full, heat, faint=faint), written)
-        region = Region.of(explanation, drawing.layer, drawing.place, self.mask_rule)
+        region = Region.of(explanation, drawing.layer, drawing.place, self.mask_rule, refine=self.refine)
         if drawing.mask:
             bits = Image.fromarray(region.mask.astype(np.uint8) * np.uint8(255))
             self._save_picture(drawing.mask, bits, written)

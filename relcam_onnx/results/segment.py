@@ -7,7 +7,7 @@ less off an object than a mean and a deviation do.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeAlias
 
@@ -61,6 +61,39 @@ def segment(map: ArrayLike, rule: str | float = MASS) -> NDArray[np.bool_]:
     planes = np.maximum(values, np.float32(0)).reshape(-1, *values.shape[-2:])
     marked = [plane >= np.float32(least(plane)) if plane.any() else np.zeros(plane.shape, bool) for plane in planes]
     return np.array(marked, bool).reshape(values.shape)
+
+
+def best_threshold(maps: Sequence[ArrayLike], masks: Sequence[ArrayLike]) -> float:
+    """The share of a map's maximum that marks regions best, on pictures whose objects are known.
+
+    Parameters
+    ----------
+    maps
+        Each (H, W), raw.
+    masks
+        Each of its map's size, true inside.
+
+    Returns
+    -------
+    float
+        A rule for `segment`: of a hundred, the one with the largest mean IoU.
+
+    Raises
+    ------
+    InputError
+        There are none, or a mask has not its map's size.
+    """
+    pairs = [(np.asarray(heat, np.float32), np.asarray(mask, bool)) for heat, mask in zip(maps, masks, strict=True)]
+    if not pairs or any(heat.shape != mask.shape for heat, mask in pairs):
+        raise InputError("give at least one map, and for each a mask of its size")
+    steps = np.arange(1, 100) / 100
+    found = np.zeros(len(steps))
+    for heat, mask in pairs:
+        share = np.maximum(heat, 0) / max(float(heat.max()), float(np.finfo(np.float32).tiny))
+        for place, step in enumerate(steps):
+            region = share >= step
+            found[place] += (region & mask).sum() / max((region | mask).sum(), 1)
+    return float(steps[int(found.argmax())])
 
 
 def read_rule(rule: str | float) -> Rule:
