@@ -19,11 +19,11 @@ import onnx
 from benchmarks.cost import LITE, ROOT
 from benchmarks.page import table
 from benchmarks.quality.subjects import OUTLINES, audited, listed, read
+from relcam_onnx.analysis.layers import FUSED
 from relcam_onnx.audit import experiments, metrics
 from relcam_onnx.audit.experiments import Curves, Item
 from relcam_onnx.audit.metrics import bootstrap
-from relcam_onnx.audit.model import Audited, Floats, Maps, Source
-from relcam_onnx.audit.rows import FUSED
+from relcam_onnx.audit.model import Audited, Source
 from relcam_onnx.audit.store import Store
 from relcam_onnx.audit.subjects import Subject
 from relcam_onnx.lrp.methods import METHODS, Probe
@@ -31,7 +31,10 @@ from relcam_onnx.lrp.methods import METHODS, Probe
 PAGE = ROOT / "docs" / "quality" / "methods.md"
 GRIDS, DELETIONS, WEIGHTS = 10, 5, 3
 """Mosaics of each kind, pictures, pictures under other weights."""
-DEAR = {"recipro-cam": 1, **dict.fromkeys(("score-cam", "ablation-cam", "rise"), 2)}
+DEAR = {
+    "recipro-cam": 1,
+    **dict.fromkeys(("score-cam", "ablation-cam", "rise", "smoothgrad", "integrated-gradients"), 2),
+}
 """Mosaics for methods that run the model thousands of times for one."""
 ROWS: dict[str, dict[str, Any]] = {
     **{name: {"method": name} for name in METHODS},
@@ -51,20 +54,6 @@ FIGURES = {
     ("weights", "magnitude"): "abs(r) with the map where all weights are drawn anew (lower is better)",
     ("time", "ratio"): "Time for a picture, in forward passes",
 }
-
-
-def source(model: Audited, row: str) -> Source:
-    """A row's maps; those of the input stand in the fused one's place."""
-    return adapted(row, model.source(row, **ROWS[row]))
-
-
-def adapted(row: str, made: Source) -> Source:
-    """``input`` as ``fused``."""
-
-    def maps(x: Floats, classes: Sequence[int]) -> dict[str, Maps]:
-        return {row: {FUSED if k == "input" else k: v for k, v in made(x, classes)[row].items()}}
-
-    return maps
 
 
 def timed(model: Audited, subjects: Sequence[Subject]) -> Callable[[Source, str], dict[str, float]]:
@@ -95,7 +84,7 @@ def measure(store: Store, model: Audited, subjects: list[Subject]) -> None:
     rows = [row for row in ROWS if row != "expected-gradients"]  # it needs pictures to start from
     for row in rows:
         grids = DEAR.get(row, GRIDS)
-        made = source(model, row)
+        made = model.source(row, **ROWS[row])
         items: dict[str, list[Item]] = {
             "focus": list(experiments.in_mosaics(subjects, grids, opposite=True)),
             "grid": list(experiments.in_mosaics(subjects, grids, opposite=False)),
@@ -118,7 +107,7 @@ def weights(store: Store, model: Audited, subjects: list[Subject], row: str, mad
         return
     proto = onnx.load(model.file)
     drawn = metrics.randomised(proto, len(metrics.weights_from_the_top(proto)))
-    other = adapted(row, model.source(row, model=drawn, **ROWS[row]))
+    other = model.source(row, model=drawn, **ROWS[row])
     for subject in todo:
         x, classes = subject.array[None], [subject.label, subject.second]
         pairs = made(x, classes)[row], other(x, classes)[row]

@@ -10,6 +10,7 @@ import pytest
 from audits import COLOURS, blob, saved, seeing
 from nets import inverted, residual
 
+from relcam_onnx.analysis.layers import FUSED
 from relcam_onnx.audit import experiments, metrics
 from relcam_onnx.audit.clusters import clusters
 from relcam_onnx.audit.completeness import by_account
@@ -18,7 +19,7 @@ from relcam_onnx.audit.looking import cells, where
 from relcam_onnx.audit.measures import MEASURES
 from relcam_onnx.audit.model import Audited, Floats, Maps
 from relcam_onnx.audit.outlines import no_masks
-from relcam_onnx.audit.rows import AUDITED, FUSED, baselines
+from relcam_onnx.audit.rows import AUDITED, baselines
 from relcam_onnx.audit.subjects import Subject, read_subjects
 from relcam_onnx.pictures.finding import find_pictures
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from relcam_onnx.audit.model import Audited, Floats, Maps, Source
-from relcam_onnx.audit.rows import FUSED, baselines
+from relcam_onnx.analysis.layers import FUSED
+from relcam_onnx.audit.model import Audited, Source
+from relcam_onnx.audit.rows import baselines
 
 DEFAULT = "default"
 OURS: dict[str, dict[str, Any]] = {
@@ -29,16 +29,6 @@ def sources(model: Audited) -> dict[str, Source]:
     return {
         DEFAULT: model.source(DEFAULT),
         **made,
-        "gradient × input": gradient_times_input(model),
+        "gradient × input": model.source("gradient × input", method="gradient-x-input"),
         "baselines": baselines,
     }
-
-
-def gradient_times_input(model: Audited) -> Source:
-    """Its one map, colours added up, in the place of a fused one."""
-    source = model.source("gradient × input", method="gradient-x-input")
-
-    def fused(x: Floats, classes: Sequence[int]) -> dict[str, Maps]:
-        return {row: {FUSED: maps["input"]} for row, maps in source(x, classes).items()}
-
-    return fused

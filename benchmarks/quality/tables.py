@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from benchmarks.page import table
 from benchmarks.quality.rows import DEFAULT
+from relcam_onnx.analysis.layers import FUSED
 from relcam_onnx.audit.metrics import bootstrap
-from relcam_onnx.audit.rows import FUSED
 from relcam_onnx.audit.store import Store
 
 PAIRED = "… less the default"

@@ -30,7 +30,8 @@ def check_supported(model: Model, nodes: Iterable[gs.Node]) -> None:
         return
     causes = "; ".join(f"{cause} ({counted(named)})" for cause, named in kinds.items())
     raise UnsupportedModelError(
-        f"relevance cannot pass {causes}. Teach the engine an op with relcam_onnx.op, or explain only layers above",
+        f"relevance cannot pass {causes}. Teach the engine an op with relcam_onnx.op, explain only layers above, or "
+        "take method 'occlusion' or 'rise', which need no rules",
         nodes=tuple(f"{node_text(model, node)}: {reason}" for node, reason in refused),
     )
 

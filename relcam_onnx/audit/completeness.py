@@ -73,7 +73,7 @@ def by_account(subjects: Sequence[Subject], count: int, model: Audited, seed: in
             shares = {layer: {key: value / start for key, value in vars(t).items()} for layer, t in taken.items()}
             return {AUDITED: shares}
 
-        yield Item(subject.name, measure, 1)
+        yield Item(subject.name, measure, 1, 0)
 
 
 @np.errstate(all="ignore")

@@ -124,7 +124,7 @@ def by_reference(subjects: Sequence[Subject], model: Audited, reference: Referen
                     found[layer] = of_maps(heat[0], wanted[layer][0])
             return {AUDITED: found}
 
-        yield Item(subject.name, measure, 3)
+        yield Item(subject.name, measure, 1, 2)
 
 
 def of_outputs(mine: Floats, theirs: Floats) -> dict[str, float]:
@@ -174,7 +174,7 @@ def by_activations(subjects: Sequence[Subject], model: Audited, reference: Audit
                 for name, pair in common.items()
             }}  # fmt: skip
 
-        yield Item(subject.name, measure, 2)
+        yield Item(subject.name, measure, 2, 0)
 
 
 def apart(mine: np.ndarray, theirs: np.ndarray) -> float:

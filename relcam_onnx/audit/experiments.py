@@ -9,9 +9,10 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import onnx
 
+from relcam_onnx.analysis.layers import FUSED
 from relcam_onnx.audit import metrics
 from relcam_onnx.audit.model import Audited, Floats, Maps, Source
-from relcam_onnx.audit.rows import AUDITED, FUSED
+from relcam_onnx.audit.rows import AUDITED
 from relcam_onnx.audit.store import Found
 from relcam_onnx.audit.subjects import Mosaic, Subject, mosaics
 from relcam_onnx.results.render import resize_map
@@ -33,8 +34,9 @@ class Item(NamedTuple):
 
     name: str
     measure: Measure
-    passes: int
-    """How many pictures the model sees for it, those that are explained too."""
+    scored: int
+    explained: int
+    """How many pictures the model answers and how many are explained for it, a mosaic of four as four."""
 
 
 def each(maps: Mapping[str, Maps], measure: Callable[[Floats], dict[str, float]]) -> Found:
@@ -72,7 +74,7 @@ def in_mosaics(
 
             return each(source(mosaic.array(whole=whole), mosaic.classes), of)
 
-        yield Item("+".join(tile.name for tile in mosaic.tiles), measure, 4 if whole else 1)
+        yield Item("+".join(tile.name for tile in mosaic.tiles), measure, 0, 4 if whole else 1)
 
 
 def in_outlines(subjects: Sequence[Subject], count: int) -> Iterator[Item]:
@@ -98,7 +100,7 @@ def in_outlines(subjects: Sequence[Subject], count: int) -> Iterator[Item]:
 
             return each(source(subject.array[None], [subject.label]), of)
 
-        yield Item(subject.name, measure, 1)
+        yield Item(subject.name, measure, 0, 1)
 
 
 class Curves(NamedTuple):
@@ -152,7 +154,7 @@ def by_deleting(
                     found[row][FUSED] |= of_curves(probability, subject.probability, x, layers[FUSED][0], curves)
             return found
 
-        yield Item(subject.name, measure, metrics.PATCHES**2 + 1 + curves.passes)
+        yield Item(subject.name, measure, metrics.PATCHES**2 + curves.passes, 1)
 
 
 def of_curves(probability: metrics.Score, before: float, x: Floats, heat: Floats, curves: Curves) -> dict[str, float]:
@@ -201,7 +203,7 @@ def by_class(subjects: Sequence[Subject], count: int, seed: int = 0) -> Iterator
         def measure(source: Source, subject: Subject = subject) -> Found:
             return each(source(subject.array[None], asked(subject, seed)), partial(of_classes, subject))
 
-        yield Item(subject.name, measure, 1)
+        yield Item(subject.name, measure, 0, 1)
 
 
 def by_weights(
@@ -230,11 +232,13 @@ def by_weights(
                 for row, layers in own.items():
                     of_row = found.setdefault(row, {})
                     for layer, heat in layers.items():
+                        if layer not in drawn:
+                            continue
                         r = metrics.correlation(heat[0], drawn[layer][0])
                         of_row[f"{layer}, {depth} of {total}"] = {"r": r, "magnitude": abs(r)}
             return found
 
-        yield Item(subject.name, measure, 1 + len(numbers))
+        yield Item(subject.name, measure, 0, 1 + len(numbers))
 
 
 NOISE = 0.02
@@ -265,4 +269,4 @@ def by_disturbing(subjects: Sequence[Subject], count: int, seed: int = 0) -> Ite
                     }
             return found
 
-        yield Item(subject.name, measure, 3)
+        yield Item(subject.name, measure, 0, 3)

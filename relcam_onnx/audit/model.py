@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from relcam_onnx.analysis.layers import FUSED
 from relcam_onnx.backends.eager import Eager
 from relcam_onnx.explainer import Explainer
 from relcam_onnx.explaining import PictureExplainer
@@ -92,6 +93,10 @@ class Audited:
         """The same by another."""
         return explainer(self._placed(x), [list(classes)])
 
+    def passes(self, x: Floats) -> int:
+        """How often the model runs for the audited method's map of a picture like this, (1, C, H, W)."""
+        return self.explainer.passes(self._placed(x))
+
     def scores(self, x: Floats) -> Floats:
         """(N, C, H, W) to (N, classes): what comes before any softmax."""
         return self.answers(x)[0]
@@ -157,10 +162,15 @@ class Audited:
 
 
 def planes(found: Explanation) -> Maps:
-    """The maps of an explanation of one picture that lie in its plane, channels summed: layer -> (K, h, w)."""
+    """The maps of an explanation of one picture that lie in its plane, channels summed: layer -> (K, h, w).
+
+    Where none is fused, the last one stands for it under that name.
+    """
     kept = {}
     for layer, values in found.maps.items():
         summed = values[0].sum(axis=1) if layer in found.maps.with_channels else values[0]
         if summed.ndim == 3:
             kept[layer] = np.asarray(summed, np.float32)
+    if kept and FUSED not in kept:
+        kept[FUSED] = kept.pop(list(kept)[-1])
     return kept

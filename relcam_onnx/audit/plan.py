@@ -58,6 +58,9 @@ class Plan:
     ) -> None:
         self.model, self.subjects, self.keep = model, subjects, keep
         self.notes: list[str] = []
+        if not model.prepared.maps.stages:
+            last = model.prepared.maps.names[-1]
+            self.notes.append(f"no fused map was asked for: what is called so here is the map of {last!r}")
         self.sources: dict[str, Callable[[], Source]] = {
             AUDITED: lambda: model.source(AUDITED),
             **{row: partial(model.source, row, **options) for row, options in extent.beside.items()},
@@ -92,13 +95,15 @@ class Plan:
 
     @property
     def passes(self) -> int:
-        """How many pictures the models see for all of it, each as one forward pass."""
-        return sum(work.item.passes for work in self.work if work.source != BASELINE) + self._of_baselines
-
-    @property
-    def _of_baselines(self) -> int:
-        """Baselines cost where a score is asked for, and no explanation."""
-        return 3 * sum(w.item.passes for w in self.work if w.source == BASELINE and w.experiment == "deletion")
+        """How many pictures the models answer for all of it, by one forward pass each."""
+        each = self.model.passes(self.subjects[0].array[None])
+        return sum(
+            # Baselines are three maps, and no explanation.
+            3 * (work.item.scored if work.experiment == "deletion" else 0)
+            if work.source == BASELINE
+            else work.item.scored + work.item.explained * (each if work.source == AUDITED else 1)
+            for work in self.work
+        )
 
     def run(self, store: Store) -> Iterator[Work]:
         """Measure what is not there yet, and say what was done."""
@@ -137,7 +142,7 @@ class Plan:
                     found.setdefault(layer, {})["kept"] = float(kept[0, 0])
                 return {AUDITED: found}
 
-            yield Item(subject.name, measure, 1)
+            yield Item(subject.name, measure, 0, 1)
 
 
 def finite(found: Found) -> Found:

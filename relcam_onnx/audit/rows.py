@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from relcam_onnx.analysis.layers import FUSED
 from relcam_onnx.audit.model import Floats, Maps
 
-FUSED = "fused"
 AUDITED = "audited"
 """The row of the method that is audited."""
 BASELINES = ("centre", "edges", "random")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from relcam_onnx import __version__
+from relcam_onnx.analysis.layers import FUSED
 from relcam_onnx.audit.clusters import Cluster, clusters
 from relcam_onnx.audit.drift import read_reference
 from relcam_onnx.audit.figures import Figure, figures
@@ -21,7 +22,6 @@ from relcam_onnx.audit.options import EXTENTS
 from relcam_onnx.audit.outlines import no_masks, read_boxes, read_masks
 from relcam_onnx.audit.plan import Plan, Work
 from relcam_onnx.audit.provenance import digest
-from relcam_onnx.audit.rows import FUSED
 from relcam_onnx.audit.store import Store
 from relcam_onnx.audit.subjects import Masks, Subject, classes_of, read_subjects
 from relcam_onnx.audit.thresholds import Outcome, Threshold, check

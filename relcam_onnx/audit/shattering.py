@@ -56,7 +56,7 @@ def by_shattering(subjects: Sequence[Subject], count: int, model: Audited, seed:
                 }
             return found
 
-        yield Item(subject.name, measure, 4)
+        yield Item(subject.name, measure, 4, 0)
 
 
 def neighbours(values: Floats) -> float:
@@ -104,7 +104,7 @@ def by_confidence(subjects: Sequence[Subject], count: int, model: Audited, seed:
                 found[row] = of_row
             return found
 
-        yield Item(subject.name, measure, 3 + model_channels(model))
+        yield Item(subject.name, measure, 3 + model_channels(model), 0)
 
 
 def model_channels(model: Audited) -> int:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from relcam_onnx.analysis.layers import FUSED
 from relcam_onnx.audit.looking import mean_maps
 from relcam_onnx.audit.measures import MEASURES
 from relcam_onnx.audit.provenance import coverage, provenance
 from relcam_onnx.audit.report.verdict import departure, findings, heading
-from relcam_onnx.audit.rows import AUDITED, FUSED
+from relcam_onnx.audit.rows import AUDITED
 from relcam_onnx.audit.run import Audit
 from relcam_onnx.audit.subjects import named
 

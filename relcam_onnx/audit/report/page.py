@@ -8,10 +8,11 @@ from hashlib import sha256
 from importlib.resources import files
 from typing import Any
 
+from relcam_onnx.analysis.layers import FUSED
 from relcam_onnx.audit.report.images import heatmap, shown
 from relcam_onnx.audit.report.plots import along, intervals, scattered
 from relcam_onnx.audit.report.verdict import DEPARTS
-from relcam_onnx.audit.rows import AUDITED, FUSED
+from relcam_onnx.audit.rows import AUDITED
 from relcam_onnx.audit.run import Audit
 from relcam_onnx.errors import OptionError
 

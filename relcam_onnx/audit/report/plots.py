@@ -7,7 +7,8 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from relcam_onnx.audit.rows import AUDITED, FUSED
+from relcam_onnx.analysis.layers import FUSED
+from relcam_onnx.audit.rows import AUDITED
 from relcam_onnx.errors import OptionError
 
 if TYPE_CHECKING:

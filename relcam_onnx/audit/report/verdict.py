@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from relcam_onnx.analysis.layers import FUSED
 from relcam_onnx.audit.drift import OUTPUTS
 from relcam_onnx.audit.figures import Figure
 from relcam_onnx.audit.measures import MEASURES
-from relcam_onnx.audit.rows import AUDITED, BASELINES, FUSED
+from relcam_onnx.audit.rows import AUDITED, BASELINES
 from relcam_onnx.audit.run import Audit
 
 DEPARTS = 0.01
