@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -110,8 +110,10 @@ class WrittenMaps:
         return found
 
 
-def by_reference(subjects: Sequence[Subject], model: Audited, reference: Reference) -> Iterator[Item]:
-    """Outputs and maps of the same pictures."""
+def by_reference(
+    subjects: Sequence[Subject], model: Audited, reference: Reference, keep: Callable[[str, Maps], None]
+) -> Iterator[Item]:
+    """Outputs and maps of the same pictures; the reference's maps are kept, to be seen beside the model's."""
     for subject in subjects:
 
         def measure(source: Source, subject: Subject = subject) -> Found:
@@ -119,6 +121,7 @@ def by_reference(subjects: Sequence[Subject], model: Audited, reference: Referen
             if theirs is not None:
                 found[OUTPUTS] = of_outputs(subject.probabilities, theirs)
             wanted = reference.maps(subject)
+            keep(subject.name, wanted)
             for layer, heat in source(subject.array[None], [subject.label])[AUDITED].items():
                 if layer in wanted:
                     found[layer] = of_maps(heat[0], wanted[layer][0])

@@ -42,8 +42,8 @@ class Plan:
         What is audited, on what, how much of it, and what random choices go by.
     reference, other
         What it is held against, and that as a model where it is one.
-    keep
-        Takes the maps of each picture, name -> layer -> (1, h, w).
+    keep, keep_other
+        Take the maps of each picture, name -> layer -> (1, h, w); the model's, and the reference's.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Plan:
         reference: drift.Reference | None,
         other: Audited | None,
         keep: Callable[[str, Mapping[str, Floats]], None],
+        keep_other: Callable[[str, Mapping[str, Floats]], None],
     ) -> None:
         self.model, self.subjects, self.keep = model, subjects, keep
         self.notes: list[str] = []
@@ -68,11 +69,12 @@ class Plan:
         }
         own, others = [AUDITED], list(extent.beside)
         few = subjects[: extent.activations]
+        none: Iterator[Item] = iter(())
         # Experiment, what it is done for, its items. Baselines see neither class nor network.
         kinds: list[tuple[str, list[str], Callable[[], Iterator[Item]]]] = [
             ("picture", own, partial(self._pictures, seed)),
-            ("drift", own, lambda: drift.by_reference(subjects, model, reference) if reference else iter(())),
-            ("activations", own, lambda: drift.by_activations(few, model, other) if other else iter(())),
+            ("drift", own, lambda: drift.by_reference(subjects, model, reference, keep_other) if reference else none),
+            ("activations", own, lambda: drift.by_activations(few, model, other) if other else none),
             ("deletion", [*own, *others, BASELINE],
              partial(experiments.by_deleting, subjects, extent.deletions, model, extent.curves, seed)),
             ("grid", [*own, *others, BASELINE], partial(self._mosaics, extent.grids, opposite=False, seed=seed)),

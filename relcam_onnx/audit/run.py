@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from relcam_onnx.errors import InputError, OptionError
 from relcam_onnx.files import make_folder, whole
 from relcam_onnx.pictures.finding import Failed, find_pictures
 
+OTHER = "-reference"
+"""Of the names of files that hold the reference's maps."""
 WORK = ".work"
 """The folder, in the report's, of what is kept until the report stands."""
 
@@ -71,8 +74,8 @@ class Audit:
         The pictures that were read, and those that could not be.
     figures, outcomes, clusters
         Measures, thresholds, and clusters of maps, the most suspicious first.
-    maps
-        Picture -> layer -> (1, h, w).
+    maps, others
+        Picture -> layer -> (1, h, w): the model's, and the reference's where there is one.
     notes
         What was left out, and why.
     passes
@@ -90,6 +93,7 @@ class Audit:
     outcomes: Sequence[Outcome]
     clusters: Sequence[Cluster]
     maps: Mapping[str, Mapping[str, Floats]]
+    others: Mapping[str, Mapping[str, Floats]]
     notes: Sequence[str]
     passes: int
     store: Store
@@ -146,19 +150,21 @@ def audit(
     kept = Kept(request, model, other, subjects)
     plan = Plan(
         model, subjects, EXTENTS[request.extent], request.random_state, reference, other, kept.add,
+        partial(kept.add, of=OTHER),
     )  # fmt: skip
     told(plan)
     for _ in shown(plan.run(kept.store), len(plan.work)):
         pass
     told_figures = figures(kept.store, request.random_state)
     maps = {subject.name: kept.maps(subject.name) for subject in subjects}
+    others = {subject.name: kept.maps(subject.name, OTHER) for subject in subjects} if reference else {}
     fused: dict[str, dict[str, Floats]] = {}
     for subject in subjects:
         if FUSED in maps[subject.name]:
             fused.setdefault(subject.group, {})[subject.name] = maps[subject.name][FUSED][0]
     return Audit(
         request, model, other, subjects, [*missing, *failed], told_figures,
-        check(request.thresholds, told_figures), clusters(fused, request.random_state), maps,
+        check(request.thresholds, told_figures), clusters(fused, request.random_state), maps, others,
         [*notes, *plan.notes], plan.passes, kept.store,
     )  # fmt: skip
 
@@ -178,18 +184,18 @@ class Kept:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.store = Store(self.folder / "values.jsonl")
 
-    def add(self, name: str, maps: Mapping[str, Floats]) -> None:
-        """Keep a picture's maps."""
-        with whole(self._file(name)) as file:
+    def add(self, name: str, maps: Mapping[str, Floats], of: str = "") -> None:
+        """Keep a picture's maps; ``of`` the reference, or the model."""
+        with whole(self._file(name, of)) as file:
             np.savez(file, np.array(list(maps)), *maps.values())
 
-    def maps(self, name: str) -> dict[str, Floats]:
+    def maps(self, name: str, of: str = "") -> dict[str, Floats]:
         """A picture's maps."""
-        with np.load(self._file(name), allow_pickle=False) as stored:
+        with np.load(self._file(name, of), allow_pickle=False) as stored:
             return {str(layer): stored[f"arr_{i}"] for i, layer in enumerate(stored["arr_0"], 1)}
 
-    def _file(self, name: str) -> Path:
-        return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.npz"
+    def _file(self, name: str, of: str) -> Path:
+        return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}{of}.npz"
 
 
 def clear(out: Path) -> None:

@@ -24,11 +24,12 @@ VEIL = 64
 
 
 class Shown(NamedTuple):
-    """A picture in the page: itself, and a veil for each layer."""
+    """A picture in the page: itself, a veil for each layer, and the reference's of the same layers."""
 
     name: str
     picture: str
     veils: tuple[tuple[str, str], ...]
+    others: tuple[tuple[str, str], ...]
     width: int
     height: int
 
@@ -38,8 +39,12 @@ def shown(audit: Audit, subject: Subject) -> Shown:
     picture = seen(audit, subject)
     scale = VEIL / max(picture.size)
     size = (max(1, round(picture.height * scale)), max(1, round(picture.width * scale)))
-    veils = [(layer, data(veil(heat[0], size), "PNG")) for layer, heat in audit.maps[subject.name].items()]
-    return Shown(subject.name, data(picture, "JPEG"), tuple(veils), picture.width, picture.height)
+    own, other = audit.maps[subject.name], audit.others.get(subject.name, {})
+    veils, others = (
+        tuple((layer, data(veil(maps[layer][0], size), "PNG")) for layer in own if layer in maps)
+        for maps in (own, other)
+    )
+    return Shown(subject.name, data(picture, "JPEG"), veils, others, picture.width, picture.height)
 
 
 def seen(audit: Audit, subject: Subject) -> Image.Image:

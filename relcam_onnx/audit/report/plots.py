@@ -78,6 +78,7 @@ def along(names: Sequence[str], values: Sequence[float], limit: float) -> str:
         ends = sorted({0, len(names) // 2, len(names) - 1})
         axes.set_xticks(ends, [names[end] for end in ends])
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
         axes.set_ylabel("relative difference")
 
     return plotted(draw, (8, 2.4))

@@ -64,7 +64,8 @@ def of_drift(audit: Audit) -> Iterator[Finding]:
     if alike is not None and alike < ALIKE:
         yield Finding("look", "drift", f"the regions that the two files' maps mark overlap by {alike:.2f} only (IoU)")
     if departed := departure(audit):
-        said = f"activations differ by {departed.estimate.mean:.1%} or more from layer {departed.layer} on"
+        apart = f"{departed.estimate.mean:.1%} apart at layer {departed.layer}"
+        said = f"activations are {apart}, the first where it is more than {DEPARTS:.0%}"
         yield Finding("look", "drift", said)
 
 
