@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path
@@ -12,15 +14,17 @@ from xml.etree import ElementTree as ET
 
 import jsonschema
 import numpy as np
+import onnx
 import pytest
 from audits import COLOURS, blob, folder, saved, seeing
-from nets import plain
+from nets import Net, inverted, plain
 from PIL import Image
 from typer.testing import CliRunner
 
-from relcam_onnx.audit import plan
+from relcam_onnx.audit import plan, run
 from relcam_onnx.cli import app
 
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 SCHEMA = json.loads(files("relcam_onnx.audit.report").joinpath("report.schema.json").read_text())
 
 
@@ -243,6 +247,38 @@ def test_what_cannot_be_done_is_one_line(case: str, here: Path, tmp_path: Path) 
     assert "Traceback" not in result.output
 
 
+def test_what_is_not_installed_is_said_before_anything_runs(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "NEEDED", ("jinja2", "no_such_package"))
+    result = relcam("audit", here / "model.onnx", here / "pictures", "-o", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "an audit needs no_such_package: pip install 'relcam-onnx[audit]'" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+@pytest.mark.parametrize("width", [400, 1200])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_the_page_in_a_browser(done: dict[str, Any], tmp_path: Path, width: int, dark: bool) -> None:
+    """It draws, in the system's colours, and nothing is wider than a telephone."""
+    shot = tmp_path / "shot.png"
+    scheme = ["--blink-settings=preferredColorScheme=0"] if dark else []
+    asked = [
+        "--headless=new",
+        "--no-sandbox",
+        "--hide-scrollbars",
+        f"--window-size={width},2000",
+        f"--screenshot={shot}",
+    ]
+    subprocess.run([str(BROWSER), *asked, *scheme, f"file://{done['out'] / 'report.html'}"], check=True, timeout=120)
+    pixels = np.asarray(Image.open(shot).convert("L")).astype(int)
+    assert pixels.shape == (2000, width)
+    assert np.ptp(pixels) > 150
+    assert (np.median(pixels) < 60) == dark
+    assert np.ptp(pixels[:, -4:], axis=0).max() < 10
+
+
 def test_thresholds_from_toml(here: Path, tmp_path: Path) -> None:
     limits = tmp_path / "limits.toml"
     limits.write_text('[fail-under]\n"places.focus" = 0.5\n[fail-over]\nfaithfulness.deletion = 0.0\n')
@@ -326,3 +362,56 @@ def test_a_planted_watermark_comes_out_on_top_and_a_clean_set_raises_nothing(
     assert len(planted & set(top["pictures"])) >= 0.8 * len(top["pictures"])
     mean = np.array(top["mean"])
     assert np.unravel_index(mean.argmax(), mean.shape) >= (12, 12)
+
+
+def one_score(labels: bool) -> Any:
+    net = Net("N", 3, 32, 32)
+    x = net("Relu", net.conv(net.x, 3, 8, stride=2), name="stage")
+    told = {"relcam.labels": json.dumps(["no", "yes"])} if labels else {}
+    return net.model(net("Sigmoid", net.head(x, 8, 1), name="p"), **told)
+
+
+def of_bytes() -> Any:
+    """uint8, channels last, normalised inside."""
+    net = Net("N", 32, 32, 3)
+    net.inputs[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
+    x = net("Div", net("Cast", net.x, to=onnx.TensorProto.FLOAT), np.float32(255))
+    x = net("Relu", net.conv(net("Transpose", x, perm=[0, 3, 1, 2]), 3, 8, stride=2), name="stage")
+    return net.model(net.head(x, 8))
+
+
+KINDS: dict[str, Any] = {
+    "one score": lambda: one_score(False),
+    "two labels": lambda: one_score(True),
+    "bytes": of_bytes,
+    "fixed batch": lambda: plain(batch=3),
+    "free sizes": lambda: inverted(size="S"),
+    "softmax": lambda: plain(final="Softmax"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_models_of_every_kind(kind: str, here: Path, tmp_path: Path) -> None:
+    """Held against themselves: no drift, whatever goes in and comes out."""
+    model = saved(KINDS[kind](), tmp_path / "m.onnx")
+    (tmp_path / "p.json").write_text(json.dumps({"size": [32, 32], "resize": "squash"}))
+    pictures = [here / "pictures" / colour / "0.png" for colour in COLOURS]
+    result = relcam(
+        "audit", model, *pictures, "-o", tmp_path / "out", "--reference", model, "--preprocess", tmp_path / "p.json",
+        "--fail-over", "kl=1e-6", "--fail-under", "drift.top1=1",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    found = report(tmp_path / "out")
+    assert len(found["pictures"]) == 4
+    assert found["departs"] is None
+
+
+@pytest.mark.parametrize("method", ["occlusion", "saliency", "score-cam"])
+def test_any_method_can_be_audited(method: str, here: Path, tmp_path: Path) -> None:
+    asked = ("audit", here / "model.onnx", here / "pictures", "-o", tmp_path / "out", "--method", method)
+    assert relcam(*asked).exit_code == 0
+    found = report(tmp_path / "out")
+    assert found["provenance"]["explanation"]["method"] == method
+    assert figure(found, "faithfulness.single-deletion")["size"] > 0
+    if method != "score-cam":
+        assert "no fused map was asked for: what is called so here is the map of 'input'" in found["notes"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -163,3 +164,15 @@ def test_the_table_tells_of_products_without_a_gate() -> None:
     notes = {row.name: row.note for row in layer_table(model)}
     assert "half" in notes["product"]
     assert not any(note for name, note in notes.items() if name != "product")
+
+
+@pytest.mark.parametrize("op", ["Transpose", "none"])
+def test_every_name_in_the_table_is_a_layer(op):
+    """Also of tensors that only rewriting made."""
+    net = Net("N", 32, 32, 3)
+    x = net("Div", net.x, np.float32(255))
+    x = net("Relu", net.conv(net("Transpose", x, perm=[0, 3, 1, 2]), 3, 8, stride=2), name="stage")
+    model = net.model(net.head(x, 8)) if op == "Transpose" else residual()
+    with Explainer(model, preset="gradient") as explainer:
+        for row in layer_table(model, preset="gradient"):
+            explainer.prepared.layers.resolve(row.name)

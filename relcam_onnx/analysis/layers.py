@@ -152,7 +152,8 @@ class Layers:
     def _tensor(self, name: str) -> gs.Tensor:
         """The tensor of a module path, a tensor name or a node name."""
         nodes = {node.name: node.output[0] for node in self.model.proto.graph.node if node.output}
-        original = self.modules.get(name) or (name if name in self._every else nodes.get(name))
+        known = name in self._every or name in self.tensors  # the table lists tensors that only rewriting made, too
+        original = self.modules.get(name) or (name if known else nodes.get(name))
         if original is None:
             stages = [layer.name for layer in self.stages]
             possible = [INPUT, STAGES, LAST, FUSED, *stages, *self.modules, *self.tensors, *(n for n in nodes if n)]

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ from relcam_onnx.pictures.finding import Failed, find_pictures
 
 OTHER = "-reference"
 """Of the names of files that hold the reference's maps."""
+NEEDED = ("jinja2", "matplotlib", "scipy", "sklearn")
+"""What the extra ``audit`` brings."""
 WORK = ".work"
 """The folder, in the report's, of what is kept until the report stands."""
 
@@ -126,6 +129,7 @@ def audit(
     RelcamError
         Nothing could be measured: a model, an option, the pictures or the folder is at fault.
     """
+    check_installed()
     found, missing = find_pictures(request.pictures)
     if not found:
         raise InputError(missing[0].error if missing else "no picture was named")
@@ -167,6 +171,13 @@ def audit(
         check(request.thresholds, told_figures), clusters(fused, request.random_state), maps, others,
         [*notes, *plan.notes], plan.passes, kept.store,
     )  # fmt: skip
+
+
+def check_installed() -> None:
+    """Whatever the report will need is there: said before anything is measured."""
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise OptionError(f"an audit needs {', '.join(missing)}: pip install 'relcam-onnx[audit]'")
 
 
 class Kept:
