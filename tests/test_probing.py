@@ -12,8 +12,9 @@ import pytest
 from nets import Net, inverted, picture, plain, residual
 
 import relcam_onnx as rc
+from relcam_onnx.backends.eager import Eager
 from relcam_onnx.lrp.methods import METHODS, Probe
-from relcam_onnx.probing import activations, gradients, pictures
+from relcam_onnx.probing import activations, gradients, growing, pictures
 
 Floats = np.ndarray
 PROBES = [name for name, how in METHODS.items() if isinstance(how, Probe)]
@@ -95,11 +96,21 @@ def test_rise_finds_the_one_cell_that_counts() -> None:
 
 def test_masks_of_rise_are_in_0_to_1_and_half_open() -> None:
     rng = np.random.default_rng(0)
-    masks = pictures.grown(rng.random((200, 7, 7)) < 0.5, rng.integers(0, (5, 7), (200, 2)), (30, 45))
+    masks = pictures.masks_of(rng.random((200, 7, 7)) < 0.5, rng.integers(0, (5, 7), (200, 2)), (30, 45))
     assert masks.shape == (200, 30, 45)
     assert masks.min() >= 0
     assert masks.max() <= 1
     np.testing.assert_allclose(masks.mean(axis=0), 0.5, atol=0.15)
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+@pytest.mark.parametrize("size", [(9, 14), (3, 5), (1, 1), (2, 30)])
+def test_grown_planes_are_onnxs(aligned: bool, size: tuple[int, int]) -> None:
+    planes, mode = normal(4, 3, 5), "align_corners" if aligned else "half_pixel"
+    wanted = Eager().Resize(
+        planes[:, None], None, None, [4, 1, *size], mode="linear", coordinate_transformation_mode=mode
+    )
+    np.testing.assert_allclose(growing.grown(planes, size, aligned=aligned), np.asarray(wanted)[:, 0], atol=1e-6)
 
 
 def test_score_cam_is_its_formula() -> None:

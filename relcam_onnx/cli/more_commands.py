@@ -3,6 +3,7 @@
 # ruff: noqa: PLC0415 - see above
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -75,6 +76,8 @@ def audit(
 
     In the folder: report.html, report.json, metrics.csv, junit.xml. Needs the audit extra.
     """
+    # NumPy's BLAS reads it when it is loaded: its threads would go on spinning beside onnxruntime's.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with reporting(debug=debug):
         from relcam_onnx.audit.run import Request
         from relcam_onnx.audit.thresholds import read_thresholds

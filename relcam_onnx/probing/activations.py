@@ -5,11 +5,9 @@ Each returns the map, (K, h, w), and the weight of each channel, (K, C), where i
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from relcam_onnx.backends.eager import Eager
+from relcam_onnx.probing.growing import grown
 from relcam_onnx.probing.subject import Floats, Subject, parts
 
 
@@ -29,11 +27,9 @@ def score_cam(subject: Subject) -> tuple[Floats, Floats | None]:
 
 def masks_of(channels: Floats, size: tuple[int, ...]) -> Floats:
     """Channels (M, h, w) at the picture's size, each from 0 to 1."""
-    f, planes = Eager(), channels[:, None]
-    whole = [*planes.shape[:2], *size]
-    grown: Any = f.Resize(planes, None, None, whole, mode="linear", coordinate_transformation_mode="align_corners")
-    low, high = (extreme(axis=(1, 2, 3), keepdims=True) for extreme in (grown.min, grown.max))
-    masks: Floats = ((grown - low) / (high - low + np.float32(1e-8)))[:, 0]
+    large = grown(channels, (size[0], size[1]), aligned=True)
+    low, high = (extreme(axis=(1, 2), keepdims=True) for extreme in (large.min, large.max))
+    masks: Floats = (large - low) / (high - low + np.float32(1e-8))
     return masks
 
 

@@ -6,11 +6,10 @@ Both hand the input's map, (K, C, H, W), in equal shares to its C colours, which
 from __future__ import annotations
 
 from itertools import product
-from typing import Any, cast
 
 import numpy as np
 
-from relcam_onnx.backends.eager import Eager
+from relcam_onnx.probing.growing import grown, spread
 from relcam_onnx.probing.subject import Floats, Subject, parts
 
 WINDOWS = 7
@@ -33,7 +32,7 @@ def occlusion(subject: Subject) -> Floats:
         for mask, (rows, columns) in zip(hidden, windows[part], strict=True):
             mask[rows, columns] = True
         falls = subject.own - subject.values(np.where(hidden[:, None], np.float32(0), subject.x))
-        total += np.tensordot(falls, hidden, (0, 0))
+        total += spread(falls, hidden.astype(np.float32))
         cover += hidden.sum(axis=0)
     return over_colours(total / cover, subject)
 
@@ -57,9 +56,9 @@ def rise(subject: Subject) -> Floats:
     total, opened = np.zeros((len(subject.own), *size)), np.zeros(size)
     told = np.zeros(len(subject.own))
     for part in parts(subject.samples, subject.size):
-        masks = grown(cells[part], shifts[part], size)
+        masks = masks_of(cells[part], shifts[part], size)
         values = subject.values(subject.x * masks[:, None])
-        total += np.tensordot(values, masks, (0, 0))
+        total += spread(values, masks)
         opened += masks.sum(axis=0)
         told += values.sum(axis=0)
     centred = total - told[:, None, None] / subject.samples * opened
@@ -71,13 +70,13 @@ def cell_of(size: tuple[int, int]) -> list[int]:
     return [-(-side // CELLS) for side in size]
 
 
-def grown(cells: np.ndarray, shifts: np.ndarray, size: tuple[int, int]) -> Floats:
+def masks_of(cells: np.ndarray, shifts: np.ndarray, size: tuple[int, int]) -> Floats:
     """Coarse masks, grown (bilinear) to a cell more than the picture and cut out at a random place; (M, H, W)."""
-    f, planes = Eager(), cells[:, None].astype(np.float32)
-    whole = [len(cells), 1, *((CELLS + 1) * side for side in cell_of(size))]
-    large: Any = f.Resize(cast(Any, planes), None, None, whole, mode="linear")
-    cut = [m[0, top : top + size[0], left : left + size[1]] for m, (top, left) in zip(large, shifts, strict=True)]
-    return np.stack(cut)
+    down, across = ((CELLS + 1) * side for side in cell_of(size))
+    large = grown(cells.astype(np.float32), (down, across), aligned=False)
+    return np.stack(
+        [m[top : top + size[0], left : left + size[1]] for m, (top, left) in zip(large, shifts, strict=True)]
+    )
 
 
 def over_colours(plane: np.ndarray, subject: Subject) -> Floats:

@@ -1,0 +1,81 @@
+"""What an audit, Score-CAM and RISE cost, in forward passes: prints a table.
+
+python -m benchmarks.audit [--pictures DIR]
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.cost import LITE, ROOT
+from benchmarks.page import table
+from relcam_onnx.audit.model import Audited
+from relcam_onnx.audit.report.files import write
+from relcam_onnx.audit.run import Request, audit
+from relcam_onnx.pictures.finding import find_pictures
+
+PICTURES = 20
+BATCH = 8
+"""Rows of one run, as probes have them."""
+
+
+def seconds(call: Callable[[], Any], turns: int = 3) -> float:
+    """The median of a few turns."""
+    found = []
+    for _ in range(turns):
+        start = time.perf_counter()
+        call()
+        found.append(time.perf_counter() - start)
+    return float(np.median(found))
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="What an audit costs.")
+    parser.add_argument("--pictures", type=Path, default=ROOT / "examples", help="a folder of pictures")
+    folder = parser.parse_args().pictures
+    files = [str(found.path) for found in find_pictures([folder])[0]][:PICTURES]
+    model = Audited(LITE)
+    arrays = np.stack([model.read(Path(file)) for file in files])
+    model.scores(arrays)
+    batch = arrays[np.arange(BATCH) % len(arrays)]
+    audits, plain = [], []
+    for _ in range(3):
+        with tempfile.TemporaryDirectory() as out:
+            plain.append(seconds(lambda: [model.scores(x[None]) for x in arrays]))
+            start = time.perf_counter()
+            done = audit(Request(LITE, files, Path(out)))
+            audits.append(time.perf_counter() - start)
+            start = time.perf_counter()
+            write(done, Path(out))
+            reported = time.perf_counter() - start
+    measured = float(np.median(audits))
+    times = float(np.median(np.array(audits) / np.array(plain)))
+    rows = [[
+        f"quick audit of {len(files)} pictures at 4 stages, without the report", f"{measured:.1f} s",
+        f"{times:.0f} × the forward passes of its pictures", "≤ 60",
+    ], ["the report", f"{reported:.1f} s", "", ""]]  # fmt: skip
+    for method, options in (("score-cam", {"layers": "last"}), ("rise", {"samples": 1000})):
+        explainer = model.explaining(method=method, **options)
+        x = model._placed(arrays[:1])
+        explainer(x)
+        taken, passes = seconds(lambda e=explainer, x=x: e(x)), explainer.passes(x)
+        rows.append(
+            [f"{method}, {passes:,} passes", f"{taken:.1f} s", f"{taken / (passes * forward):.2f} × them", "≤ 1.2"]
+        )
+    print(table(["what", "time", "ratio", "target"], rows))
+
+
+if __name__ == "__main__":
+    main()
