@@ -113,7 +113,7 @@ class Curves(NamedTuple):
     @property
     def passes(self) -> int:
         """Pictures for one map."""
-        return 2 * (metrics.STEPS + 1) * self.insertion + 2 * self.masking + 2 * len(metrics.SHARES) * self.road
+        return 2 * (metrics.STEPS - 1) * self.insertion + 2 * self.masking + 2 * len(metrics.SHARES) * self.road
 
 
 ALL = Curves()
@@ -134,6 +134,11 @@ def by_deleting(
         logs = log(subject.probabilities)[classes] - log(shares)[:, classes]
         return logits, logs
 
+    @lru_cache(count)
+    def faded(subject: Subject) -> float:
+        """The probability of the picture's class in its blur."""
+        return float(model.probabilities(metrics.blurred(subject.array)[None])[0, subject.label])
+
     for subject in sampled(subjects, count, seed):
 
         def measure(source: Source, subject: Subject = subject) -> Found:
@@ -151,27 +156,26 @@ def by_deleting(
             found = each(maps, of)
             for row, layers in maps.items():
                 if FUSED in layers:
-                    found[row][FUSED] |= of_curves(probability, subject.probability, x, layers[FUSED][0], curves)
+                    ends = faded(subject), subject.probability
+                    found[row][FUSED] |= of_curves(probability, ends, x, layers[FUSED][0], curves)
             return found
 
         yield Item(subject.name, measure, metrics.PATCHES**2 + curves.passes, 1)
 
 
-def of_curves(probability: metrics.Score, before: float, x: Floats, heat: Floats, curves: Curves) -> dict[str, float]:
-    """What deleting and keeping pixels in one map's order does to a probability."""
+def of_curves(
+    probability: metrics.Score, ends: tuple[float, float], x: Floats, heat: Floats, curves: Curves
+) -> dict[str, float]:
+    """What deleting and keeping pixels in one map's order does to a probability; ``ends``: of the blur, the picture."""
     found = {}
     if curves.insertion:
-        found["insertion"] = metrics.insertion(probability, x, heat)
-        found["deletion"] = metrics.deletion(probability, x, heat)
+        found["insertion"] = metrics.insertion(probability, x, heat, ends)
+        found["deletion"] = metrics.deletion(probability, x, heat, ends)
     if curves.masking:
-        usual = metrics.left(probability, before, metrics.times_map(x, heat))
-        half = metrics.left(probability, before, metrics.first_half(x, heat))
-        found |= {
-            "drop": usual.drop,
-            "increase": usual.increase,
-            "drop-half": half.drop,
-            "increase-half": half.increase,
-        }
+        usual = metrics.left(probability, ends[1], metrics.times_map(x, heat))
+        half = metrics.left(probability, ends[1], metrics.first_half(x, heat))
+        found |= {"drop": usual.drop, "increase": usual.increase}
+        found |= {"drop-half": half.drop, "increase-half": half.increase}
     if curves.road:
         found["road"] = metrics.road(probability, x, heat)
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,7 +69,7 @@ class Subject:
         """Whether the model puts its class first."""
         return int(self.scores.argmax()) == self.label
 
-    @property
+    @cached_property
     def second(self) -> int:
         """The likeliest other class: a sibling, as a rule."""
         return int(np.argsort(-self.scores, kind="stable")[int(self.right)]) if len(self.scores) > 1 else self.label

@@ -71,24 +71,26 @@ def order_of(heat: Map, size: tuple[int, int]) -> NDArray[np.intp]:
     return place.reshape(size)
 
 
-def insertion(score: Score, x: Floats, heat: Map) -> float:
+def insertion(score: Score, x: Floats, heat: Map, ends: tuple[float, float] | None = None) -> float:
     """The area under the score as the picture appears in its own blur, the map's highest pixels first.
 
-    Source: Petsiuk et al. 2018 (RISE), arXiv:1806.07421.
+    Source: Petsiuk et al. 2018 (RISE), arXiv:1806.07421. ``ends``: the scores of blur and picture, where known.
     """
-    return _area(score, x, heat, blurred(x), x)
+    return _area(score, x, heat, blurred(x), x, ends)
 
 
-def deletion(score: Score, x: Floats, heat: Map) -> float:
+def deletion(score: Score, x: Floats, heat: Map, ends: tuple[float, float] | None = None) -> float:
     """The same as it vanishes there: a good map's area is small."""
-    return _area(score, x, heat, x, blurred(x))
+    return _area(score, x, heat, x, blurred(x), ends and ends[::-1])
 
 
-def _area(score: Score, x: Floats, heat: Map, before: Floats, after: Floats) -> float:
+def _area(score: Score, x: Floats, heat: Map, before: Floats, after: Floats, ends: tuple[float, float] | None) -> float:
     """The area under the score as pixels change from one picture to another, in the map's order; 0..1 across."""
     place = order_of(heat, (x.shape[1], x.shape[2]))
-    counts = np.arange(STEPS + 1) * place.size / STEPS
-    curve = score(np.where((place < counts[:, None, None])[:, None], after, before))
+    counts = np.arange(1, STEPS) * place.size / STEPS
+    inner = score(np.where((place < counts[:, None, None])[:, None], after, before))
+    first, last = ends if ends is not None else score(np.stack([before, after]))
+    curve = np.concatenate([[first], inner, [last]])
     return float((curve[1:] + curve[:-1]).mean() / 2)
 
 
