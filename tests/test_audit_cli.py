@@ -279,6 +279,23 @@ def test_the_page_in_a_browser(done: dict[str, Any], tmp_path: Path, width: int,
     assert np.ptp(pixels[:, -4:], axis=0).max() < 10
 
 
+def test_folders_that_are_no_classes_are_groups(here: Path, tmp_path: Path) -> None:
+    for place, (colour, site) in enumerate(zip(COLOURS, ("north", "north", "south", "south"), strict=True)):
+        (tmp_path / "in" / site).mkdir(parents=True, exist_ok=True)
+        blob(colour, np.random.default_rng(place)).save(tmp_path / "in" / site / f"{place}.png")
+    assert relcam("audit", here / "model.onnx", tmp_path / "in", "-o", tmp_path / "out").exit_code == 0
+    found = report(tmp_path / "out")
+    assert [(entry["group"], entry["pictures"], entry["right"]) for entry in found["groups"]] == [
+        ("north", 2, None), ("south", 2, None),
+    ]  # fmt: skip
+    assert "no folder is called like a class" in " ".join(found["notes"])
+    (tmp_path / "in" / "red").mkdir()
+    blob("red", np.random.default_rng(9)).save(tmp_path / "in" / "red" / "9.png")
+    mixed = relcam("audit", here / "model.onnx", tmp_path / "in", "-o", tmp_path / "out2")
+    assert mixed.exit_code == 1
+    assert "north" in mixed.stderr
+
+
 def test_thresholds_from_toml(here: Path, tmp_path: Path) -> None:
     limits = tmp_path / "limits.toml"
     limits.write_text('[fail-under]\n"places.focus" = 0.5\n[fail-over]\nfaithfulness.deletion = 0.0\n')

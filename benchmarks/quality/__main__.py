@@ -21,7 +21,7 @@ from benchmarks.quality.rows import DEFAULT, sources
 from benchmarks.quality.subjects import OUTLINES, audited, listed, read
 from benchmarks.quality.tables import tables
 from benchmarks.shapes import pictures
-from relcam_onnx.audit import experiments
+from relcam_onnx.audit import experiments, sanity
 from relcam_onnx.audit.experiments import Curves, Item
 from relcam_onnx.audit.model import Audited
 from relcam_onnx.audit.store import Found, Store
@@ -54,9 +54,9 @@ def measure(store: Store, subjects: list[Subject], model: Audited) -> str:
         "grid": experiments.in_mosaics(subjects, GRIDS, opposite=False),
         "focus": experiments.in_mosaics(subjects, PAIRS, opposite=True),
         "outline": experiments.in_outlines(subjects, OUTLINED),
-        "class": experiments.by_class(subjects, CLASSES),
+        "class": sanity.by_class(subjects, CLASSES),
         "deletion": experiments.by_deleting(subjects, DELETIONS, model, Curves(masking=False)),
-        "weights": experiments.by_weights(subjects, WEIGHTS, model),
+        "weights": sanity.by_weights(subjects, WEIGHTS, model),
     }
     items = {kind: list(found) for kind, found in kinds.items()}
     for (name, source), (kind, of_kind) in product(sources(model).items(), items.items()):

@@ -8,9 +8,9 @@ from functools import partial
 
 import numpy as np
 
-from relcam_onnx.audit import drift, experiments
+from relcam_onnx.audit import drift, experiments, sanity
 from relcam_onnx.audit.completeness import by_account
-from relcam_onnx.audit.experiments import Item, asked, of_classes
+from relcam_onnx.audit.experiments import Item
 from relcam_onnx.audit.looking import where
 from relcam_onnx.audit.model import Audited, Floats, Source, planes
 from relcam_onnx.audit.options import Extent
@@ -80,9 +80,9 @@ class Plan:
             ("grid", [*own, *others, BASELINE], partial(self._mosaics, extent.grids, opposite=False, seed=seed)),
             ("focus", [*own, *others, BASELINE], partial(self._mosaics, extent.pairs, opposite=True, seed=seed)),
             ("outline", [*own, *others, BASELINE], partial(experiments.in_outlines, subjects, extent.outlines)),
-            ("picture", others, partial(experiments.by_class, subjects, extent.classes, seed)),
-            ("disturbed", [*own, *others], partial(experiments.by_disturbing, subjects, extent.disturbed, seed)),
-            ("weights", own, partial(experiments.by_weights, subjects, extent.weights, model, extent.depths, seed)),
+            ("picture", others, partial(sanity.by_class, subjects, extent.classes, seed)),
+            ("disturbed", [*own, *others], partial(sanity.by_disturbing, subjects, extent.disturbed, seed)),
+            ("weights", own, partial(sanity.by_weights, subjects, extent.weights, model, extent.depths, seed)),
             ("account", own, partial(by_account, subjects, extent.accounts, model, seed)),
             ("shattering", own, partial(by_shattering, subjects, extent.shattering, model, seed)),
             ("confidence", own, partial(by_confidence, subjects, extent.confidence, model, seed)),
@@ -136,10 +136,10 @@ class Plan:
         for subject in self.subjects:
 
             def measure(source: Source, subject: Subject = subject) -> Found:
-                explained = self.model.explain(subject.array[None], asked(subject, seed))
+                explained = self.model.explain(subject.array[None], sanity.asked(subject, seed))
                 maps = planes(explained)
                 self.keep(subject.name, {layer: heat[:1] for layer, heat in maps.items()})
-                found = {k: {**where(v[0], subject.mask), **of_classes(subject, v)} for k, v in maps.items()}
+                found = {k: {**where(v[0], subject.mask), **sanity.of_classes(subject, v)} for k, v in maps.items()}
                 for layer, kept in explained.relevance_kept.items():
                     found.setdefault(layer, {})["kept"] = float(kept[0, 0])
                 return {AUDITED: found}

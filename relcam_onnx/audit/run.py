@@ -25,7 +25,7 @@ from relcam_onnx.audit.outlines import no_masks, read_boxes, read_masks
 from relcam_onnx.audit.plan import Plan, Work
 from relcam_onnx.audit.provenance import digest
 from relcam_onnx.audit.store import Store
-from relcam_onnx.audit.subjects import Masks, Subject, classes_of, read_subjects
+from relcam_onnx.audit.subjects import Masks, Subject, as_groups, classes_of, read_subjects
 from relcam_onnx.audit.thresholds import Outcome, Threshold, check
 from relcam_onnx.errors import InputError, OptionError
 from relcam_onnx.files import make_folder, whole
@@ -136,15 +136,19 @@ def audit(
     only = Path(request.pictures[0]) if len(request.pictures) == 1 else None
     classes = classes_of(found, only if only is not None and only.is_dir() else None, request.classes)
     model = Audited(request.model, request.preprocess, request.labels, request.options)
+    notes: list[str] = []
+    if classes is not None and request.classes is None and (groups := as_groups(model, classes)) is not None:
+        classes = groups
+        notes.append("no folder is called like a class: they are groups, and top classes are explained")
     reference, other = None, None
     if request.reference is not None:
         reference, other = read_reference(model, request.reference, request.options)
     if request.boxes is not None and request.masks is not None:
         raise OptionError("boxes and masks both say where objects are; give one of them")
     masks: Masks = no_masks
-    notes: list[str] = []
     if request.boxes is not None:
-        masks, notes = read_boxes(request.boxes, found, model)
+        masks, strange = read_boxes(request.boxes, found, model)
+        notes += strange
     elif request.masks is not None:
         masks = read_masks(request.masks, found, model)
     make_folder(request.out)

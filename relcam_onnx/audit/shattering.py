@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from relcam_onnx.audit import metrics
-from relcam_onnx.audit.experiments import NOISE, Item, sampled
+from relcam_onnx.audit.experiments import Item, sampled
 from relcam_onnx.audit.model import Audited, Floats, Source
+from relcam_onnx.audit.sanity import NOISE
 from relcam_onnx.audit.store import Found
 from relcam_onnx.audit.subjects import Subject
 from relcam_onnx.explainer import Explainer

@@ -76,9 +76,9 @@ class Subject:
 
 
 class Told(NamedTuple):
-    """What somebody says of a picture: its class by number or label, and what it is counted with."""
+    """What somebody says of a picture: its class by number or label, if they do, and what it is counted with."""
 
-    label: str
+    label: str | None
     group: str
 
 
@@ -99,13 +99,12 @@ def read_subject(model: Audited, picture: Found, told: Told | None, masks: Masks
     """One picture, with what the model says of it."""
     array = model.read(picture.path)
     scores, shares = (values[0] for values in model.answers(array[None]))
-    label = int(scores.argmax()) if told is None else class_of(model, told.label)
+    label = int(scores.argmax()) if told is None or told.label is None else class_of(model, told.label)
     if not 0 <= label < len(scores):
         raise TargetError(f"class {label} is none of the model's {len(scores)}")
     group = named(model, label) if told is None else told.group
-    return Subject(
-        picture.name, picture.path, label, told is not None, scores, shares, group, masks(picture), model.read
-    )
+    known = told is not None and told.label is not None
+    return Subject(picture.name, picture.path, label, known, scores, shares, group, masks(picture), model.read)
 
 
 def named(model: Audited, target: int) -> str:
@@ -170,6 +169,17 @@ def of_csv(found: Sequence[Found], file: Path) -> dict[Path, Told]:
             f"{str(file)!r} names none of the pictures, such as {found[0].path.name}; its first is {next(iter(told))}"
         )
     return known
+
+
+def as_groups(model: Audited, told: Mapping[Path, Told]) -> dict[Path, Told] | None:
+    """Folders as groups alone, where none of them is called like a class; None where one is."""
+    for label in {entry.label for entry in told.values()}:
+        try:
+            class_of(model, str(label))
+        except TargetError:
+            continue
+        return None
+    return {path: Told(None, entry.group) for path, entry in told.items()}
 
 
 class Mosaic(NamedTuple):

@@ -1,0 +1,110 @@
+"""What maps hang on: the class that is asked, the weights, a little noise, a few pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache, partial
+
+import numpy as np
+import onnx
+
+from relcam_onnx.audit import metrics
+from relcam_onnx.audit.experiments import Item, each, sampled
+from relcam_onnx.audit.model import Audited, Floats, Source
+from relcam_onnx.audit.rows import AUDITED
+from relcam_onnx.audit.store import Found
+from relcam_onnx.audit.subjects import Subject
+from relcam_onnx.results.render import resize_map
+
+NEAR = 20
+"""Places in ImageNet's order, which is WordNet's: as far apart as that, two classes are siblings as a rule."""
+DEPTHS = (0.0, 0.1, 0.25, 0.5, 1.0)
+"""Of the weights, from the top, that are drawn anew; 0 is the classifier alone."""
+NOISE = 0.02
+"""The deviation of a small noise, of the picture's range."""
+
+
+def asked(subject: Subject, seed: int) -> list[int]:
+    """The picture's class, the next one, and one drawn at random of the others."""
+    others = [c for c in range(len(subject.scores)) if c not in (subject.label, subject.second)]
+    drawn = np.random.default_rng([seed, *subject.name.encode()])
+    return [subject.label, subject.second, int(drawn.choice(others)) if others else subject.second]
+
+
+def of_classes(subject: Subject, maps: Floats) -> dict[str, float]:
+    """How the maps of the second and third class of `asked` hang together with the first's."""
+    second, other = (metrics.correlation(maps[0], m) for m in maps[1:])
+    near = {"sibling": second} if abs(subject.second - subject.label) <= NEAR else {}
+    return {"second": second, "random": other, **near}
+
+
+def by_class(subjects: Sequence[Subject], count: int, seed: int = 0) -> Iterator[Item]:
+    """How the map of the picture's class hangs together with that of the next one, and of one drawn at random."""
+    for subject in sampled(subjects, count, seed):
+
+        def measure(source: Source, subject: Subject = subject) -> Found:
+            return each(source(subject.array[None], asked(subject, seed)), partial(of_classes, subject))
+
+        yield Item(subject.name, measure, 0, 1)
+
+
+def by_weights(
+    subjects: Sequence[Subject], count: int, model: Audited, depths: Sequence[float] = DEPTHS, seed: int = 0
+) -> Iterator[Item]:
+    """Maps against those of the model with the top weights drawn anew: the classifier, then all below (Adebayo 2018).
+
+    ``r``, and its magnitude, for each layer and number of weights, as a layer ``<layer>, <number> of <all>``.
+    """
+    proto = onnx.load(model.file)
+    total = len(metrics.weights_from_the_top(proto))
+    numbers = sorted({max(1, round(total * share)) for share in depths}) if total else []
+
+    @cache
+    def randomised(depth: int) -> Source:
+        return model.source(AUDITED, model=metrics.randomised(proto, depth, seed))
+
+    for subject in sampled(subjects, count, seed) if numbers else ():
+
+        def measure(source: Source, subject: Subject = subject) -> Found:
+            classes: list[int] = [subject.label, subject.second]
+            found: Found = {}
+            own = source(subject.array[None], classes)
+            for depth in numbers:
+                drawn = randomised(depth)(subject.array[None], classes)[AUDITED]
+                for row, layers in own.items():
+                    of_row = found.setdefault(row, {})
+                    for layer, heat in layers.items():
+                        if layer not in drawn:
+                            continue
+                        r = metrics.correlation(heat[0], drawn[layer][0])
+                        of_row[f"{layer}, {depth} of {total}"] = {"r": r, "magnitude": abs(r)}
+            return found
+
+        yield Item(subject.name, measure, 0, 1 + len(numbers))
+
+
+def by_disturbing(subjects: Sequence[Subject], count: int, seed: int = 0) -> Iterator[Item]:
+    """Maps against those of the picture under a little noise, and of the picture moved by a few pixels."""
+    for subject in sampled(subjects, count, seed):
+
+        def measure(source: Source, subject: Subject = subject) -> Found:
+            x, size = subject.array, subject.array.shape[1:]
+            noise = np.random.default_rng(seed).standard_normal(x.shape, np.float32) * np.float32(NOISE * np.ptp(x))
+            step = max(1, size[0] // 32)
+            own, noisy, moved = (
+                source(picture[None], [subject.label, subject.second])
+                for picture in (x, x + noise, np.roll(x, (step, step), axis=(1, 2)))
+            )
+            found: Found = {}
+            for row, layers in own.items():
+                for layer, heat in layers.items():
+                    before, after = (resize_map(maps[row][layer][0], (size[0], size[1])) for maps in (own, moved))
+                    # What was rolled in at the edges is no part of either.
+                    inside = before[: -2 * step, : -2 * step], after[step:-step, step:-step]
+                    found.setdefault(row, {})[layer] = {
+                        "noise": metrics.correlation(heat[0], noisy[row][layer][0]),
+                        "moved": metrics.correlation(*inside),
+                    }
+            return found
+
+        yield Item(subject.name, measure, 0, 3)
