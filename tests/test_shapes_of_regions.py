@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 import relcam_onnx as rc
 from relcam_onnx.cli import app
+from relcam_onnx.results import shapes
 from relcam_onnx.results.shapes import components, polygons, refined, run_lengths
 
 masks = arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.booleans())
@@ -132,3 +133,16 @@ def test_regions_in_cocos_form(tmp_path: Path) -> None:
     assert relcam(*asked, "--refine", "--mask").exit_code == 0
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert results["options"]["refine"] is True
+
+
+@pytest.mark.parametrize("asked", [("--format", "coco"), ("--refine",)])
+def test_what_is_not_installed_is_said_at_once(
+    asked: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shapes, "find_spec", lambda name: None)
+    model = saved(seeing(), tmp_path / "model.onnx")
+    blob("red", np.random.default_rng(0)).save(tmp_path / "a.png")
+    result = relcam("explain", model, tmp_path / "a.png", "-o", tmp_path / "out", *asked)
+    assert result.exit_code == 2
+    assert "need skimage and cv2: pip install 'relcam-onnx[regions]'" in result.stderr
+    assert not (tmp_path / "out").exists()

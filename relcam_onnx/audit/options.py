@@ -44,7 +44,7 @@ class Extent:
 
 
 QUICK = Extent(
-    grids=3, pairs=3, outlines=20, deletions=3, classes=20, weights=2, disturbed=3, activations=2,
+    grids=3, pairs=3, outlines=20, deletions=3, classes=20, weights=5, disturbed=3, activations=2,
     shattering=0, confidence=0, accounts=0,
     curves=Curves(road=False), depths=(1.0,),
 )  # fmt: skip

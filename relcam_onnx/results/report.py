@@ -24,6 +24,7 @@ from relcam_onnx.results.record import Record
 from relcam_onnx.results.regions import Region
 from relcam_onnx.results.segment import MASS, read_rule
 from relcam_onnx.results.settings import Settings
+from relcam_onnx.results.shapes import check_installed
 from relcam_onnx.results.sheet import encoded
 
 if TYPE_CHECKING:
@@ -95,6 +96,8 @@ class Report:
         self.folder, self.settings, self.formats, self.mask = folder, settings, tuple(formats), mask
         read_rule(mask_rule)  # a wrong one is said before anything is computed
         self.mask_rule, self.refine = mask_rule, refine
+        if refine or "coco" in formats:
+            check_installed()
         self._coco = Coco(mask_rule, refine=refine) if "coco" in formats else None
         self._record = None if record is None else Record(record, settings)
         self._sheets = "sheet" in formats or "html" in formats

@@ -5,6 +5,7 @@ Needs scikit-image and OpenCV, the extra ``regions``.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,16 @@ ROUNDS = 5
 """Of GrabCut."""
 
 
+def check_installed() -> None:
+    """What shapes need is there: said before anything is computed; `OptionError` where it is not."""
+    if missing := [name for name in ("skimage", "cv2") if find_spec(name) is None]:
+        raise OptionError(f"shapes of regions need {' and '.join(missing)}: pip install 'relcam-onnx[regions]'")
+
+
 def _skimage() -> Any:
-    try:
-        import skimage.measure  # noqa: PLC0415 - an extra, and slow to import
-        import skimage.segmentation  # noqa: PLC0415
-    except ImportError as error:
-        raise OptionError("shapes of regions need scikit-image: pip install 'relcam-onnx[regions]'") from error
+    check_installed()
+    import skimage.measure  # noqa: PLC0415 - an extra, and slow to import
+
     return skimage
 
 
@@ -99,10 +104,9 @@ def refined(heat: Floats, region: Mask, picture: NDArray[np.uint8]) -> Mask:
     """
     if picture.shape != (*region.shape, 3):
         raise InputError(f"a region {region.shape} takes the edges of a picture of its size, not {picture.shape[:2]}")
-    try:
-        import cv2  # noqa: PLC0415 - an extra, and slow to import
-    except ImportError as error:
-        raise OptionError("refined regions need OpenCV: pip install 'relcam-onnx[regions]'") from error
+    check_installed()
+    import cv2  # noqa: PLC0415 - as above
+
     sure, possible = segment(heat, SURE) & region, segment(heat, POSSIBLE) | region
     if not sure.any() or possible.all():
         return region

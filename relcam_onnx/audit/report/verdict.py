@@ -19,6 +19,8 @@ ALIKE = 0.8
 HELD = 0.5
 """Magnitude of a correlation over which a map hangs on something that it should not hang on, or under which it does not
 hold what it should."""
+ENOUGH = 5
+"""Pictures, for an interval to say something."""
 SIDES = {"higher": 1, "lower": -1}
 
 
@@ -87,7 +89,7 @@ def of_maps(audit: Audit) -> Iterator[Finding]:
         if figure.row != AUDITED or figure.layer.partition(",")[0] != FUSED:
             continue
         value, said = figure.estimate.mean, ""
-        if figure.name == "sanity.weights" and figure.estimate.low > HELD:
+        if figure.name == "sanity.weights" and figure.estimate.low > HELD and figure.estimate.size >= ENOUGH:
             said = f"the maps hardly change where weights are drawn anew ({figure.layer}): r = {value:.2f}"
         elif figure.name == "sanity.random-class" and value > ALIKE:
             said = f"maps of unrelated classes look alike: r = {value:.2f}"
