@@ -31,7 +31,7 @@ from relcam_onnx.lrp.methods import METHODS, Probe
 PAGE = ROOT / "docs" / "quality" / "methods.md"
 SAID = """Written by `make methods`, on the committed examples and EfficientNet-Lite0.
 [What measures are](../audit.md#measures). A mean, its interval of 95 %, n: few pictures, and fewer for what runs the
-model thousands of times; [quality.md](../quality.md) has the protocol with more of them. `lrp` is preset epsilon-plus at the
+model thousands of times; [quality.md](../quality.md) has the protocol with more. `lrp` is preset epsilon-plus at the
 input, `clrp` preset paper."""
 GRIDS, DELETIONS, WEIGHTS = 10, 5, 3
 """Mosaics of each kind, pictures, pictures under other weights."""
