@@ -12,15 +12,14 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import argparse
 import tempfile
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from benchmarks.cost import LITE, ROOT
 from benchmarks.page import table
+from benchmarks.timing import median, once
 from relcam_onnx.audit.model import Audited
 from relcam_onnx.audit.report.files import write
 from relcam_onnx.audit.run import Request, audit
@@ -29,16 +28,6 @@ from relcam_onnx.pictures.finding import find_pictures
 PICTURES = 20
 BATCH = 8
 """Rows of one run, as probes have them."""
-
-
-def seconds(call: Callable[[], Any], turns: int = 3) -> float:
-    """The median of a few turns."""
-    found = []
-    for _ in range(turns):
-        start = time.perf_counter()
-        call()
-        found.append(time.perf_counter() - start)
-    return float(np.median(found))
 
 
 def main() -> None:
@@ -54,13 +43,11 @@ def main() -> None:
     audits, plain = [], []
     for _ in range(3):
         with tempfile.TemporaryDirectory() as out:
-            plain.append(seconds(lambda: [model.scores(x[None]) for x in arrays]))
+            plain.append(median(lambda: [model.scores(x[None]) for x in arrays]))
             start = time.perf_counter()
             done = audit(Request(LITE, files, Path(out)))
             audits.append(time.perf_counter() - start)
-            start = time.perf_counter()
-            write(done, Path(out))
-            reported = time.perf_counter() - start
+            reported = once(partial(write, done, Path(out)))
     measured = float(np.median(audits))
     times = float(np.median(np.array(audits) / np.array(plain)))
     rows = [[
@@ -73,8 +60,8 @@ def main() -> None:
         model.explained(explainer, x, [0])
         passes, ratios = explainer.passes(x), []
         for _ in range(3):  # in turns, since a machine is not as fast all the time
-            forward = seconds(lambda: model.scores(batch), 25) / BATCH
-            taken = seconds(partial(model.explained, explainer, x, [0]), 1)
+            forward = median(lambda: model.scores(batch), 25) / BATCH
+            taken = once(partial(model.explained, explainer, x, [0]))
             ratios.append(taken / (passes * forward))
         ratio = float(np.median(ratios))
         rows.append([f"{method}, {passes:,} passes", f"{taken:.1f} s", f"{ratio:.2f} × them", "≤ 1.2"])

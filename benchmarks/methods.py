@@ -8,8 +8,8 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import onnx
 from benchmarks.cost import LITE, ROOT
 from benchmarks.page import table
 from benchmarks.quality.subjects import OUTLINES, audited, listed, read
+from benchmarks.timing import median
 from relcam_onnx.analysis.layers import FUSED
 from relcam_onnx.audit import experiments, metrics
 from relcam_onnx.audit.experiments import Curves, Item
@@ -64,20 +65,13 @@ def timed(model: Audited, subjects: Sequence[Subject]) -> Callable[[Source, str]
     """Seconds for one picture over those of a forward pass."""
     x = subjects[0].array[None]
 
-    def seconds(call: Callable[[], Any], turns: int) -> float:
-        call()
-        found = []
-        for _ in range(turns):
-            start = time.perf_counter()
-            call()
-            found.append(time.perf_counter() - start)
-        return float(np.median(found))
-
-    plain = seconds(lambda: model.scores(x), 30)
+    plain = median(lambda: model.scores(x), 30)
 
     def ratio(made: Source, row: str) -> dict[str, float]:
         turns = 1 if isinstance(METHODS[ROWS[row].get("method", "lrp")], Probe) else 5
-        return {"ratio": seconds(lambda: made(x, [subjects[0].label]), turns) / plain}
+        call = partial(made, x, [subjects[0].label])
+        call()  # what is made once is made
+        return {"ratio": median(call, turns) / plain}
 
     return ratio
 

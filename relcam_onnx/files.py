@@ -64,6 +64,12 @@ def reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
+def sha256(path: Path) -> str:
+    """The hex digest of a file; `OSError` where it cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def plain(text: str) -> str:
     """A text made fit for a file name: letters, digits, ``. _ -``; one ``_`` for each run of anything else."""
     return re.sub(r"[^\w.-]+", "_", text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -21,7 +22,8 @@ from nets import Net, inverted, plain
 from PIL import Image
 from typer.testing import CliRunner
 
-from relcam_onnx.audit import plan, run
+from relcam_onnx.audit import run, store
+from relcam_onnx.audit.model import Audited
 from relcam_onnx.cli import app
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -186,7 +188,7 @@ def test_an_interrupted_audit_goes_on_where_it_stopped(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = ("audit", here / "model.onnx", here / "pictures", "-o", tmp_path / "out")
-    original, measured = plan.Store.add, []
+    original, measured = store.Store.add, []
 
     def add(self: Any, experiment: str, source: str, item: str, found: Any) -> None:
         if len(measured) == 9:
@@ -194,7 +196,7 @@ def test_an_interrupted_audit_goes_on_where_it_stopped(
         measured.append((experiment, source, item))
         original(self, experiment, source, item, found)
 
-    monkeypatch.setattr(plan.Store, "add", add)
+    monkeypatch.setattr(store.Store, "add", add)
     stopped = relcam(*asked)
     assert stopped.exit_code == 1
     assert "goes on where it stopped" in stopped.stderr
@@ -205,7 +207,7 @@ def test_an_interrupted_audit_goes_on_where_it_stopped(
         again.append((experiment, source, item))
         original(self, experiment, source, item, found)
 
-    monkeypatch.setattr(plan.Store, "add", second)
+    monkeypatch.setattr(store.Store, "add", second)
     assert relcam(*asked).exit_code == 0
     assert len(first) == 9
     assert not set(first) & set(again)
@@ -358,6 +360,47 @@ def test_where_objects_are(kind: str, here: Path, tmp_path: Path) -> None:
     assert figure(found, "looking.inside")["size"] == 8
     if kind == "boxes":
         assert "1 pictures that are not here, such as elsewhere.png" in " ".join(found["notes"])
+
+
+@pytest.mark.parametrize("kind", ["boxes", "masks"])
+def test_outlines_of_a_picture_that_its_file_turns(kind: str, here: Path, tmp_path: Path) -> None:
+    """A camera held upright: outlines are told as people see the picture, whose pixels lie on their side."""
+    seen = Image.new("RGB", (32, 64), (128, 128, 128))
+    seen.paste(COLOURS["red"], (4, 40, 20, 56))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter clockwise
+    (tmp_path / "in").mkdir()
+    seen.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "in" / "a.png", exif=exif)
+    (tmp_path / "masks").mkdir()
+    mask = Image.new("L", seen.size)
+    mask.paste(255, (4, 40, 20, 56))
+    mask.save(tmp_path / "masks" / "a.png")
+    box = {"image_id": 1, "bbox": [4, 40, 16, 16]}
+    (tmp_path / "boxes.json").write_text(
+        json.dumps({"images": [{"id": 1, "file_name": "a.png"}], "annotations": [box]})
+    )
+    given = tmp_path / ("boxes.json" if kind == "boxes" else "masks")
+    asked = ("audit", here / "model.onnx", tmp_path / "in", "-o", tmp_path / "out", f"--{kind}", given)
+    assert relcam(*asked).exit_code == 0
+    assert figure(report(tmp_path / "out"), "places.hit")["mean"] == 1
+    assert figure(report(tmp_path / "out"), "looking.inside")["mean"] > 0.5
+
+
+def test_the_compiled_files_hash_is_that_of_relcam_compile(done: dict[str, Any], here: Path, tmp_path: Path) -> None:
+    assert relcam("compile", here / "model.onnx", "-o", tmp_path / "c.onnx").exit_code == 0
+    digest = hashlib.sha256((tmp_path / "c.onnx").read_bytes()).hexdigest()
+    assert done["report"]["provenance"]["explanation"]["compiled_sha256"] == digest
+
+
+def test_methods_beside_the_audited_one_explain_the_same_output(here: Path) -> None:
+    net = Net("N", 3, 32, 32)
+    x = net("Relu", net.conv(net.x, 3, 8, stride=2), name="stage")
+    model = saved(net.model(net.head(x, 8, name="first"), net.head(x, 8, 7, name="second")), here / "two.onnx")
+    audited = Audited(model, preprocess={"size": [32, 32]}, options={"output": "second", "layers": ["stage"]})
+    for explainer in (audited.explaining(method="grad-cam"), audited.explaining(model=onnx.load(model))):
+        assert explainer.settings.output == "second"
+        assert [source.name for source in explainer.settings.layers] == ["stage"]
+    assert [s.name for s in audited.explaining(layers="input", method="saliency").settings.layers] == ["input"]
 
 
 @pytest.mark.parametrize("marked", [0, 12])

@@ -268,3 +268,10 @@ def test_methods_of_the_input_are_made_of_its_gradient(backend: str) -> None:
         agree(found.maps["input"], value)
         with pytest.raises(rc.LayerError, match=f"'{method}' explains the input alone"):
             rc.Explainer(plain(), ("stages", "fused"), method=method)
+
+
+def test_warnings_name_the_line_that_made_the_explainer() -> None:
+    for options in ({"preset": "epsilon-plus", "seed": "official"}, {"preset": "official"}):
+        with pytest.warns(UserWarning, match="preset") as told:
+            rc.Explainer(plain(), "stages", **options)
+        assert told[0].filename == __file__

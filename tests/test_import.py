@@ -14,6 +14,7 @@ PACKAGE = Path(rc.__file__).parent
 ORDER = [
     *(
         "errors",
+        "extras",
         "files",
         "model",
         "onnx_file",

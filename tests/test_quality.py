@@ -23,7 +23,6 @@ from relcam_onnx.audit.outlines import drawn, seen
 from relcam_onnx.audit.store import Store
 from relcam_onnx.audit.subjects import Subject, mosaics
 from relcam_onnx.errors import InputError
-from relcam_onnx.pictures.finding import Found
 
 EXAMPLES = ROOT / "examples"
 
@@ -126,12 +125,13 @@ def test_outlines_are_seen_as_the_model_sees_the_picture(tmp_path: Path) -> None
     """Of a picture twice as wide as high the model sees the middle half."""
     Image.new("RGB", (800, 400)).save(tmp_path / "a.png")
     left, middle = ([[(x, 0.0), (x + 400, 0.0), (x + 400, 400.0), (x, 400.0)]] for x in (0.0, 200.0))
-    model, picture = audited(LITE), Found(tmp_path / "a.png", "a")
-    found = seen(model, drawn(picture, left))
+    model = audited(LITE)
+    assert model.upright(tmp_path / "a.png") == (400, 800)
+    found = seen(model, drawn((400, 800), left))
     assert found.shape == (224, 224)
     assert found[:, :112].mean() > 0.98
     assert found[:, 112:].mean() < 0.02
-    assert seen(model, drawn(picture, middle)).mean() > 0.98
+    assert seen(model, drawn((400, 800), middle)).mean() > 0.98
 
 
 def test_outlines_of_the_examples() -> None:

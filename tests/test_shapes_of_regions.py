@@ -16,8 +16,8 @@ from PIL import Image, ImageDraw
 from typer.testing import CliRunner
 
 import relcam_onnx as rc
+from relcam_onnx import extras
 from relcam_onnx.cli import app
-from relcam_onnx.results import shapes
 from relcam_onnx.results.shapes import components, polygons, refined, run_lengths
 
 masks = arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.booleans())
@@ -139,7 +139,7 @@ def test_regions_in_cocos_form(tmp_path: Path) -> None:
 def test_what_is_not_installed_is_said_at_once(
     asked: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shapes, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     model = saved(seeing(), tmp_path / "model.onnx")
     blob("red", np.random.default_rng(0)).save(tmp_path / "a.png")
     result = relcam("explain", model, tmp_path / "a.png", "-o", tmp_path / "out", *asked)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from relcam_onnx.audit.model import Audited
 from relcam_onnx.audit.outlines import drawn, seen
@@ -67,10 +66,9 @@ def read(files: Mapping[Path, int], model: Audited, outlines: Path) -> list[Subj
         outlined = polygons.get(picture.path.name)
         if outlined is None:
             return None
-        with Image.open(picture.path) as opened:
-            width, height = ImageOps.exif_transpose(opened).size
+        height, width = model.upright(picture.path)
         corners = [[(x * width, y * height) for x, y in polygon] for polygon in outlined]
-        return seen(model, drawn(picture, corners))
+        return seen(model, drawn((height, width), corners))
 
     told = {file.resolve(): Told(str(label), str(label)) for file, label in files.items()}
     subjects, failed = read_subjects(model, [Found(file, file.name) for file in files], told, mask)

@@ -151,12 +151,20 @@ class Layers:
 
     def _tensor(self, name: str) -> gs.Tensor:
         """The tensor of a module path, a tensor name or a node name."""
-        nodes = {node.name: node.output[0] for node in self.model.proto.graph.node if node.output}
         known = name in self._every or name in self.tensors  # the table lists tensors that only rewriting made, too
-        original = self.modules.get(name) or (name if known else nodes.get(name))
+        original = self.modules.get(name) or (name if known else self._nodes.get(name))
         if original is None:
             stages = [layer.name for layer in self.stages]
-            possible = [INPUT, STAGES, LAST, FUSED, *stages, *self.modules, *self.tensors, *(n for n in nodes if n)]
+            possible = [
+                INPUT,
+                STAGES,
+                LAST,
+                FUSED,
+                *stages,
+                *self.modules,
+                *self.tensors,
+                *(n for n in self._nodes if n),
+            ]
             raise LayerError(
                 f"no layer is called {name!r}{nearest(name, possible)}; `relcam layers MODEL` lists what can be named"
             )
@@ -176,6 +184,11 @@ class Layers:
                 f"layer {name!r} (tensor {current!r}) lies on no path that relevance takes from the scores to the image"
             )
         return self.tensors[current]
+
+    @cached_property
+    def _nodes(self) -> dict[str, str]:
+        """Node -> its first output."""
+        return {node.name: node.output[0] for node in self.model.proto.graph.node if node.output}
 
     @cached_property
     def _every(self) -> frozenset[str]:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from relcam_onnx.audit import metrics
 from relcam_onnx.audit.looking import GRID, cells
 from relcam_onnx.audit.model import Floats
-from relcam_onnx.errors import OptionError
 
 MOST = 8
 """Clusters of one group."""
@@ -29,7 +28,7 @@ TRIED = 30
 CERTAIN = 6
 """-log10 of a chance that leaves no doubt."""
 RAISED = 0.45
-"""The suspicion from which a cluster is put forward: one in five hundred groups by chance."""
+"""The suspicion from which a cluster is put forward: one in five hundred groups by its own chance."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +70,6 @@ def clusters(maps: Mapping[str, Mapping[str, Floats]], seed: int = 0) -> list[Cl
         Group -> picture -> its fused map, (h, w).
     seed
         Of the clusters' first centres.
-
-    Raises
-    ------
-    OptionError
-        scikit-learn is missing.
 
     Notes
     -----
@@ -193,14 +187,12 @@ def mirrored(place: tuple[int, int]) -> list[tuple[int, int]]:
 
 def spectral(rows: NDArray[np.float64], seed: int) -> list[NDArray[np.intp]]:
     """The members of each cluster of rows."""
-    try:
-        from sklearn.cluster import KMeans  # noqa: PLC0415 - slow to import, and only this needs it
-        from sklearn.neighbors import kneighbors_graph  # noqa: PLC0415
-    except ImportError as error:
-        raise OptionError("clusters need scikit-learn: pip install 'relcam-onnx[audit]'") from error
+    from sklearn.cluster import KMeans  # noqa: PLC0415 - of an extra, and slow to import
+    from sklearn.neighbors import kneighbors_graph  # noqa: PLC0415 - as above
+
     count = len(rows)
-    near = kneighbors_graph(np.sqrt(rows), min(count - 1, max(3, round(np.log(count)))), include_self=False).toarray()
-    joined = np.maximum(near, near.T)
+    beside = kneighbors_graph(np.sqrt(rows), min(count - 1, max(3, round(np.log(count)))), include_self=False).toarray()
+    joined = np.maximum(beside, beside.T)
     degree = joined.sum(axis=1)
     laplacian = np.eye(count) - joined / np.sqrt(np.outer(degree, degree))
     values, vectors = np.linalg.eigh(laplacian)

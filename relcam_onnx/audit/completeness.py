@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -17,10 +16,10 @@ from relcam_onnx.audit.rows import AUDITED
 from relcam_onnx.audit.store import Found
 from relcam_onnx.audit.subjects import Subject
 from relcam_onnx.backends.eager import Eager
-from relcam_onnx.lrp.plan import Plan, Step
+from relcam_onnx.lrp.plan import Step
 from relcam_onnx.lrp.seeds import starting
-from relcam_onnx.lrp.walk import describe
-from relcam_onnx.ops import ZERO, Message, meet
+from relcam_onnx.lrp.walk import describe, going_on, walk
+from relcam_onnx.ops import Message
 from relcam_onnx.prepare import Prepared
 from relcam_onnx.results.evidence import CANCELLED
 from relcam_onnx.rules.base import Messages, pass_back
@@ -85,60 +84,40 @@ def account(prepared: Prepared, values: Mapping[str, Any], target: int) -> tuple
     tuple
         What relevance started as, its magnitude, and stage by stage, from the top, what became of it.
     """
-    f, plan = Eager(), prepared.maps.plan
+    f, plan, layers = Eager(), prepared.maps.plan, prepared.maps.layers
     table = values[plan.scores.name].reshape(1, -1)
     classes = 2 if prepared.paired else table.shape[1]
     hot: Any = np.eye(classes, dtype=np.float32)[[target]]
     seed: Any = starting(f, prepared.seed, table, hot, paired=prepared.paired, gradient=False)
-    arriving: dict[str, list[Message]] = defaultdict(list)
-    arriving[plan.scores.name].append(Message(seed.reshape(values[plan.scores.name].shape)))
-    stages = {layer.tensor.name: layer.name for layer in prepared.maps.layers}
-    taken = {layer.name: Taken() for layer in reversed(prepared.maps.layers)}
-    order = [*(layer.name for layer in reversed(prepared.maps.layers) if layer.name != INPUT), INPUT]
-    below = 0
-    for step in plan.steps:
-        output = step.node.outputs[0].name
-        if output not in arriving:
-            continue
-        message = meet(f, arriving.pop(output))
-        if output in stages:
-            taken[stages[output]].arrives = total(f, message)
-            below = order.index(stages[output]) + 1
-        handed = receivers(step, pass_back(f, step.rule, describe(f, step, values), message))
-        book(f, plan, step, values, message, handed, taken[order[min(below, len(order) - 1)]])
-        for index, part in handed.items():
-            name = step.node.inputs[index].name
-            arriving[name].append(replace(part, value=f.arrived(part.value, values[name])))
-    for name, messages in arriving.items():
-        if name in stages:
-            taken[stages[name]].arrives = total(f, meet(f, messages))
-    start = np.asarray(seed, np.float64)
-    return float(start.sum()), float(np.abs(start).sum()), {name: taken[name] for name in order}
+    names = {layer.tensor.name: layer.name for layer in layers}
+    taken = {name: Taken() for name in [*(n for n in reversed(names.values()) if n != INPUT), INPUT]}
+    below = iter(taken.values())
+    current = next(below)
+
+    def watch(step: Step, message: Message, handed: Messages) -> None:
+        nonlocal current
+        if step.node.outputs[0].name in names:
+            current = next(below, current)
+        book(f, step, values, message, handed, current)
+
+    start = seed.reshape(values[plan.scores.name].shape)
+    for tensor, message in walk(f, plan, values, start, [layer.tensor for layer in layers], watch).items():
+        taken[names[tensor]].arrives = total(f, message)
+    return float(seed.sum(dtype=np.float64)), float(np.abs(seed).sum(dtype=np.float64)), taken
 
 
-def book(
-    f: Eager, plan: Plan, step: Step, values: Mapping[str, Any], message: Message, handed: Messages, taken: Taken
-) -> None:
+def book(f: Eager, step: Step, values: Mapping[str, Any], message: Message, handed: Messages, taken: Taken) -> None:
     """What one node keeps: by ε, as far as a rule without it hands on more; of the rest biases', where it has any."""
-    came = total(f, message)
-    went = sum(total(f, part) for part in handed.values())
-    epsilon = 0.0
-    if getattr(step.rule, "eps", 0.0):
-        exact = replace(step.rule, eps=step.rule.eps * NEARLY)  # type: ignore[type-var, attr-defined]
-        less = receivers(step, pass_back(f, exact, describe(f, step, values), message))
-        epsilon = sum(total(f, part) for part in less.values()) - went
-    kept = came - went - epsilon
-    record = describe(f, step, values)
-    if getattr(record, "bias", None) is not None and getattr(step.rule, "bias", True):
-        taken.biases += kept
+    came, went = total(f, message), sum(total(f, part) for part in handed.values())
+    record, rule, epsilon = describe(f, step, values), cast(Any, step.rule), 0.0
+    if getattr(rule, "eps", 0.0):
+        exact = going_on(step, pass_back(f, replace(rule, eps=rule.eps * NEARLY), record, message))
+        epsilon = sum(total(f, part) for part in exact.values()) - went
+    if getattr(record, "bias", None) is not None and getattr(rule, "bias", True):
+        taken.biases += came - went - epsilon
     else:
-        taken.rest += kept
+        taken.rest += came - went - epsilon
     taken.epsilon += epsilon
-
-
-def receivers(step: Step, messages: Messages) -> dict[int, Message]:
-    """What goes on."""
-    return {i: m for i, m in messages.items() if i in step.receivers and m.value is not ZERO}
 
 
 def total(f: Eager, message: Message) -> float:

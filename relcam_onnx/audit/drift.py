@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ import numpy as np
 from relcam_onnx.analysis.layers import Layer
 from relcam_onnx.audit import metrics
 from relcam_onnx.audit.experiments import Item, log
+from relcam_onnx.audit.kept import REFERENCE, Kept
 from relcam_onnx.audit.model import Audited, Floats, Maps, Source, planes
 from relcam_onnx.audit.rows import AUDITED
 from relcam_onnx.audit.store import Found
@@ -29,11 +30,8 @@ OUTPUTS = "outputs"
 class Reference(Protocol):
     """What a model is held against."""
 
-    def probabilities(self, subject: Subject) -> Floats | None:
-        """(classes,); None where only maps were kept."""
-
-    def maps(self, subject: Subject) -> Maps:
-        """Layer -> (1, h, w), for the subject's class."""
+    def look(self, subject: Subject) -> tuple[Floats | None, Maps]:
+        """Probabilities, (classes,), None where only maps were kept; and layer -> (1, h, w) for the subject's class."""
 
 
 class OtherFile:
@@ -58,16 +56,12 @@ class OtherFile:
                 f"the reference takes pictures {sizes[1]}, the model {sizes[0]}: they do not do the same task; give "
                 "the file that this one was made of"
             )
-        self.model, self.reference = model, reference
+        self._reference = reference
 
-    def probabilities(self, subject: Subject) -> Floats | None:
+    def look(self, subject: Subject) -> tuple[Floats | None, Maps]:
         """See `Reference`."""
-        found: Floats = self.reference.probabilities(self.reference.read(subject.file)[None])[0]
-        return found
-
-    def maps(self, subject: Subject) -> Maps:
-        """See `Reference`."""
-        return planes(self.reference.explain(self.reference.read(subject.file)[None], [subject.label]))
+        explained = self._reference.explain(self._reference.read(subject.file)[None], [subject.label])
+        return explained.probabilities[0], planes(explained)
 
 
 class WrittenMaps:
@@ -87,12 +81,11 @@ class WrittenMaps:
             raise OptionError(f"reference {str(folder)!r} is no folder that 'relcam explain' wrote: {error}") from error
         self._folder = folder
 
-    def probabilities(self, subject: Subject) -> Floats | None:
+    def look(self, subject: Subject) -> tuple[Floats | None, Maps]:
         """See `Reference`."""
-        return None
+        return None, self._maps(subject)
 
-    def maps(self, subject: Subject) -> Maps:
-        """See `Reference`."""
+    def _maps(self, subject: Subject) -> Maps:
         image = self._images.get(subject.file.name)
         if image is None:
             return {}
@@ -110,24 +103,20 @@ class WrittenMaps:
         return found
 
 
-def by_reference(
-    subjects: Sequence[Subject], model: Audited, reference: Reference, keep: Callable[[str, Maps], None]
-) -> Iterator[Item]:
-    """Outputs and maps of the same pictures; the reference's maps are kept, to be seen beside the model's."""
+def by_reference(subjects: Sequence[Subject], reference: Reference, kept: Kept) -> Iterator[Item]:
+    """Outputs and maps of the same pictures; the model's maps are kept already, the reference's are from now on."""
     for subject in subjects:
 
         def measure(source: Source, subject: Subject = subject) -> Found:
-            theirs, found = reference.probabilities(subject), {}
-            if theirs is not None:
-                found[OUTPUTS] = of_outputs(subject.probabilities, theirs)
-            wanted = reference.maps(subject)
-            keep(subject.name, wanted)
-            for layer, heat in source(subject.array[None], [subject.label])[AUDITED].items():
-                if layer in wanted:
-                    found[layer] = of_maps(heat[0], wanted[layer][0])
+            probabilities, theirs = reference.look(subject)
+            kept.add(subject.name, theirs, REFERENCE)
+            mine = kept.maps(subject.name)
+            found = {layer: of_maps(mine[layer][0], theirs[layer][0]) for layer in mine if layer in theirs}
+            if probabilities is not None:
+                found = {OUTPUTS: of_outputs(subject.probabilities, probabilities), **found}
             return {AUDITED: found}
 
-        yield Item(subject.name, measure, 1, 2)
+        yield Item(subject.name, measure, 0, 1)
 
 
 def of_outputs(mine: Floats, theirs: Floats) -> dict[str, float]:
@@ -211,11 +200,11 @@ def named_layers(audited: Audited) -> Mapping[str, Layer]:
     return found
 
 
-def read_reference(model: Audited, path: Path, options: Mapping[str, Any]) -> tuple[Reference, Audited | None]:
-    """What ``--reference`` names: another model, or a folder of maps."""
+def read_reference(model: Audited, path: Path) -> tuple[Reference, Audited | None]:
+    """What ``--reference`` names: another model, explained as this one is, or a folder of maps."""
     if path.is_dir():
         return WrittenMaps(path), None
     if not path.exists():
         raise ModelFileError(f"reference {str(path)!r}: there is no such file or folder")
-    other = Audited(path, model.given["preprocess"], model.given["labels"], options)
+    other = Audited(path, **model.given, options=model.options)
     return OtherFile(model, other), other

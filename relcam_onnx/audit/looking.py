@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
+from relcam_onnx.analysis.layers import FUSED
 from relcam_onnx.audit import metrics
 from relcam_onnx.audit.metrics.places import overlaps, positive
 from relcam_onnx.audit.model import Floats
+from relcam_onnx.audit.subjects import Subject
 from relcam_onnx.results.render import resize_map
 
 TWENTIETHS = 20
@@ -43,6 +45,16 @@ def cells(heat: Floats, count: int = GRID) -> NDArray[np.float64]:
     mass = down.T @ positive(heat) @ across
     total = mass.sum()
     return np.asarray(mass / total if total else mass, np.float64)
+
+
+def by_group(subjects: Iterable[Subject], maps: Mapping[str, Mapping[str, Floats]]) -> dict[str, dict[str, Floats]]:
+    """Group -> picture -> its fused map, (h, w), of all pictures' maps."""
+    found: dict[str, dict[str, Floats]] = {}
+    for subject in subjects:
+        named = found.setdefault(subject.group, {})
+        if FUSED in maps[subject.name]:
+            named[subject.name] = maps[subject.name][FUSED][0]
+    return found
 
 
 def mean_maps(maps: Mapping[str, Mapping[str, Floats]]) -> dict[str, NDArray[np.float64]]:

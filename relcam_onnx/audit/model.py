@@ -11,16 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from relcam_onnx.analysis.layers import FUSED
+from relcam_onnx.analysis.layers import FUSED, INPUT, as_names
 from relcam_onnx.backends.eager import Eager
 from relcam_onnx.explainer import Explainer
 from relcam_onnx.explaining import PictureExplainer
 from relcam_onnx.lrp.plan import reading_plan
 from relcam_onnx.lrp.seeds import class_scores
+from relcam_onnx.pictures.geometry import Size
 from relcam_onnx.pictures.pixels import read_pixels
 from relcam_onnx.results.explanation import Explanation
 from relcam_onnx.results.probabilities import probabilities
 from relcam_onnx.runners.arrays import filled
+from relcam_onnx.runners.probing import AT_A_TIME
 from relcam_onnx.runners.reading import Reading
 from relcam_onnx.runners.session import SessionSettings, own_options
 
@@ -30,8 +32,8 @@ Maps: TypeAlias = dict[str, Floats]
 Source: TypeAlias = Callable[[Floats, Sequence[int]], dict[str, Maps]]
 """A picture, (1, C, H, W), and K classes -> row -> maps."""
 
-AT_A_TIME = 8
-"""Pictures that one run takes."""
+SHARED = ("output", "layers", "providers")
+"""Options of the audited method that others beside it have too."""
 KEPT = 64
 """Pictures that are kept as arrays."""
 
@@ -70,11 +72,13 @@ class Audited:
         return SessionSettings(self.options.get("providers"), None, own_options(spinning=False))
 
     def explaining(self, **options: Any) -> Explainer:
-        """Another explainer of the same file; ``options`` in the place of the audited ones."""
-        chosen = {**self.options, **options} if set(options) <= {"model"} else {"model": self.file, **options}
-        providers = {"providers": self.options.get("providers")}
-        file = {"model": self.file, "session_options": self.settings.options}
-        return Explainer(**{**file, **self.given, **providers, **chosen})
+        """Another explainer of the same file, at the same layers and output; or the same of another file."""
+        same = set(options) <= {"model"}
+        shared = {key: value for key, value in self.options.items() if same or key in SHARED}
+        if not same and INPUT in as_names(shared.get("layers") or ()):
+            del shared["layers"]  # not every method has a map of it
+        session = {"session_options": self.settings.options}
+        return Explainer(**{"model": self.file, **session, **self.given, **shared, **options})
 
     def source(self, row: str, **options: Any) -> Source:
         """What makes a row's maps: the audited method, or another."""
@@ -107,8 +111,8 @@ class Audited:
 
     def answers(self, x: Floats) -> tuple[Floats, Floats]:
         """Scores and probabilities."""
-        raw = self._raw(x)
-        classes: Any = class_scores(Eager(), raw, paired=self.prepared.paired)  # type: ignore[arg-type]  # an array
+        raw: Any = self._raw(x)
+        classes = class_scores(Eager(), raw, paired=self.prepared.paired)
         shares = probabilities(raw, self.prepared.scores.squashed_by, self.prepared.classes)
         return np.asarray(classes, np.float32), shares
 
@@ -123,14 +127,17 @@ class Audited:
 
     def feeds(self, x: Floats) -> dict[str, NDArray[Any]]:
         """What a session of the model takes for pictures (N, C, H, W): filled up where the file fixes a batch."""
-        placed = self._placed(x)
-        rows = filled(placed, self.prepared.batch - len(placed)) if self.prepared.batch else placed
+        rows = filled(self._placed(x), (self.prepared.batch or len(x)) - len(x))
         return {self.prepared.layers.picture.tensor.name: rows}
 
     def _read(self, file: Path) -> Floats:
         """A picture as the model takes it, (C, H, W)."""
         array, _ = self.pictures.preprocess.apply(read_pixels(file, self.pictures.preprocess.needed))
         return self._first(array)
+
+    def upright(self, file: Path) -> Size:
+        """A picture's height and width, as people see it: turned by what its file says."""
+        return read_pixels(file, self.pictures.preprocess.needed).original
 
     def seen(self, picture: Image.Image) -> Floats:
         """The same for a picture in memory."""

@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from relcam_onnx.audit.model import Audited
 from relcam_onnx.audit.subjects import Masks
 from relcam_onnx.errors import InputError, OptionError
 from relcam_onnx.pictures.finding import Found
+from relcam_onnx.pictures.geometry import Size
 
 Shapes = list[list[tuple[float, float]]]
-"""Polygons in a picture's pixels."""
+"""Polygons in a picture's pixels, upright."""
 
 
 def no_masks(found: Found) -> NDArray[np.bool_] | None:
@@ -57,7 +58,7 @@ def read_boxes(file: Path, found: Sequence[Found], model: Audited) -> tuple[Mask
 
     def mask(picture: Found) -> NDArray[np.bool_] | None:
         outlines = shapes.get(picture.path.name)
-        return None if outlines is None else seen(model, drawn(picture, outlines))
+        return None if outlines is None else seen(model, drawn(model.upright(picture.path), outlines))
 
     return mask, notes
 
@@ -71,11 +72,9 @@ def polygons(entry: dict[str, Any]) -> Shapes:
     return [[(left, top), (left + width, top), (left + width, top + height), (left, top + height)]]
 
 
-def drawn(picture: Found, outlines: Shapes) -> Image.Image:
-    """Polygons in white on black, as large as their picture."""
-    with Image.open(picture.path) as opened:
-        size = opened.size
-    canvas = Image.new("RGB", size)
+def drawn(size: Size, outlines: Shapes) -> Image.Image:
+    """Polygons in white on black, for a picture of this height and width."""
+    canvas = Image.new("RGB", size[::-1])
     for outline in outlines:
         ImageDraw.Draw(canvas).polygon(outline, fill="white")
     return canvas
@@ -99,11 +98,12 @@ def read_masks(folder: Path, found: Sequence[Found], model: Audited) -> Masks:
         if file is None:
             return None
         try:
-            with Image.open(file) as opened, Image.open(picture.path) as original:
-                white = opened.convert("L").resize(original.size, Image.Resampling.NEAREST).convert("RGB")
+            with Image.open(file) as opened:
+                upright = ImageOps.exif_transpose(opened).convert("L")
         except OSError as error:
             raise InputError(f"mask {str(file)!r} cannot be read: {error}") from error
-        return seen(model, white)
+        size = model.upright(picture.path)
+        return seen(model, upright.resize(size[::-1], Image.Resampling.NEAREST).convert("RGB"))
 
     return mask
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,12 +11,13 @@ import numpy as np
 from relcam_onnx.audit import drift, experiments, sanity
 from relcam_onnx.audit.completeness import by_account
 from relcam_onnx.audit.experiments import Item
+from relcam_onnx.audit.kept import Kept
 from relcam_onnx.audit.looking import where
-from relcam_onnx.audit.model import Audited, Floats, Source, planes
+from relcam_onnx.audit.model import Audited, Source, planes
 from relcam_onnx.audit.options import Extent
 from relcam_onnx.audit.rows import AUDITED, baselines
 from relcam_onnx.audit.shattering import by_confidence, by_shattering
-from relcam_onnx.audit.store import Found, Store
+from relcam_onnx.audit.store import Found
 from relcam_onnx.audit.subjects import Subject
 from relcam_onnx.errors import InputError
 
@@ -42,8 +43,8 @@ class Plan:
         What is audited, on what, how much of it, and what random choices go by.
     reference, other
         What it is held against, and that as a model where it is one.
-    keep, keep_other
-        Take the maps of each picture, name -> layer -> (1, h, w); the model's, and the reference's.
+    kept
+        Where values and maps are kept.
     """
 
     def __init__(
@@ -54,10 +55,9 @@ class Plan:
         seed: int,
         reference: drift.Reference | None,
         other: Audited | None,
-        keep: Callable[[str, Mapping[str, Floats]], None],
-        keep_other: Callable[[str, Mapping[str, Floats]], None],
+        kept: Kept,
     ) -> None:
-        self.model, self.subjects, self.keep = model, subjects, keep
+        self.model, self.subjects, self._kept = model, subjects, kept
         self.notes: list[str] = []
         if not model.prepared.maps.stages:
             last = model.prepared.maps.names[-1]
@@ -73,7 +73,7 @@ class Plan:
         # Experiment, what it is done for, its items. Baselines see neither class nor network.
         kinds: list[tuple[str, list[str], Callable[[], Iterator[Item]]]] = [
             ("picture", own, partial(self._pictures, seed)),
-            ("drift", own, lambda: drift.by_reference(subjects, model, reference, keep_other) if reference else none),
+            ("drift", own, lambda: drift.by_reference(subjects, reference, kept) if reference else none),
             ("activations", own, lambda: drift.by_activations(few, model, other) if other else none),
             ("deletion", [*own, *others, BASELINE],
              partial(experiments.by_deleting, subjects, extent.deletions, model, extent.curves, seed)),
@@ -107,8 +107,9 @@ class Plan:
             for work in self.work
         )
 
-    def run(self, store: Store) -> Iterator[Work]:
+    def run(self) -> Iterator[Work]:
         """Measure what is not there yet, and say what was done."""
+        store = self._kept.store
         made: dict[str, Source] = {}
         for work in self.work:
             if not store.has(work.experiment, work.source, work.item.name):
@@ -138,7 +139,7 @@ class Plan:
             def measure(source: Source, subject: Subject = subject) -> Found:
                 explained = self.model.explain(subject.array[None], sanity.asked(subject, seed))
                 maps = planes(explained)
-                self.keep(subject.name, {layer: heat[:1] for layer, heat in maps.items()})
+                self._kept.add(subject.name, {layer: heat[:1] for layer, heat in maps.items()})
                 found = {k: {**where(v[0], subject.mask), **sanity.of_classes(subject, v)} for k, v in maps.items()}
                 for layer, kept in explained.relevance_kept.items():
                     found.setdefault(layer, {})["kept"] = float(kept[0, 0])

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import onnx
@@ -19,12 +18,11 @@ from relcam_onnx.analysis.layers import note_on
 from relcam_onnx.audit.model import Audited
 from relcam_onnx.audit.subjects import Subject
 from relcam_onnx.compiling.compile import compile_prepared
+from relcam_onnx.files import sha256
 from relcam_onnx.lrp.methods import Probe
 from relcam_onnx.ops import key
 
 PACKAGES = ("numpy", "onnx", "onnx-graphsurgeon", "onnxruntime", "onnxruntime-gpu", "Pillow", "scipy", "scikit-learn")
-
-HALVED = "a product without a gate: each operand gets half"
 
 
 def provenance(
@@ -50,7 +48,7 @@ def provenance(
         },
         "options": dict(options),
         "pictures": [
-            {"name": s.name, "file": s.file.name, "sha256": digest(s.file), "class": s.label, "told": s.told}
+            {"name": s.name, "file": s.file.name, "sha256": sha256(s.file), "class": s.label, "told": s.told}
             for s in subjects
         ],
     }  # fmt: skip
@@ -101,21 +99,13 @@ def installed(name: str) -> str | None:
         return None
 
 
-def digest(file: Path) -> str:
-    """SHA-256 of a file."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
 def coverage(model: Audited) -> dict[str, Any]:
     """How relevance passes the graph: nodes by op and rule, and what is approximated."""
     steps = model.prepared.maps.plan.steps
     rules = Counter((key(step.node), step.rule.name or "passed on") for step in steps)
-    halved = [step.node.outputs[0].name for step in steps if note_on(step.node.outputs[0])]
+    told = {step.node.outputs[0].name: note_on(step.node.outputs[0]) for step in steps}
     return {
         "steps": len(steps),
         "by_rule": [{"op": op, "rule": rule, "nodes": count} for (op, rule), count in sorted(rules.items())],
-        "approximated": [
-            {"tensor": name, "why": "a product without a gate: each operand gets half"} for name in halved
-        ],
+        "approximated": [{"tensor": name, "why": why} for name, why in told.items() if why],
     }

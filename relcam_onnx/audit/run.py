@@ -2,41 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from relcam_onnx import __version__
-from relcam_onnx.analysis.layers import FUSED
 from relcam_onnx.audit.clusters import Cluster, clusters
 from relcam_onnx.audit.drift import read_reference
 from relcam_onnx.audit.figures import Figure, figures
+from relcam_onnx.audit.kept import REFERENCE, Kept
+from relcam_onnx.audit.looking import by_group
 from relcam_onnx.audit.model import Audited, Floats
 from relcam_onnx.audit.options import EXTENTS
 from relcam_onnx.audit.outlines import no_masks, read_boxes, read_masks
 from relcam_onnx.audit.plan import Plan, Work
-from relcam_onnx.audit.provenance import digest
 from relcam_onnx.audit.store import Store
 from relcam_onnx.audit.subjects import Masks, Subject, as_groups, classes_of, read_subjects
 from relcam_onnx.audit.thresholds import Outcome, Threshold, check
 from relcam_onnx.errors import InputError, OptionError
-from relcam_onnx.files import make_folder, whole
+from relcam_onnx.extras import require
+from relcam_onnx.files import make_folder, sha256
+from relcam_onnx.lrp.methods import METHODS, Probe
 from relcam_onnx.pictures.finding import Failed, find_pictures
 
-OTHER = "-reference"
-"""Of the names of files that hold the reference's maps."""
 NEEDED = ("jinja2", "matplotlib", "scipy", "sklearn")
 """What the extra ``audit`` brings."""
-WORK = ".work"
-"""The folder, in the report's, of what is kept until the report stands."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +47,12 @@ class Request:
     random_state: int = 0
     thresholds: Sequence[Threshold] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def explaining(self) -> dict[str, Any]:
+        """Options of `Explainer`; what the method draws goes by this request's random state."""
+        draws = isinstance(METHODS.get(self.options.get("method", "")), Probe)
+        return {**self.options, **({"random_state": self.random_state} if draws else {})}
 
     def told(self) -> dict[str, Any]:
         """As the report tells it: files by their names, not by where they lie."""
@@ -129,20 +126,20 @@ def audit(
     RelcamError
         Nothing could be measured: a model, an option, the pictures or the folder is at fault.
     """
-    check_installed()
+    require("an audit needs", "audit", *NEEDED)
     found, missing = find_pictures(request.pictures)
     if not found:
         raise InputError(missing[0].error if missing else "no picture was named")
     only = Path(request.pictures[0]) if len(request.pictures) == 1 else None
     classes = classes_of(found, only if only is not None and only.is_dir() else None, request.classes)
-    model = Audited(request.model, request.preprocess, request.labels, request.options)
+    model = Audited(request.model, request.preprocess, request.labels, request.explaining)
     notes: list[str] = []
     if classes is not None and request.classes is None and (groups := as_groups(model, classes)) is not None:
         classes = groups
         notes.append("no folder is called like a class: they are groups, and top classes are explained")
     reference, other = None, None
     if request.reference is not None:
-        reference, other = read_reference(model, request.reference, request.options)
+        reference, other = read_reference(model, request.reference)
     if request.boxes is not None and request.masks is not None:
         raise OptionError("boxes and masks both say where objects are; give one of them")
     masks: Masks = no_masks
@@ -155,64 +152,20 @@ def audit(
     subjects, failed = read_subjects(model, found, classes, masks)
     if not subjects:
         raise InputError(f"none of {len(found)} pictures could be read; {failed[0].error}")
-    kept = Kept(request, model, other, subjects)
-    plan = Plan(
-        model, subjects, EXTENTS[request.extent], request.random_state, reference, other, kept.add,
-        partial(kept.add, of=OTHER),
-    )  # fmt: skip
+    kept = Kept(request.out, {
+        "version": __version__, "request": request.told(), "preprocess": asdict(model.pictures.preprocess),
+        "pictures": sorted((s.name, sha256(s.file), s.label, s.mask is not None) for s in subjects),
+        "models": [model.prepared.model.sha256, other and other.prepared.model.sha256],
+    })  # fmt: skip
+    plan = Plan(model, subjects, EXTENTS[request.extent], request.random_state, reference, other, kept)
     told(plan)
-    for _ in shown(plan.run(kept.store), len(plan.work)):
+    for _ in shown(plan.run(), len(plan.work)):
         pass
     told_figures = figures(kept.store, request.random_state)
     maps = {subject.name: kept.maps(subject.name) for subject in subjects}
-    others = {subject.name: kept.maps(subject.name, OTHER) for subject in subjects} if reference else {}
-    fused: dict[str, dict[str, Floats]] = {}
-    for subject in subjects:
-        if FUSED in maps[subject.name]:
-            fused.setdefault(subject.group, {})[subject.name] = maps[subject.name][FUSED][0]
+    others = {subject.name: kept.maps(subject.name, REFERENCE) for subject in subjects} if reference else {}
     return Audit(
         request, model, other, subjects, [*missing, *failed], told_figures,
-        check(request.thresholds, told_figures), clusters(fused, request.random_state), maps, others,
+        check(request.thresholds, told_figures), clusters(by_group(subjects, maps), request.random_state), maps, others,
         [*notes, *plan.notes], plan.passes, kept.store,
     )  # fmt: skip
-
-
-def check_installed() -> None:
-    """Whatever the report will need is there: said before anything is measured."""
-    missing = [name for name in NEEDED if find_spec(name) is None]
-    if missing:
-        raise OptionError(f"an audit needs {', '.join(missing)}: pip install 'relcam-onnx[audit]'")
-
-
-class Kept:
-    """What an interrupted run keeps: values in a store, maps in a file for each picture."""
-
-    def __init__(self, request: Request, model: Audited, other: Audited | None, subjects: Sequence[Subject]) -> None:
-        pictures = sorted((s.name, digest(s.file), s.label, s.mask is not None) for s in subjects)
-        what = {
-            "version": __version__, "request": request.told(), "pictures": pictures,
-            "models": [model.prepared.model.sha256, other and other.prepared.model.sha256],
-            "preprocess": asdict(model.pictures.preprocess),
-        }  # fmt: skip
-        fingerprint = hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()
-        self.folder = request.out / WORK / fingerprint[:16]
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.store = Store(self.folder / "values.jsonl")
-
-    def add(self, name: str, maps: Mapping[str, Floats], of: str = "") -> None:
-        """Keep a picture's maps; ``of`` the reference, or the model."""
-        with whole(self._file(name, of)) as file:
-            np.savez(file, np.array(list(maps)), *maps.values())
-
-    def maps(self, name: str, of: str = "") -> dict[str, Floats]:
-        """A picture's maps."""
-        with np.load(self._file(name, of), allow_pickle=False) as stored:
-            return {str(layer): stored[f"arr_{i}"] for i, layer in enumerate(stored["arr_0"], 1)}
-
-    def _file(self, name: str, of: str) -> Path:
-        return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}{of}.npz"
-
-
-def clear(out: Path) -> None:
-    """Remove what was kept for an interrupted run."""
-    shutil.rmtree(out / WORK, ignore_errors=True)

@@ -2,8 +2,7 @@
 
 import gc
 
-from relcam_onnx.cli import more_commands  # noqa: F401 - it puts its commands beside the others
-from relcam_onnx.cli.commands import app
+from relcam_onnx.cli.more_commands import app
 
 __all__ = ["app", "main"]
 

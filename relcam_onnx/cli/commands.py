@@ -10,7 +10,19 @@ import typer
 
 from relcam_onnx import __version__
 from relcam_onnx.cli.console import Command, Commands, reporting
-from relcam_onnx.cli.options import Debug, LabelsFile, Layer, Method, Model, Output, Pictures, Preprocess, Preset, Seed
+from relcam_onnx.cli.options import (
+    Debug,
+    LabelsFile,
+    Layer,
+    Method,
+    Model,
+    Output,
+    Pictures,
+    Preprocess,
+    Preset,
+    Seed,
+    chosen,
+)
 
 app = typer.Typer(
     cls=Commands,
@@ -117,18 +129,18 @@ def explain(
     with reporting(debug=debug):
         from relcam_onnx.cli.explaining import explain_pictures
 
-        options = {
-            "layers": layer,
-            "method": method,
-            "preset": preset,
-            "seed": seed,
-            "output": output,
-            "backend": backend,
-            "providers": provider,
-            "cache": cache,
-            "samples": samples,
-            "random_state": random_state,
-        }
+        options = chosen(
+            layers=layer,
+            method=method,
+            preset=preset,
+            seed=seed,
+            output=output,
+            backend=backend,
+            providers=provider,
+            cache=cache,
+            samples=samples,
+            random_state=random_state,
+        )
         code = explain_pictures(
             model,
             sources,
@@ -147,7 +159,7 @@ def explain(
             debug=debug,
             threads=threads,
             baselines=baseline or (),
-            options={name: value for name, value in options.items() if value is not None},
+            options=options,
         )
         raise typer.Exit(code)
 
@@ -190,14 +202,7 @@ def compile_(
     with reporting(debug=debug):
         from relcam_onnx.cli.compiling import compile_file
 
-        options = {
-            "layers": layer,
-            "method": method,
-            "preset": preset,
-            "seed": seed,
-            "output": output,
-            "preprocess": preprocess,
-            "size": size,
-        }
-        chosen = {name: value for name, value in options.items() if value is not None}
-        compile_file(model, out, heatmap=heatmap, options=chosen)
+        options = chosen(
+            layers=layer, method=method, preset=preset, seed=seed, output=output, preprocess=preprocess, size=size
+        )
+        compile_file(model, out, heatmap=heatmap, options=options)

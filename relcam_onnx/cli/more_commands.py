@@ -23,7 +23,10 @@ from relcam_onnx.cli.options import (
     Preprocess,
     Preset,
     Seed,
+    chosen,
 )
+
+__all__ = ["app"]
 
 
 class BatchNorm(StrEnum):
@@ -83,7 +86,7 @@ def audit(
         from relcam_onnx.audit.thresholds import read_thresholds
         from relcam_onnx.cli.auditing import audit_model
 
-        options = {"layers": layer, "method": method, "preset": preset, "seed": seed, "output": output}
+        options = chosen(layers=layer, method=method, preset=preset, seed=seed, output=output)
         request = Request(
             model,
             sources,
@@ -97,7 +100,7 @@ def audit(
             labels=labels,
             random_state=random_state,
             thresholds=read_thresholds(fail_under or (), fail_over or (), thresholds),
-            options={name: value for name, value in options.items() if value is not None},
+            options=options,
         )
         raise typer.Exit(audit_model(request))
 

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+
+def chosen(**options: Any) -> dict[str, Any]:
+    """Those that were given: whatever was not is the call's to decide."""
+    return {name: value for name, value in options.items() if value is not None}
+
 
 Model = Annotated[Path, typer.Argument(help="The ONNX file.", metavar="MODEL", show_default=False)]
 Preset = Annotated[

@@ -11,7 +11,7 @@ from relcam_onnx.lrp.seeds import PROPORTIONAL
 from relcam_onnx.model import Model
 from relcam_onnx.rules import Epsilon, PublishedConv
 
-LEVEL = 5
+LEVEL = 4
 """From here to the call of `Explainer`."""
 
 

@@ -99,22 +99,21 @@ def as_samples(samples: int, picture: tuple[int, ...], layer: tuple[int, ...]) -
     return samples
 
 
-OF_GRADIENT: dict[str, Any] = {"needs_gradient": True}
 AT_INPUT: dict[str, Any] = {"keeps_channels": True, "needs_gradient": True, "layers": (INPUT,)}
 
 METHODS: dict[str, Walked | Probe] = {
     "local-relevance-cam": Walked(local_relevance_cam),
     "relevance-cam": Walked(relevance_cam),
     "lrp": Walked(lrp, keeps_channels=True),
-    "grad-cam": Walked(gradients.grad_cam, **OF_GRADIENT),
-    "grad-cam++": Walked(gradients.grad_cam_plus_plus, gradients.plus_plus_weights, **OF_GRADIENT),
-    "xgrad-cam": Walked(gradients.xgrad_cam, gradients.xgrad_weights, **OF_GRADIENT),
-    "layer-cam": Walked(gradients.layer_cam, **OF_GRADIENT),
-    "hires-cam": Walked(gradients.hires_cam, **OF_GRADIENT),
-    "refine-cam": Walked(gradients.hires_cam, fuse=product_of_all, **OF_GRADIENT),
-    "finer-cam": Walked(gradients.grad_cam, seed="finer", **OF_GRADIENT),
-    "eigen-cam": Walked(gradients.eigen_cam, **OF_GRADIENT),
-    "eigen-grad-cam": Walked(gradients.eigen_grad_cam, **OF_GRADIENT),
+    "grad-cam": Walked(gradients.grad_cam, needs_gradient=True),
+    "grad-cam++": Walked(gradients.grad_cam_plus_plus, gradients.plus_plus_weights, needs_gradient=True),
+    "xgrad-cam": Walked(gradients.xgrad_cam, gradients.xgrad_weights, needs_gradient=True),
+    "layer-cam": Walked(gradients.layer_cam, needs_gradient=True),
+    "hires-cam": Walked(gradients.hires_cam, needs_gradient=True),
+    "refine-cam": Walked(gradients.hires_cam, fuse=product_of_all, needs_gradient=True),
+    "finer-cam": Walked(gradients.grad_cam, seed="finer", needs_gradient=True),
+    "eigen-cam": Walked(gradients.eigen_cam, needs_gradient=True),
+    "eigen-grad-cam": Walked(gradients.eigen_grad_cam, needs_gradient=True),
     "saliency": Walked(gradients.saliency, **AT_INPUT),
     "gradient-x-input": Walked(gradients.gradient_times_input, **AT_INPUT),
     "score-cam": Probe(layer=activations.score_cam, passes=activations.channels),

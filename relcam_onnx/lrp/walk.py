@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 import onnx_graphsurgeon as gs
 
@@ -19,8 +19,17 @@ from relcam_onnx.rules.base import Messages, pass_back
 T = TypeVar("T")
 
 
+Watch: TypeAlias = Callable[[Step, Message, Messages], None]
+"""Is told of each node: what arrived at its output, and what goes on to its inputs."""
+
+
 def walk(
-    f: Backend, plan: Plan, values: Mapping[str, Value], seed: Value, layers: Iterable[gs.Tensor]
+    f: Backend,
+    plan: Plan,
+    values: Mapping[str, Value],
+    seed: Value,
+    layers: Iterable[gs.Tensor],
+    watch: Watch | None = None,
 ) -> dict[str, Message]:
     """Run a plan backwards.
 
@@ -36,6 +45,8 @@ def walk(
         What relevance starts as, (K·N, ...) in the shape of the scores.
     layers
         The tensors whose relevance is wanted.
+    watch
+        Is told of every step.
 
     Returns
     -------
@@ -53,15 +64,21 @@ def walk(
         message = meet(f, arriving.pop(output))
         if output in wanted:
             kept[output] = message
-        for index, handed in handed_back(f, step, values, message).items():
-            if index not in step.receivers or handed.value is ZERO:
-                continue
+        handed = going_on(step, handed_back(f, step, values, message))
+        if watch is not None:
+            watch(step, message, handed)
+        for index, part in handed.items():
             name = step.node.inputs[index].name
-            arriving[name].append(replace(handed, value=f.arrived(handed.value, values[name])))
+            arriving[name].append(replace(part, value=f.arrived(part.value, values[name])))
     for name, messages in arriving.items():
         if name in wanted:
             kept[name] = meet(f, messages)
     return kept
+
+
+def going_on(step: Step, handed: Messages) -> Messages:
+    """Of what a rule hands back, what is worth passing: to inputs that receive, and not nothing."""
+    return {i: part for i, part in handed.items() if i in step.receivers and part.value is not ZERO}
 
 
 def handed_back(f: Backend, step: Step, values: Mapping[str, Value], message: Message) -> Messages:

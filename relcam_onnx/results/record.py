@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 
 from relcam_onnx import __version__
 from relcam_onnx.errors import OptionError
-from relcam_onnx.files import cannot_write
+from relcam_onnx.files import cannot_write, sha256
 from relcam_onnx.results.settings import Settings
 
 try:
@@ -61,28 +61,21 @@ class Record:
             The disk is full, or the file cannot be written any more.
         """
         options = asdict(self._settings)
-        source = image["file"] and Path(image["file"])
+        digest = None
+        with suppress(OSError):  # the picture may have gone meanwhile
+            digest = sha256(Path(image["file"])) if image["file"] else None
         line = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "version": __version__,
             "model": {"file": options.pop("model"), "sha256": options.pop("sha256")},
             "options": options,
-            "picture": {"file": image["file"], "sha256": digest(source) if source else None},
+            "picture": {"file": image["file"], "sha256": digest},
             "targets": image["targets"],
             "layers": image["layers"],
             "folder": str(folder.resolve()),
             "sheet": image["sheet"],
         }
         append(self.file, json.dumps(line, allow_nan=False))
-
-
-def digest(file: Path) -> str | None:
-    """SHA-256 of a picture's file; None where it has gone."""
-    try:
-        with file.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
-    except OSError:
-        return None
 
 
 def append(file: Path, line: str) -> None:

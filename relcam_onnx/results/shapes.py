@@ -5,13 +5,13 @@ Needs scikit-image and OpenCV, the extra ``regions``.
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from relcam_onnx.errors import InputError, OptionError
+from relcam_onnx.errors import InputError
+from relcam_onnx.extras import require
 from relcam_onnx.pictures.geometry import Floats
 from relcam_onnx.results.segment import segment
 
@@ -24,9 +24,8 @@ ROUNDS = 5
 
 
 def check_installed() -> None:
-    """What shapes need is there: said before anything is computed; `OptionError` where it is not."""
-    if missing := [name for name in ("skimage", "cv2") if find_spec(name) is None]:
-        raise OptionError(f"shapes of regions need {' and '.join(missing)}: pip install 'relcam-onnx[regions]'")
+    """What shapes need is there; `OptionError` where it is not."""
+    require("shapes of regions need", "regions", "skimage", "cv2")
 
 
 def _skimage() -> Any:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from relcam_onnx.audit.metrics.places import Map, overlaps
 from relcam_onnx.audit.metrics.statistics import spearman
-from relcam_onnx.errors import OptionError
+from relcam_onnx.extras import require
 from relcam_onnx.results.render import resize_map
 
 Floats: TypeAlias = NDArray[np.float32]
@@ -126,11 +126,9 @@ def imputed(x: Floats, gone: NDArray[np.bool_], seed: int = 0) -> Floats:
 
     One linear equation for each pixel that is gone; needs SciPy.
     """
-    try:
-        from scipy.sparse import coo_array, diags_array  # noqa: PLC0415 - only this measure needs it, and it is slow
-        from scipy.sparse.linalg import cg  # noqa: PLC0415
-    except ImportError as error:
-        raise OptionError("ROAD needs SciPy: pip install 'relcam-onnx[audit]'") from error
+    require("ROAD needs", "audit", "scipy")
+    from scipy.sparse import coo_array, diags_array  # noqa: PLC0415 - of an extra, and slow to import
+    from scipy.sparse.linalg import cg  # noqa: PLC0415 - as above
 
     number = np.full(gone.shape, -1)
     number[gone] = np.arange(gone.sum())

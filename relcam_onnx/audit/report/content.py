@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from relcam_onnx.analysis.layers import FUSED
-from relcam_onnx.audit.looking import mean_maps
+from relcam_onnx.audit.looking import by_group, mean_maps
 from relcam_onnx.audit.measures import MEASURES
 from relcam_onnx.audit.provenance import coverage, provenance
 from relcam_onnx.audit.report.verdict import departure, findings, heading
 from relcam_onnx.audit.rows import AUDITED
 from relcam_onnx.audit.run import Audit
-from relcam_onnx.audit.subjects import named
+from relcam_onnx.audit.subjects import Subject, named
 
 SCHEMA = "relcam-audit/1"
 """Its name and version: a number more where something that was there changes its meaning."""
@@ -50,7 +51,7 @@ def content(audit: Audit) -> dict[str, Any]:
             }
             for c in audit.clusters
         ],
-        "pictures": [picture(audit, name) for name in ordered(audit)],
+        "pictures": pictures(audit),
         "failed": [{"file": f.file, "error": f.error} for f in audit.failed],
         "notes": list(audit.notes),
     }  # fmt: skip
@@ -58,37 +59,33 @@ def content(audit: Audit) -> dict[str, Any]:
 
 def groups(audit: Audit) -> list[dict[str, Any]]:
     """Each class or subgroup: how many, how many right, and the mean map."""
-    fused = {
-        group: {s.name: audit.maps[s.name][FUSED][0] for s in audit.subjects
-                if s.group == group and FUSED in audit.maps[s.name]}
-        for group in dict.fromkeys(s.group for s in audit.subjects)
-    }  # fmt: skip
-    means = mean_maps(fused)
+    means, found = mean_maps(by_group(audit.subjects, audit.maps)), []
+    for group in dict.fromkeys(s.group for s in audit.subjects):
+        own = [s for s in audit.subjects if s.group == group]
+        right = sum(s.right for s in own) if all(s.told for s in own) else None
+        mean = means[group].tolist() if group in means else None
+        found.append({"group": group, "pictures": len(own), "right": right, "mean": mean})
+    return found
+
+
+def pictures(audit: Audit) -> list[dict[str, Any]]:
+    """Each picture with every value that was measured of it; those whose maps have drifted furthest first."""
+    measured = {key: audit.store.values(of.experiment, of.key).get(AUDITED, {}) for key, of in MEASURES.items()}
+    drifted = measured["drift.iou"].get(FUSED, {})
     return [
-        {
-            "group": group,
-            "pictures": len(own := [s for s in audit.subjects if s.group == group]),
-            "right": sum(s.right for s in own) if all(s.told for s in own) else None,
-            "mean": means[group].tolist() if group in means else None,
-        }
-        for group in fused
+        picture(audit, subject, measured)
+        for subject in sorted(audit.subjects, key=lambda s: (drifted.get(s.name, 1.0), s.name))
     ]
 
 
-def ordered(audit: Audit) -> list[str]:
-    """The pictures' names, those whose maps have drifted furthest first."""
-    drifted = audit.store.values("drift", "iou").get(AUDITED, {}).get(FUSED, {})
-    return sorted((s.name for s in audit.subjects), key=lambda name: drifted.get(name, 1.0))
-
-
-def picture(audit: Audit, name: str) -> dict[str, Any]:
-    """One picture: its classes, how sure the model is, and every value that was measured of it."""
-    subject = next(s for s in audit.subjects if s.name == name)
-    top = int(subject.scores.argmax())
+def picture(
+    audit: Audit, subject: Subject, measured: Mapping[str, Mapping[str, Mapping[str, float]]]
+) -> dict[str, Any]:
+    """One picture: its classes, how sure the model is, and its values by measure and layer."""
+    top, name = int(subject.scores.argmax()), subject.name
     values = {
         key: {layer: items[name] for layer, items in layers.items() if name in items}
-        for key, of in MEASURES.items()
-        if (layers := audit.store.values(of.experiment, of.key).get(AUDITED))
+        for key, layers in measured.items()
     }
     return {
         "name": name, "class": subject.label, "told": subject.told, "group": subject.group,

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
+from relcam_onnx.audit.kept import clear
 from relcam_onnx.audit.report.content import content
 from relcam_onnx.audit.report.page import page
-from relcam_onnx.audit.run import Audit, clear
+from relcam_onnx.audit.run import Audit
 from relcam_onnx.files import whole
 
 NAMES = ("report.html", "report.json", "metrics.csv", "junit.xml")

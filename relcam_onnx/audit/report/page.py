@@ -14,7 +14,6 @@ from relcam_onnx.audit.report.plots import along, intervals, scattered
 from relcam_onnx.audit.report.verdict import DEPARTS
 from relcam_onnx.audit.rows import AUDITED
 from relcam_onnx.audit.run import Audit
-from relcam_onnx.errors import OptionError
 
 PARTS = {
     "drift": "Does the deployed model still look where the original looked?",
@@ -32,17 +31,9 @@ CLUSTERS = 8
 
 
 def page(audit: Audit, report: Mapping[str, Any]) -> str:
-    """The page of what ``report.json`` holds, with pictures and plots.
+    """The page of what ``report.json`` holds, with pictures and plots."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - of an extra
 
-    Raises
-    ------
-    OptionError
-        Jinja2 or Matplotlib is not installed.
-    """
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - only pages need it
-    except ImportError as error:
-        raise OptionError("the report needs Jinja2: pip install 'relcam-onnx[audit]'") from error
     environment = Environment(
         loader=PackageLoader("relcam_onnx.audit.report", "."), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -93,7 +84,7 @@ def departing(report: Mapping[str, Any]) -> dict[str, Any] | None:
     if not figures:
         return None
     names, values = [f["layer"] for f in figures], [f["mean"] for f in figures]
-    return {"limit": DEPARTS, "count": len(names), "plot": along(names, values, DEPARTS), "figures": figures}
+    return {"limit": DEPARTS, "count": len(names), "plot": along(names, values, DEPARTS)}
 
 
 def confidence(audit: Audit) -> str | None:

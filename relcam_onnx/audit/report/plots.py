@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from relcam_onnx.analysis.layers import FUSED
 from relcam_onnx.audit.rows import AUDITED
-from relcam_onnx.errors import OptionError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,11 +24,9 @@ STYLE: Any = {
 
 def plotted(draw: Any, size: tuple[float, float]) -> str:
     """What ``draw`` puts on axes, as a ``data:`` address."""
-    try:
-        from matplotlib import rc_context  # noqa: PLC0415 - slow to import
-        from matplotlib.figure import Figure  # noqa: PLC0415
-    except ImportError as error:
-        raise OptionError("plots need Matplotlib: pip install 'relcam-onnx[audit]'") from error
+    from matplotlib import rc_context  # noqa: PLC0415 - of an extra, and slow to import
+    from matplotlib.figure import Figure  # noqa: PLC0415 - as above
+
     with rc_context(STYLE):
         figure = Figure(size, layout="constrained")
         draw(figure.subplots())

@@ -103,8 +103,8 @@ def of_clusters(audit: Audit) -> Iterator[Finding]:
     """Clusters that may be shortcuts."""
     for cluster in audit.clusters:
         if cluster.raised:
-            said = f"{len(cluster.names)} pictures of '{cluster.group}' are explained by one place at the edge"
-            yield Finding("look", "clusters", f"{said}: a watermark, a border, a background?")
+            said = f"maps of {len(cluster.names)} pictures of '{cluster.group}' lie in one place, or at the edge"
+            yield Finding("look", "clusters", f"{said}, more than chance has it: a watermark, a border, a background?")
 
 
 def mean(audit: Audit, name: str, layer: str) -> float | None:

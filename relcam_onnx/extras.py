@@ -1,0 +1,13 @@
+"""What only some uses need is installed, or it is said how to get it."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from relcam_onnx.errors import OptionError
+
+
+def require(what: str, extra: str, *modules: str) -> None:
+    """Raise `OptionError` unless the modules of an extra are installed; ``what`` needs them."""
+    if missing := [name for name in modules if find_spec(name) is None]:
+        raise OptionError(f"{what} {' and '.join(missing)}: pip install 'relcam-onnx[{extra}]'")
