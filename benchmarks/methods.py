@@ -38,9 +38,10 @@ GRIDS, DELETIONS, WEIGHTS = 10, 5, 3
 """Mosaics of each kind, pictures, pictures under other weights."""
 DEAR = {
     "recipro-cam": 1,
-    **dict.fromkeys(("score-cam", "ablation-cam", "rise", "smoothgrad", "integrated-gradients"), 2),
+    **dict.fromkeys(("score-cam", "ablation-cam"), 2),
+    **dict.fromkeys(("rise", "smoothgrad", "integrated-gradients", "expected-gradients"), 5),
 }
-"""Mosaics for methods that run the model thousands of times for one."""
+"""Mosaics for methods that run the model a hundred times or more for one."""
 ROWS: dict[str, dict[str, Any]] = {
     **{name: {"method": name} for name in METHODS},
     "lrp": {"method": "lrp", "preset": "epsilon-plus", "layers": "input"},
@@ -79,10 +80,9 @@ def timed(model: Audited, subjects: Sequence[Subject]) -> Callable[[Source, str]
 def measure(store: Store, model: Audited, subjects: list[Subject]) -> None:
     """Everything that is not measured yet."""
     ratio = timed(model, subjects)
-    rows = [row for row in ROWS if row != "expected-gradients"]  # it needs pictures to start from
-    for row in rows:
+    for row, options in ROWS.items():
         grids = DEAR.get(row, GRIDS)
-        made = model.source(row, **ROWS[row])
+        made = model.source(row, **options)
         items: dict[str, list[Item]] = {
             "focus": list(experiments.in_mosaics(subjects, grids, opposite=True)),
             "grid": list(experiments.in_mosaics(subjects, grids, opposite=False)),
@@ -152,6 +152,7 @@ def main() -> None:
     kept = ROOT / "build" / "quality" / f"methods-{hashlib.sha256(''.join(told).encode()).hexdigest()[:12]}.jsonl"
     kept.parent.mkdir(parents=True, exist_ok=True)
     store = Store(kept)
+    model.usual = np.stack([subject.array for subject in subjects])
     measure(store, model, subjects)
     found = tables(store)
     print(found)

@@ -466,7 +466,7 @@ def test_models_of_every_kind(kind: str, here: Path, tmp_path: Path) -> None:
     assert found["departs"] is None
 
 
-@pytest.mark.parametrize("method", ["occlusion", "saliency", "score-cam"])
+@pytest.mark.parametrize("method", ["occlusion", "saliency", "score-cam", "expected-gradients"])
 def test_any_method_can_be_audited(method: str, here: Path, tmp_path: Path) -> None:
     asked = ("audit", here / "model.onnx", here / "pictures", "-o", tmp_path / "out", "--method", method)
     assert relcam(*asked).exit_code == 0

@@ -27,7 +27,7 @@ def test_places_by_hand() -> None:
     assert metrics.iou(MAP > 0, MASK) == pytest.approx(2 / 5)
     # Highest first: 5 in, 3 out, two 1s of which one is in, 0 out, -7 in.
     assert metrics.average_precision(MAP, MASK) == pytest.approx((1 / 1 + 2 / 4 + 3 / 6) / 3)
-    assert metrics.best_iou(MAP, MASK) == pytest.approx(3 / 6)
+    assert metrics.best_iou(MAP, MASK) == pytest.approx((3 / 6, 0))
     assert metrics.mass_accuracy(-np.abs(MAP), MASK) == 0
 
 
@@ -55,7 +55,10 @@ def test_precision_is_scikit_learns(seed: int, rounded: bool) -> None:
 def test_the_best_threshold_is(seed: int) -> None:
     rng = np.random.default_rng(seed)
     heat, mask = rng.standard_normal((5, 6)).round(1), rng.random((5, 6)) > 0.6
-    assert metrics.best_iou(heat, mask) == pytest.approx(max(metrics.iou(heat >= t, mask) for t in np.unique(heat)))
+    best, share = metrics.best_iou(heat, mask)
+    assert best == pytest.approx(max(metrics.iou(heat >= t, mask) for t in np.unique(heat)))
+    if share > 0:  # a threshold below 0 marks everything that is positive, and more
+        assert metrics.iou(heat >= share * heat.max() - 1e-9, mask) == pytest.approx(best)
 
 
 @given(SEEDS)

@@ -82,11 +82,13 @@ def in_outlines(subjects: Sequence[Subject], count: int) -> Iterator[Item]:
 
             def of(maps: Floats) -> dict[str, float]:
                 heat = resize_map(maps[0], size)
+                best, threshold = metrics.best_iou(heat, mask)
                 return {
                     "mass": metrics.mass_accuracy(heat, mask),
                     "rank": metrics.rank_accuracy(heat, mask),
                     "precision": metrics.average_precision(heat, mask),
-                    "best": metrics.best_iou(heat, mask),
+                    "best": best,
+                    "threshold": threshold,
                     "pointing": float(metrics.points(heat, mask)),
                     "region": metrics.iou(segment(heat), mask),
                     "deviation": metrics.iou(segment(heat, "deviation"), mask),

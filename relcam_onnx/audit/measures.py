@@ -58,6 +58,7 @@ MEASURES: dict[str, Of] = {
     "places.rank": Of("outline", "rank", "relevance rank accuracy", "higher"),
     "places.hit": Of("outline", "pointing", "pointing game, what is outlined", "higher"),
     "places.best-iou": Of("outline", "best", "IoU at the best threshold", "higher"),
+    "places.threshold": Of("outline", "threshold", "that threshold, a share of the map's maximum"),
     "places.region-iou": Of("outline", "region", "IoU of the region that holds 80 % of the map", "higher"),
     "sanity.weights": Of("weights", "magnitude", "abs(r) with the map where the top weights are drawn anew", "lower"),
     "sanity.second-class": Of("picture", "second", "r of the next class's map with the first's"),

@@ -15,6 +15,7 @@ from relcam_onnx.analysis.layers import FUSED, INPUT, as_names
 from relcam_onnx.backends.eager import Eager
 from relcam_onnx.explainer import Explainer
 from relcam_onnx.explaining import PictureExplainer
+from relcam_onnx.lrp.methods import METHODS, Probe
 from relcam_onnx.lrp.plan import reading_plan
 from relcam_onnx.lrp.seeds import class_scores
 from relcam_onnx.pictures.geometry import Size
@@ -49,6 +50,11 @@ class Audited:
         As in `relcam_onnx.explain`.
     options
         Of `Explainer`: the method that is audited.
+
+    Attributes
+    ----------
+    usual
+        Pictures (M, C, H, W) that stand for the usual, for methods that need such baselines.
     """
 
     def __init__(
@@ -65,6 +71,7 @@ class Audited:
         self.prepared = self.explainer.prepared
         self._reading = Reading.of(self.prepared.model, reading_plan(self.prepared.paths, ()), self.settings)
         self.read = lru_cache(KEPT)(self._read)
+        self.usual: Floats | None = None
 
     @property
     def settings(self) -> SessionSettings:
@@ -95,7 +102,10 @@ class Audited:
 
     def explained(self, explainer: Explainer, x: Floats, classes: Sequence[int]) -> Explanation:
         """The same by another."""
-        return explainer(self._placed(x), [list(classes)])
+        method = METHODS[explainer.method]
+        needed = isinstance(method, Probe) and method.needs_baselines and self.usual is not None
+        usual = self._placed(self.usual) if needed and self.usual is not None else None
+        return explainer(self._placed(x), [list(classes)], baselines=usual)
 
     def passes(self, x: Floats) -> int:
         """How often the model runs for the audited method's map of a picture like this, (1, C, H, W)."""

@@ -80,6 +80,8 @@ class Probe(Method):
         Whether it puts something in the place of the layer's activation.
     of_probability
         Whether its value is the target's probability, not what the seed weighs of the scores.
+    needs_baselines
+        Whether it starts from pictures that stand for the usual.
     samples
         How many masks, copies or steps where nobody says; 0 where there is nothing to choose.
     """
@@ -90,6 +92,7 @@ class Probe(Method):
     layer: Callable[[Subject], tuple[Floats, Floats | None]] | None = None
     changes_layer: bool = False
     of_probability: bool = False
+    needs_baselines: bool = False
     samples: int = 0
     needs_gradient: bool = True
 
@@ -125,6 +128,8 @@ METHODS: dict[str, Walked | Probe] = {
     "rise": Probe(picture=pictures.rise, passes=as_samples, of_probability=True, samples=2000, **AT_INPUT),
     "smoothgrad": Probe(gradient=averages.smoothgrad, passes=as_samples, samples=50, **AT_INPUT),
     "integrated-gradients": Probe(gradient=averages.integrated_gradients, passes=as_samples, samples=50, **AT_INPUT),
-    "expected-gradients": Probe(gradient=averages.expected_gradients, passes=as_samples, samples=100, **AT_INPUT),
+    "expected-gradients": Probe(
+        gradient=averages.expected_gradients, passes=as_samples, samples=100, needs_baselines=True, **AT_INPUT
+    ),
 }
 """The methods by name."""

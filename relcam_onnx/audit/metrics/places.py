@@ -76,24 +76,29 @@ def rank_accuracy(heat: Map, mask: Mask) -> float:
 
 def average_precision(heat: Map, mask: Mask) -> float:
     """The area under precision over recall, each place's value a score for being inside; equal values count at once."""
-    hits, totals = cumulated(heat, mask)
+    _, hits, totals = cumulated(heat, mask)
     found = np.diff(hits, prepend=0)
     return float((hits / totals * found).sum() / max(hits[-1], 1))
 
 
-def best_iou(heat: Map, mask: Mask) -> float:
-    """The intersection over union of the mask with the map above the threshold that suits it best."""
-    hits, totals = cumulated(heat, mask)
-    return float((hits / (totals + mask.sum() - hits)).max())
+def best_iou(heat: Map, mask: Mask) -> tuple[float, float]:
+    """The intersection over union of the mask with the map above the threshold that suits it best, and that threshold.
+
+    The threshold is a share of the map's maximum, 0 where the map is nowhere positive.
+    """
+    values, hits, totals = cumulated(heat, mask)
+    found = hits / (totals + mask.sum() - hits)
+    best = int(found.argmax())
+    return float(found[best]), max(float(values[best]), 0.0) / max(float(values[0]), float(np.finfo(np.float32).tiny))
 
 
-def cumulated(heat: Map, mask: Mask) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """For each value of a map, the highest first: how many places inside are at least as high, and how many in all."""
+def cumulated(heat: Map, mask: Mask) -> tuple[Map, NDArray[np.float64], NDArray[np.float64]]:
+    """A map's values, the highest first; how many places inside are at least as high, and how many in all."""
     order = np.argsort(-heat, axis=None, kind="stable")
     values = heat.reshape(-1)[order]
     last = np.append(np.flatnonzero(values[1:] != values[:-1]), len(values) - 1)
     inside = mask.reshape(-1)[order].cumsum(dtype=np.float64)
-    return inside[last], last + 1.0
+    return values[last], inside[last], last + 1.0
 
 
 def iou(region: Mask, mask: Mask) -> float:
