@@ -15,6 +15,7 @@ from relcam_onnx.canon.axes import RESHAPES, groups, permutation
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.canon.identity import integers
 from relcam_onnx.model import static_shape
+from relcam_onnx.ops.product import is_product
 
 Size = int | str | None
 
@@ -172,12 +173,14 @@ def longer(axes: list[int], shape: Sequence[Size]) -> list[int]:
 
 
 def kept_by_product(node: gs.Node, tensor: gs.Tensor, layout: Layout) -> Layout | None:
-    """A product keeps the positions that it does not sum over."""
+    """A product keeps the positions that it does not sum over; a square one of two tensors makes as many of them."""
     if is_op(node, "Einsum"):
         before, after = tensor.shape or (), node.outputs[0].shape or ()
         return layout if all(before[axis] == after[axis] for axis in layout.axes) else None
-    summed = layout.rank - 1 if node.inputs[0] is tensor else layout.rank - 2
-    return None if summed in layout.axes else layout
+    left = node.inputs[0] is tensor
+    summed = layout.rank - (1 if left else 2)
+    square = is_product(node) and list(tensor.shape) == list(node.outputs[0].shape)
+    return layout if square or summed not in layout.axes else None
 
 
 def concatenated(node: gs.Node, tensor: gs.Tensor, layout: Layout) -> Layout | None:
@@ -217,3 +220,22 @@ def cut(node: gs.Node, layout: Layout) -> Layout | None:
     if gone > layout.after:
         return None
     return replace(layout, before=layout.before - start, after=layout.after - gone)
+
+
+def leaves_row(node: gs.Node, layout: Layout) -> bool:
+    """Whether a node reads of a row with positions nothing but entries before or behind them, as of a class token."""
+    sizes = [size for size in layout.grid if isinstance(size, int)]
+    if not layout.grid or len(sizes) < len(layout.grid):
+        return False
+    row, length = layout.axes[0], layout.before + math.prod(sizes) + layout.after
+    if is_op(node, "Gather"):
+        read, axes = integers(node, 1), [int(node.attrs.get("axis", 0)) % layout.rank]
+    elif is_op(node, "Slice"):
+        starts, ends, axes = (integers(node, i) or [] for i in range(1, 4))
+        axes = [axis % layout.rank for axis in axes]
+        place = axes.index(row) if row in axes else 0
+        read = list(range(length))[starts[place] : ends[place]] if row in axes else None
+    else:
+        return False
+    extra = {*range(layout.before), *range(length - layout.after, length)}
+    return bool(read) and row in axes and {index % length for index in read or ()} <= extra

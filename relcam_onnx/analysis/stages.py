@@ -12,7 +12,7 @@ from typing import NamedTuple
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.analysis.paths import Paths, has_weights, receivers
-from relcam_onnx.analysis.positions import SPATIAL, Layout, follow
+from relcam_onnx.analysis.positions import SPATIAL, Layout, follow, leaves_row
 from relcam_onnx.canon.axes import moves
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.model import producer
@@ -83,7 +83,7 @@ class Stages:
             role = lookup(node).role_of(node) if key(node) in TABLE else None
             average = role == "average" and not is_op(node, "Resize")
             inherited = role != "batch-norm" and all(t.name in pooled for t in receivers(node))
-            inherited = inherited and not self._mixes(node)
+            inherited = inherited and not self.mixes(node)
             if average or inherited:
                 pooled.add(node.outputs[0].name)
         return frozenset(pooled)
@@ -119,12 +119,25 @@ class Stages:
         cuts = [t for t in self.candidates if self.paths.shares[t.name] == 1]
         if len({self.strides[t.name] for t in self.candidates}) != 1:
             return ()
-        outputs = self._blocks(cuts)
+        outputs = [t for t in self._blocks(cuts) if t.name in self.reaching]
         depth = len(outputs)
         if depth < MOST:
             return ()
         chosen = [math.ceil(Fraction(depth * step, MOST)) for step in range(1, MOST + 1)]
         return tuple(Stage(f"depth{number}", outputs[number - 1]) for number in chosen)
+
+    @cached_property
+    def reaching(self) -> frozenset[str]:
+        """The tensors of whose positions the scores read some: behind the last block it may be a token alone."""
+        reaching: set[str] = set()
+        for node in reversed(self.paths.nodes):
+            result, mixed = node.outputs[0].name, self.mixes(node)
+            for tensor in receivers(node):
+                layout = self.layouts.get(tensor.name)
+                lost = layout is not None and result not in self.layouts and not leaves_row(node, layout)
+                if layout is not None and (mixed or lost or result in reaching):
+                    reaching.add(tensor.name)
+        return frozenset(reaching)
 
     def _blocks(self, cuts: Sequence[gs.Variable]) -> list[gs.Variable]:
         """What residual blocks hand on: a block begins where positions are mixed, and joins that mix none are its own.
@@ -135,12 +148,14 @@ class Stages:
         ends = []
         for before, tensor in pairwise(cuts):
             between = self.paths.nodes[places[before.name] + 1 : places[tensor.name] + 1]
-            if len(receivers(between[-1])) > 1 and any(self._mixes(node) for node in between):
+            if len(receivers(between[-1])) > 1 and any(self.mixes(node) for node in between):
                 ends.append(before)
         return [*ends[1:], cuts[-1]] if ends else []
 
-    def _mixes(self, node: gs.Node) -> bool:
-        """Whether a node makes each position of several: of a kernel, or of a product over positions."""
+    def mixes(self, node: gs.Node) -> bool:
+        """Whether a node makes each position of several: of a kernel, by attention, or of a product over positions."""
+        if key(node) in TABLE and lookup(node).role_of(node) == "product":
+            return True
         if not has_weights(node):
             return False
         kernel = node.attrs.get("kernel_shape") or node.inputs[1].shape[2:] if is_op(node, "Conv") else ()

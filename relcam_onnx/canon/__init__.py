@@ -8,6 +8,7 @@ from __future__ import annotations
 from relcam_onnx.canon.activations import name_activations
 from relcam_onnx.canon.einsums import name_einsums
 from relcam_onnx.canon.folding import fold_affine
+from relcam_onnx.canon.fronting import front_batch
 from relcam_onnx.canon.groups import name_groups
 from relcam_onnx.canon.identity import drop_identities, merge_twins
 from relcam_onnx.canon.leading import batch_first
@@ -33,6 +34,8 @@ def canonicalise(model: Model, *, batch_norm: bool) -> None:
     spellings; without it layers stay as the file has them, but for biases.
     """
     infer_sizes(model)
+    slice_splits(model)
+    front_batch(model)
     batch_first(model)
     step_over_rounding(model)
     name_einsums(model)
@@ -48,7 +51,6 @@ def canonicalise(model: Model, *, batch_norm: bool) -> None:
         name_averages(model)
         unfold_rows(model)
         name_rearranged(model)
-    slice_splits(model)
     drop_identities(model)
     model.scalings = image_scalings(model.graph)  # before it is folded into the first layer
     if batch_norm:

@@ -15,7 +15,8 @@ from relcam_onnx.canon.cut import pieces, places
 from relcam_onnx.canon.edit import bypass, detach, fresh, is_op, reshaped, sweep
 from relcam_onnx.canon.places import MOVING, shape_of_one, traced
 from relcam_onnx.canon.rows import as_product
-from relcam_onnx.model import Model, View, consumers
+from relcam_onnx.model import Model, View, consumers, producer
+from relcam_onnx.ops.product import is_product
 
 
 class Patches(NamedTuple):
@@ -44,7 +45,8 @@ def name_rearranged(model: Model) -> None:
             any(is_gather(model, node, chain) or is_upsampling(node, chain) for chain in chains)
     for node in list(model.graph.nodes):
         if is_op(node, "MatMul", "Gemm", "Conv") and isinstance(node.inputs[1], gs.Constant) and is_pointwise(node):
-            any(is_convolution(model, node, chain) for chain in chains_to(node.inputs[0], order))
+            chains = (chain for chain in chains_to(node.inputs[0], order) if not makes_heads(producer(chain.source)))
+            any(is_convolution(model, node, chain) for chain in chains)
     sweep(model)
 
 
@@ -129,6 +131,11 @@ def is_convolution(model: Model, node: gs.Node, chain: Moved) -> bool:
         gs.Node("Reshape", name, {}, [rows], [result]),
     ]
     return True
+
+
+def makes_heads(node: gs.Node | None) -> bool:
+    """Whether what a node makes has heads, positions and channels, as attention does: no rows of a picture."""
+    return is_op(node, "MatMul", "Einsum") and is_product(node)
 
 
 def is_pointwise(node: gs.Node) -> bool:

@@ -20,7 +20,7 @@ def down(model: Model, node: gs.Node, into_layers: bool) -> bool:
     if not sinks(model, result, affine_of(node), leaves, branches) or not leaves:
         return False
     for layer_node, affine in leaves:
-        layer = lookup(layer_node).layer
+        layer = lookup(layer_node).layer_of(layer_node)
         assert layer is not None
         offset, name = layer.offset(layer_node), layer_node.outputs[0].name
         factor = layer.per_input(layer_node, affine.scale)
@@ -57,7 +57,7 @@ def sinks(
     for reader in consumers(tensor):
         if key(reader) not in TABLE:
             return False
-        layer = lookup(reader).layer
+        layer = lookup(reader).layer_of(reader)
         if layer is not None and lookup(reader).role_of(reader) == "conv":
             if not reads(reader, tensor, affine):
                 return False

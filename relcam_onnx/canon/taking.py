@@ -18,7 +18,7 @@ def takes(node: gs.Node, affine: Affine, *, only_shift: bool) -> bool:
     entry, rank = lookup(node), len(node.outputs[0].shape)
     if entry.role_of(node) == "norm":
         return not only_shift and norm_takes(node, affine)
-    layer = entry.layer
+    layer = entry.layer_of(node)
     if layer is None or entry.role_of(node) != "conv" or entry.refuses(node) is not None or layer.offset(node) is None:
         return False
     return affine.fits(layer.channels(node, rank), layer.counts(node)[1])
@@ -26,7 +26,7 @@ def takes(node: gs.Node, affine: Affine, *, only_shift: bool) -> bool:
 
 def reads(node: gs.Node, tensor: gs.Tensor, affine: Affine) -> bool:
     """Whether a layer can take an affine of its input into its weight and bias."""
-    layer = lookup(node).layer
+    layer = lookup(node).layer_of(node)
     if layer is None or lookup(node).refuses(node) is not None or layer.offset(node) is None:
         return False
     axis, inputs = layer.reads(node, len(tensor.shape)), layer.counts(node)[0]
@@ -40,7 +40,7 @@ def reads(node: gs.Node, tensor: gs.Tensor, affine: Affine) -> bool:
 
 def scale_layer(model: Model, node: gs.Node, affine: Affine, name: str) -> None:
     """Take scale and shift of a layer's output into its weight and bias."""
-    layer = lookup(node).layer
+    layer = lookup(node).layer_of(node)
     assert layer is not None
     offset = layer.offset(node)
     assert offset is not None
@@ -50,7 +50,7 @@ def scale_layer(model: Model, node: gs.Node, affine: Affine, name: str) -> None:
 
 def reweigh(model: Model, node: gs.Node, factor: np.ndarray, bias: np.ndarray, name: str) -> None:
     """Multiply a layer's weight by a factor that broadcasts to it, and give it a bias."""
-    layer = lookup(node).layer
+    layer = lookup(node).layer_of(node)
     assert layer is not None
     old = node.inputs[layer.weight(node)]
     weight = old

@@ -66,7 +66,7 @@ def receivers_receive(case: Case, seed: int) -> None:
     computed = {index for index, _ in variables(case.node)}
     message = Message(noise(seed, *y.shape))
     for rule in rules_for(record):
-        named = lookup(case.node).receiving(case.node, gradient=rule.gradient)
+        named = lookup(case.node).receiving(case.node, gradient=rule.gates)
         got = set(pass_through(rule, f, record, message))
         extra = f"rule {type(rule).__name__}: the entry names {sorted(named)}, and {sorted(got)} are handed something"
         assert set(named) & computed >= got & computed, extra

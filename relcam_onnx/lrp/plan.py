@@ -18,6 +18,7 @@ from relcam_onnx.errors import OptionError
 from relcam_onnx.lrp.presets import ROLES, Preset, Site, matches
 from relcam_onnx.model import View, static_shape, variables
 from relcam_onnx.ops import TABLE, key, lookup
+from relcam_onnx.ops.product import attends
 from relcam_onnx.ops.signs import Signs
 from relcam_onnx.rules import Rule, ZBox
 
@@ -92,7 +93,7 @@ def make_plan(
     OptionError
         The preset has no rule for an op, or a match that names no op of the model.
     """
-    gradient = any(rule.gradient for _, rule in preset.rules)
+    gradient = any(rule.gates for _, rule in preset.rules)
     leads = {layer.tensor.name for layer in layers}
     needed = []
     for node in paths.reached(gradient=gradient):
@@ -108,7 +109,7 @@ def make_plan(
         if node.outputs[0].name not in arriving:
             continue
         rule = rule_for(sites.of(node), node, preset)
-        taking = {i: t for i, t in receiving(node, gradient=rule.gradient) if t.name in leads}
+        taking = {i: t for i, t in receiving(node, gradient=rule.gates) if t.name in leads}
         if not taking:
             continue
         arriving.update(t.name for t in taking.values())
@@ -169,12 +170,19 @@ class Sites:
     def __init__(self, paths: Paths, geometry: Stages) -> None:
         self.paths, self.geometry = paths, geometry
 
+    @cached_property
+    def attends(self) -> bool:
+        """Whether the network has attention."""
+        return any(map(attends, self.paths.nodes))
+
     def of(self, node: gs.Node) -> Site:
         """A node's type, name, module path and roles."""
         name, roles = node.outputs[0].name, set()
         role = lookup(node).role_of(node) if key(node) in TABLE else None
         if role == "conv":
-            roles.add("conv" if self._several(node) else "dense")
+            roles.add(
+                "conv" if self._several(node) and not (self.attends and not self.geometry.mixes(node)) else "dense"
+            )
         elif role == "average":
             roles |= {"average", "global-average"} if name not in self.geometry.layouts else {"average"}
         elif role:
@@ -189,7 +197,7 @@ class Sites:
     def _several(self, node: gs.Node) -> bool:
         """Whether a layer's output has several positions, or a number that only a run knows."""
         output = node.outputs[0]
-        layer, shape = lookup(node).layer, static_shape(output)
+        layer, shape = lookup(node).layer_of(node), static_shape(output)
         if layer is None or shape is None:
             return output.name in self.geometry.layouts
         return any(shape[axis] != 1 for axis in layer.positions(node, len(shape)))

@@ -19,12 +19,14 @@ from relcam_onnx.rules import (
     Gamma,
     Gradient,
     Guided,
+    Halves,
     Norm,
     Pass,
     PublishedAdaptivePool,
     PublishedConv,
     Rule,
     SignShare,
+    Taylor,
     ZBox,
     Zero,
     ZPlus,
@@ -35,8 +37,9 @@ ROLES: dict[str, str] = {
     "first": "every linear op that the image reaches without passing another",
     "first-rgb": "the same, where what it reads has three channels",
     "output": "the last linear op before the scores",
-    "dense": "Gemm, MatMul by a constant, Conv over a single position",
-    "conv": "every other Conv and ConvTranspose",
+    "dense": "Gemm, MatMul by a constant, Conv over a single position; beside attention any map over channels alone",
+    "conv": "every other Conv, ConvTranspose and MatMul by a constant",
+    "product": "MatMul and Einsum of two computed tensors, as in attention",
     "batch-norm": "BatchNormalization that is not folded",
     "norm": "instance, group and layer normalisation",
     "bias": "a constant that is added",
@@ -111,6 +114,7 @@ def default(*, bias: bool = True, low: float | None = None, high: float | None =
             ("output", Epsilon()),
             ("dense", Epsilon()),
             ("norm", Epsilon()),
+            ("product", Epsilon()),
             ("sum", SignShare()),
             ("average", SignShare()),
             ("*", ZPlus(bias)),
@@ -126,6 +130,7 @@ def paper(*, bias: bool = False, low: float | None = None, high: float | None = 
             ("input-shift", Pass()),
             ("first", ZBox(low, high)),
             ("norm", Epsilon()),
+            ("product", Epsilon()),
             ("sum", Norm()),
             ("average", Norm()),
             ("*", ZPlus(bias)),
@@ -141,6 +146,7 @@ def official() -> Preset:
         "official",
         (
             ("input-shift", Pass()),
+            ("product", Epsilon()),
             ("batch-norm", Pass()),
             ("first-rgb", ZBox(known_bounds=False, eps=0.0)),
             ("sum", Zero()),
@@ -176,9 +182,27 @@ def composite(name: str, convolution: Rule, first: Rule | None = None) -> Preset
             *((("first", first),) if first else ()),
             ("dense", Epsilon()),
             ("norm", Epsilon()),
+            ("product", Epsilon()),
             ("sum", Norm()),
             ("average", Norm()),
             ("*", convolution),
+        ),
+        seed="logit",
+        method="lrp",
+    )
+
+
+def attn_lrp() -> Preset:
+    """AttnLRP: ε throughout, and relevance for attention's weights, queries and keys, too."""
+    return Preset(
+        "attn-lrp",
+        (
+            ("input-shift", Pass()),
+            ("product", Halves()),
+            ("Softmax", Taylor()),
+            ("sum", Norm()),
+            ("average", Norm()),
+            ("*", Epsilon()),
         ),
         seed="logit",
         method="lrp",
@@ -201,6 +225,7 @@ PRESETS: dict[str, Callable[..., Preset]] = {
     "epsilon-gamma-box": epsilon_gamma_box,
     "epsilon-alpha2-beta1": lambda: composite("epsilon-alpha2-beta1", AlphaBeta()),
     "epsilon-alpha2-beta1-flat": lambda: composite("epsilon-alpha2-beta1-flat", AlphaBeta(), Flat()),
+    "attn-lrp": attn_lrp,
 }
 """The presets by name."""
 

@@ -11,6 +11,7 @@ from relcam_onnx.ops import (
     movement,
     norm,
     pool,
+    product,
     select,
     sizes,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "norm",
     "op",
     "pool",
+    "product",
     "select",
     "sizes",
 ]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.ops.backend import Backend, Value
-from relcam_onnx.ops.records import Call, Relay, through
+from relcam_onnx.ops.records import Call, Linear, Relay, Term, through
 from relcam_onnx.ops.table import Nonnegative, op, sign_kept, sign_nonnegative, sign_unknown
 
 
@@ -178,6 +178,27 @@ def gelu(f: Backend, call: Call) -> Value:
     inner = (square * (3 * cubic) + 1.0) * root
     slope = x * (1.0 - bend * bend) * inner
     return (bend + 1.0 + slope) * 0.5
+
+
+def softmax_refuses(node: gs.Node) -> str | None:
+    """Images of a batch stay apart."""
+    return "it goes along the batch" if node.attrs.get("axis", -1) == 0 else None
+
+
+@op("Softmax", nonnegative=sign_nonnegative, refuses=softmax_refuses)
+def softmax(f: Backend, call: Call) -> Relay:
+    """Softmax, opset 13: p_i (g_i - Σ_j p_j g_j) is its gradient, and what it is for small changes."""
+    p, axis = call.output, [int(call.attr("axis", -1))]
+
+    def along(weights: Value, g: Value) -> Value:
+        return weights * (g - f.ReduceSum(g * weights, axis, keepdims=1))
+
+    def expansion() -> Linear:
+        x = f.Where(f.Greater(p, 0.0), call.x, 0.0)  # a mask may write -inf
+        term = Term(x, apply=lambda x, w: along(p, x), adjoint=lambda s, w: along(f.each(p), s))
+        return Linear((term,), p, p - along(p, x))
+
+    return Relay(lambda m: {0: m}, lambda g: {0: along(f.each(p), g)}, expansion=expansion)
 
 
 @op("QuantizeLinear", "DequantizeLinear")

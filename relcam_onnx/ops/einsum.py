@@ -1,4 +1,4 @@
-"""Einsum of one computed tensor with one constant: a layer, however its axes are named."""
+"""Einsum of two tensors, however their axes are named: a layer where one is constant, else a product."""
 
 from __future__ import annotations
 
@@ -9,14 +9,19 @@ from typing import NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.model import variables
 from relcam_onnx.ops.backend import Backend
 from relcam_onnx.ops.layer import Layer, Vector
+from relcam_onnx.ops.product import einsum_product, is_product, mixed, product_role
 from relcam_onnx.ops.records import Call, Linear, Term
-from relcam_onnx.ops.table import op
+from relcam_onnx.ops.table import every_input, op
 
 
 class Labels(NamedTuple):
-    """The axes of the computed operand, the constant and the output, a letter each; and which operand is computed."""
+    """The axes of the computed operand, the other one and the output, a letter each; and which operand is computed.
+
+    Where both are, the first one is taken for the computed one.
+    """
 
     x: str
     w: str
@@ -41,20 +46,24 @@ def labels(node: gs.Node) -> Labels:
 
 
 def einsum_receivers(node: gs.Node) -> tuple[int, ...]:
-    """The operand that is no constant."""
+    """The operand that is no constant; of two computed ones, what is mixed."""
+    if is_product(node):
+        return mixed(node)
     return (1,) if isinstance(node.inputs[0], gs.Constant) else (0,)
 
 
 def einsum_refuses(node: gs.Node) -> str | None:
     """A weighted sum in which images of a batch stay apart, and the batch stays first."""
-    constants = sum(isinstance(t, gs.Constant) for t in node.inputs[:2])
-    if node.attrs["equation"].count(",") != 1 or constants != 1:
-        return "it is no product of one computed tensor with one constant"
+    if node.attrs["equation"].count(",") != 1 or not list(variables(node)):
+        return "it is no product of two tensors"
     x, w, y, index = labels(node)
     if "." in w or ("..." in node.attrs["equation"] and node.inputs[index].shape is None):
         return "it does not tell how many axes its ellipsis stands for"
     if any(len(set(part)) < len(part) for part in (x, w, y)):
         return "it takes a diagonal"
+    if is_product(node):
+        shared = x[:1] == w[:1] == y[:1] != "" and set(x) <= set(w + y) and set(w) <= set(x + y)
+        return None if shared else "both factors are computed, and the batch is not first in each of them"
     if not x or x[0] != y[:1] or x[0] in w:
         return "it moves the batch from the first axis, or mixes images"
     return "it sums over an axis of the picture alone" if set(x) - set(w) - set(y) else None
@@ -115,10 +124,19 @@ class Contraction(Layer):
         return np.asarray((weight * self.per_input(node, shift)).sum(axis=inputs))
 
 
-@op("Einsum", receivers=einsum_receivers, role="conv", refuses=einsum_refuses, layer=Contraction())
+@op(
+    "Einsum",
+    receivers=einsum_receivers,
+    gradient_receivers=every_input,
+    role=product_role,
+    refuses=einsum_refuses,
+    layer=Contraction(),
+)
 def einsum(f: Backend, call: Call) -> Linear:
-    """Einsum, opset 12, of one computed tensor and one constant."""
+    """Einsum, opset 12, of one computed tensor and one constant; of two computed ones see `relcam_onnx.ops.product`."""
     x, w, y, index = labels(call.node)
+    if is_product(call.node):
+        return einsum_product(f, call, x, w, y)
     channel = Contraction().channels(call.node, len(y))
     bias = call.get(2)
     if bias is not None and channel is not None:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from relcam_onnx.ops.backend import Backend, Value
 from relcam_onnx.ops.layer import Layer, Vector
+from relcam_onnx.ops.product import is_product, matrix_product, mixed, product_refuses, product_role
 from relcam_onnx.ops.records import Call, Linear, Term
-from relcam_onnx.ops.table import op
+from relcam_onnx.ops.table import every_input, op
 
 
 def gemm_refuses(node: gs.Node) -> str | None:
@@ -79,15 +80,17 @@ def gemm(f: Backend, call: Call) -> Linear:
 
 
 def matmul_receivers(node: gs.Node) -> tuple[int, ...]:
-    """The operand that is no constant."""
+    """The operand that is no constant; of two computed ones, what is mixed."""
+    if is_product(node):
+        return mixed(node)
     return (1,) if isinstance(node.inputs[0], gs.Constant) else (0,)
 
 
 def matmul_refuses(node: gs.Node) -> str | None:
-    """A product of two computed tensors (attention) has no weights; a stack of matrices leaves the batch alone."""
+    """A stack of matrices leaves the batch alone."""
+    if is_product(node):
+        return product_refuses(node)
     constants = [t for t in node.inputs[:2] if isinstance(t, gs.Constant)]
-    if len(constants) != 1:
-        return "both factors are computed, as in attention"
     stack = constants[0].shape
     ranks = [len(t.shape) for t in node.inputs[:2] if t is not constants[0] and t.shape is not None]
     if len(stack) >= 3 and ranks and (len(stack) > ranks[0] or (len(stack) == ranks[0] and stack[0] != 1)):
@@ -140,9 +143,21 @@ class Matrices(Layer):
         return np.asarray(shift @ weight if self.weight(node) else weight @ shift)
 
 
-@op("MatMul", receivers=matmul_receivers, role="conv", refuses=matmul_refuses, layer=Matrices())
+@op(
+    "MatMul",
+    receivers=matmul_receivers,
+    gradient_receivers=every_input,
+    role=product_role,
+    refuses=matmul_refuses,
+    layer=Matrices(),
+)
 def matmul(f: Backend, call: Call) -> Linear:
-    """MatMul, opset 13, by a constant matrix on either side; a bias that canon found stands as a third input."""
+    """MatMul, opset 13, by a constant matrix on either side; a bias that canon found stands as a third input.
+
+    Of two computed tensors see `relcam_onnx.ops.product`.
+    """
+    if is_product(call.node):
+        return matrix_product(f, call)
     left = call.constant(0)
     weight = call.x if left else call.value(1)
     swap = [*range(len(f.dims(weight)) - 2), len(f.dims(weight)) - 1, len(f.dims(weight)) - 2]

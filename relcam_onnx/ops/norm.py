@@ -48,11 +48,11 @@ def normalised(
     rest = x - mean
     inverse = 1.0 / f.Sqrt(over_groups(rest * rest) + epsilon)
 
-    def derivative(g: Value) -> Value:
+    def derivative(g: Value) -> dict[int, Value]:
         unit = f.each(rest * inverse)
         inner = g * gain
         along = unit * over_groups(inner * unit)
-        return (centred(inner) - along) * f.each(inverse)
+        return {0: (centred(inner) - along) * f.each(inverse)}
 
     term = Term(
         x,

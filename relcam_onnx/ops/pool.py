@@ -125,7 +125,7 @@ def weighed(f: Backend, call: Call, weight: Value, slope: Value) -> Linear:
         weight=weight,
         nonnegative=0 in call.nonnegative,
     )
-    return Linear((term,), call.output, derivative=lambda g: adjoint(g, slope))
+    return Linear((term,), call.output, derivative=lambda g: {0: adjoint(g, slope)})
 
 
 @op("ReduceL1", nonnegative=sign_nonnegative, role="average", refuses=reduction_refuses)

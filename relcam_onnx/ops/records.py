@@ -102,16 +102,18 @@ class Term:
 class Linear:
     """y = Σ_terms apply(x, w) + b.
 
-    ``y`` is the output that the forward pass computed, ``bias`` broadcasts to it. ``derivative`` replaces the adjoint
-    under the gradient where the weights themselves depend on the input (normalisation by instance statistics).
-    ``elementwise`` makes the same op with its mean, too, a number that stands in the bias: see `by_sign`.
+    ``y`` is the output that the forward pass computed, ``bias`` broadcasts to it. ``derivative`` replaces the adjoints
+    under the gradient, by input index, where the weights themselves depend on an input (normalisation by the picture's
+    own statistics, a product of two tensors). ``elementwise`` makes the same op with its mean, too, a number that
+    stands in the bias: see `by_sign`. ``halves`` makes a product of two tensors of both, each counted half.
     """
 
     terms: tuple[Term, ...]
     y: Value
     bias: Value | None = None
-    derivative: Callable[[Value], Value] | None = None
+    derivative: Callable[[Value], Mapping[int, Value]] | None = None
     elementwise: Callable[[], Linear] | None = None
+    halves: Callable[[], Linear] | None = None
 
     def by_sign(self) -> Linear:
         """The form for rules that ask for the sign of a weight.
@@ -128,12 +130,14 @@ class Relay:
 
     ``relevance`` and ``gradient`` map what arrives at the output to what each input gets, by input index.
     ``keeps_support`` says that what `Message.support` promises of the output holds in each message that is handed on,
-    as it stands there; without it ``relevance`` is given messages that promise nothing.
+    as it stands there; without it ``relevance`` is given messages that promise nothing. ``expansion`` makes of an op
+    that mixes its elements (softmax) the linear one that it is for small changes.
     """
 
     relevance: Callable[[Message], Mapping[int, Message]]
     gradient: Callable[[Value], Mapping[int, Value]]
     keeps_support: bool = False
+    expansion: Callable[[], Linear] | None = None
 
 
 Record: TypeAlias = Linear | Relay

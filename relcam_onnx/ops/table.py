@@ -98,6 +98,11 @@ class Op:
         """What presets call a node of this op."""
         return self.role(node) if callable(self.role) else self.role
 
+    def layer_of(self, node: gs.Node) -> Layer | None:
+        """What a node says of its weights; None where it has none in the file (a product of two computed tensors)."""
+        held = self.layer is not None and isinstance(node.inputs[self.layer.weight(node)], gs.Constant)
+        return self.layer if held else None
+
     def receiving(self, node: gs.Node, *, gradient: bool) -> tuple[int, ...]:
         """The inputs that relevance goes to; with ``gradient`` those that a gradient goes to."""
         return self.gradient_receivers(node) if gradient and self.gradient_receivers else self.receivers(node)

@@ -28,8 +28,8 @@ class Rule:
     """How one op hands relevance back. A rule of one's own overrides `linear`."""
 
     name: ClassVar[str] = ""
-    gradient: ClassVar[bool] = False
-    """Whether messages are a gradient, which goes to gates too, not only to the signal that they weigh."""
+    gates: ClassVar[bool] = False
+    """Whether gates and attention's weights get something, too, not only the signal that they weigh."""
 
     def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
         """Share a linear op's relevance among its inputs."""

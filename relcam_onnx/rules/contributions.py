@@ -139,7 +139,12 @@ def total(parts: Iterable[Value]) -> Value:
 
 
 def quotient(f: Backend, message: Message, z: Value, eps: float) -> Value:
-    """R / stab(z), (K·N, ...); for ε = 0 what has no denominator gets 0."""
+    """R / stab(z), (K·N, ...); for ε = 0 what has no denominator gets 0.
+
+    Relevance that arrives as a multiple of this very z has been divided by it already, exactly.
+    """
+    if eps and message.of is z:
+        return message.value
     if eps:
         return message.relevance(f) / f.each(z + f.Where(f.Less(z, 0.0), -eps, eps))
     nothing = f.Equal(z, 0.0)

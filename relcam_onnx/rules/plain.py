@@ -32,12 +32,12 @@ class Gradient(Rule):
     """The plain adjoint: the message is the gradient itself."""
 
     name: ClassVar[str] = "gradient"
-    gradient: ClassVar[bool] = True
+    gates: ClassVar[bool] = True
 
     def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
         """The transposed map, or the op's own derivative."""
         if op.derivative is not None:
-            return {op.terms[0].index: Message(op.derivative(message.value))}
+            return {index: Message(g) for index, g in op.derivative(message.value).items()}
         return {t.index: Message(t.adjoint(message.value, t.weight)) for t in op.terms}
 
     def relay(self, f: Backend, op: Relay, message: Message) -> Messages:

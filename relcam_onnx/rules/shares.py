@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from relcam_onnx.ops.backend import Backend, Value
-from relcam_onnx.ops.records import Linear, Message, Term
+from relcam_onnx.ops.records import Linear, Message, Relay, Term
 from relcam_onnx.rules.base import EPSILON, Messages, Rule
 from relcam_onnx.rules.contributions import half, handed, pushed, quotient, shared, without_bias
 
@@ -150,6 +150,33 @@ class SignShare(Rule):
         taken = relevance * f.each(share)
         rest = relevance - taken
         return {t.index: Message(t.adjoint(r, None), support=t.x) for t, r in ((first, taken), (second, rest))}
+
+
+@dataclass(frozen=True)
+class Halves(Epsilon):
+    """The ε rule in a product of two tensors, each counted half: attention's weights get relevance, too (AttnLRP)."""
+
+    name: ClassVar[str] = "halves"
+    gates: ClassVar[bool] = True
+
+    def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
+        """See the class."""
+        return super().linear(f, op.halves() if op.halves else op, message)
+
+
+@dataclass(frozen=True)
+class Taylor(Epsilon):
+    """The ε rule in an op that is no sum, as it is for small changes: R_i = x_i Σ_j ∂y_j/∂x_i R_j / stab(y_j).
+
+    Of a softmax that is x_i (R_i - y_i Σ_j R_j) (AttnLRP).
+    """
+
+    name: ClassVar[str] = "taylor"
+    gates: ClassVar[bool] = True
+
+    def relay(self, f: Backend, op: Relay, message: Message) -> Messages:
+        """See the class."""
+        return self.linear(f, op.expansion(), message) if op.expansion else super().relay(f, op, message)
 
 
 def by_sign(f: Backend, op: Linear, message: Message) -> tuple[Message, Message]:

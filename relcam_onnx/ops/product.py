@@ -1,0 +1,128 @@
+"""Products of two computed tensors, as in attention: y = a · b.
+
+For relevance a factor that comes from a Softmax (or another gate) is a matrix of fixed numbers that mixes the other
+one: R_V = V ⊙ (Aᵀ R / stab(y)), and A gets nothing (Ali et al. 2022, arXiv:2202.07304). Where none does, and under
+rule ``halves``, each factor counts half (Achtibat et al. 2024, arXiv:2402.05602, equation 14).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.model import producer, static_shape, variables
+from relcam_onnx.ops.arithmetic import GATES, SCALING, SHAPING, coefficient
+from relcam_onnx.ops.backend import Backend, Value
+from relcam_onnx.ops.records import Call, Linear, Term
+
+MIXED = SHAPING | SCALING | {"Concat", "Where", "ReduceSum", "ReduceMean", "MatMul", "Gemm", "Einsum", "Conv"}
+"""What attention's weights may pass: a mean over heads, a layer over heads, a sum of two, a division by their sum."""
+FAR = 64
+"""So many tensors back a gate is looked for."""
+
+Backs = Mapping[int, Callable[[Value], Value]]
+"""By input index: from what arrives at the product to the gradient of that factor."""
+
+
+def is_product(node: gs.Node) -> bool:
+    """Whether a MatMul or Einsum has two computed factors."""
+    return len(node.inputs) == 2 and len(list(variables(node))) == 2
+
+
+def product_role(node: gs.Node) -> str:
+    """A layer, or a product of two computed tensors."""
+    return "product" if is_product(node) else "conv"
+
+
+def is_mixing(tensor: gs.Tensor) -> bool:
+    """Whether a tensor is made of gates alone, by what moves, scales and sums them."""
+    waiting, seen, found = [tensor], {tensor.name}, False
+    while waiting:
+        node = producer(waiting.pop())
+        if node is None or len(seen) > FAR:
+            return False
+        if node.op in GATES:
+            found = True
+            continue
+        computed = [t for _, t in variables(node)]
+        if node.op not in MIXED or (node.op in ("MatMul", "Einsum") and len(computed) > 1):
+            return False
+        fresh = [t for t in computed if t.name not in seen]
+        waiting += fresh
+        seen.update(t.name for t in fresh)
+    return found
+
+
+def mixed(node: gs.Node) -> tuple[int, ...]:
+    """The factors of a product that get relevance: all but the one that mixes; both where neither or both do."""
+    mixing = [index for index in (0, 1) if is_mixing(node.inputs[index])]
+    return (1 - mixing[0],) if len(mixing) == 1 else (0, 1)
+
+
+def attends(node: gs.Node) -> bool:
+    """Whether a node is attention's product, with one factor that mixes the other."""
+    return node.op in ("MatMul", "Einsum") and is_product(node) and len(mixed(node)) == 1
+
+
+def product_refuses(node: gs.Node) -> str | None:
+    """Each picture of a batch has a matrix of its own."""
+    ranks = {len(shape) for t in node.inputs if (shape := static_shape(t)) is not None}
+    if len(ranks) == 1 and min(ranks) >= 3:
+        return None
+    return "both factors are computed, and it is not told that each picture has its own matrices"
+
+
+def product(f: Backend, call: Call, backs: Backs, apply: Callable[[Value, Value], Value]) -> Linear:
+    """A product as the linear map of the factor that is mixed, and as that of both."""
+    a, b = call.value(0), call.value(1)
+    applied: Mapping[int, Callable[[Value], Value]] = {0: lambda x: apply(x, b), 1: lambda x: apply(a, x)}
+
+    def term(index: int, share: float) -> Term:
+        return Term(
+            call.value(index),
+            apply=lambda x, w: applied[index](x) if w is None else applied[index](x) * w,
+            adjoint=lambda s, w: backs[index](s) if w is None else backs[index](s) * w,
+            weight=None if share == 1 else coefficient(share),
+            nonnegative=index in call.nonnegative,
+            index=index,
+        )
+
+    def halves() -> Linear:
+        return Linear((term(0, 0.5), term(1, 0.5)), call.output)
+
+    def derivative(g: Value) -> dict[int, Value]:
+        return {index: back(g) for index, back in backs.items()}
+
+    receivers = mixed(call.node)
+    terms = (term(receivers[0], 1.0),) if len(receivers) == 1 else halves().terms
+    return Linear(terms, call.output, derivative=derivative, halves=halves)
+
+
+def matrix_product(f: Backend, call: Call) -> Linear:
+    """MatMul, opset 13, of two computed stacks of matrices."""
+
+    def turned(value: Value) -> Value:
+        rank = len(f.dims(value))
+        return f.each(f.Transpose(value, perm=[*range(rank - 2), rank - 1, rank - 2]))
+
+    def summed(s: Value, index: int) -> Value:
+        """The sum over the leading axes along which a factor was repeated."""
+        own, whole = f.dims(call.value(index))[1:-2], f.dims(call.output)[1:-2]
+        axes = [axis for axis, (few, many) in enumerate(zip(own, whole, strict=True), 1) if few == 1 and many != 1]
+        return f.ReduceSum(s, axes, keepdims=1) if axes else s
+
+    backs: Backs = {
+        0: lambda s: summed(f.MatMul(s, turned(call.value(1))), 0),
+        1: lambda s: summed(f.MatMul(turned(call.value(0)), s), 1),
+    }
+    return product(f, call, backs, f.MatMul)
+
+
+def einsum_product(f: Backend, call: Call, a: str, b: str, y: str) -> Linear:
+    """Einsum, opset 12, of two computed tensors, their axes a letter each."""
+    backs: Backs = {
+        0: lambda s: f.Einsum(s, f.each(call.value(1)), equation=f"{y},{b}->{a}"),
+        1: lambda s: f.Einsum(s, f.each(call.value(0)), equation=f"{y},{a}->{b}"),
+    }
+    return product(f, call, backs, lambda left, right: f.Einsum(left, right, equation=f"{a},{b}->{y}"))
