@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 COMPILE := $(BIN)/python -m compileall -q relcam_onnx
 LITE := models/efficientnet-lite0.onnx
 WEB := onnxruntime-web@1.30.0
+# What it asks for beside PyTorch gets models from a hub; tests make their own weights.
+TIMM := timm==1.0.31
 # npm waits for a registry that does not answer as long as it is let.
 NPM_SECONDS ?= 180
 
@@ -85,6 +87,7 @@ $(VENV)/.web: | $(VENV)/.made
 
 $(VENV)/.test: pyproject.toml requirements-test.txt | $(VENV)/.made
 	$(BIN)/pip install --quiet --editable ".[cpu,dev]" --requirement requirements-test.txt
+	$(BIN)/pip install --quiet --no-deps $(TIMM)
 	$(COMPILE)
 	touch $(VENV)/.cpu $@
 

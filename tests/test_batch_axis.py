@@ -192,8 +192,6 @@ def test_a_stack_that_is_combined_is_a_sum(axis: int, reduce: str, preset: str) 
 def test_other_reductions_of_a_stack_stay() -> None:
     assert "Concat" in ops(canonical(ensemble(1, "ReduceMax")))
     assert "Concat" in ops(canonical(ensemble(1, "ReduceMean", axes=(1, 2), keepdims=1)))
-    with pytest.raises(rc.UnsupportedModelError, match="joins along the batch"):
-        rc.Explainer(ensemble(0, "ReduceMax"), "input", method="lrp")
 
 
 def strided(batch: int, *, spelled: bool) -> onnx.ModelProto:

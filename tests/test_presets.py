@@ -75,6 +75,7 @@ EXPECTED: dict[str, dict[str, Rule]] = {
     "epsilon-plus-flat": COMPOSITE | {"first": Flat(), "conv": ZPlus()},
     "epsilon-gamma-box": COMPOSITE | {"first": ZBox(), "conv": Gamma(0.25)},
     "epsilon-alpha2-beta1": COMPOSITE | {"first": AlphaBeta(2, 1), "conv": AlphaBeta(2, 1)},
+    "attn-lrp": {"first": Epsilon(), "conv": Epsilon(), "dense": Epsilon(), "sum": Norm(), "pool": Norm()},
     "epsilon-alpha2-beta1-flat": COMPOSITE | {"first": Flat(), "conv": AlphaBeta(2, 1)},
 }  # fmt: skip
 

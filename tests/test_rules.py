@@ -55,7 +55,7 @@ def test_every_named_rule_has_a_twin() -> None:
     assert {type(rule) for rule, _ in TWINS.values()} >= set(RULES.values()) - {Pass, Guided}
 
 
-OF_RELEVANCE = {name: make() for name, make in RULES.items() if not make.gradient}
+OF_RELEVANCE = {name: make() for name, make in RULES.items() if not issubclass(make, Gradient)}
 
 
 @pytest.mark.parametrize("rule", OF_RELEVANCE.values(), ids=list(OF_RELEVANCE))
@@ -65,7 +65,7 @@ def test_a_quotient_and_its_relevance_are_one_message(rule: Rule) -> None:
     x, w, c = (rng.standard_normal(shape, np.float32) for shape in ((2, 3), (3, 3), (2, 3)))
     op = dense(f, x, w, None)
     done, undone = (rule.linear(f, op, m)[0].relevance(f) for m in (Message(c * op.y), Message(c, op.y)))
-    np.testing.assert_allclose(done, undone, rtol=1e-6)
+    np.testing.assert_allclose(done, undone, rtol=1e-4)  # a product left undone meets no stabiliser, 1e-6 of y ~ .01
 
 
 @pytest.mark.parametrize("name", sorted({*OF_RELEVANCE} - {"flat"}))

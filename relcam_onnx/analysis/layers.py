@@ -9,8 +9,9 @@ from functools import cached_property
 
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.analysis.layout import Layout
 from relcam_onnx.analysis.paths import Paths, origin
-from relcam_onnx.analysis.positions import Layout, of_image
+from relcam_onnx.analysis.positions import of_image
 from relcam_onnx.analysis.stages import Stages
 from relcam_onnx.analysis.support import check_supported
 from relcam_onnx.errors import LayerError, nearest

@@ -5,65 +5,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.canon.axes import RESHAPES, groups, permutation
+from relcam_onnx.analysis.layout import Layout
+from relcam_onnx.analysis.merging import merged
+from relcam_onnx.analysis.rows import concatenated, cut
+from relcam_onnx.canon.axes import RESHAPES, Size, groups, permutation
 from relcam_onnx.canon.edit import is_op
-from relcam_onnx.canon.identity import integers
 from relcam_onnx.model import static_shape
-from relcam_onnx.ops.product import is_product
-
-Size = int | str | None
-
+from relcam_onnx.ops import Grid
 
 SPATIAL = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "DepthToSpace", "SpaceToDepth")
 """Ops whose axes behind the channels are positions by definition."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where the positions of a tensor are.
-
-    Attributes
-    ----------
-    axes
-        The axes that are positions, in the picture's order; one where they were put in a row.
-    rank
-        Of the tensor: all axes but the first and these are channels.
-    grid
-        The sizes that positions in a row came from; () where they have axes of their own.
-    origin, origin_axes
-        The tensor that has those sizes, for the ones that only a run knows, and where they stand in it.
-    before, after
-        How many more entries the row has at either end: class tokens.
-    """
-
-    axes: tuple[int, ...]
-    rank: int
-    grid: tuple[Size, ...] = ()
-    origin: str = ""
-    origin_axes: tuple[int, ...] = ()
-    before: int = 0
-    after: int = 0
-
-    @property
-    def channels(self) -> tuple[int, ...]:
-        """The axes that are neither the batch nor positions."""
-        return tuple(axis for axis in range(1, self.rank) if axis not in self.axes)
-
-    @property
-    def places(self) -> int:
-        """How many axes of positions there are, or were before they were put in a row."""
-        return len(self.grid or self.axes)
-
-    @property
-    def plain(self) -> bool:
-        """Whether the tensor is (N, C, positions...) as it stands."""
-        return not self.grid and self.axes == tuple(range(2, self.rank))
 
 
 def of_image(tensor: gs.Tensor) -> Layout | None:
@@ -81,13 +37,20 @@ def looks_channels_last(tensor: gs.Tensor) -> bool:
     return shape is not None and len(shape) == 4 and shape[3] in few and shape[1] not in few
 
 
-def follow(nodes: Iterable[gs.Node], images: Iterable[gs.Tensor]) -> dict[str, Layout]:
-    """Tensor -> layout, for all tensors that some nodes, in order, make of the images, and have positions still."""
+def follow(
+    nodes: Iterable[gs.Node], images: Iterable[gs.Tensor]
+) -> tuple[dict[str, Layout], dict[str, tuple[Grid, ...]]]:
+    """Tensor -> layout, for all tensors that some nodes, in order, make of the images, and have positions still.
+
+    The second is of those that moves alone make coarser: where their positions lie on those they came from.
+    """
     layouts = {t.name: layout for t in images if (layout := of_image(t)) is not None}
-    alive = set(layouts)
+    alive, coarser = set(layouts), {}
     for node in nodes:
         name = node.outputs[0].name
         layout = of_node(node, layouts)
+        if layout is None and is_op(node, *RESHAPES) and (merging := merged(node.outputs[0], layouts)) is not None:
+            layout, coarser[name] = merging
         if layout is None and is_op(node, *SPATIAL) and any(t.name in alive for t in node.inputs):
             # Windows and the like tear positions apart; what such an op reads are positions again, where it is several.
             shape = static_shape(node.outputs[0]) or ()
@@ -97,7 +60,7 @@ def follow(nodes: Iterable[gs.Node], images: Iterable[gs.Tensor]) -> dict[str, L
             alive.add(name)
         elif layout is None and not node.op.startswith("Reduce") and any(t.name in alive for t in node.inputs):
             alive.add(name)
-    return layouts
+    return layouts, coarser
 
 
 def collapses(node: gs.Node, layout: Layout, layouts: Mapping[str, Layout]) -> bool:
@@ -132,7 +95,7 @@ def of_node(node: gs.Node, layouts: Mapping[str, Layout]) -> Layout | None:
         perm = permutation(node)
         return replace(layout, axes=tuple(perm.index(axis) for axis in layout.axes))
     if is_op(node, "MatMul", "Gemm", "Einsum"):
-        return kept_by_product(node, tensor, layout)
+        return kept_by_product(node, fitting)
     if layout.grid and is_op(node, "Concat"):
         return concatenated(node, tensor, layout)
     if layout.grid and is_op(node, "Slice"):
@@ -172,70 +135,11 @@ def longer(axes: list[int], shape: Sequence[Size]) -> list[int]:
     return long if len(long) == 1 else axes
 
 
-def kept_by_product(node: gs.Node, tensor: gs.Tensor, layout: Layout) -> Layout | None:
-    """A product keeps the positions that it does not sum over; a square one of two tensors makes as many of them."""
+def kept_by_product(node: gs.Node, arriving: Sequence[tuple[gs.Tensor, Layout]]) -> Layout | None:
+    """A product keeps the positions that it does not sum over: of attention's weights those of the queries."""
     if is_op(node, "Einsum"):
-        before, after = tensor.shape or (), node.outputs[0].shape or ()
-        return layout if all(before[axis] == after[axis] for axis in layout.axes) else None
-    left = node.inputs[0] is tensor
-    summed = layout.rank - (1 if left else 2)
-    square = is_product(node) and list(tensor.shape) == list(node.outputs[0].shape)
-    return layout if square or summed not in layout.axes else None
-
-
-def concatenated(node: gs.Node, tensor: gs.Tensor, layout: Layout) -> Layout | None:
-    """More entries of a row: what stands before and behind the positions."""
-    axis = int(node.attrs.get("axis", 0)) % layout.rank
-    if axis != layout.axes[0]:
-        return layout
-    place = next(i for i, t in enumerate(node.inputs) if t is tensor)
-    sizes = [(static_shape(t) or (None,) * layout.rank)[axis] for t in node.inputs]
-    added = sizes[:place] + sizes[place + 1 :]
-    if any(size is None for size in added):
-        return None
-    before = sum(size or 0 for size in sizes[:place])
-    after = sum(size or 0 for size in sizes[place + 1 :])
-    return replace(layout, before=layout.before + before, after=layout.after + after)
-
-
-def cut(node: gs.Node, layout: Layout) -> Layout | None:
-    """Fewer entries of a row: extra ones may go, positions may not."""
-    starts, ends, axes, steps = (integers(node, i) for i in range(1, 5))
-    if starts is None or ends is None or axes is None or steps is None:
-        return None
-    axes = [axis % layout.rank for axis in axes] or list(range(len(starts)))
-    if layout.axes[0] not in axes:
-        return layout
-    place = axes.index(layout.axes[0])
-    start, end = starts[place], ends[place]
-    if start < 0 or start > layout.before or (steps and steps[place] != 1):
-        return None
-    if end >= 2**31 - 1 or end < 0:
-        gone = max(-end, 0)
+        after = node.outputs[0].shape or ()
+        kept = (own for t, own in arriving if all(t.shape[axis] == after[axis] for axis in own.axes))
     else:
-        sizes = [size for size in layout.grid if isinstance(size, int)]
-        if len(sizes) < len(layout.grid):
-            return None
-        gone = layout.before + math.prod(sizes) + layout.after - end
-    if gone > layout.after:
-        return None
-    return replace(layout, before=layout.before - start, after=layout.after - gone)
-
-
-def leaves_row(node: gs.Node, layout: Layout) -> bool:
-    """Whether a node reads of a row with positions nothing but entries before or behind them, as of a class token."""
-    sizes = [size for size in layout.grid if isinstance(size, int)]
-    if not layout.grid or len(sizes) < len(layout.grid):
-        return False
-    row, length = layout.axes[0], layout.before + math.prod(sizes) + layout.after
-    if is_op(node, "Gather"):
-        read, axes = integers(node, 1), [int(node.attrs.get("axis", 0)) % layout.rank]
-    elif is_op(node, "Slice"):
-        starts, ends, axes = (integers(node, i) or [] for i in range(1, 4))
-        axes = [axis % layout.rank for axis in axes]
-        place = axes.index(row) if row in axes else 0
-        read = list(range(length))[starts[place] : ends[place]] if row in axes else None
-    else:
-        return False
-    extra = {*range(layout.before), *range(length - layout.after, length)}
-    return bool(read) and row in axes and {index % length for index in read or ()} <= extra
+        kept = (own for t, own in arriving if own.rank - (1 if node.inputs[0] is t else 2) not in own.axes)
+    return next(kept, None)

@@ -11,12 +11,15 @@ from typing import NamedTuple
 
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.analysis.layout import Layout
 from relcam_onnx.analysis.paths import Paths, has_weights, receivers
-from relcam_onnx.analysis.positions import SPATIAL, Layout, follow, leaves_row
+from relcam_onnx.analysis.positions import SPATIAL, follow
+from relcam_onnx.analysis.rows import leaves_row
 from relcam_onnx.canon.axes import moves
 from relcam_onnx.canon.edit import is_op
-from relcam_onnx.model import producer
+from relcam_onnx.model import producer, variables
 from relcam_onnx.ops import TABLE, Grid, key, lookup
+from relcam_onnx.ops.product import attends, is_product
 
 MOST = 4
 """So many stages there are at most."""
@@ -36,9 +39,14 @@ class Stages:
         self.paths = paths
 
     @cached_property
+    def _followed(self) -> tuple[dict[str, Layout], dict[str, tuple[Grid, ...]]]:
+        """Positions, also on the way to attention's weights: what it makes lies where its queries do."""
+        return follow(self.paths.reached(gradient=True), self.paths.images)
+
+    @property
     def layouts(self) -> dict[str, Layout]:
         """Tensor with positions -> where they are."""
-        return follow(self.paths.nodes, self.paths.images)
+        return self._followed[0]
 
     @cached_property
     def grids(self) -> dict[str, tuple[Grid, ...]]:
@@ -48,8 +56,8 @@ class Stages:
         """
         images = [t.name for t in self.paths.images if t.name in self.layouts]
         grids = {name: (Grid(),) * len(self.layouts[name].axes) for name in images}
-        for node in self.paths.nodes:
-            arriving = [t for t in receivers(node) if t.name in grids]
+        for node in self.paths.reached(gradient=True):
+            arriving = [t for t in self._carriers(node) if t.name in grids]
             if arriving:
                 merged = tuple(map(meeting, zip(*(grids[t.name] for t in arriving), strict=False)))
                 own = self._own_grids(node, arriving[0])[-len(merged) :]
@@ -58,8 +66,17 @@ class Stages:
         # An axis that went on the way, of time as a rule, was one of the first.
         return {name: grid[-self.layouts[name].places :] for name, grid in grids.items() if name in self.layouts}
 
+    def _carriers(self, node: gs.Node) -> Sequence[gs.Variable]:
+        """The inputs whose positions are those of what a node makes: of a product's factors the one that it keeps."""
+        if not is_product(node):
+            return receivers(node)
+        own = self.layouts.get(node.outputs[0].name)
+        return [t for _, t in variables(node) if own is not None and self.layouts.get(t.name) == own][:1]
+
     def _own_grids(self, node: gs.Node, tensor: gs.Variable) -> tuple[Grid, ...]:
         """Where positions of what a node makes lie on those of a tensor that it reads; () where they are the same."""
+        if (coarser := self._followed[1].get(node.outputs[0].name)) is not None:
+            return coarser
         entry, layout = lookup(node).grids if key(node) in TABLE else None, self.layouts.get(tensor.name)
         if entry is None or (layout is not None and layout.grid):
             return ()
@@ -98,7 +115,7 @@ class Stages:
         return tuple(
             t
             for t in self.paths.tensors
-            if t.name in self.strides and t.name not in begun | self.pooled and not is_moved(t)
+            if t.name in self.reaching & self.strides.keys() - begun - self.pooled and not is_moved(t)
         )
 
     @cached_property
@@ -117,11 +134,11 @@ class Stages:
     def _steps(self) -> tuple[Stage, ...]:
         """The stages of a network of residual blocks at one resolution; none where it is no such network."""
         cuts = [t for t in self.candidates if self.paths.shares[t.name] == 1]
-        if len({self.strides[t.name] for t in self.candidates}) != 1:
-            return ()
-        outputs = [t for t in self._blocks(cuts) if t.name in self.reaching]
+        outputs = self._blocks(cuts)
+        # Attention may stand on convolutions that bring the picture down to its resolution.
+        alike = outputs if any(map(attends, self.paths.nodes)) else self.candidates
         depth = len(outputs)
-        if depth < MOST:
+        if depth < MOST or len({self.strides[t.name] for t in alike}) != 1:
             return ()
         chosen = [math.ceil(Fraction(depth * step, MOST)) for step in range(1, MOST + 1)]
         return tuple(Stage(f"depth{number}", outputs[number - 1]) for number in chosen)
@@ -154,7 +171,7 @@ class Stages:
 
     def mixes(self, node: gs.Node) -> bool:
         """Whether a node makes each position of several: of a kernel, by attention, or of a product over positions."""
-        if key(node) in TABLE and lookup(node).role_of(node) == "product":
+        if is_product(node):
             return True
         if not has_weights(node):
             return False

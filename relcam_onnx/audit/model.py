@@ -104,7 +104,7 @@ class Audited:
         """The same by another."""
         method = METHODS[explainer.method]
         needed = isinstance(method, Probe) and method.needs_baselines and self.usual is not None
-        usual = self._placed(self.usual) if needed and self.usual is not None else None
+        usual = self._placed(spread(self.usual, x)) if needed and self.usual is not None else None
         return explainer(self._placed(x), [list(classes)], baselines=usual)
 
     def passes(self, x: Floats) -> int:
@@ -176,6 +176,13 @@ class Audited:
     def free(self) -> bool:
         """Whether it takes pictures of any size."""
         return self.prepared.free_sizes
+
+
+def spread(usual: Floats, x: Floats) -> Floats:
+    """Pictures (M, C, H, W) as large as others, which may be mosaics: repeated side by side."""
+    height, width = x.shape[2:]
+    times = (1, 1, -(-height // usual.shape[2]), -(-width // usual.shape[3]))
+    return np.tile(usual, times)[:, :, :height, :width]
 
 
 def planes(found: Explanation) -> Maps:

@@ -34,12 +34,14 @@ def is_constant(values: Sequence[Any]) -> bool:
 
 
 def result_dims(op: str, values: Sequence[Any], attributes: Mapping[str, Any]) -> tuple[Size, ...] | None:
-    """The sizes of what is made of weights, which lowerings ask for, and of what is transposed; else None."""
+    """The sizes of what is made of weights, which lowerings ask for, and of what is moved or cut; else None."""
     sizes = [v.dims if isinstance(v, Symbol) else np.shape(v) for v in values if v is not None]
     if op == "Transpose" and (dims := sizes[0]) is not None:
         return tuple(dims[axis] for axis in attributes.get("perm", range(len(dims))[::-1]))
     if op == "Reshape":
         return reshaped_dims(sizes[0], values[1])
+    if op == "Slice":
+        return sliced_dims(sizes[0], values[1:])
     if op not in ELEMENTWISE or not is_constant(values):
         return None
     told = [dims for dims in sizes if dims is not None]
@@ -49,13 +51,35 @@ def result_dims(op: str, values: Sequence[Any], attributes: Mapping[str, Any]) -
 
 
 def reshaped_dims(sizes: Sequence[Size] | None, target: Any) -> tuple[Size, ...] | None:
-    """The sizes of a Reshape that leaves the leading axis alone (0, or -1 for the rest) and names all others."""
-    if sizes is None or isinstance(target, Symbol):
+    """The sizes of a Reshape that names all of them, or leaves the leading axis alone (0, or -1 for the rest)."""
+    if isinstance(target, Symbol):
         return None
-    first, *rest = (int(size) for size in np.asarray(target).reshape(-1))
+    first, *rest = named = [int(size) for size in np.asarray(target).reshape(-1)]
+    if min(named) > 0:
+        return tuple(named)
+    if sizes is None:
+        return None
     fixed = [size for size in sizes[1:] if isinstance(size, int)]
     whole = len(fixed) == len(sizes) - 1 and math.prod(fixed) == math.prod(rest)
     return (sizes[0], *rest) if first in (0, -1) and min(rest, default=0) > 0 and whole else None
+
+
+def sliced_dims(sizes: Sequence[Size] | None, bounds: Sequence[Any]) -> tuple[Size, ...] | None:
+    """The sizes of a Slice of single steps, by bounds that are known."""
+    if sizes is None or any(isinstance(value, Symbol) for value in bounds):
+        return None
+    starts, ends, *more = (np.asarray(value).reshape(-1).tolist() for value in bounds)
+    axes, steps = more[0] if more else range(len(starts)), more[1] if len(more) > 1 else [1] * len(starts)
+    dims = list(sizes)
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        size = dims[axis]
+        if isinstance(size, int):
+            dims[axis] = len(range(size)[start:end:step])
+        elif step != 1 or start < 0 or 0 <= end < np.iinfo(np.int32).max:
+            return None
+        else:
+            dims[axis] = size - start - max(-end, 0)
+    return tuple(dims)
 
 
 def spreads(small: Sequence[Size], large: Sequence[Size]) -> bool:

@@ -34,12 +34,12 @@ def canonicalise(model: Model, *, batch_norm: bool) -> None:
     spellings; without it layers stay as the file has them, but for biases.
     """
     infer_sizes(model)
+    combine_stacks(model)
     slice_splits(model)
     front_batch(model)
     batch_first(model)
     step_over_rounding(model)
     name_einsums(model)
-    combine_stacks(model)
     if batch_norm:
         lift_constants(model)
     drop_identities(model)

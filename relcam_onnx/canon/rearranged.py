@@ -135,7 +135,7 @@ def is_convolution(model: Model, node: gs.Node, chain: Moved) -> bool:
 
 def makes_heads(node: gs.Node | None) -> bool:
     """Whether what a node makes has heads, positions and channels, as attention does: no rows of a picture."""
-    return is_op(node, "MatMul", "Einsum") and is_product(node)
+    return node is not None and is_product(node)
 
 
 def is_pointwise(node: gs.Node) -> bool:

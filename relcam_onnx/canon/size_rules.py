@@ -195,14 +195,15 @@ def expand(node: gs.Node, values: Values) -> Shape:
         return None
     rank = max(len(before), len(target))
     sides = ([1] * (rank - len(side)) + list(side) for side in (before, target.tolist()))
-    return [
+    told = [
         b if a == 1 else a if b in (1, a) or not is_open(a) else b if b else None for a, b in zip(*sides, strict=True)
     ]
+    return [int(n) if isinstance(n, np.integer) else n for n in told]
 
 
 def constant_of_shape(node: gs.Node, values: Values) -> Shape:
     """ConstantOfShape, opset 9."""
-    return None if values[0] is None else list(values[0])
+    return None if values[0] is None else [int(n) if isinstance(n, np.integer) else n for n in values[0]]
 
 
 def same_shape(node: gs.Node, values: Values) -> Shape:

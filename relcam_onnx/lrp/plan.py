@@ -10,8 +10,8 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.analysis.bounds import Bounds, image_bounds
 from relcam_onnx.analysis.layers import Layer
+from relcam_onnx.analysis.layout import Layout
 from relcam_onnx.analysis.paths import Paths, receiving
-from relcam_onnx.analysis.positions import Layout
 from relcam_onnx.analysis.stages import Stages
 from relcam_onnx.analysis.support import check_supported
 from relcam_onnx.errors import OptionError

@@ -7,12 +7,13 @@ rule ``halves``, each factor counts half (Achtibat et al. 2024, arXiv:2402.05602
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from typing import Any
 
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.model import producer, static_shape, variables
-from relcam_onnx.ops.arithmetic import GATES, SCALING, SHAPING, coefficient
+from relcam_onnx.ops.arithmetic import GATES, SCALING, SHAPING
 from relcam_onnx.ops.backend import Backend, Value
 from relcam_onnx.ops.records import Call, Linear, Term
 
@@ -21,13 +22,13 @@ MIXED = SHAPING | SCALING | {"Concat", "Where", "ReduceSum", "ReduceMean", "MatM
 FAR = 64
 """So many tensors back a gate is looked for."""
 
-Backs = Mapping[int, Callable[[Value], Value]]
-"""By input index: from what arrives at the product to the gradient of that factor."""
+Backs = tuple[Callable[[Value, Any], Value], Callable[[Value, Any], Value]]
+"""For each factor: (what arrives at the product, the other factor) -> what arrives at this one."""
 
 
 def is_product(node: gs.Node) -> bool:
-    """Whether a MatMul or Einsum has two computed factors."""
-    return len(node.inputs) == 2 and len(list(variables(node))) == 2
+    """Whether a node is a MatMul or Einsum of two computed factors."""
+    return node.op in ("MatMul", "Einsum") and len(node.inputs) == 2 and len(list(variables(node))) == 2
 
 
 def product_role(node: gs.Node) -> str:
@@ -62,7 +63,7 @@ def mixed(node: gs.Node) -> tuple[int, ...]:
 
 def attends(node: gs.Node) -> bool:
     """Whether a node is attention's product, with one factor that mixes the other."""
-    return node.op in ("MatMul", "Einsum") and is_product(node) and len(mixed(node)) == 1
+    return is_product(node) and len(mixed(node)) == 1
 
 
 def product_refuses(node: gs.Node) -> str | None:
@@ -73,17 +74,17 @@ def product_refuses(node: gs.Node) -> str | None:
     return "both factors are computed, and it is not told that each picture has its own matrices"
 
 
-def product(f: Backend, call: Call, backs: Backs, apply: Callable[[Value, Value], Value]) -> Linear:
+def product(f: Backend, call: Call, apply: Callable[[Value, Any], Value], backs: Backs) -> Linear:
     """A product as the linear map of the factor that is mixed, and as that of both."""
-    a, b = call.value(0), call.value(1)
-    applied: Mapping[int, Callable[[Value], Value]] = {0: lambda x: apply(x, b), 1: lambda x: apply(a, x)}
+    factors = (call.value(0), call.value(1))
 
     def term(index: int, share: float) -> Term:
+        other = factors[1 - index]
         return Term(
-            call.value(index),
-            apply=lambda x, w: applied[index](x) if w is None else applied[index](x) * w,
-            adjoint=lambda s, w: backs[index](s) if w is None else backs[index](s) * w,
-            weight=None if share == 1 else coefficient(share),
+            factors[index],
+            apply=apply if index == 0 else lambda x, w: apply(w, x),
+            adjoint=backs[index],
+            weight=other if share == 1 else other * share,
             nonnegative=index in call.nonnegative,
             index=index,
         )
@@ -92,7 +93,7 @@ def product(f: Backend, call: Call, backs: Backs, apply: Callable[[Value, Value]
         return Linear((term(0, 0.5), term(1, 0.5)), call.output)
 
     def derivative(g: Value) -> dict[int, Value]:
-        return {index: back(g) for index, back in backs.items()}
+        return {index: backs[index](g, factors[1 - index]) for index in (0, 1)}
 
     receivers = mixed(call.node)
     terms = (term(receivers[0], 1.0),) if len(receivers) == 1 else halves().terms
@@ -101,9 +102,9 @@ def product(f: Backend, call: Call, backs: Backs, apply: Callable[[Value, Value]
 
 def matrix_product(f: Backend, call: Call) -> Linear:
     """MatMul, opset 13, of two computed stacks of matrices."""
+    rank = len(f.dims(call.output))
 
     def turned(value: Value) -> Value:
-        rank = len(f.dims(value))
         return f.each(f.Transpose(value, perm=[*range(rank - 2), rank - 1, rank - 2]))
 
     def summed(s: Value, index: int) -> Value:
@@ -112,17 +113,17 @@ def matrix_product(f: Backend, call: Call) -> Linear:
         axes = [axis for axis, (few, many) in enumerate(zip(own, whole, strict=True), 1) if few == 1 and many != 1]
         return f.ReduceSum(s, axes, keepdims=1) if axes else s
 
-    backs: Backs = {
-        0: lambda s: summed(f.MatMul(s, turned(call.value(1))), 0),
-        1: lambda s: summed(f.MatMul(turned(call.value(0)), s), 1),
-    }
-    return product(f, call, backs, f.MatMul)
+    backs: Backs = (
+        lambda s, w: summed(f.MatMul(s, turned(w)), 0),
+        lambda s, w: summed(f.MatMul(turned(w), s), 1),
+    )
+    return product(f, call, f.MatMul, backs)
 
 
 def einsum_product(f: Backend, call: Call, a: str, b: str, y: str) -> Linear:
     """Einsum, opset 12, of two computed tensors, their axes a letter each."""
-    backs: Backs = {
-        0: lambda s: f.Einsum(s, f.each(call.value(1)), equation=f"{y},{b}->{a}"),
-        1: lambda s: f.Einsum(s, f.each(call.value(0)), equation=f"{y},{a}->{b}"),
-    }
-    return product(f, call, backs, lambda left, right: f.Einsum(left, right, equation=f"{a},{b}->{y}"))
+    backs: Backs = (
+        lambda s, w: f.Einsum(s, f.each(w), equation=f"{y},{b}->{a}"),
+        lambda s, w: f.Einsum(s, f.each(w), equation=f"{y},{a}->{b}"),
+    )
+    return product(f, call, lambda left, right: f.Einsum(left, right, equation=f"{a},{b}->{y}"), backs)

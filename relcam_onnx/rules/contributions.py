@@ -13,6 +13,7 @@ from operator import add
 from relcam_onnx.ops.backend import Backend, Value
 from relcam_onnx.ops.records import Linear, Message, Term
 from relcam_onnx.ops.zero import ZERO
+from relcam_onnx.rules.base import EPSILON
 
 Pair = tuple[Value, Value | None]
 
@@ -141,9 +142,9 @@ def total(parts: Iterable[Value]) -> Value:
 def quotient(f: Backend, message: Message, z: Value, eps: float) -> Value:
     """R / stab(z), (K·N, ...); for ε = 0 what has no denominator gets 0.
 
-    Relevance that arrives as a multiple of this very z has been divided by it already, exactly.
+    What arrives as a multiple of this very z is divided by it exactly where ε is but a stabiliser.
     """
-    if eps and message.of is z:
+    if 0 < eps <= EPSILON and message.of is z:
         return message.value
     if eps:
         return message.relevance(f) / f.each(z + f.Where(f.Less(z, 0.0), -eps, eps))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from relcam_onnx.ops.backend import Backend, Value
 from relcam_onnx.ops.records import Linear, Message, Relay, Term
 from relcam_onnx.rules.base import EPSILON, Messages, Rule
@@ -127,7 +129,7 @@ class SignShare(Rule):
         """See the class."""
         if len(op.terms) == 1 and op.terms[0].nonnegative and op.terms[0].weight is None:
             return Norm(self.eps).linear(f, op, message)  # all has the output's sign: its part is its proportion
-        if len(op.terms) == 2 and all(t.weight is None or f.dims(t.weight) == () for t in op.terms):
+        if len(op.terms) == 2 and all(t.weight is None or is_number(t.weight) for t in op.terms):
             return self._of_two(f, op, message)
         up, down = (
             shared(f, op, side, sign, bias=False, eps=self.eps)
@@ -177,6 +179,11 @@ class Taylor(Epsilon):
     def relay(self, f: Backend, op: Relay, message: Message) -> Messages:
         """See the class."""
         return self.linear(f, op.expansion(), message) if op.expansion else super().relay(f, op, message)
+
+
+def is_number(weight: Value) -> bool:
+    """Whether a weight is one number for all, as of a difference or a mean."""
+    return isinstance(weight, np.ndarray) and weight.ndim == 0
 
 
 def by_sign(f: Backend, op: Linear, message: Message) -> tuple[Message, Message]:

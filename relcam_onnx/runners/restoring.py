@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 
 from relcam_onnx.analysis.layers import Layer
-from relcam_onnx.analysis.positions import Layout
+from relcam_onnx.analysis.layout import Layout
 from relcam_onnx.model import Model
 from relcam_onnx.probing.subject import Floats
 from relcam_onnx.runners.session import leave_needed

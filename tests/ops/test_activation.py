@@ -54,7 +54,15 @@ def dequantize(draw: Draw) -> Case:
 
 
 ALPHA = [0.3, 1.0, 2.0]
+
+
+@st.composite
+def softmax(draw: Draw) -> Case:
+    return case("Softmax", noise(draw(SEED), draw(BATCH), 3, 4), axis=draw(st.sampled_from([-1, 1])))
+
+
 CASES: dict[str, st.SearchStrategy[Case]] = {
+    "Softmax": softmax(),
     **{
         op: activation(op)
         for op in ["Relu", "Sigmoid", "Tanh", "Softplus", "Softsign", "HardSwish", "Mish"]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from case import BATCH, SEED, Case, case, fixed, noise
 from hypothesis import strategies as st
+from test_product import contractions
 
 from relcam_onnx.ops import Linear, lookup
 
@@ -29,7 +30,7 @@ def einsum(draw: Draw) -> Case:
     return case("Einsum", *operands, equation=equation)
 
 
-CASES: dict[str, st.SearchStrategy[Case]] = {"Einsum": einsum()}
+CASES: dict[str, st.SearchStrategy[Case]] = {"Einsum": einsum() | contractions()}
 
 
 @pytest.mark.parametrize(
@@ -47,8 +48,10 @@ def test_what_is_no_layer_is_refused(equation: str, shapes: list[tuple[int, ...]
     assert why in str(lookup(node).refuses(node))
 
 
-def test_two_computed_tensors_are_refused() -> None:
-    node = case("Einsum", noise(0, 1, 4), noise(1, 1, 4), equation="bc,bc->b").node
+def test_computed_tensors_that_mix_images_are_refused() -> None:
+    node = case("Einsum", noise(0, 1, 4), noise(1, 4, 1), equation="bc,cb->b").node
+    assert "batch is not first" in str(lookup(node).refuses(node))
+    node = case("Einsum", noise(0, 1, 4), equation="bc->cb").node
     assert "no product" in str(lookup(node).refuses(node))
 
 

@@ -16,7 +16,8 @@ LAYERS = sorted(op for op in CASES if TABLE[op].layer is not None)
 
 
 def fact(one: Case) -> Layer:
-    layer = lookup(one.node).layer
+    layer = lookup(one.node).layer_of(one.node)
+    assume(layer is not None)
     assert layer is not None
     return layer
 

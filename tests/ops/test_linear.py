@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from case import BATCH, SEED, Case, case, fixed, noise
 from hypothesis import strategies as st
+from test_product import products
 
 from relcam_onnx.ops import lookup
 
@@ -46,7 +47,7 @@ def batch_normalization(draw: Draw) -> Case:
 
 CASES: dict[str, st.SearchStrategy[Case]] = {
     "Gemm": gemm(),
-    "MatMul": matmul(),
+    "MatMul": matmul() | products(),
     "BatchNormalization": batch_normalization(),
 }
 
@@ -54,7 +55,6 @@ CASES: dict[str, st.SearchStrategy[Case]] = {
 @pytest.mark.parametrize(
     ("refused", "why"),
     [
-        (case("MatMul", noise(0, 1, 4), noise(0, 4, 2)), "computed"),
         (case("MatMul", fixed(noise(0, 3, 4)), noise(0, 4, 2)), "batch"),
         (case("Gemm", noise(0, 4, 2), fixed(noise(0, 4, 3)), transA=1), "transA"),
     ],

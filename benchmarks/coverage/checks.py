@@ -1,0 +1,138 @@
+"""What is checked of one case, from two spellings of it: PyTorch's two exporters at two opsets."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+
+import relcam_onnx as rc
+from relcam_onnx.analysis.layers import INPUT
+
+NEWER, OLDER = 20, 17
+"""The opsets: of PyTorch's exporter by torch.export, and of the one by TorchScript."""
+LABEL = 3
+"""The class explained beside the top one."""
+
+
+class Found(NamedTuple):
+    """What came of a case; every figure in shares of the largest value.
+
+    Attributes
+    ----------
+    outputs
+        The model's own outputs beside the plain model's: 1e-5 at most.
+    backends
+        Eager maps beside compiled ones.
+    spellings
+        Maps of the other file.
+    gradient
+        1 - cosine of the gradient of the input with PyTorch's.
+    kept
+        What arrives at the input of a score, preset epsilon-plus.
+    finite
+        Whether no map has a NaN, and none is 0 all over.
+    stages
+        Their names.
+    """
+
+    outputs: float
+    backends: float
+    spellings: float
+    gradient: float
+    kept: float
+    finite: bool
+    stages: tuple[str, ...]
+
+
+def written(module: torch.nn.Module, x: torch.Tensor, *, newer: bool) -> onnx.ModelProto:
+    """As one of the exporters writes a module."""
+    attrs: dict[str, Any] = {"input_names": ["x"], "output_names": ["scores"]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if newer:
+            program = torch.onnx.export(module, (x,), dynamo=True, opset_version=NEWER, verbose=False, **attrs)
+            assert program is not None
+            return program.model_proto
+        buffer = io.BytesIO()
+        torch.onnx.export(module, (x,), buffer, dynamo=False, opset_version=OLDER, **attrs)  # type: ignore[arg-type]
+    return onnx.load_from_string(buffer.getvalue())
+
+
+def check(module: torch.nn.Module, x: torch.Tensor, told: Callable[[str], None] = lambda step: None) -> Found:
+    """All checks of a calm module; ``told`` hears what is done."""
+    told("export")
+    newer = written(module, x, newer=True)
+    array = x.numpy()
+    targets = [[-1, LABEL]] * len(array)
+    told("plain")
+    plain = ort.InferenceSession(newer.SerializeToString(), providers=["CPUExecutionProvider"])
+    wanted = plain.run(["scores"], {"x": array})[0]
+    told("compiled")
+    with rc.Explainer(newer, ("stages", "fused", INPUT)) as explainer:
+        compiled = explainer(array, targets)
+    told("eager")
+    with rc.Explainer(newer, ("stages", "fused", INPUT), backend="eager") as explainer:
+        eager = explainer(array, targets)
+    told("gradient")
+    with rc.Explainer(newer, INPUT, preset="gradient", method="lrp") as explainer:
+        gradient = explainer(array, [[LABEL]] * len(array)).maps[INPUT][:, 0]
+    told("epsilon-plus")
+    with rc.Explainer(newer, INPUT, preset="epsilon-plus", method="lrp") as explainer:
+        relevance = explainer(array, [[LABEL]] * len(array))
+    told("older")
+    with unfused(module):
+        older = written(module, x, newer=False)
+    with rc.Explainer(older, ("stages", "fused", INPUT)) as explainer:
+        other = explainer(array, targets)
+    maps = compiled.maps
+    return Found(
+        apart(compiled.outputs["scores"], wanted),
+        max(apart(eager.maps[name], maps[name]) for name in maps),
+        max(apart(other.maps[name], maps[name]) if name in other.maps else np.inf for name in maps),
+        1 - cosine(gradient, autograd(module, x)),
+        float(np.mean(relevance.maps[INPUT].sum(axis=(1, 2, 3, 4)) / relevance.outputs["scores"][:, LABEL])),
+        all(np.isfinite(m).all() and m.reshape(*m.shape[:2], -1).any(axis=2).all() for m in maps.values()),
+        tuple(name for name in maps if name not in (INPUT, "fused")),
+    )
+
+
+@contextmanager
+def unfused(module: torch.nn.Module) -> Iterator[None]:
+    """Attention in pieces, as timm writes it where nothing fuses it: another spelling, which TorchScript takes."""
+    fused = [part for part in module.modules() if getattr(part, "fused_attn", False)]
+    for part in fused:
+        part.fused_attn = False
+    try:
+        yield
+    finally:
+        for part in fused:
+            part.fused_attn = True
+
+
+def apart(got: np.ndarray, wanted: np.ndarray) -> float:
+    """The largest difference over the largest value; infinite where the shapes differ."""
+    if got.shape != wanted.shape:
+        return float(np.inf)
+    return float(np.abs(got - wanted).max() / max(float(np.abs(wanted).max()), 1e-30))
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    """Of all values in a row, float64."""
+    one, other = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
+    return float(one @ other / max(float(np.linalg.norm(one) * np.linalg.norm(other)), 1e-300))
+
+
+def autograd(module: torch.nn.Module, x: torch.Tensor) -> np.ndarray:
+    """PyTorch's gradient of the class's score."""
+    leaf = x.clone().requires_grad_()
+    module(leaf)[:, LABEL].sum().backward()
+    assert leaf.grad is not None
+    return leaf.grad.numpy()

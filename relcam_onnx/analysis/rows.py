@@ -1,0 +1,71 @@
+"""Positions in a row with other entries around them: class and register tokens come and go."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.analysis.layout import Layout
+from relcam_onnx.canon.edit import is_op
+from relcam_onnx.canon.identity import integers
+from relcam_onnx.model import static_shape
+
+
+def concatenated(node: gs.Node, tensor: gs.Tensor, layout: Layout) -> Layout | None:
+    """More entries of a row: what stands before and behind the positions."""
+    axis = int(node.attrs.get("axis", 0)) % layout.rank
+    if axis != layout.axes[0]:
+        return layout
+    place = next(i for i, t in enumerate(node.inputs) if t is tensor)
+    sizes = [(static_shape(t) or (None,) * layout.rank)[axis] for t in node.inputs]
+    added = sizes[:place] + sizes[place + 1 :]
+    if any(size is None for size in added):
+        return None
+    before = sum(size or 0 for size in sizes[:place])
+    after = sum(size or 0 for size in sizes[place + 1 :])
+    return replace(layout, before=layout.before + before, after=layout.after + after)
+
+
+def cut(node: gs.Node, layout: Layout) -> Layout | None:
+    """Fewer entries of a row: extra ones may go, positions may not."""
+    starts, ends, axes, steps = (integers(node, i) for i in range(1, 5))
+    if starts is None or ends is None or axes is None or steps is None:
+        return None
+    axes = [axis % layout.rank for axis in axes] or list(range(len(starts)))
+    if layout.axes[0] not in axes:
+        return layout
+    place = axes.index(layout.axes[0])
+    start, end = starts[place], ends[place]
+    if start < 0 or start > layout.before or (steps and steps[place] != 1):
+        return None
+    if end >= 2**31 - 1 or end < 0:
+        gone = max(-end, 0)
+    else:
+        sizes = [size for size in layout.grid if isinstance(size, int)]
+        if len(sizes) < len(layout.grid):
+            return None
+        gone = layout.before + math.prod(sizes) + layout.after - end
+    if gone > layout.after:
+        return None
+    return replace(layout, before=layout.before - start, after=layout.after - gone)
+
+
+def leaves_row(node: gs.Node, layout: Layout) -> bool:
+    """Whether a node reads of a row with positions nothing but entries before or behind them, as of a class token."""
+    sizes = [size for size in layout.grid if isinstance(size, int)]
+    if not layout.grid or len(sizes) < len(layout.grid):
+        return False
+    row, length = layout.axes[0], layout.before + math.prod(sizes) + layout.after
+    if is_op(node, "Gather"):
+        read, axes = integers(node, 1), [int(node.attrs.get("axis", 0)) % layout.rank]
+    elif is_op(node, "Slice"):
+        starts, ends, axes = (integers(node, i) or [] for i in range(1, 4))
+        axes = [axis % layout.rank for axis in axes]
+        place = axes.index(row) if row in axes else 0
+        read = list(range(length))[starts[place] : ends[place]] if row in axes else None
+    else:
+        return False
+    extra = {*range(layout.before), *range(length - layout.after, length)}
+    return bool(read) and row in axes and {index % length for index in read or ()} <= extra

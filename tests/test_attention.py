@@ -1,0 +1,83 @@
+"""Transformers: the stored figures of an independent program, PyTorch's modules under its own autograd, all spellings.
+
+The tolerance of the stored figures is that of ``golden/README.md``: cosine ≥ 0.9999, 99 % of the entries within 5e-3 of
+the largest, all within 2e-2: they were stabilised where the engine hands a product on undivided.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from golden.seeded_transformer import seeded_transformer_state, transformer_input
+from relcam_exporters._torchvision import torchvision
+from torch_exports import exported
+
+import relcam_onnx as rc
+
+torchvision()
+timm = pytest.importorskip("timm", reason="timm comes with make test, without its dependencies")
+
+LABELS = ("argmax", "3-777")
+PLACES = {"patch_embed": 0, "blocks.0": 1, "blocks.5": 1, "blocks.10": 1}
+"""Module -> how many tokens stand before its positions."""
+GRID = (4, 6)
+Stored = dict[str, np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def stored() -> Stored:
+    with np.load(Path(__file__).parent / "golden" / "attention-vit_tiny-seed41.npz") as held:
+        return dict(held)
+
+
+@pytest.fixture(scope="module")
+def picture(stored: Stored) -> torch.Tensor:
+    about = json.loads(str(stored["about"]))
+    return transformer_input(about["input_seed"], about["height"], about["width"])
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["dynamo", "torchscript"])
+def vit(request: pytest.FixtureRequest, stored: Stored, picture: torch.Tensor) -> onnx.ModelProto:
+    about = json.loads(str(stored["about"]))
+    module = timm.create_model(about["model"], img_size=(about["height"], about["width"])).eval()
+    module.load_state_dict(seeded_transformer_state(module, about["seed"]))
+    return exported(module, picture, dynamo=request.param)
+
+
+def near(got: np.ndarray, wanted: np.ndarray, most: float = 2e-2) -> None:
+    for one, other in zip(got.astype(np.float64), wanted.astype(np.float64), strict=True):
+        off = np.abs(one - other) / np.abs(other).max()
+        assert (one * other).sum() >= 0.9999 * np.linalg.norm(one) * np.linalg.norm(other)
+        assert off.max() <= most
+        assert np.quantile(off, 0.99) <= most / 4
+
+
+@pytest.mark.parametrize("backend", ["eager", "compiled"])
+@pytest.mark.parametrize("preset", ["epsilon-plus", "attn-lrp", "gradient"])
+def test_a_transformer_is_the_stored_one(
+    preset: str, backend: str, vit: onnx.ModelProto, stored: Stored, picture: torch.Tensor
+) -> None:
+    targets = np.stack([stored[f"targets/{label}"] for label in LABELS], axis=1)
+    with rc.Explainer(vit, [*PLACES, "input"], "lrp", preset, backend=backend) as explainer:
+        found = explainer(picture.numpy(), targets)
+    most = 1e-3 if preset == "gradient" else 2e-2
+    np.testing.assert_allclose(found.scores, stored["logits"], atol=1e-4 * np.abs(stored["logits"]).max())
+    for k, label in enumerate(LABELS):
+        near(found.maps["input"][:, k], stored[f"{preset}/input/{label}"], most)
+        for place, extra in PLACES.items():
+            wanted = stored[f"{preset}/{place}/{label}"][:, extra:].transpose(0, 2, 1)
+            got = found.maps[place][:, k]
+            got = got[:, :: got.shape[1] // wanted.shape[1]] if place not in ("blocks.5",) else got
+            near(got.reshape(wanted.shape), wanted, most)
+
+
+def test_stages_are_the_blocks_whose_positions_reach_the_scores(vit: onnx.ModelProto) -> None:
+    """The head reads the class token: at the twelfth block's output only that counts."""
+    stages = [layer for layer in rc.layers(vit) if layer.stage]
+    assert [layer.stage for layer in stages] == ["depth3", "depth6", "depth9", "depth11"]
+    assert [layer.name for layer in stages] == ["blocks.2", "blocks.5", "blocks.8", "blocks.10"]
