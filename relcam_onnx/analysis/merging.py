@@ -29,12 +29,13 @@ class Coarse(NamedTuple):
 
     stride: int
     axis: int
-    index: NDArray[np.int64]
+    block: NDArray[np.int64]
 
 
 def merged(result: gs.Tensor, layouts: Mapping[str, Layout]) -> tuple[Layout, tuple[Grid, ...]] | None:
     """The layout of what a chain of moves makes of a tensor with one, and where its positions lie on that one's."""
-    nodes, source = [], result
+    nodes: list[gs.Node] = []
+    source = result
     while source.name not in layouts:
         node = producer(source)
         if not is_op(node, "Transpose", "Slice", *RESHAPES) or len(nodes) == FAR:
@@ -53,8 +54,8 @@ def merged(result: gs.Tensor, layouts: Mapping[str, Layout]) -> tuple[Layout, tu
     axes = tuple(one.axis + 1 for one in found)
     if len(set(axes)) == len(axes):
         return Layout(axes, came.ndim), grids
-    grid = tuple(int(one.index.max()) + 1 for one in found)
-    row = np.ravel_multi_index(tuple(one.index for one in found), grid)
+    grid = tuple(int(one.block.max()) + 1 for one in found)
+    row = np.ravel_multi_index(tuple(one.block for one in found), grid)
     in_order = len(set(axes)) == 1 and np.array_equal(row, np.arange(len(row)))
     return (Layout(axes[:1], came.ndim, grid, result.name), grids) if in_order else None
 

@@ -146,7 +146,7 @@ class Stages:
     @cached_property
     def reaching(self) -> frozenset[str]:
         """The tensors of whose positions the scores read some: behind the last block it may be a token alone."""
-        reaching: set[str] = set()
+        reaching = {self.paths.scores.name}
         for node in reversed(self.paths.nodes):
             result, mixed = node.outputs[0].name, self.mixes(node)
             for tensor in receivers(node):

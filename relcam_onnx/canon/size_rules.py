@@ -8,7 +8,7 @@ and those that it gets wrong.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from math import prod
 from typing import Any, TypeAlias, TypeGuard
@@ -195,15 +195,19 @@ def expand(node: gs.Node, values: Values) -> Shape:
         return None
     rank = max(len(before), len(target))
     sides = ([1] * (rank - len(side)) + list(side) for side in (before, target.tolist()))
-    told = [
+    return whole(
         b if a == 1 else a if b in (1, a) or not is_open(a) else b if b else None for a, b in zip(*sides, strict=True)
-    ]
-    return [int(n) if isinstance(n, np.integer) else n for n in told]
+    )
+
+
+def whole(sizes: Iterable[Any]) -> list[Size]:
+    """Sizes with NumPy's numbers as Python's."""
+    return [int(size) if isinstance(size, np.integer) else size for size in sizes]
 
 
 def constant_of_shape(node: gs.Node, values: Values) -> Shape:
     """ConstantOfShape, opset 9."""
-    return None if values[0] is None else [int(n) if isinstance(n, np.integer) else n for n in values[0]]
+    return None if values[0] is None else whole(values[0])
 
 
 def same_shape(node: gs.Node, values: Values) -> Shape:
