@@ -16,6 +16,7 @@ from relcam_onnx.canon.lifting import lift_constants
 from relcam_onnx.canon.norms import name_norms
 from relcam_onnx.canon.padding import absorb_padding
 from relcam_onnx.canon.pools import name_averages
+from relcam_onnx.canon.qoperators import name_quantised
 from relcam_onnx.canon.quantised import step_over_rounding
 from relcam_onnx.canon.rearranged import name_rearranged
 from relcam_onnx.canon.rows import unfold_rows
@@ -33,6 +34,7 @@ def canonicalise(model: Model, *, batch_norm: bool) -> None:
     ``batch_norm`` folds batch normalisation into the layers around it, and with it all that makes one function of many
     spellings; without it layers stay as the file has them, but for biases.
     """
+    name_quantised(model)
     infer_sizes(model)
     combine_stacks(model)
     slice_splits(model)

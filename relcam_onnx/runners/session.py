@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard, cast
@@ -100,25 +100,40 @@ def open_session(
     options = settings.options
     if options is not None and settings.threads is not None:
         raise OptionError("threads= and session_options= exclude each other; set intra_op_num_threads there")
-    options = options or own_options(settings.threads, spinning=spinning)
     providers = choose_providers(settings.providers)
     try:
-        if proto.ByteSize() <= PROTOBUF_LIMIT:
-            return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=providers)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "model.onnx"
-            save_external(proto, path)
-            return onnxruntime.InferenceSession(str(path), options, providers=providers)
+        return started(proto, options or own_options(settings.threads, spinning=spinning), providers)
     except Exception as error:  # onnxruntime has a bare exception class for each of its error codes
+        if options is None and "NOT_IMPLEMENTED" in str(error):
+            with suppress(Exception):
+                return started(proto, own_options(settings.threads, spinning=spinning, precise=False), providers)
         raise ModelFileError(f"onnxruntime does not take the model: {first_line(error)}") from error
 
 
-def own_options(threads: int | None = None, *, log: int = SILENT, spinning: bool = True) -> onnxruntime.SessionOptions:
-    """What sessions have that are not given theirs; between two runs their threads spin, or else sleep."""
+def started(
+    proto: onnx.ModelProto, options: onnxruntime.SessionOptions, providers: Sequence[Provider]
+) -> onnxruntime.InferenceSession:
+    """A session, by way of files where a model is larger than protobuf takes."""
+    if proto.ByteSize() <= PROTOBUF_LIMIT:
+        return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=providers)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        save_external(proto, path)
+        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+
+
+def own_options(
+    threads: int | None = None, *, log: int = SILENT, spinning: bool = True, precise: bool = True
+) -> onnxruntime.SessionOptions:
+    """What sessions have that are not given theirs; between two runs their threads spin, or else sleep.
+
+    Without ``precise`` 8-bit products saturate on x86 processors that have no instruction for them, where they are
+    fused; with it onnxruntime makes some int8 ops unsigned that it then has no kernel for.
+    """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = log
-    # Without it 8-bit products saturate on x86 processors that have no instruction for them, where they are fused.
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    if precise:
+        options.add_session_config_entry("session.x64quantprecision", "1")
     if not spinning:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if threads is not None:

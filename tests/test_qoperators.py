@@ -1,0 +1,124 @@
+"""Files that compute in integers, as onnxruntime's quantiser writes them: explained as the network that they stand for.
+
+How near to the float file: what 8 bits do to activations moves maps by a few hundredths; a wrong scale, zero or weight
+turns them into something else.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from nets import Net, run
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
+
+import relcam_onnx as rc
+
+X = np.random.default_rng(1).standard_normal((2, 3, 16, 16)).astype(np.float32)
+TARGETS = [[0, -1], [1, 2]]
+LAYERS = ("stages", "fused", "input")
+
+
+class Pictures(CalibrationDataReader):
+    """Random ones."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(0)
+        self.left = iter([{"x": rng.standard_normal((2, 3, 16, 16)).astype(np.float32)} for _ in range(8)])
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        return next(self.left, None)
+
+
+def residual() -> onnx.ModelProto:
+    """Convolutions, a sum, pools, a branch that is joined again, a product, a dense layer."""
+    net = Net("N", 3, 16, 16)
+    x = net("Relu", net.conv(net.x, 3, 8), name="stem")
+    x = net("Relu", net("Add", net.conv(x, 8, 8), x), name="sum")
+    x = net("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
+    left, right = (
+        net("Relu", net.conv(x, 8, 4)),
+        net("AveragePool", net.conv(x, 8, 4), kernel_shape=[3, 3], pads=[1] * 4),
+    )
+    x = net("Concat", left, right, axis=1, name="joined")
+    gate = net("Sigmoid", net.conv(net("GlobalAveragePool", x), 8, 8, kernel=1))
+    x = net("Mul", x, gate, name="gated")
+    return net.model(net.head(net("Relu", net.conv(x, 8, 8), name="last"), 8))
+
+
+def tokens() -> onnx.ModelProto:
+    """Dense layers over positions, a mean over them."""
+    net = Net("N", 3, 16, 16)
+    x = net("Conv", net.x, net.normal(8, 3, 4, 4, scale=0.2), kernel_shape=[4, 4], strides=[4, 4], name="patches")
+    x = net("Transpose", net("Reshape", x, np.array([0, 8, 16])), perm=[0, 2, 1])
+    x = net("Relu", net("MatMul", x, net.normal(8, 16, scale=0.3)), name="tokens")
+    x = net("ReduceMean", net("MatMul", x, net.normal(16, 8, scale=0.3)), np.array([1]), keepdims=0)
+    return net.model(net.dense(x, 8, 5, name="scores"))
+
+
+def quantised(model: onnx.ModelProto, **options: Any) -> onnx.ModelProto:
+    with tempfile.TemporaryDirectory() as folder:
+        source, made = Path(folder) / "float.onnx", Path(folder) / "quantised.onnx"
+        onnx.save(model, source)
+        if options.pop("dynamic", False):
+            quantize_dynamic(source, made, weight_type=QuantType.QUInt8, **options)
+        else:
+            quantize_static(source, made, Pictures(), weight_type=QuantType.QInt8, **options)
+        return onnx.load(made)
+
+
+OPERATORS: dict[str, Any] = {"quant_format": QuantFormat.QOperator, "activation_type": QuantType.QUInt8}
+FORMS: dict[str, dict[str, Any]] = {
+    "operators": OPERATORS,
+    "operators per channel": {**OPERATORS, "per_channel": True, "reduce_range": True},
+    "signed operators": {"quant_format": QuantFormat.QOperator, "activation_type": QuantType.QInt8},
+    "pairs": {"quant_format": QuantFormat.QDQ},
+    "pairs of 16 bits": {
+        "quant_format": QuantFormat.QDQ,
+        "activation_type": QuantType.QUInt16,
+        "extra_options": {"UseQDQContribOps": True},
+    },
+    "dynamic": {"dynamic": True},
+}
+
+
+@pytest.mark.parametrize("network", [residual, tokens])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("preset", ["default", "epsilon-plus", "gradient"])
+@pytest.mark.filterwarnings("ignore:seed")
+def test_it_is_explained_as_what_it_stands_for(network: Callable[[], onnx.ModelProto], form: str, preset: str) -> None:
+    plain, model = network(), quantised(network(), **FORMS[form])
+    x, targets = (X[:1], TARGETS[:1]) if form == "dynamic" else (X, TARGETS)  # whose scales are a batch's
+    options: dict[str, Any] = {"preset": preset, "layers": LAYERS}
+    with rc.Explainer(plain, **options) as explainer:
+        wanted = explainer(x, targets)
+    with rc.Explainer(model, **options) as explainer:
+        got = explainer(x, wanted.targets)
+    with rc.Explainer(model, backend="eager", **options) as explainer:
+        eager = explainer(x, wanted.targets)
+    np.testing.assert_allclose(got.outputs["scores"], run(model, x=x)[0], atol=1e-5 * np.abs(got.scores).max())
+    assert list(got.maps) == list(wanted.maps)
+    for name, value in wanted.maps.items():
+        if (form, preset) != ("pairs", "gradient"):  # rounding in another order turns a ReLU off
+            np.testing.assert_allclose(eager.maps[name], got.maps[name], atol=1e-4 * np.abs(value).max())
+        if preset != "gradient":  # ReLUs that round to 0 have another slope
+            assert cosine(got.maps[name], value) > 0.9, name
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))
+
+
+def test_names_mean_the_same_layers() -> None:
+    """A tensor of the float file is found in the file of integers under its name."""
+    names = ["joined", "gated"]
+    model = quantised(residual(), **OPERATORS)
+    with rc.Explainer(residual(), names) as plain, rc.Explainer(model, names) as explainer:
+        wanted, got = plain(X, TARGETS), explainer(X, TARGETS)
+    for name in names:
+        assert got.maps[name].shape == wanted.maps[name].shape
