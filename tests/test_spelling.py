@@ -98,7 +98,7 @@ FAULTS: dict[str, tuple[str, Callable[..., Any]]] = {
     "what is dense hangs on the op": ("lrp.plan.Sites._several", lambda sites, node: node.op not in ("Gemm", "MatMul")),
 }  # fmt: skip
 """What the law found once: where it stands in the package, and what is put there instead."""
-TRIES = 60
+TRIES = 120
 
 
 @pytest.mark.parametrize("fault", FAULTS)

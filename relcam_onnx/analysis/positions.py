@@ -12,13 +12,13 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.analysis.layout import Layout
 from relcam_onnx.analysis.merging import merged
-from relcam_onnx.analysis.rows import concatenated, cut
-from relcam_onnx.canon.axes import RESHAPES, Size, groups, permutation
+from relcam_onnx.analysis.rows import concatenated, cut, leaves_row
+from relcam_onnx.canon.axes import RESHAPES, Size, groups, moves, permutation
 from relcam_onnx.canon.edit import is_op
-from relcam_onnx.model import static_shape
+from relcam_onnx.model import consumers, static_shape
 from relcam_onnx.ops import Grid
 
-SPATIAL = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "DepthToSpace", "SpaceToDepth")
+SPATIAL = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "DepthToSpace", "SpaceToDepth", "Col2Im")
 """Ops whose axes behind the channels are positions by definition."""
 
 
@@ -46,10 +46,17 @@ def follow(
     """
     layouts = {t.name: layout for t in images if (layout := of_image(t)) is not None}
     alive, coarser = set(layouts), {}
+
+    def lives(node: gs.Node, tensor: gs.Tensor) -> bool:
+        """Whether something of the picture's positions is left in what a node makes of a tensor."""
+        own = layouts.get(tensor.name)
+        return tensor.name in alive and not (own is not None and leaves_row(node, own))
+
     for node in nodes:
         name = node.outputs[0].name
         layout = of_node(node, layouts)
-        if layout is None and is_op(node, *RESHAPES) and (merging := merged(node.outputs[0], layouts)) is not None:
+        ends = is_op(node, "Transpose", *RESHAPES) and not all(map(moves, consumers(node.outputs[0])))
+        if layout is None and ends and (merging := merged(node.outputs[0], layouts)) is not None:
             layout, coarser[name] = merging
         if layout is None and is_op(node, *SPATIAL) and any(t.name in alive for t in node.inputs):
             # Windows and the like tear positions apart; what such an op reads are positions again, where it is several.
@@ -58,7 +65,7 @@ def follow(
         if layout is not None and not collapses(node, layout, layouts):
             layouts[name] = layout
             alive.add(name)
-        elif layout is None and not node.op.startswith("Reduce") and any(t.name in alive for t in node.inputs):
+        elif layout is None and not node.op.startswith("Reduce") and any(lives(node, t) for t in node.inputs):
             alive.add(name)
     return layouts, coarser
 

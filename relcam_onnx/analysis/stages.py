@@ -69,7 +69,8 @@ class Stages:
     def _carriers(self, node: gs.Node) -> Sequence[gs.Variable]:
         """The inputs whose positions are those of what a node makes: of a product's factors the one that it keeps."""
         if not is_product(node):
-            return receivers(node)
+            placed = [t for t in receivers(node) if t.name in self.layouts]
+            return placed or receivers(node)
         own = self.layouts.get(node.outputs[0].name)
         return [t for _, t in variables(node) if own is not None and self.layouts.get(t.name) == own][:1]
 

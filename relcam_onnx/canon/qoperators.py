@@ -112,7 +112,9 @@ class Quantised:
         elif is_op(node, "QuantizeLinear"):
             self.meanings[node.outputs[0].name] = meaning(node, 1, 2, int(node.attrs.get("axis", 1)))
         elif is_op(node, "DynamicQuantizeLinear"):
-            self.meanings[node.outputs[0].name] = Meaning(node.outputs[1], node.outputs[2])
+            result, scale, zero = node.outputs
+            node.op, node.inputs, node.outputs = "QuantizeLinear", [node.inputs[0], scale, zero], [result]
+            self.meanings[result.name] = Meaning(scale, zero)
         elif is_op(node, "DequantizeLinear") and isinstance(node.inputs[0], gs.Variable):
             if integers in self.floats:
                 node.op, node.attrs, node.inputs = "Identity", {}, [self.floats[integers]]

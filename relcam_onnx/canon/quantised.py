@@ -13,7 +13,7 @@ def step_over_rounding(model: Model) -> None:
     """Producer + QuantizeLinear + DequantizeLinear -> the producer, making the rounded values."""
     for node in list(model.graph.nodes):
         quantize = producer(node.inputs[0]) if is_op(node, "DequantizeLinear") else None
-        if not is_op(quantize, "QuantizeLinear", "DynamicQuantizeLinear") or is_output(model, quantize.outputs[0]):
+        if not is_op(quantize, "QuantizeLinear") or is_output(model, quantize.outputs[0]):
             continue
         exact, rounded = quantize.inputs[0], node.outputs[0]
         maker = producer(exact)

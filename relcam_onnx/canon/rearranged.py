@@ -11,12 +11,16 @@ from typing import NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.canon.activations import ELEMENTWISE
 from relcam_onnx.canon.cut import pieces, places
 from relcam_onnx.canon.edit import bypass, detach, fresh, is_op, reshaped, sweep
 from relcam_onnx.canon.places import MOVING, shape_of_one, traced
 from relcam_onnx.canon.rows import as_product
-from relcam_onnx.model import Model, View, consumers, producer
+from relcam_onnx.model import Model, View, consumers, producer, variables
 from relcam_onnx.ops.product import is_product
+
+FAR = 16
+"""So many tensors back a product of two tensors is looked for."""
 
 
 class Patches(NamedTuple):
@@ -45,7 +49,7 @@ def name_rearranged(model: Model) -> None:
             any(is_gather(model, node, chain) or is_upsampling(node, chain) for chain in chains)
     for node in list(model.graph.nodes):
         if is_op(node, "MatMul", "Gemm", "Conv") and isinstance(node.inputs[1], gs.Constant) and is_pointwise(node):
-            chains = (chain for chain in chains_to(node.inputs[0], order) if not makes_heads(producer(chain.source)))
+            chains = (chain for chain in chains_to(node.inputs[0], order) if not has_heads(chain.source))
             any(is_convolution(model, node, chain) for chain in chains)
     sweep(model)
 
@@ -103,7 +107,7 @@ def is_convolution(model: Model, node: gs.Node, chain: Moved) -> bool:
     """Make a product of patches the strided convolution that it is; False where it is none."""
     last = node.op != "Conv"
     patches = patches_of(chain, last=last)
-    if patches is None:
+    if patches is None or (not last and list(node.outputs[0].shape[2:]) != list(patches.grid)):
         return False
     if node.op == "Gemm":
         as_product(node)
@@ -133,9 +137,18 @@ def is_convolution(model: Model, node: gs.Node, chain: Moved) -> bool:
     return True
 
 
-def makes_heads(node: gs.Node | None) -> bool:
-    """Whether what a node makes has heads, positions and channels, as attention does: no rows of a picture."""
-    return node is not None and is_product(node)
+def has_heads(tensor: gs.Tensor) -> bool:
+    """Whether a tensor's axes are heads, positions and channels, as attention makes them: no rows of a picture."""
+    waiting, seen = [tensor], {tensor.name}
+    while waiting and len(seen) < FAR:
+        node = producer(waiting.pop())
+        if node is not None and is_product(node):
+            return True
+        if is_op(node, "Slice", *ELEMENTWISE):
+            others = [t for _, t in variables(node) if t.name not in seen]
+            waiting += others
+            seen.update(t.name for t in others)
+    return False
 
 
 def is_pointwise(node: gs.Node) -> bool:

@@ -187,7 +187,7 @@ class Sites:
             roles |= {"average", "global-average"} if name not in self.geometry.layouts else {"average"}
         elif role:
             roles.add(role)
-        if name in self.paths.raw and role is not None:
+        if name in self.paths.raw and role not in (None, "average"):
             roles.add("input-shift")
         roles |= {word for word, names in (("first", self.paths.first), ("output", self.paths.output)) if name in names}
         if "first" in roles and (static_shape(node.inputs[0]) or ())[1:2] == (3,):

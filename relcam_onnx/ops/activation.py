@@ -201,7 +201,7 @@ def softmax(f: Backend, call: Call) -> Relay:
     return Relay(lambda m: {0: m}, lambda g: {0: along(f.each(p), g)}, expansion=expansion)
 
 
-@op("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
+@op("QuantizeLinear", "DequantizeLinear")
 def quantize(f: Backend, call: Call) -> Relay:
     """QuantizeLinear and DequantizeLinear, opset 13 and later: straight through, rounding has no slope."""
     return through(f)

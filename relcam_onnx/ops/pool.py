@@ -51,6 +51,29 @@ def average_pool(f: Backend, call: Call) -> Linear:
     return average(f, call, lambda x: f.AveragePool(x, **attrs), lambda s: spread(s / divisor, kernel_of_ones))
 
 
+@op("Col2Im", nonnegative=sign_kept, role="average")
+def col2im(f: Backend, call: Call) -> Linear:
+    """Col2Im, opset 18: windows are added up where they overlap (PyTorch's fold)."""
+    size, kernel, dims = call.numbers(1), call.numbers(2), f.dims(call.x)
+    rank, count = len(size), int(np.prod(kernel))
+    strides, dilations, pads = (list(call.attr(name, [value] * (rank * times))) for name, value, times in WINDOWS)
+    channels = dims[1] // count
+    one_hot = np.eye(count, dtype=np.float32).reshape(count, 1, *kernel)
+
+    def windows(s: Value) -> Value:
+        """Each window of the picture as a column."""
+        kernels = np.tile(one_hot, (int(channels), *[1] * (rank + 1)))
+        read = f.Conv(s, kernels, strides=strides, dilations=dilations, pads=pads, group=channels)
+        return f.Reshape(read, [0, *dims[1:]])
+
+    attrs = {"strides": strides, "dilations": dilations, "pads": pads}
+    return average(f, call, lambda x: f.Col2Im(x, call.value(1), call.value(2), **attrs), windows)
+
+
+WINDOWS = (("strides", 1, 1), ("dilations", 1, 1), ("pads", 0, 2))
+"""Attributes of windows: name, what is meant where they are not set, how many for each axis."""
+
+
 def reduction_refuses(node: gs.Node) -> str | None:
     """Images of a batch stay apart."""
     axes, rank = node.inputs[1] if len(node.inputs) > 1 else None, len(node.inputs[0].shape or ())

@@ -133,18 +133,18 @@ def where_nonnegative(node: gs.Node, nonnegative: Nonnegative) -> bool:
     return all(map(nonnegative, node.inputs[1:]))
 
 
-def where_refuses(node: gs.Node) -> str | None:
-    """What is chosen must not depend on the picture."""
-    return None if isinstance(node.inputs[0], gs.Constant) else "its condition is computed"
+def operands(node: gs.Node) -> tuple[int, ...]:
+    """What is chosen from; a condition that is computed is held fixed, as a mask."""
+    return tuple(index for index in every_input(node) if index)
 
 
-@op("Where", receivers=every_input, nonnegative=where_nonnegative, refuses=where_refuses)
+@op("Where", receivers=operands, nonnegative=where_nonnegative)
 def where(f: Backend, call: Call) -> Relay:
-    """Where, opset 16, by a constant condition."""
-    condition = call.value(0)
+    """Where, opset 16."""
+    condition = call.value(0) if call.constant(0) else f.each(call.value(0))
 
     def parts(s: Value) -> dict[int, Value]:
         chosen = {1: f.Where(condition, s, 0.0), 2: f.Where(condition, 0.0, s)}
-        return {i: unbroadcast(f, chosen[i], call.value(i), call.output) for i in every_input(call.node)}
+        return {i: unbroadcast(f, chosen[i], call.value(i), call.output) for i in operands(call.node)}
 
     return Relay(lambda m: {i: Message(part) for i, part in parts(m.relevance(f)).items()}, parts)

@@ -78,7 +78,25 @@ def resize(draw: Draw) -> Case:
     return case("Resize", x, None, None, fixed(np.array(sizes, np.int64)), **attrs)
 
 
+@st.composite
+def col2im(draw: Draw) -> Case:
+    """Windows of (N, 2, 5, 4) pixels, with gaps, overlaps and borders."""
+    seed, batch = draw(SEED), draw(BATCH)
+    forms = [
+        ([2, 2], [1, 1], [0] * 4, [1, 1]),
+        ([3, 2], [2, 2], [1, 0, 1, 0], [1, 1]),
+        ([2, 2], [1, 2], [0] * 4, [2, 1]),
+    ]
+    kernel, strides, pads, dilations = draw(st.sampled_from(forms))
+    size = np.array([5, 4])
+    reach = np.array(dilations) * (np.array(kernel) - 1) + 1
+    counts = (size + np.array(pads[:2]) + np.array(pads[2:]) - reach) // np.array(strides) + 1
+    x = noise(seed, batch, 2 * int(np.prod(kernel)), int(np.prod(counts)))
+    return case("Col2Im", x, fixed(size), fixed(np.array(kernel)), strides=strides, pads=pads, dilations=dilations)
+
+
 CASES: dict[str, st.SearchStrategy[Case]] = {
+    "Col2Im": col2im(),
     "AveragePool": average_pool(),
     "GlobalAveragePool": global_average_pool(),
     "ReduceMean": reduction("ReduceMean"),

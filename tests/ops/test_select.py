@@ -131,9 +131,11 @@ def test_a_constant_bound_lets_relevance_pass_and_stops_a_gradient(op: str) -> N
     np.testing.assert_array_equal(gradient[1], [[0, 0, 7]] if op == "Max" else [[5, 0, 0]])
 
 
-def test_each_operand_takes_where_it_is_chosen() -> None:
-    """A broadcast operand gets the sum; nothing else of the other's places."""
-    condition, r = fixed(np.array([True, False, True])), np.array([[5, 6, 7]], np.float32)
+@pytest.mark.parametrize("computed", [False, True])
+def test_each_operand_takes_where_it_is_chosen(computed: bool) -> None:
+    """A broadcast operand gets the sum; nothing else of the other's places. A computed condition is held fixed."""
+    mask, r = np.array([[True, False, True]]), np.array([[5, 6, 7]], np.float32)
+    condition = mask if computed else fixed(mask[0])
     f, _, record = case("Where", condition, np.ones((1, 3), np.float32), np.ones((1, 1), np.float32)).describe()
     assert isinstance(record, Relay)
     handed = {i: np.asarray(m.relevance(f)) for i, m in record.relevance(Message(r)).items()}
