@@ -18,6 +18,11 @@ from relcam_exporters._torchvision import torchvision
 from torch_exports import exported
 
 import relcam_onnx as rc
+from relcam_onnx.audit.completeness import account
+from relcam_onnx.lrp.presets import preset
+from relcam_onnx.prepare import Prepared
+from relcam_onnx.runners.reading import Reading
+from relcam_onnx.runners.session import SessionSettings
 
 torchvision()
 timm = pytest.importorskip("timm", reason="timm comes with make test, without its dependencies")
@@ -58,19 +63,19 @@ def near(got: np.ndarray, wanted: np.ndarray, most: float = 2e-2) -> None:
 
 
 @pytest.mark.parametrize("backend", ["eager", "compiled"])
-@pytest.mark.parametrize("preset", ["epsilon-plus", "attn-lrp", "gradient"])
+@pytest.mark.parametrize("rules", ["epsilon-plus", "attn-lrp", "gradient"])
 def test_a_transformer_is_the_stored_one(
-    preset: str, backend: str, vit: onnx.ModelProto, stored: Stored, picture: torch.Tensor
+    rules: str, backend: str, vit: onnx.ModelProto, stored: Stored, picture: torch.Tensor
 ) -> None:
     targets = np.stack([stored[f"targets/{label}"] for label in LABELS], axis=1)
-    with rc.Explainer(vit, [*PLACES, "input"], "lrp", preset, backend=backend) as explainer:
+    with rc.Explainer(vit, [*PLACES, "input"], "lrp", rules, backend=backend) as explainer:
         found = explainer(picture.numpy(), targets)
-    most = 1e-3 if preset == "gradient" else 2e-2
+    most = 1e-3 if rules == "gradient" else 2e-2
     np.testing.assert_allclose(found.scores, stored["logits"], atol=1e-4 * np.abs(stored["logits"]).max())
     for k, label in enumerate(LABELS):
-        near(found.maps["input"][:, k], stored[f"{preset}/input/{label}"], most)
+        near(found.maps["input"][:, k], stored[f"{rules}/input/{label}"], most)
         for place, extra in PLACES.items():
-            wanted = stored[f"{preset}/{place}/{label}"][:, extra:].transpose(0, 2, 1)
+            wanted = stored[f"{rules}/{place}/{label}"][:, extra:].transpose(0, 2, 1)
             got = found.maps[place][:, k]
             got = got[:, :: got.shape[1] // wanted.shape[1]] if place not in ("blocks.5",) else got
             near(got.reshape(wanted.shape), wanted, most)
@@ -81,3 +86,29 @@ def test_stages_are_the_blocks_whose_positions_reach_the_scores(vit: onnx.ModelP
     stages = [layer for layer in rc.layers(vit) if layer.stage]
     assert [layer.stage for layer in stages] == ["depth3", "depth6", "depth9", "depth11"]
     assert [layer.name for layer in stages] == ["blocks.2", "blocks.5", "blocks.8", "blocks.10"]
+
+
+TAKERS = {
+    "biases": ("dense bias", "layer norm", "patch bias"),
+    "constants": ("position table", "constant tokens"),
+    "epsilon": ("stabiliser",),
+}
+"""What an account calls who takes relevance -> what the stored figures call it."""
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_an_account_tells_what_biases_and_tokens_take(
+    label: str, vit: onnx.ModelProto, stored: Stored, picture: torch.Tensor
+) -> None:
+    """To 1e-2 of all that anybody takes: the stored figures are stabilised throughout."""
+    prepared = Prepared(vit, ["input"], "lrp", preset("epsilon-plus"))
+    reading = Reading.of(prepared.model, prepared.maps.plan, SessionSettings(), spinning=False)
+    _, values = reading.run({"x": picture.numpy()[:1]} if prepared.batch in (None, 1) else {"x": picture.numpy()})
+    one = {name: value[:1] if value.ndim else value for name, value in values.items()}
+    _, _, taken = account(prepared, one, int(stored[f"targets/{label}"][0]))
+    whole = {key: sum(getattr(part, key) for part in taken.values()) for key in TAKERS}
+    held = {name: float(stored[f"taken/epsilon-plus/{name}/{label}"][0]) for names in TAKERS.values() for name in names}
+    wanted = {key: sum(held[name] for name in names) for key, names in TAKERS.items()}
+    most = sum(abs(value) for value in wanted.values())
+    for key, value in wanted.items():
+        assert abs(whole[key] - value) <= 1e-2 * most, (key, whole, wanted)

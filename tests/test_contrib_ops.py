@@ -30,6 +30,10 @@ FUSED: dict[str, tuple[str, list[Any], dict[str, Any]]] = {
     "product with both turned": ("FusedMatMul", [(5, 8)], {"transA": 1, "transB": 1}),
     "product": ("FusedMatMul", [(8, 5)], {"alpha": 0.5}),
     "product with the matrix turned": ("FusedMatMul", [(5, 8)], {"transB": 1, "alpha": 2.0}),
+    "attention": ("Attention", [(8, 24), (24,)], {"num_heads": 2}),
+    "attention without a bias": ("Attention", [(8, 24)], {"num_heads": 4, "scale": 0.3}),
+    "attention of three tensors": ("MultiHeadAttention", ["x", "x"], {"num_heads": 2}),
+    "attention of three tensors and a bias": ("MultiHeadAttention", ["x", "x", (24,)], {"num_heads": 2}),
     "norm of a sum": ("SkipLayerNormalization", ["x", (8,), (8,), (8,)], {"epsilon": 1e-3}),
 }  # fmt: skip
 
@@ -37,13 +41,30 @@ FUSED: dict[str, tuple[str, list[Any], dict[str, Any]]] = {
 @pytest.mark.parametrize("name", FUSED)
 def test_a_fused_op_is_what_it_was(name: str) -> None:
     op, inputs, attrs = FUSED[name]
-    net = Net(2, 3, 8, 8) if op != "SkipLayerNormalization" else Net(2, 3, 8)
+    tokens = op in ("SkipLayerNormalization", "Attention", "MultiHeadAttention")
+    net = Net(2, 3, 8) if tokens else Net(2, 3, 8, 8)
     others = [i if isinstance(i, str) else net.normal(*i) for i in inputs]
     net(op, net.x, *others, domain="com.microsoft", name="y", **attrs)
     model = net.model("y", domains=["com.microsoft"])
-    x = picture(2, 3, 8, 8) if op != "SkipLayerNormalization" else picture(2, 3, 8)
+    x = picture(2, 3, 8) if tokens else picture(2, 3, 8, 8)
     written = load(model).proto
     assert not [node for node in written.graph.node if node.domain]
+    np.testing.assert_allclose(run(written, "y", x=x)[0], run(model, "y", x=x)[0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("mask", [None, "added", "truth"])
+@pytest.mark.parametrize("heads", [0, 2])
+def test_onnxs_own_attention_is_its_pieces(heads: int, mask: str | None) -> None:
+    """Opset 23, of four axes or of three; a mask is added, or says where to look."""
+    shape = (2, 3, 8) if heads else (2, 4, 3, 8)
+    net = Net(*shape, opset=23)
+    others = [net("Mul", net.x, np.float32(0.5)), net("Neg", net.x)]
+    masks = {"added": net.normal(3, 3), "truth": np.tri(3, dtype=bool), None: None}
+    attrs = {"q_num_heads": heads, "kv_num_heads": heads} if heads else {}
+    net("Attention", net.x, *others, *([masks[mask]] if mask else []), name="y", **attrs)
+    model, x = net.model("y"), picture(*shape)
+    written = load(model).proto
+    assert not [node for node in written.graph.node if node.op_type == "Attention"]
     np.testing.assert_allclose(run(written, "y", x=x)[0], run(model, "y", x=x)[0], rtol=0, atol=1e-5)
 
 

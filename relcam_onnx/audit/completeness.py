@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any, cast
 
 import numpy as np
+import onnx_graphsurgeon as gs
 
 from relcam_onnx.analysis.layers import INPUT
 from relcam_onnx.audit.experiments import Item, sampled
@@ -19,7 +20,7 @@ from relcam_onnx.backends.eager import Eager
 from relcam_onnx.lrp.plan import Step
 from relcam_onnx.lrp.seeds import starting
 from relcam_onnx.lrp.walk import describe, going_on, walk
-from relcam_onnx.ops import Message
+from relcam_onnx.ops import Message, lookup
 from relcam_onnx.prepare import Prepared
 from relcam_onnx.results.evidence import CANCELLED
 from relcam_onnx.rules.base import Messages, pass_back
@@ -33,17 +34,19 @@ NEARLY = 1e-6
 class Taken:
     """Of a stage: what arrives, and what was taken between it and the one above, as sums of relevance.
 
-    ``rest`` is what no input of a node gets for other reasons, such as outputs that nothing pushes up; and rounding.
+    ``constants`` are those of the file that are terms like others: class tokens, position tables. ``rest`` is what no
+    input of a node gets for other reasons, such as outputs that nothing pushes up; and rounding.
     """
 
     biases: float = 0.0
     epsilon: float = 0.0
+    constants: float = 0.0
     rest: float = 0.0
     arrives: float = 0.0
 
 
 def by_account(subjects: Sequence[Subject], count: int, model: Audited, seed: int = 0) -> Iterator[Item]:
-    """``biases``, ``epsilon``, ``rest``, ``arrives``: shares of what relevance started as, down to the input.
+    """``biases``, ``epsilon``, ``constants``, ``rest``, ``arrives``: shares of the relevance at the start, to the input.
 
     Nothing where that cancels to next to nothing, as under seed ``clrp``.
     """
@@ -107,7 +110,7 @@ def account(prepared: Prepared, values: Mapping[str, Any], target: int) -> tuple
 
 
 def book(f: Eager, step: Step, values: Mapping[str, Any], message: Message, handed: Messages, taken: Taken) -> None:
-    """What one node keeps: by ε, as far as a rule without it hands on more; of the rest biases', where it has any."""
+    """What one node keeps: by ε, as far as a rule without it hands on more; the rest is biases' or constants', if any."""
     came, went = total(f, message), sum(total(f, part) for part in handed.values())
     record, rule, epsilon = describe(f, step, values), cast(Any, step.rule), 0.0
     if getattr(rule, "eps", 0.0):
@@ -115,9 +118,17 @@ def book(f: Eager, step: Step, values: Mapping[str, Any], message: Message, hand
         epsilon = sum(total(f, part) for part in exact.values()) - went
     if getattr(record, "bias", None) is not None and getattr(rule, "bias", True):
         taken.biases += came - went - epsilon
+    elif has_constants(step.node):
+        taken.constants += came - went - epsilon
     else:
         taken.rest += came - went - epsilon
     taken.epsilon += epsilon
+
+
+def has_constants(node: gs.Node) -> bool:
+    """Whether constants of the file are among the terms of a node, or all that it reads."""
+    kinds = [np.asarray(t.values).dtype.kind for t in node.inputs if isinstance(t, gs.Constant)]
+    return lookup(node).role_of(node) in (None, "sum") and "f" in kinds
 
 
 def total(f: Eager, message: Message) -> float:

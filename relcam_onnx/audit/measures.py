@@ -69,6 +69,7 @@ MEASURES: dict[str, Of] = {
     "sanity.arrives": Of("account", "arrives", "relevance that arrives, down to the input, of what it started as"),
     "sanity.to-biases": Of("account", "biases", "relevance that biases take between the layer above and this one"),
     "sanity.to-epsilon": Of("account", "epsilon", "relevance that ε takes there: where nothing speaks for an output"),
+    "sanity.to-constants": Of("account", "constants", "relevance that class tokens and position tables take there"),
     "sanity.to-rest": Of("account", "rest", "relevance that nothing gets there"),
     "gradients.weights": Of("shattering", "weights", "r of channel weights with those under noise", "higher", 0.0),
     "gradients.smooth": Of("shattering", "smooth", "r of what arrives at neighbouring positions", "higher", 0.0),

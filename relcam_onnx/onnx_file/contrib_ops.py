@@ -9,52 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
 
-import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 
+from relcam_onnx.onnx_file.attention_ops import attention, fused_attention, multi_head
 from relcam_onnx.onnx_file.protos import graphs
+from relcam_onnx.onnx_file.writing import Writer
 
 DOMAIN = "com.microsoft"
-
-
-class Writer:
-    """Spells one fused node: each call adds a node and returns the name of what it makes."""
-
-    def __init__(self, node: onnx.NodeProto, opset: int) -> None:
-        self.node, self.opset = node, opset
-        self.nodes: list[onnx.NodeProto] = []
-        self.result = node.output[0]
-        self._attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
-
-    def attribute(self, name: str, default: Any) -> Any:
-        """An attribute, texts as ``str``."""
-        value = self._attributes.get(name, default)
-        return value.decode() if isinstance(value, bytes) else value
-
-    def kept(self, *names: str) -> dict[str, Any]:
-        """Attributes that a standard op has too."""
-        return {name: self._attributes[name] for name in names if name in self._attributes}
-
-    def input(self, index: int) -> str:
-        """An input, "" where it is left out."""
-        return self.node.input[index] if index < len(self.node.input) else ""
-
-    def constant(self, value: float) -> str:
-        """A number of the file."""
-        name = f"{self.result}/number{len(self.nodes)}"
-        tensor = numpy_helper.from_array(np.array(value, np.float32), name)
-        self.nodes.append(helper.make_node("Constant", [], [name], value=tensor))
-        return name
-
-    def __call__(self, op: str, *inputs: str, last: bool = False, **attributes: Any) -> str:
-        """A node; the last one makes the fused node's output, and has its name."""
-        name = self.result if last else f"{self.result}/{op.lower()}{len(self.nodes)}"
-        label = self.node.name if last else ""
-        self.nodes.append(helper.make_node(op, inputs, [name], label, **attributes))
-        return name
+TRUTH = frozenset({"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Not", "Xor", "IsNaN"})
+"""Ops that make truth values."""
 
 
 def activate(w: Writer, x: str) -> None:
@@ -88,7 +53,7 @@ def fused_gemm(w: Writer) -> None:
 def fused_matmul(w: Writer) -> None:
     """FusedMatMul: the last two axes turned, and a factor; its batch forms stay as they are."""
     if w.attribute("transBatchA", 0) or w.attribute("transBatchB", 0):
-        w.nodes.append(w.node)
+        w.keep()
         return
     # Einsum turns the last two axes whatever the rank: dots stand for the others.
     a, b = (
@@ -138,9 +103,7 @@ def mean(w: Writer, x: str) -> str:
     axes = list(range(w.attribute("axis", -1), 0))
     if w.opset < 18:
         return w("ReduceMean", x, axes=axes, keepdims=1)
-    name = f"{w.result}/axes{len(w.nodes)}"
-    w.nodes.append(helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.array(axes), name)))
-    return w("ReduceMean", x, name, keepdims=1)
+    return w("ReduceMean", x, w.integers(*axes), keepdims=1)
 
 
 def centred(w: Writer, x: str) -> str:
@@ -175,6 +138,8 @@ SPELLINGS: dict[str, Callable[[Writer], None]] = {
     "FastGelu": fast_gelu,
     "QuickGelu": quick_gelu,
     "SkipLayerNormalization": skip_layer_norm,
+    "Attention": fused_attention,
+    "MultiHeadAttention": multi_head,
 }
 """The fused ops that have a standard spelling."""
 
@@ -184,7 +149,8 @@ def write_back(proto: onnx.ModelProto) -> None:
     opset = next((entry.version for entry in proto.opset_import if not entry.domain), 0)
     for graph in graphs(proto.graph):
         if any(spelling(node, opset) for node in graph.node):
-            nodes = [part for node in graph.node for part in spelled(node, opset)]
+            truths = truth_values(graph)
+            nodes = [part for node in graph.node for part in spelled(node, opset, truths)]
             del graph.node[:]
             graph.node.extend(nodes)
 
@@ -196,17 +162,31 @@ def spelling(node: onnx.NodeProto, opset: int) -> Callable[[Writer], None] | Non
     from_the_end = all(item.i < 0 for item in node.attribute if item.name == "axis")
     if node.domain or not node.output or not from_the_end:
         return None
+    if node.op_type == "Attention":
+        return attention
     if node.op_type == "LayerNormalization" and opset < 17:
         return layer_norm
     return rms_norm if node.op_type == "SimplifiedLayerNormalization" else None
 
 
-def spelled(node: onnx.NodeProto, opset: int) -> Iterator[onnx.NodeProto]:
+def truth_values(graph: onnx.GraphProto) -> frozenset[str]:
+    """The tensors of a graph that are told to be truth values."""
+    stored = {tensor.name for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.BOOL}
+    told = (
+        value
+        for value in (*graph.value_info, *graph.input)
+        if value.type.tensor_type.elem_type == onnx.TensorProto.BOOL
+    )
+    made = (name for node in graph.node if node.op_type in TRUTH for name in node.output)
+    return frozenset({*stored, *(value.name for value in told), *made})
+
+
+def spelled(node: onnx.NodeProto, opset: int, truths: frozenset[str]) -> Iterator[onnx.NodeProto]:
     """A node, or what it is made of."""
     spell = spelling(node, opset) if node.output else None
     if spell is None:
         yield node
         return
-    writer = Writer(node, opset)
+    writer = Writer(node, opset, truths)
     spell(writer)
     yield from writer.nodes
