@@ -13,7 +13,7 @@ TIMM := timm==1.0.31
 # npm waits for a registry that does not answer as long as it is let.
 NPM_SECONDS ?= 180
 
-.PHONY: help demo test test-web lint quality methods pictures bench bench-folder clean
+.PHONY: help demo test test-web lint quality methods coverage pictures bench bench-folder clean
 
 help:
 	@echo "make demo      explain the photographs in examples/ into out/ (no PyTorch)"
@@ -22,6 +22,7 @@ help:
 	@echo "make lint      ruff and mypy alone"
 	@echo "make quality   how good the maps are, rewrites docs/quality/examples.md (PICTURES=DIR LABELS=FILE: on your own)"
 	@echo "make methods   every method at every stage, rewrites docs/quality/methods.md (hours)"
+	@echo "make coverage  every network that is tried, exported and checked, rewrites docs/coverage.md (an hour and more)"
 	@echo "make pictures  the contact sheet of the README"
 	@echo "make bench     what an explanation costs, rewrites docs/costs.md"
 	@echo "make bench-folder  what a folder of photographs costs, rewrites that table of docs/costs.md"
@@ -57,6 +58,10 @@ quality: $(VENV)/.test
 
 methods: $(VENV)/.test
 	$(BIN)/python -m benchmarks.methods --write
+
+# NAME="vit* resnet18": only these. What ran before is kept in build/coverage.jsonl; delete it to run all anew.
+coverage: $(VENV)/.test
+	$(BIN)/python -m benchmarks.coverage $(NAME) --failed --write
 
 pictures: $(VENV)/.test
 	$(BIN)/python -m benchmarks.contact_sheet

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import nn
 
 SIDE, PATCH, WIDTH, DEPTH, HEADS = 64, 8, 96, 6, 4
 SHAPES = ("disc", "ring", "square", "frame", "triangle", "cross", "bars", "diamond")
-STEPS, BATCH, RATE = 2000, 96, 1e-3
+STEPS, BATCH, RATE = 3000, 96, 1e-3
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "build" / "shapes_vit.pt"
 
@@ -65,15 +66,17 @@ class ShapesViT(nn.Module):
         return scores
 
 
-def drawn(
-    rng: np.random.Generator, shape: int, *, large: bool = False
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """A shape of any colour somewhere on coarse noise: (3, SIDE, SIDE) in -1..1, and where it is."""
+def background(rng: np.random.Generator) -> Image.Image:
+    """Coarse noise."""
     coarse = rng.uniform(60, 190, (8, 8, 3)).astype(np.uint8)
-    canvas = Image.fromarray(coarse).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-    mask = Image.new("L", (SIDE, SIDE))
-    half = rng.uniform(20, 28) if large else rng.uniform(8, 20)
-    x, y = rng.uniform(half + 1, SIDE - half - 1, 2)
+    return Image.fromarray(coarse).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+
+
+def put(
+    rng: np.random.Generator, canvas: Image.Image, shape: int, half: float, x: float, y: float
+) -> NDArray[np.bool_]:
+    """Draw a shape of any colour around a point; where it is, holes filled."""
+    mask = Image.new("L", canvas.size)
     draw, box = ImageDraw.Draw(mask), (x - half, y - half, x + half, y + half)
     inner, third = half * 0.55, half / 2.5
     match SHAPES[shape]:
@@ -91,21 +94,57 @@ def drawn(
         case _:
             for offset in (-half, -half * 0.15, half * 0.7):
                 draw.rectangle((x - half, y + offset, x + half, y + offset + half * 0.3), fill=255)
+    whole = np.asarray(mask) > 127
     if SHAPES[shape] == "ring":
         draw.ellipse((x - inner, y - inner, x + inner, y + inner), fill=0)
     if SHAPES[shape] == "frame":
         draw.rectangle((x - inner, y - inner, x + inner, y + inner), fill=0)
     colour = tuple(int(c) for c in rng.choice([0, 255], 3) * 0.8 + rng.uniform(0, 50, 3))
     canvas.paste(colour, (0, 0), mask)
+    return whole
+
+
+def finished(rng: np.random.Generator, canvas: Image.Image) -> NDArray[np.float32]:
+    """The pixels with a little noise: (3, SIDE, SIDE), about -1..1."""
     pixels = np.asarray(canvas, np.float32) + rng.normal(0, 8, (SIDE, SIDE, 3))
-    return (pixels.transpose(2, 0, 1) / 127.5 - 1).astype(np.float32), np.asarray(mask) > 127
+    return (pixels.transpose(2, 0, 1) / 127.5 - 1).astype(np.float32)
+
+
+def single(rng: np.random.Generator, shape: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """One shape somewhere, and where."""
+    canvas, half = background(rng), rng.uniform(8, 24)
+    x, y = rng.uniform(half + 1, SIDE - half - 1, 2)
+    mask = put(rng, canvas, shape, half, x, y)
+    return finished(rng, canvas), mask
+
+
+def quarters(rng: np.random.Generator, shapes: Sequence[int | None]) -> NDArray[np.float32]:
+    """A shape in each quarter, or none there."""
+    canvas, quarter = background(rng), SIDE / 2
+    for place, shape in enumerate(shapes):
+        half = rng.uniform(8, 14)
+        x, y = rng.uniform(half + 1, quarter - half - 1, 2) + quarter * np.array([place % 2, place // 2])
+        if shape is not None:
+            put(rng, canvas, shape, half, x, y)
+    return finished(rng, canvas)
 
 
 def batch(rng: np.random.Generator, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """So many pictures and their classes."""
-    labels = rng.integers(0, len(SHAPES), count)
-    pictures = np.stack([drawn(rng, int(label), large=rng.random() < 0.3)[0] for label in labels])
-    return torch.from_numpy(pictures), torch.from_numpy(labels)
+    """So many pictures, half of them of several shapes, and the share that each class has in them."""
+    pictures, shares = [], np.zeros((count, len(SHAPES)), np.float32)
+    for number in range(count):
+        if rng.random() < 0.5:
+            shape = int(rng.integers(len(SHAPES)))
+            pictures.append(single(rng, shape)[0])
+            shares[number, shape] = 1
+        else:
+            shapes = [int(rng.integers(len(SHAPES))) if rng.random() < 0.75 else None for _ in range(3)]
+            shapes.insert(int(rng.integers(4)), int(rng.integers(len(SHAPES))))
+            pictures.append(quarters(rng, shapes))
+            for shape in shapes:
+                if shape is not None:
+                    shares[number, shape] += 1
+    return torch.from_numpy(np.stack(pictures)), torch.from_numpy(shares / shares.sum(axis=1, keepdims=True))
 
 
 def trained() -> ShapesViT:
@@ -119,8 +158,8 @@ def trained() -> ShapesViT:
     optimiser = torch.optim.AdamW(module.parameters(), RATE, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=STEPS)
     for step in range(STEPS):
-        x, labels = batch(rng, BATCH)
-        loss = nn.functional.cross_entropy(module(x), labels)
+        x, shares = batch(rng, BATCH)
+        loss = nn.functional.cross_entropy(module(x), shares)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -103,9 +103,8 @@ def test_an_account_tells_what_biases_and_tokens_take(
     """To 1e-2 of all that anybody takes: the stored figures are stabilised throughout."""
     prepared = Prepared(vit, ["input"], "lrp", preset("epsilon-plus"))
     reading = Reading.of(prepared.model, prepared.maps.plan, SessionSettings(), spinning=False)
-    _, values = reading.run({"x": picture.numpy()[:1]} if prepared.batch in (None, 1) else {"x": picture.numpy()})
-    one = {name: value[:1] if value.ndim else value for name, value in values.items()}
-    _, _, taken = account(prepared, one, int(stored[f"targets/{label}"][0]))
+    _, values = reading.run({"x": picture.numpy()})
+    _, _, taken = account(prepared, values, int(stored[f"targets/{label}"][0]), len(picture))
     whole = {key: sum(getattr(part, key) for part in taken.values()) for key in TAKERS}
     held = {name: float(stored[f"taken/epsilon-plus/{name}/{label}"][0]) for names in TAKERS.values() for name in names}
     wanted = {key: sum(held[name] for name in names) for key, names in TAKERS.items()}

@@ -46,7 +46,7 @@ class Taken:
 
 
 def by_account(subjects: Sequence[Subject], count: int, model: Audited, seed: int = 0) -> Iterator[Item]:
-    """``biases``, ``epsilon``, ``constants``, ``rest``, ``arrives``: shares of the relevance at the start, to the input.
+    """``biases``, ``epsilon``, ``constants``, ``rest``, ``arrives``: shares of the relevance that started.
 
     Nothing where that cancels to next to nothing, as under seed ``clrp``.
     """
@@ -68,8 +68,8 @@ def by_account(subjects: Sequence[Subject], count: int, model: Audited, seed: in
             feeds = model.feeds(subject.array[None])
             prepared, reading = ready(feeds[given.layers.picture.tensor.name].shape[1:])
             _, values = reading.run(feeds)
-            values = {name: value[:1] if value.ndim else value for name, value in values.items()}
-            start, whole, taken = account(prepared, values, subject.label)
+            count = len(feeds[given.layers.picture.tensor.name])
+            start, whole, taken = account(prepared, values, subject.label, count)
             if abs(start) <= CANCELLED * whole:
                 return {AUDITED: {}}
             shares = {layer: {key: value / start for key, value in vars(t).items()} for layer, t in taken.items()}
@@ -79,8 +79,10 @@ def by_account(subjects: Sequence[Subject], count: int, model: Audited, seed: in
 
 
 @np.errstate(all="ignore")
-def account(prepared: Prepared, values: Mapping[str, Any], target: int) -> tuple[float, float, dict[str, Taken]]:
-    """Walk one picture's plan and keep books.
+def account(
+    prepared: Prepared, values: Mapping[str, Any], target: int, count: int = 1
+) -> tuple[float, float, dict[str, Taken]]:
+    """Walk a plan for one picture, the first of ``count`` that values are of, and keep books.
 
     Returns
     -------
@@ -88,10 +90,11 @@ def account(prepared: Prepared, values: Mapping[str, Any], target: int) -> tuple
         What relevance started as, its magnitude, and stage by stage, from the top, what became of it.
     """
     f, plan, layers = Eager(), prepared.maps.plan, prepared.maps.layers
-    table = values[plan.scores.name].reshape(1, -1)
+    table = values[plan.scores.name].reshape(count, -1)
     classes = 2 if prepared.paired else table.shape[1]
-    hot: Any = np.eye(classes, dtype=np.float32)[[target]]
-    seed: Any = starting(f, prepared.seed, table, hot, paired=prepared.paired, gradient=False)
+    hot: Any = np.eye(classes, dtype=np.float32)[[target] * count]
+    seed: Any = np.array(starting(f, prepared.seed, table, hot, paired=prepared.paired, gradient=False))
+    seed[1:] = 0
     names = {layer.tensor.name: layer.name for layer in layers}
     taken = {name: Taken() for name in [*(n for n in reversed(names.values()) if n != INPUT), INPUT]}
     below = iter(taken.values())
@@ -110,7 +113,7 @@ def account(prepared: Prepared, values: Mapping[str, Any], target: int) -> tuple
 
 
 def book(f: Eager, step: Step, values: Mapping[str, Any], message: Message, handed: Messages, taken: Taken) -> None:
-    """What one node keeps: by ε, as far as a rule without it hands on more; the rest is biases' or constants', if any."""
+    """What one node keeps: by ε, as far as a rule without it hands on more; the rest is biases' or constants'."""
     came, went = total(f, message), sum(total(f, part) for part in handed.values())
     record, rule, epsilon = describe(f, step, values), cast(Any, step.rule), 0.0
     if getattr(rule, "eps", 0.0):

@@ -1,0 +1,145 @@
+"""Which rules put relevance inside the object in a network with attention: a ViT that was trained on shapes.
+
+python -m benchmarks.attention [--write]
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+
+import relcam_onnx as rc
+from benchmarks.page import fill, table
+from benchmarks.shapes_vit import ROOT, SHAPES, SIDE, ShapesViT, quarters, single, trained
+from relcam_onnx import rules
+from relcam_onnx.audit import metrics
+from relcam_onnx.audit.metrics import bootstrap
+from relcam_onnx.lrp.presets import Preset
+from relcam_onnx.results.render import resize_map
+
+PAGE = ROOT / "docs" / "quality.md"
+MOSAICS, PICTURES = 60, 60
+DENSE: dict[str, rules.Rule] = {"ε": rules.Epsilon(), "γ": rules.Gamma(), "z⁺": rules.ZPlus()}
+PATCH: dict[str, rules.Rule] = {
+    "zᴮ": rules.ZBox(-1.3, 1.3),
+    "z⁺": rules.ZPlus(),
+    "γ": rules.Gamma(),
+    "ε": rules.Epsilon(),
+}
+SUM: dict[str, rules.Rule] = {"sign-share": rules.SignShare(), "norm": rules.Norm()}
+
+
+class Scene(NamedTuple):
+    """A picture, the class that is asked for, and where that is."""
+
+    x: NDArray[np.float32]
+    label: int
+    mask: NDArray[np.bool_]
+
+
+def scenes(kind: str, count: int) -> Iterator[Scene]:
+    """Four shapes in quarters, two of them of the class; or one shape somewhere."""
+    rng = np.random.default_rng({"mosaic": 1, "single": 2}[kind])
+    for _ in range(count):
+        if kind == "single":
+            label = int(rng.integers(len(SHAPES)))
+            picture, mask = single(rng, label)
+            yield Scene(picture[None], label, mask)
+            continue
+        label, *others = (int(shape) for shape in rng.permutation(len(SHAPES))[:3])
+        mask = np.kron(np.eye(2, dtype=bool), np.ones((SIDE // 2, SIDE // 2), bool))
+        yield Scene(quarters(rng, [label, *others, label])[None], label, mask)
+
+
+def presets() -> dict[str, dict[str, Any]]:
+    """What is compared: name -> options of Explainer."""
+    found: dict[str, dict[str, Any]] = {}
+    for dense, dense_rule in DENSE.items():
+        for patch, patch_rule in PATCH.items():
+            for how, sum_rule in SUM.items():
+                made = Preset(f"{dense} {patch} {how}", (
+                    ("input-shift", rules.Pass()), ("first", patch_rule), ("output", rules.Epsilon()),
+                    ("product", rules.Epsilon()), ("norm", rules.Epsilon()), ("sum", sum_rule), ("average", sum_rule),
+                    ("*", dense_rule),
+                ))  # fmt: skip
+                found[f"dense {dense}, patches {patch}, sums {how}"] = {"preset": made}
+    return {
+        **found,
+        "plain ε, at the input": {"preset": epsilon(), "method": "lrp", "layers": "input", "seed": "logit"},
+        "attn-lrp, at the input": {"preset": "attn-lrp", "layers": "input"},
+        "attn-lrp": {"preset": "attn-lrp", "method": "local-relevance-cam"},
+        "gradient × input": {"method": "gradient-x-input"},
+        "Grad-CAM": {"method": "grad-cam"},
+        "default": {},
+    }
+
+
+def epsilon() -> Preset:
+    """ε throughout, attention held fixed."""
+    return Preset("plain-epsilon", (("sum", rules.Norm()), ("average", rules.Norm()), ("*", rules.Epsilon())))
+
+
+def exported(module: ShapesViT) -> onnx.ModelProto:
+    """The network as a file."""
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module, (torch.zeros(1, 3, SIDE, SIDE),), buffer, dynamo=False, opset_version=17,
+                          input_names=["x"], output_names=["scores"])  # type: ignore[arg-type]  # fmt: skip
+    return onnx.load_from_string(buffer.getvalue())
+
+
+def measured(model: onnx.ModelProto, options: dict[str, Any]) -> dict[str, list[float]]:
+    """Focus at each layer, and what lies inside a single shape."""
+    values: dict[str, list[float]] = {}
+    with rc.Explainer(model, **options) as explainer:
+        for kind, count in (("mosaic", MOSAICS), ("single", PICTURES)):
+            for scene in scenes(kind, count):
+                maps = explainer(scene.x, [[scene.label]]).maps
+                for layer, found in maps.items():
+                    heat = found[0, 0].sum(axis=0) if found.ndim == 5 else found[0, 0]
+                    whole = resize_map(heat, (SIDE, SIDE))
+                    key = f"{layer} {kind}"
+                    values.setdefault(key, []).append(metrics.mass_accuracy(whole, scene.mask))
+    return values
+
+
+def main() -> None:
+    """Train, measure, print, and write if asked to."""
+    parser = argparse.ArgumentParser(description="Rules for networks with attention.")
+    parser.add_argument("--write", action="store_true", help=f"write the table of {PAGE.name}")
+    options = parser.parse_args()
+    module = trained()
+    pictures = list(scenes("single", 256))
+    with torch.inference_mode():
+        answers = module(torch.from_numpy(np.concatenate([scene.x for scene in pictures]))).argmax(dim=1).numpy()
+    right = float(np.mean(answers == [scene.label for scene in pictures]))
+    print(f"accuracy {right:.3f}", file=sys.stderr)
+    model, rows = exported(module), []
+    for name, how in presets().items():
+        values = measured(model, how)
+        layers = [key.split()[0] for key in values if key.endswith("mosaic")]
+        stages = [layer for layer in layers if layer not in ("fused", "input")]
+        last = "fused" if "fused" in layers else layers[-1]
+        cells = [f"{np.mean(values[f'{layer} mosaic']):.2f}" for layer in stages]
+        mean, low, high, _ = bootstrap(values[f"{last} mosaic"])
+        inside = np.mean(values[f"{last} single"])
+        rows.append([name, " ".join(cells), f"{mean:.3f} ({low:.3f} … {high:.3f})", f"{inside:.3f}"])
+        print(rows[-1], file=sys.stderr, flush=True)
+    found = table(["", "Focus, depth 2 3 5 …", "Focus, fused or input", "inside a single shape"], rows)
+    print(found)
+    if options.write:
+        fill(PAGE, {"attention": f"Accuracy {right:.3f}; {MOSAICS} mosaics, {PICTURES} pictures.\n\n{found}"})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""docs/coverage.md, made of the records."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.page import table
+
+PAGE = Path(__file__).parents[2] / "docs" / "coverage.md"
+OUTPUTS, GRADIENT, AGREE = 1e-5, 1e-4, 1e-3
+"""What is asked for: outputs, 1 - cosine of gradients, maps of two backends and of two spellings."""
+TEXT = """# Which networks are explained
+
+Written by `make coverage`: {cases} networks of {families} families; {explained} are explained, and {passed} hold all
+that is checked. Each is built by torchvision or timm, given seeded weights that are *calm* (below), and exported twice:
+by PyTorch's exporter over `torch.export` at opset {newer}, and by the one over TorchScript at opset {older}, with timm's
+attention fused in the first and in pieces in the second. Figures are shares of the largest value.
+
+- *outputs*: the explained file's own scores beside those of the plain file; 1e-5 at most.
+- *gradient*: 1 − cosine of preset `gradient` at the input and PyTorch's autograd; 1e-4 at most: all adjoints are right.
+- *backends*, *spellings*: the maps of all stages, fused, and the input's relevance, compiled beside NumPy, and those
+  of the other file; 1e-3 at most, or ten times *noise*: how far they move when the picture moves by 1e-6 of itself.
+- *account*: of a score under preset `epsilon-plus`, what arrives at the input, and what biases, constants (class
+  tokens, position tables), ε and nothing take on the way; they add up to 1.
+- No map has a NaN, and none is zero all over.
+
+**Calm weights.** {calm}
+
+{table}
+
+{failures}"""
+
+
+FIGURES = ("outputs", "gradient", "backends", "spellings", "noise")
+HEAD = ("family", "network", "pixels", "stages", *FIGURES)
+
+
+def page(lines: Sequence[dict[str, Any]]) -> str:
+    """The whole page."""
+    from benchmarks.coverage import checks, weights  # noqa: PLC0415 - they import PyTorch
+
+    lines = sorted(lines, key=lambda line: (line["family"], line["name"]))
+    good = [line for line in lines if "found" in line]
+    head = [*HEAD, "account", ""]
+    bad = [line for line in lines if "found" not in line]
+    failures = "\n".join(f"- `{line['name']}`, {line['failed']}: {line['error']}" for line in bad)
+    calm = " ".join((weights.__doc__ or "").split("\n\n", 1)[1].split())
+    return TEXT.format(
+        cases=len(lines), families=len({line["family"] for line in lines}), explained=len(good),
+        passed=sum(holds(line["found"]) for line in good), newer=checks.NEWER, older=checks.OLDER, calm=calm,
+        table=table(head, [row(line) for line in good]),
+        failures=f"**Not explained**, with the step that failed:\n\n{failures}\n" if bad else "",
+    )  # fmt: skip
+
+
+def holds(found: dict[str, Any]) -> bool:
+    """Whether everything that is asked for holds; maps as near as they are to themselves under noise, times ten."""
+    near = max(AGREE, 10 * found["noise"])
+    return bool(
+        found["outputs"] <= OUTPUTS and found["gradient"] <= GRADIENT and found["finite"]
+        and found["backends"] <= near and found["spellings"] <= near
+    )  # fmt: skip
+
+
+def row(line: dict[str, Any]) -> list[str]:
+    """One network's row."""
+    found = line["found"]
+    figures = [f"{found[key]:.0e}" for key in FIGURES]
+    account = " ".join(f"{value:.2g}" if math.isfinite(value) else "–" for value in found["account"])
+    name = line["name"].removeprefix("tv:")
+    said = [line["family"], name, str(line["size"]), " ".join(found["stages"])]
+    return [*said, *figures, account, "" if holds(found) else "×"]
