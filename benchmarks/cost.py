@@ -115,7 +115,7 @@ def resnet() -> Path:
         import relcam_exporters
 
         RESNET.parent.mkdir(exist_ok=True)
-        relcam_exporters.export("resnet50", RESNET, weights=None)
+        relcam_exporters.export_named("resnet50", RESNET, weights=None)
     return RESNET
 
 

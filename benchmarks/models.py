@@ -54,7 +54,7 @@ def exported(name: str) -> Path:
 
         file.parent.mkdir(exist_ok=True)
         example = torch.zeros(2, 3, SIZE, SIZE)
-        relcam_exporters.export_module(random_module(name), file, example_input=example)
+        relcam_exporters.export(random_module(name), example, file)
     return file
 
 

@@ -131,10 +131,10 @@ def network() -> Path:
         FILE.parent.mkdir(exist_ok=True)
         preprocess = Preprocess(size=(SIZE, SIZE), resize_size=SIZE, mean=(0.5,) * 3, std=(0.25,) * 3)
         example = torch.zeros(2, 3, SIZE, SIZE)
-        relcam_exporters.export_module(
+        relcam_exporters.export(
             module,
+            example,
             FILE,
-            example_input=example,
             preprocess=preprocess,
             labels=list(LABELS),
             dynamic=("batch", "height", "width"),  # mosaics are larger

@@ -15,7 +15,7 @@ import pytest
 import torch
 from golden.calm import calm
 from golden.seeded_weights import seeded_input, seeded_state_dict
-from relcam_exporters import export_module
+from relcam_exporters import export
 from relcam_exporters._torchvision import torchvision
 
 from relcam_onnx.explainer import Explainer
@@ -56,7 +56,7 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Networks:
             module = getattr(torchvision().models, name)(weights=None)
             state = seeded_state_dict(module, seed)
             module.load_state_dict(calm(state) if calmed else state)
-            export_module(module, path, example_input=x, batch_norm="unfused")
+            export(module, x, path, batch_norm="unfused")
         return path, x.numpy()
 
     return build

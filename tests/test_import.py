@@ -32,6 +32,7 @@ ORDER = [
         "results",
         "prepare",
         "listing",
+        "exposing",
         "compiling",
         "runners",
         "explainer",

@@ -15,8 +15,8 @@ OUTPUTS, GRADIENT, AGREE = 1e-5, 1e-4, 1e-3
 TEXT = """# Which networks are explained
 
 Written by `make coverage`: {cases} networks of {families} families; {explained} are explained, and {passed} hold all
-that is checked. Each is built by torchvision or timm, given seeded weights that are *calm* (below), and exported twice:
-by PyTorch's exporter over `torch.export` at opset {newer}, and by the one over TorchScript at opset {older}, with timm's
+that is checked. Each is built by torchvision or timm, given seeded, *calm* weights (below), and exported twice:
+by PyTorch's exporter over `torch.export` at opset {newer}, and over TorchScript at opset {older}, with timm's
 attention fused in the first and in pieces in the second. Figures are shares of the largest value.
 
 - *outputs*: the explained file's own scores beside those of the plain file; 1e-5 at most.

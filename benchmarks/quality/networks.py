@@ -32,7 +32,7 @@ def mobilenet() -> Path:
     if not file.exists():
         import relcam_exporters
 
-        relcam_exporters.export("mobilenet_v2", file, weights=mobilenet_weights())
+        relcam_exporters.export_named("mobilenet_v2", file, weights=mobilenet_weights())
     return file
 
 

@@ -7,10 +7,11 @@ without it, importing this package raises `relcam_onnx.errors.OptionError`.
 from relcam_exporters._extra import missing
 
 try:
-    from relcam_exporters.exporter import export, export_module
+    from relcam_exporters.exporter import export, to_onnx
+    from relcam_exporters.named import export_named
     from relcam_exporters.report import ExportReport
     from relcam_exporters.zoo import architectures
 except ImportError as error:
     raise missing(error) from error
 
-__all__ = ["ExportReport", "architectures", "export", "export_module"]
+__all__ = ["ExportReport", "architectures", "export", "export_named", "to_onnx"]

@@ -12,6 +12,7 @@ from onnxscript import optimizer, rewriter
 from onnxscript.rewriter.rules import common as rules
 
 from relcam_onnx.errors import LayerError, nearest
+from relcam_onnx.listing import layer_table
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 _KEPT = (SCOPES, "namespace")
@@ -88,6 +89,38 @@ def expose(model: ir.Model, paths: Iterable[str]) -> None:
         model.graph.outputs.append(value)
     # A tensor that happened to have such a name gives way to the output.
     passes.NameFixPass()(model)
+
+
+def expose_stages(model: ir.Model) -> None:
+    """Make the tensors of all stages outputs of the graph, named by their strides or depths.
+
+    Raises
+    ------
+    LayerError
+        A stage is no tensor of the file.
+    """
+    found = {layer.tensor: layer.stage for layer in layer_table(ir.to_proto(model)) if layer.stage}
+    values = {value.name: value for node in model.graph for value in node.outputs}
+    for tensor, stage in found.items():
+        if tensor not in values:
+            raise LayerError(f"stage {stage} is {tensor!r}, which the file does not have; name modules instead")
+        if not values[tensor].is_graph_output():
+            values[tensor].name = stage
+            model.graph.outputs.append(values[tensor])
+    passes.NameFixPass()(model)
+
+
+def module_outputs(model: ir.Model) -> dict[str, str]:
+    """Module path -> the tensor that leaves the module, for all that make nodes, in the order of the graph."""
+    found: dict[str, str] = {}
+    for node in model.graph:
+        path = _path(node)
+        if path and path not in found:
+            try:
+                found[path] = str(_output_of(model, path).name)
+            except LayerError:  # nothing outside reads what it makes
+                continue
+    return found
 
 
 def scopes(model: ir.Model) -> dict[str, str]:

@@ -1,11 +1,15 @@
-"""The networks that can be exported by name: how each is built, and what belongs in its file."""
+"""What can be exported by name: how each network is built, and what belongs in its file."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import pickle
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import torch
@@ -17,6 +21,11 @@ from relcam_onnx.errors import OptionError, nearest
 from relcam_onnx.pictures.preprocess import Preprocess
 
 LITE = "efficientnet-lite0"
+TIMM = "timm:"
+FIXED = ("vgg", "alexnet", "vit", "maxvit", "swin")
+"""torchvision's networks that take one size: dense layers, position tables or windows fit no other."""
+SHOWN = 5
+"""So many keys that do not fit are named."""
 
 
 @dataclass(frozen=True)
@@ -30,22 +39,22 @@ class Architecture:
     build
         Makes the network with random weights from PyTorch's global generator.
     published
-        Gets the state dict of its published ImageNet weights; may download.
+        Gets the state dict of its published weights, and may download; None where there are none.
     preprocess
         What those weights were trained with.
     labels
-        The 1000 classes, in the order of the scores.
+        Of its scores, in order; None where nobody knows.
     any_size
-        Whether height and width may be left open: not where dense layers follow a map of fixed size.
+        Whether height and width may be left open.
     multiple
         What height and width must be divisible by.
     """
 
     name: str
     build: Callable[[], torch.nn.Module]
-    published: Callable[[], Mapping[str, torch.Tensor]]
+    published: Callable[[], Mapping[str, torch.Tensor]] | None
     preprocess: Preprocess
-    labels: list[str]
+    labels: list[str] | None
     any_size: bool = True
     multiple: int = 1
 
@@ -55,7 +64,8 @@ class Architecture:
         Parameters
         ----------
         weights
-            "default" for the published weights, the path of a state dict, or None for random weights.
+            "default" for the published weights (where there are none, those that the network is built with), the path
+            of a state dict (.safetensors, or what ``torch.save`` writes), or None for random weights.
         seed
             Of the random weights.
 
@@ -67,23 +77,23 @@ class Architecture:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             module = self.build()
-        if weights is None:
+        if weights is None or (weights == "default" and self.published is None):
             return module
         try:
-            if weights == "default":
+            if weights == "default" and self.published is not None:
                 with quiet():
                     state = self.published()
             else:
-                state = torch.load(weights, map_location="cpu", weights_only=True)
-            module.load_state_dict(state)
-        except URLError as error:
-            raise OptionError(
-                f"the published weights of {self.name} cannot be downloaded ({error.reason}): "
-                "give the path of a state dict, or ask for random weights"
-            ) from error
-        except (OSError, EOFError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
-            reason = " ".join(str(error).split())[:200]
+                state = read_state(Path(weights))
+        except (URLError, RuntimeError, OSError, EOFError, TypeError, ValueError, pickle.UnpicklingError) as error:
+            reason = " ".join(str(getattr(error, "reason", error)).split())[:200]
+            if weights == "default":
+                raise OptionError(
+                    f"the published weights of {self.name} cannot be downloaded ({reason}): "
+                    "give the path of a state dict, or ask for random weights"
+                ) from error
             raise OptionError(f"weights {os.fspath(weights)!r} are no state dict of {self.name}: {reason}") from error
+        fill(module, state, f"weights {os.fspath(weights)!r} are no state dict of {self.name}")
         return module
 
     def sized(self, size: int | tuple[int, int] | None) -> Preprocess:
@@ -102,30 +112,72 @@ class Architecture:
                 f"{self.name} takes no pictures of {height}×{width} pixels: height and width must be "
                 f"positive multiples of {self.multiple}"
             )
-        assert self.preprocess.size is not None
-        assert isinstance(self.preprocess.resize_size, int)
-        share = self.preprocess.resize_size / self.preprocess.size[0]
-        return replace(self.preprocess, size=(height, width), resize_size=round(share * max(height, width)))
+        given = self.preprocess
+        if given.size is None or not isinstance(given.resize_size, int):
+            return replace(given, size=(height, width))
+        share = given.resize_size / given.size[0]
+        return replace(given, size=(height, width), resize_size=round(share * max(height, width)))
+
+
+def read_state(file: Path) -> Mapping[str, torch.Tensor]:
+    """A state dict; nothing in the file is run."""
+    if file.suffix == ".safetensors":
+        found: Mapping[str, torch.Tensor] = require("safetensors.torch").load_file(file)
+        return found
+    state = torch.load(file, map_location="cpu", weights_only=True)
+    for key in ("state_dict", "model"):  # as training scripts wrap it
+        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+            state = state[key]
+    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise TypeError(f"it holds a {type(state).__name__} of other things than tensors")
+    return {name.removeprefix("module."): value for name, value in state.items()}
+
+
+def fill(module: torch.nn.Module, state: Mapping[str, torch.Tensor], problem: str) -> None:
+    """Load a state dict; an `OptionError` says which keys do not fit."""
+    own = module.state_dict()
+    lacking = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    strange = [key for key in state if key not in own]
+    other = [key for key, value in state.items() if key in own and value.shape != own[key].shape]
+    told = [
+        f"{what} {', '.join(keys[:SHOWN])}{f' and {len(keys) - SHOWN} more' if len(keys) > SHOWN else ''}"
+        for what, keys in (
+            ("it lacks", lacking),
+            ("the network has no", strange),
+            ("another shape have", [f"{key} {tuple(state[key].shape)}, not {tuple(own[key].shape)}" for key in other]),
+        )
+        if keys
+    ]
+    if told:
+        raise OptionError(f"{problem}: {'; '.join(told)}")
+    module.load_state_dict(state, strict=False)
 
 
 def architectures() -> list[str]:
-    """List the names that `relcam_exporters.export` takes, sorted."""
+    """List the networks without a library's prefix, sorted; timm's are named ``timm:NAME``."""
     models = torchvision().models
-    families = ["resnet*", "resnext*", "wide_resnet*", "vgg*", "mobilenet*"]
-    return sorted([LITE, *models.list_models(models, include=families)])
+    return sorted([LITE, *models.list_models(module=models)])
 
 
 def architecture(name: str) -> Architecture:
-    """Look an architecture up.
+    """Look a network up: one of `architectures`, ``timm:NAME``, or ``package.module:callable`` that returns a module.
 
     Raises
     ------
     OptionError
         There is none of that name; the message has the nearest names.
     """
+    if name.startswith(TIMM):
+        return _timm_model(name.removeprefix(TIMM))
+    if ":" in name:
+        return _called(name)
     known = architectures()
     if name not in known:
-        raise OptionError(f"no architecture {name!r}{nearest(name, known)}; there are {', '.join(known)}")
+        near = nearest(name, known)
+        raise OptionError(
+            f"no architecture {name!r}{near}; there are torchvision's classification networks, {LITE}, timm's as "
+            "timm:NAME, and package.module:callable of your own"
+        )
     return _lite() if name == LITE else _torchvision_model(name)
 
 
@@ -133,9 +185,10 @@ def _torchvision_model(name: str) -> Architecture:
     models = torchvision().models
     weights = models.get_model_weights(name).DEFAULT
     transform = weights.transforms()
+    options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
     return Architecture(
         name=name,
-        build=lambda: models.get_model(name, weights=None),
+        build=lambda: models.get_model(name, weights=None, **options),
         published=lambda: weights.get_state_dict(progress=False, check_hash=True),
         preprocess=Preprocess(
             size=(transform.crop_size[0], transform.crop_size[0]),
@@ -145,8 +198,53 @@ def _torchvision_model(name: str) -> Architecture:
             std=tuple(transform.std),
         ),
         labels=list(weights.meta["categories"]),
-        any_size=not name.startswith("vgg"),
+        any_size=not name.startswith(FIXED),
     )
+
+
+def _timm_model(name: str) -> Architecture:
+    torchvision()  # which timm imports, made importable first
+    timm = require("timm")
+    known = timm.list_models()
+    if name.split(".", maxsplit=1)[0] not in known:
+        raise OptionError(f"timm has no network {name!r}{nearest(name, known)}")
+    config: Any = timm.models.get_pretrained_cfg(name)
+    _, height, width = config.input_size
+    thousand = torchvision().models.ResNet18_Weights.DEFAULT.meta["categories"]
+    return Architecture(
+        name=f"{TIMM}{name}",
+        build=lambda: timm.create_model(name, pretrained=False),
+        published=lambda: timm.create_model(name, pretrained=True).state_dict(),
+        preprocess=Preprocess(
+            size=(height, width),
+            resize_size=round(max(height, width) / config.crop_pct),
+            interpolation=config.interpolation if config.interpolation in ("bilinear", "bicubic") else "bicubic",
+            mean=tuple(config.mean),
+            std=tuple(config.std),
+        ),
+        labels=list(thousand) if config.num_classes == len(thousand) else None,
+        any_size=not config.fixed_input_size,
+    )
+
+
+def _called(name: str) -> Architecture:
+    """What a function of the user's returns; it is found from where the command is run, too."""
+    place, _, function = name.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        make = getattr(importlib.import_module(place), function)
+    except (ImportError, AttributeError) as error:
+        raise OptionError(f"{name!r} cannot be imported: {error}") from error
+    finally:
+        sys.path.remove(os.getcwd())
+
+    def build() -> torch.nn.Module:
+        module = make()
+        if not isinstance(module, torch.nn.Module):
+            raise OptionError(f"{name!r} returns a {type(module).__name__}, no torch.nn.Module")
+        return module
+
+    return Architecture(name, build, None, Preprocess(size=(224, 224)), None, any_size=False)
 
 
 def _lite() -> Architecture:

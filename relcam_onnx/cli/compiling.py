@@ -1,14 +1,17 @@
-"""What ``relcam compile`` does."""
+"""What ``relcam compile`` and ``relcam expose`` do: a model made of another one."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import onnx
 import typer
 
 from relcam_onnx.compiling.compile import compile_model
 from relcam_onnx.errors import OptionError
+from relcam_onnx.exposing import expose
 from relcam_onnx.files import cannot_write, make_folder
 from relcam_onnx.onnx_file.store import write_model
 
@@ -28,9 +31,24 @@ def compile_file(model: Path, out: Path, *, heatmap: bool, options: dict[str, An
     RelcamError
         The model or an option is at fault, or the file cannot be written.
     """
+    check_other(model, out)
+    written(compile_model(model, heatmap=heatmap, **options), out)
+
+
+def expose_file(model: Path, out: Path, layers: Sequence[str], output: str | None) -> None:
+    """Add layers' activations to a model's outputs and print what it returns; errors as in `compile_file`."""
+    check_other(model, out)
+    written(expose(model, layers, output), out)
+
+
+def check_other(model: Path, out: Path) -> None:
+    """Refuse to write a file over the one that it is made of."""
     if out.resolve() == model.resolve():
         raise OptionError(f"{str(out)!r} is the model itself, which would be lost; give -o another name")
-    proto = compile_model(model, heatmap=heatmap, **options)
+
+
+def written(proto: onnx.ModelProto, out: Path) -> None:
+    """Write a model and tell its outputs."""
     make_folder(out.parent)
     try:
         files = write_model(proto, out)

@@ -36,6 +36,13 @@ class BatchNorm(StrEnum):
     UNFUSED = "unfused"
 
 
+class Exporter(StrEnum):
+    """PyTorch's exporters: over `torch.export`, and over TorchScript."""
+
+    DYNAMO = "dynamo"
+    TORCHSCRIPT = "torchscript"
+
+
 @app.command(cls=Command)
 def audit(
     model: Model,
@@ -108,7 +115,8 @@ def audit(
 @app.command(cls=Command)
 def export(
     arch: Annotated[
-        str, typer.Argument(help="resnet50, vgg16_bn, efficientnet-lite0, ...", metavar="ARCH", show_default=False)
+        str,
+        typer.Argument(help="resnet50, timm:NAME, package.module:callable, ...", metavar="ARCH", show_default=False),
     ],
     out: Annotated[
         Path, typer.Option("-o", "--out", help="The ONNX file to write.", metavar="FILE", show_default=False)
@@ -121,16 +129,25 @@ def export(
         BatchNorm, typer.Option(help="Fold it into the convolutions, or keep it.", metavar="fused|unfused")
     ] = BatchNorm.FUSED,
     activation: Annotated[
-        list[str] | None, typer.Option(help="A module to make an output; repeatable.", metavar="MODULE")
+        list[str] | None,
+        typer.Option(help="A module, or stages, to make an output; repeatable.", metavar="MODULE|stages"),
     ] = None,
     weights: Annotated[
-        str, typer.Option(help="default, random, or a state dict's path.", metavar="NAME|FILE")
+        str, typer.Option(help="default, random, or a state dict's path (.safetensors too).", metavar="NAME|FILE")
     ] = "default",
     seed: Annotated[int, typer.Option(help="Of random weights.", metavar="N")] = 0,
+    exporter: Annotated[
+        Exporter, typer.Option(help="Which of PyTorch's exporters.", metavar="dynamo|torchscript")
+    ] = Exporter.DYNAMO,
     opset: Annotated[int, typer.Option(help="Of the file.", metavar="N")] = 18,
+    half: Annotated[bool, typer.Option("--half", help="In float16.")] = False,
+    quantize: Annotated[
+        list[str] | None,
+        typer.Option(help="In int8, calibrated on these pictures; repeatable.", metavar="IMAGE|DIR|GLOB"),
+    ] = None,
     debug: Debug = False,
 ) -> None:
-    """Write a torchvision network as ONNX, with module paths, preprocessing and labels (needs the export extra)."""
+    """Write a PyTorch network as ONNX, with module paths, preprocessing and labels (needs the export extra)."""
     with reporting(debug=debug):
         from relcam_exporters.cli import run_export
 
@@ -143,5 +160,25 @@ def export(
             activations=activation or (),
             weights=weights,
             seed=seed,
+            exporter=exporter.value,
             opset=opset,
+            half=half,
+            quantize=quantize or (),
         )
+
+
+@app.command("expose", cls=Command)
+def expose_(
+    model: Model,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="The ONNX file to write.", metavar="FILE", show_default=False)
+    ],
+    layer: Layer = None,
+    output: Output = None,
+    debug: Debug = False,
+) -> None:
+    """Make activations of any ONNX file outputs of it; --layer names them, all stages otherwise."""
+    with reporting(debug=debug):
+        from relcam_onnx.cli.compiling import expose_file
+
+        expose_file(model, out, layer or ("stages",), output)

@@ -10,7 +10,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
-from relcam_exporters import export, export_module
+from relcam_exporters import export, export_named
 from relcam_exporters._torchvision import torchvision
 
 import relcam_onnx as rc
@@ -46,14 +46,14 @@ def weights(resnet, tmp_path_factory):
 @pytest.fixture(scope="module")
 def unfused(weights, tmp_path_factory):
     path = tmp_path_factory.mktemp("unfused") / "resnet18.onnx"
-    report = export("resnet18", path, weights=weights, batch_norm="unfused", activations=ACTIVATIONS)
+    report = export_named("resnet18", path, weights=weights, batch_norm="unfused", activations=ACTIVATIONS)
     return report, onnx.load(path)
 
 
 @pytest.fixture(scope="module")
 def fused(weights, tmp_path_factory):
     path = tmp_path_factory.mktemp("fused") / "resnet18.onnx"
-    return export("resnet18", path, weights=weights), onnx.load(path)
+    return export_named("resnet18", path, weights=weights), onnx.load(path)
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +168,7 @@ def test_report(unfused):
 
 def test_another_process_writes_the_same_bytes(fused, weights, tmp_path):
     path = tmp_path / "again.onnx"
-    code = "import sys, relcam_exporters as e; e.export('resnet18', sys.argv[1], weights=sys.argv[2])"
+    code = "import sys, relcam_exporters as e; e.export_named('resnet18', sys.argv[1], weights=sys.argv[2])"
     subprocess.run([sys.executable, "-W", "ignore", "-c", code, path, weights], check=True)
     assert path.read_bytes() == fused[0].path.read_bytes()
 
@@ -189,9 +189,7 @@ def test_nothing_of_this_machine_is_in_the_file(unfused):
 def test_vgg(vgg, batch_norm, tmp_path):
     path = tmp_path / "vgg11_bn.onnx"
     paths = ["features.10", "features.28"]
-    report = export_module(
-        vgg, path, example_input=torch.zeros(2, 3, 224, 224), batch_norm=batch_norm, activations=paths
-    )
+    report = export(vgg, torch.zeros(2, 3, 224, 224), path, batch_norm=batch_norm, activations=paths)
     model = onnx.load(path)
     assert ops(model)["BatchNormalization"] == (8 if batch_norm == "unfused" else 0)
     assert report.inputs == {"input": ("batch", 3, 224, 224)}
@@ -203,7 +201,7 @@ def test_mobilenet_computes_what_pytorch_does_and_has_its_stages(tmp_path):
     torch.manual_seed(0)
     module = scatter(torchvision().models.mobilenet_v2())
     torch.save(module.state_dict(), tmp_path / "weights.pth")
-    export("mobilenet_v2", tmp_path / "x.onnx", weights=tmp_path / "weights.pth")
+    export_named("mobilenet_v2", tmp_path / "x.onnx", weights=tmp_path / "weights.pth")
     x = images(2, 3, 224, 224)
     assert_close({"logits": run(onnx.load(tmp_path / "x.onnx"), x)["logits"]}, reference(module, x, []))
     stages = {layer.stage: layer.name for layer in rc.layers(tmp_path / "x.onnx") if layer.stage}
