@@ -163,6 +163,18 @@ def test_many_nodes_of_a_kind_are_one_cause_and_a_number() -> None:
     assert len(set(raised.value.nodes)) == 40
 
 
+def test_a_refusal_names_the_lowest_layer_that_can_be_explained_and_a_method_that_always_can() -> None:
+    net = Net("N", 3, 8, 8)
+    x = net("Sinh", net("Relu", net.conv(net.x, 3, 4)), name="bent")
+    x = net("Relu", net.conv(x, 4, 4, name="above"), name="last")
+    model, x = net.model(net.head(x, 4)), picture(2, 3, 8, 8)
+    with pytest.raises(rc.UnsupportedModelError, match=r"explain layers above, down to 'bent', or take method 'rise'"):
+        rc.Explainer(model, "input", method="lrp")
+    for options in ({"layers": "bent"}, {"method": "rise", "samples": 8}):
+        with rc.Explainer(model, **options) as explainer:
+            assert all(value.any() for value in explainer(x).maps.values())
+
+
 @pytest.fixture
 def asinh() -> Iterator[None]:
     """The op taught: relevance passes, the gradient is 1 / √(x² + 1)."""

@@ -79,9 +79,9 @@ def timm_case(line: str) -> Case:
 # The family (timm's module), a network, its size in pixels.
 TIMM = """
 beit beit_base_patch16_224 64 built
-byoanet botnet26t_256 128
+byoanet botnet26t_256 256
 byoanet eca_botnext26ts_256 256
-byoanet halonet26t 128
+byoanet halonet26t 256
 byoanet lambda_resnet26t 128
 byoanet lamhalobotnet50ts_256 256
 byobnet gernet_s 64

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
+from relcam_exporters.trace import attention_in_pieces
 
 import relcam_onnx as rc
 from relcam_onnx.analysis.layers import INPUT
@@ -80,7 +80,7 @@ def check(module: torch.nn.Module, x: torch.Tensor, told: Callable[[str], None] 
     try:
         newer = written(module, x, newer=True)
     except torch.onnx.errors.OnnxExporterError:  # of some attention PyTorch makes views that it cannot have
-        with unfused(module):
+        with attention_in_pieces(module):
             newer = written(module, x, newer=True)
     array = x.numpy()
     targets = [[-1, LABEL]] * len(array)
@@ -100,8 +100,11 @@ def check(module: torch.nn.Module, x: torch.Tensor, told: Callable[[str], None] 
     told("account")
     shares = booked(newer, array)
     told("older")
-    with unfused(module):
-        older = written(module, x, newer=False)
+    with attention_in_pieces(module):
+        try:
+            older = written(module, x, newer=False)
+        except Exception:  # what TorchScript cannot write is spelled by the other exporter, in pieces
+            older = written(module, x, newer=True)
     with rc.Explainer(older, ("stages", "fused", INPUT)) as explainer:
         other = explainer(array, targets)
     maps = compiled.maps
@@ -115,19 +118,6 @@ def check(module: torch.nn.Module, x: torch.Tensor, told: Callable[[str], None] 
         all(np.isfinite(m).all() and m.reshape(*m.shape[:2], -1).any(axis=2).all() for m in maps.values()),
         tuple(name for name in maps if name not in (INPUT, "fused")),
     )
-
-
-@contextmanager
-def unfused(module: torch.nn.Module) -> Iterator[None]:
-    """Attention in pieces, as timm writes it where nothing fuses it: another spelling, which TorchScript takes."""
-    fused = [part for part in module.modules() if getattr(part, "fused_attn", False)]
-    for part in fused:
-        part.fused_attn = False
-    try:
-        yield
-    finally:
-        for part in fused:
-            part.fused_attn = True
 
 
 def booked(model: onnx.ModelProto, array: np.ndarray) -> tuple[float, ...]:

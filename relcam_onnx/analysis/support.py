@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import onnx
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.analysis.paths import Paths, receiving
 from relcam_onnx.errors import ModelFileError, UnsupportedModelError
 from relcam_onnx.model import Model
 from relcam_onnx.ops import TABLE, key, lookup
@@ -20,8 +21,11 @@ def problem(node: gs.Node) -> str | None:
     return lookup(node).refuses(node) if key(node) in TABLE else "the engine does not know this op"
 
 
-def check_supported(model: Model, nodes: Iterable[gs.Node]) -> None:
-    """No node lacks an entry in the table or has a form that its entry refuses; one error names all that there are."""
+def check_supported(model: Model, nodes: Iterable[gs.Node], down_to: Callable[[], str | None] = lambda: None) -> None:
+    """No node lacks an entry in the table or has a form that its entry refuses; one error names all that there are.
+
+    ``down_to`` tells, where some do, the layer nearest to the picture that can be explained all the same.
+    """
     refused = [(node, reason) for node in nodes if (reason := problem(node))]
     kinds: dict[str, list[str]] = {}
     for node, reason in refused:
@@ -29,11 +33,25 @@ def check_supported(model: Model, nodes: Iterable[gs.Node]) -> None:
     if not refused:
         return
     causes = "; ".join(f"{cause} ({counted(named)})" for cause, named in kinds.items())
+    lowest = down_to()
+    above = f"explain layers above, down to {lowest!r}" if lowest else "explain layers above"
     raise UnsupportedModelError(
-        f"relevance cannot pass {causes}. Teach the engine an op with relcam_onnx.op, explain only layers above, or "
-        "take method 'occlusion' or 'rise', which need no rules",
+        f"relevance cannot pass {causes}. Teach the engine an op with relcam_onnx.op, {above}, or take method 'rise' "
+        "or 'occlusion', which need no rules",
         nodes=tuple(f"{node_text(model, node)}: {reason}" for node, reason in refused),
     )
+
+
+def lowest_explained(paths: Paths, *, gradient: bool) -> str | None:
+    """The tensor nearest to the picture that all of the scores' relevance can come down to; its module, if known."""
+    reached = paths.reached(gradient=gradient)
+    blocked: set[str] = set()
+    for node in reversed(reached):
+        if problem(node) or node.outputs[0].name in blocked:
+            blocked.update(t.name for _, t in receiving(node, gradient=gradient))
+    open_ = [t for t in paths.tensors if t.name not in blocked and len(t.shape or ()) >= 3]
+    lowest = open_[0].name if open_ else None
+    return None if lowest is None or lowest == paths.scores.name else lowest
 
 
 def counted(named: Sequence[str]) -> str:

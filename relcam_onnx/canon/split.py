@@ -5,16 +5,18 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.canon.edit import detach, is_op, sweep
+from relcam_onnx.canon.edit import detach, fresh, is_op, reshaped, sweep
 from relcam_onnx.canon.identity import integers
 from relcam_onnx.model import Model, static_shape
 
 
 def slice_splits(model: Model) -> None:
-    """Rewrite every Split (opset 18) whose parts are known, and every Gather of a range; others stay."""
+    """Rewrite every Split (opset 18) whose parts are known, every Gather of a range, and GatherND that is one."""
     for node in list(model.graph.nodes):
         if is_op(node, "Split"):
             slice_split(model, node)
+        elif is_op(node, "GatherND"):
+            name_gather(model, node)
         elif is_op(node, "Gather"):
             slice_gather(node)
     sweep(model)
@@ -31,6 +33,26 @@ def slice_split(model: Model, node: gs.Node) -> None:
         slicing = gs.Node("Slice", f"{result.name}/slice", inputs=[source], outputs=[result])
         set_range(slicing, axis, start, end)
         model.graph.nodes.append(slicing)
+
+
+def name_gather(model: Model, node: gs.Node) -> None:
+    """A GatherND by constant indices picks along the first axis, of its first axes made one where it has several."""
+    (source, indices), shape = node.inputs, static_shape(node.inputs[0])
+    if not isinstance(indices, gs.Constant) or node.attrs.get("batch_dims", 0) or shape is None:
+        return
+    count = indices.shape[-1]
+    sizes = [size for size in shape[:count] if size is not None]
+    if len(sizes) < count:
+        return
+    places = np.moveaxis(np.asarray(indices.values, np.int64), -1, 0)
+    picked = np.ravel_multi_index(tuple(places % np.reshape(sizes, [-1] + [1] * (places.ndim - 1))), sizes)
+    if count > 1:
+        like = gs.Variable("", source.dtype, (int(np.prod(sizes)), *source.shape[count:]))
+        flat = reshaped(model, source, like, fresh(model, f"{node.outputs[0].name}/flat"))
+        model.graph.nodes.append(gs.Node("Reshape", flat.name, {}, [source], [flat]))
+        source = flat
+    node.op, node.attrs = "Gather", {"axis": 0}
+    node.inputs = [source, gs.Constant(f"{node.outputs[0].name}/indices", picked)]
 
 
 def slice_gather(node: gs.Node) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import onnx_graphsurgeon as gs
 
@@ -13,7 +13,7 @@ from relcam_onnx.analysis.layers import Layer
 from relcam_onnx.analysis.layout import Layout
 from relcam_onnx.analysis.paths import Paths, receiving
 from relcam_onnx.analysis.stages import Stages
-from relcam_onnx.analysis.support import check_supported
+from relcam_onnx.analysis.support import check_supported, lowest_explained
 from relcam_onnx.errors import OptionError
 from relcam_onnx.lrp.presets import ROLES, Preset, Site, matches
 from relcam_onnx.model import View, static_shape, variables
@@ -100,7 +100,7 @@ def make_plan(
         if any(t.name in leads for _, t in receiving(node, gradient=gradient)):
             leads.add(node.outputs[0].name)
             needed.append(node)
-    check_supported(paths.model, needed)
+    check_supported(paths.model, needed, partial(lowest_explained, paths, gradient=gradient))
     sites = Sites(paths, geometry)
     check_matches(sites, preset)
     signs = Signs()

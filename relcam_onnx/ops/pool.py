@@ -200,12 +200,13 @@ def resize(f: Backend, call: Call) -> Linear:
     scales = call.numbers(2)
     matrices = {}
     for axis in changed:
-        grid = f.Reshape(np.eye(int(before[axis]), dtype=np.float32), [before[axis], 1, before[axis]])
+        # Of four axes: onnxruntime has no other cubic kernel.
+        grid = f.Reshape(np.eye(int(before[axis]), dtype=np.float32), [1, 1, before[axis], before[axis]])
         axes = call.attr("axes", list(range(len(before))))
         if scales:
-            grown = f.Resize(grid, None, [1.0, 1.0, scales[axes.index(axis)]], None, **attrs)
+            grown = f.Resize(grid, None, [1.0, 1.0, 1.0, scales[axes.index(axis)]], None, **attrs)
         else:
-            grown = f.Resize(grid, None, None, [before[axis], 1, after[axis]], **attrs)
+            grown = f.Resize(grid, None, None, [1, 1, before[axis], after[axis]], **attrs)
         matrices[axis] = f.Reshape(grown, [before[axis], after[axis]])
 
     def along(value: Value, axis: int, matrix: Value) -> Value:
