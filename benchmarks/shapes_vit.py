@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ SIDE, PATCH, WIDTH, DEPTH, HEADS = 64, 8, 96, 6, 4
 SHAPES = ("disc", "ring", "square", "frame", "triangle", "cross", "bars", "diamond")
 STEPS, BATCH, RATE = 3000, 96, 1e-3
 ROOT = Path(__file__).parents[1]
-KEPT = ROOT / "build" / "shapes_vit.pt"
+Pool = Literal["token", "mean"]
 
 
 class Attention(nn.Module):
@@ -49,10 +50,11 @@ class Block(nn.Module):
 
 
 class ShapesViT(nn.Module):
-    """Patches, a class token, positions, blocks, a head on the class token."""
+    """Patches, a class token, positions, blocks, a head on the class token or on the mean over patches."""
 
-    def __init__(self) -> None:
+    def __init__(self, pool: Pool) -> None:
         super().__init__()
+        self.pool = pool
         self.patch_embed = nn.Conv2d(3, WIDTH, PATCH, PATCH)
         self.cls_token = nn.Parameter(torch.randn(1, 1, WIDTH) * 0.02)
         self.pos_embed = nn.Parameter(torch.randn(1, (SIDE // PATCH) ** 2 + 1, WIDTH) * 0.02)
@@ -62,7 +64,8 @@ class ShapesViT(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.patch_embed(x).flatten(2).transpose(1, 2)
         x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1) + self.pos_embed
-        scores: torch.Tensor = self.head(self.norm(self.blocks(x))[:, 0])
+        x = self.norm(self.blocks(x))
+        scores: torch.Tensor = self.head(x[:, 0] if self.pool == "token" else x[:, 1:].mean(dim=1))
         return scores
 
 
@@ -147,12 +150,12 @@ def batch(rng: np.random.Generator, count: int) -> tuple[torch.Tensor, torch.Ten
     return torch.from_numpy(np.stack(pictures)), torch.from_numpy(shares / shares.sum(axis=1, keepdims=True))
 
 
-def trained() -> ShapesViT:
+def trained(pool: Pool) -> ShapesViT:
     """The network, trained once and kept in ``build/``."""
     torch.manual_seed(0)
-    module = ShapesViT()
-    if KEPT.exists():
-        module.load_state_dict(torch.load(KEPT, weights_only=True))
+    module, kept = ShapesViT(pool), ROOT / "build" / f"shapes_vit_{pool}.pt"
+    if kept.exists():
+        module.load_state_dict(torch.load(kept, weights_only=True))
         return module.eval()
     rng = np.random.default_rng(0)
     optimiser = torch.optim.AdamW(module.parameters(), RATE, weight_decay=0.05)
@@ -166,6 +169,6 @@ def trained() -> ShapesViT:
         schedule.step()
         if step % 200 == 0:
             print(f"step {step}: loss {loss.item():.3f}", file=sys.stderr, flush=True)
-    KEPT.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(module.state_dict(), KEPT)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(module.state_dict(), kept)
     return module.eval()
