@@ -14,6 +14,7 @@ import onnx
 import pytest
 import torch
 from golden.seeded_transformer import seeded_transformer_state, transformer_input
+from relcam_exporters import to_onnx
 from relcam_exporters._torchvision import torchvision
 from torch_exports import exported
 
@@ -46,12 +47,15 @@ def picture(stored: Stored) -> torch.Tensor:
     return transformer_input(about["input_seed"], about["height"], about["width"])
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["dynamo", "torchscript"])
+@pytest.fixture(scope="module", params=["dynamo", "torchscript", "dynamo, free batch", "torchscript, free batch"])
 def vit(request: pytest.FixtureRequest, stored: Stored, picture: torch.Tensor) -> onnx.ModelProto:
     about = json.loads(str(stored["about"]))
     module = timm.create_model(about["model"], img_size=(about["height"], about["width"])).eval()
     module.load_state_dict(seeded_transformer_state(module, about["seed"]))
-    return exported(module, picture, dynamo=request.param)
+    exporter, free, _ = request.param.partition(", ")
+    if free:
+        return to_onnx(module, picture, exporter=exporter)
+    return exported(module, picture, dynamo=exporter == "dynamo")
 
 
 def near(got: np.ndarray, wanted: np.ndarray, most: float = 2e-2) -> None:
@@ -103,7 +107,7 @@ def test_an_account_tells_what_biases_and_tokens_take(
     """To 1e-2 of all that anybody takes: the stored figures are stabilised throughout."""
     prepared = Prepared(vit, ["input"], "lrp", preset("epsilon-plus"))
     reading = Reading.of(prepared.model, prepared.maps.plan, SessionSettings(), spinning=False)
-    _, values = reading.run({"x": picture.numpy()})
+    _, values = reading.run({prepared.layers.picture.tensor.name: picture.numpy()})
     _, _, taken = account(prepared, values, int(stored[f"targets/{label}"][0]), len(picture))
     whole = {key: sum(getattr(part, key) for part in taken.values()) for key in TAKERS}
     held = {name: float(stored[f"taken/epsilon-plus/{name}/{label}"][0]) for names in TAKERS.values() for name in names}

@@ -11,6 +11,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.analysis.layers import INPUT
+from relcam_onnx.analysis.paths import receiving
 from relcam_onnx.audit.experiments import Item, sampled
 from relcam_onnx.audit.model import Audited, Source
 from relcam_onnx.audit.rows import AUDITED
@@ -121,17 +122,18 @@ def book(f: Eager, step: Step, values: Mapping[str, Any], message: Message, hand
         epsilon = sum(total(f, part) for part in exact.values()) - went
     if getattr(record, "bias", None) is not None and getattr(rule, "bias", True):
         taken.biases += came - went - epsilon
-    elif has_constants(step.node):
+    elif has_constants(step):
         taken.constants += came - went - epsilon
     else:
         taken.rest += came - went - epsilon
     taken.epsilon += epsilon
 
 
-def has_constants(node: gs.Node) -> bool:
-    """Whether constants of the file are among the terms of a node, or all that it reads."""
-    kinds = [np.asarray(t.values).dtype.kind for t in node.inputs if isinstance(t, gs.Constant)]
-    return lookup(node).role_of(node) in (None, "sum") and "f" in kinds
+def has_constants(step: Step) -> bool:
+    """Whether constants of the file, or what is made of them alone, are among the terms of a node."""
+    kinds = [np.asarray(t.values).dtype.kind for t in step.node.inputs if isinstance(t, gs.Constant)]
+    made = {index for index, _ in receiving(step.node, gradient=False)} - step.receivers
+    return lookup(step.node).role_of(step.node) in (None, "sum") and ("f" in kinds or bool(made))
 
 
 def total(f: Eager, message: Message) -> float:

@@ -21,6 +21,7 @@ def fold_constants(model: Model) -> None:
     """onnx-graphsurgeon evaluates constant subgraphs with onnxruntime; dequantised weights, which it spares, follow."""
     with G_LOGGER.suppress(G_LOGGER.CRITICAL), warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        name_casts(model)
         dequantise(model)
         # It copies the graph even where it finds nothing. What it folds may be what is dequantised.
         while any(is_foldable(node) for node in model.graph.nodes):
@@ -29,6 +30,14 @@ def fold_constants(model: Model) -> None:
                 break
     narrow(model)
     model.graph.cleanup(remove_unused_graph_inputs=False)
+
+
+def name_casts(model: Model) -> None:
+    """A CastLike whose type is told is a Cast: what it casts may be a constant."""
+    for node in model.graph.nodes:
+        if node.op == "CastLike" and node.inputs[1].dtype is not None and not isinstance(node.inputs[1].dtype, int):
+            node.attrs = {"to": onnx.helper.np_dtype_to_tensor_dtype(np.dtype(node.inputs[1].dtype))}
+            node.op, node.inputs = "Cast", [node.inputs[0]]
 
 
 def narrow(model: Model) -> None:

@@ -64,7 +64,9 @@ class Fronting:
     def rewrite(self) -> None:
         """All nodes."""
         for node in list(self.model.graph.nodes):
-            computed = [t for _, t in variables(node)]
+            computed = read(node)
+            if not computed and is_op(node, "Expand") and list(node.outputs[0].shape or ())[:1] == [self.batch]:
+                self.homes[node.outputs[0].name] = Home()  # a class token, for each image
             homes = [home for t in computed if (home := self.homes.get(t.name)) is not None]
             if not homes or len(homes) < len(computed) or len(node.outputs) != 1 or node.outputs[0].shape is None:
                 continue
@@ -125,8 +127,14 @@ class Fronting:
     def written(self, node: gs.Node) -> Written | None:
         """How a node is written with the batch in front; None where that is not known."""
         write = WRITE.get(node.op) if is_op(node, *WRITE) else None
-        homes = [self.homes[t.name] for _, t in variables(node)]
+        homes = [self.homes[t.name] for t in read(node)]
         return write(self.batch, node, homes) if write else None
+
+
+def read(node: gs.Node) -> list[gs.Variable]:
+    """The computed tensors whose values a node works on: shapes, bounds and the like are not."""
+    shaped = is_op(node, "Expand", "Slice", *RESHAPES, *AXES)
+    return [t for index, t in variables(node) if index == 0 or not shaped]
 
 
 Written: TypeAlias = tuple[Home, Sequence[gs.Tensor], str, dict[str, object]]

@@ -167,7 +167,10 @@ def merge_twins(model: Model) -> None:
     for node in model.graph.nodes:
         if not node.inputs or len(node.outputs) != 1 or any(isinstance(v, gs.Graph) for v in node.attrs.values()):
             continue
-        key = (node.op, getattr(node, "domain", None), repr(sorted(node.attrs.items())), *map(identity, node.inputs))
+        # The target of a Reshape that was joined of two stands on its result alone.
+        shape = tuple(node.outputs[0].shape or ()) if is_op(node, *RESHAPES) else ()
+        told = (node.op, getattr(node, "domain", None), repr(sorted(node.attrs.items())), shape)
+        key = (*told, *map(identity, node.inputs))
         twin = first.setdefault(key, node)
         if twin is node:
             continue

@@ -46,6 +46,7 @@ ROLES: dict[str, str] = {
     "sum": "Add, Sum and Sub of computed tensors",
     "global-average": "average pools and means over all positions",
     "average": "average pools, ReduceMean, ReduceSum, Resize",
+    "attention": "every op of a network with attention",
     "*": "every op",
 }
 """What a match may name besides op types and globs."""
@@ -104,8 +105,16 @@ class Preset:
         return next((rule for match, rule in self.rules if matches(match, site)), None)
 
 
+def shares_beside_attention(site: Site) -> bool:
+    """The sums and means of a network with attention: its branches do not cancel as a residual network's do."""
+    return "attention" in site.roles and not site.roles.isdisjoint(("sum", "average"))
+
+
 def default(*, bias: bool = True, low: float | None = None, high: float | None = None) -> Preset:
-    """Ours: z⁺ with the positive bias in convolutions, ε in dense layers, zᴮ at the image, sums shared by sign."""
+    """Ours: z⁺ with the positive bias in convolutions, ε in dense layers, zᴮ at the image, sums shared by sign.
+
+    Beside attention sums are shared in proportion, which measures better there (docs/quality.md).
+    """
     return Preset(
         "default",
         (
@@ -115,6 +124,7 @@ def default(*, bias: bool = True, low: float | None = None, high: float | None =
             ("dense", Epsilon()),
             ("norm", Epsilon()),
             ("product", Epsilon()),
+            (shares_beside_attention, Norm()),
             ("sum", SignShare()),
             ("average", SignShare()),
             ("*", ZPlus(bias)),
