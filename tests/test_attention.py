@@ -14,8 +14,10 @@ import onnx
 import pytest
 import torch
 from golden.seeded_transformer import seeded_transformer_state, transformer_input
+from gradient_twin import relevance
 from relcam_exporters import to_onnx
 from relcam_exporters._torchvision import torchvision
+from relcam_exporters.trace import attention_in_pieces
 from torch_exports import exported
 
 import relcam_onnx as rc
@@ -115,3 +117,66 @@ def test_an_account_tells_what_biases_and_tokens_take(
     most = sum(abs(value) for value in wanted.values())
     for key, value in wanted.items():
         assert abs(whole[key] - value) <= 1e-2 * most, (key, whole, wanted)
+
+
+def small(name: str) -> torch.nn.Module:
+    """A transformer of a few blocks, its norms, biases and tables drawn so that every part of a rule shows."""
+    torch.manual_seed(0)
+    built = {
+        "ViT of torchvision": lambda: torchvision().models.VisionTransformer(32, 8, 3, 2, 32, 64, num_classes=7),
+        "DeiT, distilled": lambda: timm.create_model(
+            "deit_tiny_distilled_patch16_224", img_size=64, embed_dim=48, depth=3, num_heads=3, num_classes=7
+        ),
+        "Swin": lambda: timm.models.swin_transformer.SwinTransformer(
+            32, 2, 3, 7, embed_dim=16, depths=(2, 2), num_heads=(2, 4), window_size=4
+        ),
+        "Swin, padded windows": lambda: timm.models.swin_transformer.SwinTransformer(
+            40, 2, 3, 7, embed_dim=16, depths=(2, 2), num_heads=(2, 4), window_size=6
+        ),
+        "CaiT": lambda: timm.models.cait.Cait(32, 8, 3, 7, embed_dim=32, depth=2, num_heads=4, depth_token_only=1),
+    }
+    module: torch.nn.Module = built[name]().eval()
+    with torch.no_grad():
+        for key, value in module.named_parameters():
+            if key.endswith("bias") or "pos_embed" in key or "token" in key or "bias_table" in key:
+                value.normal_(0, 0.2)
+            elif value.dim() == 1:
+                value.uniform_(0.5, 1.5)
+            elif not value.any():
+                value.normal_(0, 0.3)
+    return module
+
+
+SMALL = ("ViT of torchvision", "DeiT, distilled", "Swin", "Swin, padded windows", "CaiT")
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.filterwarnings("ignore")
+def test_others_of_the_kind_are_the_gradients_twin(name: str) -> None:
+    """By both exporters, of free and of fixed batch: one function, one map, and the gradient PyTorch's."""
+    module = small(name)
+    side = {"DeiT, distilled": 64, "Swin, padded windows": 40}.get(name, 32)
+    x = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(1))
+    wanted = None
+    if name != "ViT of torchvision":  # whose attention PyTorch keeps to itself
+        with attention_in_pieces(module):
+            wanted = relevance(module, x, 3).numpy()
+    leaf = x.clone().requires_grad_()
+    module(leaf)[:, 3].sum().backward()
+    assert leaf.grad is not None
+    first: dict[str, np.ndarray] = {}
+    for exporter in ("dynamo", "torchscript"):
+        for axes in (("batch",), ()):
+            model = to_onnx(module, x, exporter=exporter, dynamic=axes)
+            with rc.Explainer(model, "input", preset="attn-lrp") as explainer:
+                found = explainer(x.numpy(), [[3]] * 2).maps["input"][:, 0]
+            if wanted is not None:
+                near(found, wanted)
+            with rc.Explainer(model, "input", "lrp", "gradient") as explainer:
+                near(explainer(x.numpy(), [[3]] * 2).maps["input"][:, 0], leaf.grad.numpy(), 1e-3)
+            with rc.Explainer(model, ("stages", "fused", "input")) as explainer:
+                maps = dict(explainer(x.numpy(), [[-1, 3]] * 2).maps)
+            first = first or maps
+            assert list(maps) == list(first)
+            for key, value in first.items():
+                np.testing.assert_allclose(maps[key], value, rtol=0, atol=1e-3 * np.abs(value).max(), err_msg=key)

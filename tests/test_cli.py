@@ -268,7 +268,10 @@ def test_export_passes_its_options_on(monkeypatch, out):
         "activations": ["layer4"],
         "weights": "default",
         "seed": 0,
+        "exporter": "dynamo",
         "opset": 18,
+        "half": False,
+        "quantize": (),
     }
 
 

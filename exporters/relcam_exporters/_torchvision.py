@@ -6,7 +6,6 @@ fails to import at all, since it describes two of them. Classifiers use neither,
 
 from __future__ import annotations
 
-import sys
 from functools import cache
 from types import ModuleType
 
@@ -32,11 +31,3 @@ def torchvision() -> ModuleType:
     for name in ("nms", "qnms"):
         torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     return require("torchvision")
-
-
-def torch_versions() -> dict[str, str]:
-    """PyTorch's version, and those of the libraries of networks that are loaded."""
-    libraries = ("torchvision", "timm")
-    return {"torch": torch.__version__} | {
-        name: str(sys.modules[name].__version__) for name in libraries if name in sys.modules
-    }

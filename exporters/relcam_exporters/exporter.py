@@ -13,7 +13,6 @@ import onnx
 import onnx_ir as ir
 import torch
 
-from relcam_exporters._torchvision import torch_versions
 from relcam_exporters.graph import expose, expose_stages, module_outputs, name_tensors, scopes, simplify, strip
 from relcam_exporters.precision import halved, quantised
 from relcam_exporters.report import ExportReport
@@ -105,7 +104,7 @@ def to_onnx(module: torch.nn.Module, example: torch.Tensor, **options: Any) -> o
     half
         Weights and activations in float16; the input and the scores stay float32.
     source
-        Written as ``relcam.source``: what was exported, as its user called it.
+        Written into ``relcam.source`` beside the versions: what was exported, and of which library.
 
     Raises
     ------
@@ -131,7 +130,7 @@ def made(
     exporter: Exporter = "dynamo",
     opset: int = 18,
     half: bool = False,
-    source: str | None = None,
+    source: Mapping[str, str] | None = None,
 ) -> tuple[bytes, float, float]:
     """A checked file, its largest difference from PyTorch, and the largest score; see `to_onnx`."""
     one_of("batch_norm", batch_norm, get_args(BatchNorm))
@@ -153,8 +152,10 @@ def made(
             expose_stages(model)
         metadata = {
             "relcam.scopes": json.dumps(scopes(model)),
-            "relcam.source": json.dumps({"model": source or type(module).__qualname__, "relcam-onnx": __version__,
-                                         **torch_versions(), "exporter": exporter}),
+            "relcam.source": json.dumps({
+                "model": type(module).__qualname__, **(source or {}),
+                "exporter": exporter, "torch": torch.__version__, "relcam-onnx": __version__,
+            }),
         }  # fmt: skip
         if preprocess is not None:
             metadata["relcam.preprocess"] = preprocess.to_json()

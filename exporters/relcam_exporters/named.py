@@ -59,6 +59,6 @@ def export_named(
         preprocess=preprocess,
         labels=found.labels,
         dynamic=every_axis if dynamic else (),
-        source=name,
+        source={"model": name, **found.library()},
         **options,
     )

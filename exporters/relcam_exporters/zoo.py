@@ -96,6 +96,11 @@ class Architecture:
         fill(module, state, f"weights {os.fspath(weights)!r} are no state dict of {self.name}")
         return module
 
+    def library(self) -> dict[str, str]:
+        """The library that it comes from, and its version."""
+        name = "timm" if self.name.startswith(TIMM) else "" if ":" in self.name or self.name == LITE else "torchvision"
+        return {name: str(require(name).__version__)} if name else {}
+
     def sized(self, size: int | tuple[int, int] | None) -> Preprocess:
         """Bring the preprocessing to another picture size; the crop keeps its share of the picture.
 

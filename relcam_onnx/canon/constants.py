@@ -22,6 +22,7 @@ def fold_constants(model: Model) -> None:
     with G_LOGGER.suppress(G_LOGGER.CRITICAL), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         name_casts(model)
+        cut_shapes(model)
         dequantise(model)
         # It copies the graph even where it finds nothing. What it folds may be what is dequantised.
         while any(is_foldable(node) for node in model.graph.nodes):
@@ -38,6 +39,26 @@ def name_casts(model: Model) -> None:
         if node.op == "CastLike" and node.inputs[1].dtype is not None and not isinstance(node.inputs[1].dtype, int):
             node.attrs = {"to": onnx.helper.np_dtype_to_tensor_dtype(np.dtype(node.inputs[1].dtype))}
             node.op, node.inputs = "Cast", [node.inputs[0]]
+
+
+def cut_shapes(model: Model) -> None:
+    """A Shape of some axes is a Slice of that of all, which onnx-graphsurgeon takes it for."""
+    cut = [n for n in model.graph.nodes if n.op == "Shape" and {"start", "end"} & n.attrs.keys()]
+    for node in cut:
+        start, end = (int(node.attrs.pop(key, other)) for key, other in (("start", 0), ("end", WHOLE)))
+        (result,) = node.outputs
+        rank = len(node.inputs[0].shape or ()) or None
+        whole = gs.Variable(f"{result.name}/whole", np.dtype(np.int64), None if rank is None else (rank,))
+        node.outputs = [whole]
+        bounds = zip(("start", "end", "axis"), (start, end, 0), strict=True)
+        parts = [gs.Constant(f"{result.name}/{key}", np.array([value], np.int64)) for key, value in bounds]
+        model.graph.nodes.append(gs.Node("Slice", f"{result.name}/cut", {}, [whole, *parts], [result]))
+    if cut:
+        model.graph.toposort()
+
+
+WHOLE = 2**31 - 1
+"""Where a Slice ends that ends at the end."""
 
 
 def narrow(model: Model) -> None:

@@ -16,7 +16,7 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.axes import RESHAPES, Size, permutation
 from relcam_onnx.canon.edit import detach, fresh, is_op, sweep, view
-from relcam_onnx.canon.identity import integers
+from relcam_onnx.canon.identity import WHOLE, integers
 from relcam_onnx.canon.leading import AXES, AXIS, EACH, put
 from relcam_onnx.model import Model, variables
 
@@ -241,12 +241,19 @@ def along_some(batch: Size, node: gs.Node, homes: list[Home]) -> Written | None:
         return None
     axes = [axis % rank for axis in axes]
     if home.axis in axes:
-        return None
+        whole = is_op(node, "Slice") and home == Home() and takes_all(node, axes.index(home.axis))
+        return (home, node.inputs, node.op, dict(node.attrs)) if whole else None
     moved = [home.moved(axis) for axis in axes]
     if node.op != "Slice" and not node.attrs.get("keepdims", 1):
         home = home._replace(axis=home.axis - sum(axis < home.axis for axis in axes))
     listed = gs.Constant(f"{node.outputs[0].name}/axes", np.array(moved, np.int64))
     return home, [*node.inputs[:place], listed, *node.inputs[place + 1 :]], node.op, dict(node.attrs)
+
+
+def takes_all(node: gs.Node, place: int) -> bool:
+    """Whether a Slice takes all of the axis that stands at this place of its lists."""
+    starts, ends, steps = (integers(node, index) for index in (1, 2, 4))
+    return bool(starts and ends and not starts[place] and ends[place] >= WHOLE and (steps or [1] * 9)[place] == 1)
 
 
 def matmul(batch: Size, node: gs.Node, homes: list[Home]) -> Written | None:
