@@ -162,7 +162,8 @@ def sized_copy(model: Model) -> onnx.ModelProto:
     for node in graph.node:
         rounds = any(attribute.name == "ceil_mode" and attribute.i for attribute in node.attribute)
         twin = producer(tensors[node.output[0]]) if rounds and node.output[0] in tensors else None
-        if twin is not None and twin.op == node.op_type:
+        # One that has taken a Pad in reads another tensor.
+        if twin is not None and twin.op == node.op_type and twin.inputs[0].name == node.input[0]:
             # The same windows, as runtimes count them too: see `relcam_onnx.canon.pools.round_down`.
             kept = [attribute for attribute in node.attribute if attribute.name not in ("ceil_mode", "pads")]
             del node.attribute[:]
