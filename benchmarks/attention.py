@@ -66,18 +66,20 @@ def scenes(kind: str, count: int) -> Iterator[Scene]:
 
 def presets() -> dict[str, dict[str, Any]]:
     """What is compared: name -> options of Explainer."""
-    found: dict[str, dict[str, Any]] = {}
-    for dense, dense_rule in DENSE.items():
-        for patch, patch_rule in PATCH.items():
-            for how, sum_rule in SUM.items():
-                made = Preset(f"{dense} {patch} {how}", (
-                    ("input-shift", rules.Pass()), ("first", patch_rule), ("output", rules.Epsilon()),
-                    ("product", rules.Epsilon()), ("norm", rules.Epsilon()), ("sum", sum_rule), ("average", sum_rule),
-                    ("*", dense_rule),
-                ))  # fmt: skip
-                found[f"dense {dense}, patches {patch}, sums {how}"] = {"preset": made}
+    stages = {
+        f"dense {dense}, sums {how}": {"preset": made(dense_rule, sum_rule)}
+        for dense, dense_rule in DENSE.items()
+        for how, sum_rule in SUM.items()
+    }
+    at_input = {
+        f"patches {patch}, at the input": {
+            "preset": made(rules.Epsilon(), rules.Norm(), patch_rule), "method": "lrp", "layers": "input"
+        }
+        for patch, patch_rule in PATCH.items()
+    }  # fmt: skip
     return {
-        **found,
+        **stages,
+        **at_input,
         "plain ε, at the input": {"preset": epsilon(), "method": "lrp", "layers": "input", "seed": "logit"},
         "attn-lrp, at the input": {"preset": "attn-lrp", "layers": "input"},
         "attn-lrp": {"preset": "attn-lrp", "method": "local-relevance-cam"},
@@ -85,6 +87,15 @@ def presets() -> dict[str, dict[str, Any]]:
         "Grad-CAM": {"method": "grad-cam"},
         "default": {},
     }
+
+
+def made(dense: rules.Rule, sums: rules.Rule, patches: rules.Rule = PATCH["zᴮ"]) -> Preset:
+    """A preset like the default, but for these."""
+    pairs = (
+        ("input-shift", rules.Pass()), ("first", patches), ("output", rules.Epsilon()), ("product", rules.Epsilon()),
+        ("norm", rules.Epsilon()), ("sum", sums), ("average", sums), ("*", dense),
+    )  # fmt: skip
+    return Preset("made", pairs)
 
 
 def epsilon() -> Preset:
