@@ -13,8 +13,9 @@ from nets import Net
 
 import relcam_onnx as rc
 from relcam_onnx.lrp.methods import METHODS
-from relcam_onnx.lrp.presets import PRESETS, ROLES
+from relcam_onnx.lrp.presets import PRESETS
 from relcam_onnx.lrp.seeds import GIVEN, SEEDS
+from relcam_onnx.lrp.sites import ROLES
 from relcam_onnx.ops import TABLE
 from relcam_onnx.rules import RULES
 

@@ -17,7 +17,8 @@ from relcam_onnx.analysis.stages import Stages
 from relcam_onnx.errors import OptionError
 from relcam_onnx.lrp.plan import make_plan
 from relcam_onnx.lrp.preset_file import read_toml, resolve
-from relcam_onnx.lrp.presets import PRESETS, Match, Preset, Site, matches, preset
+from relcam_onnx.lrp.presets import PRESETS, Preset, preset
+from relcam_onnx.lrp.sites import Match, Site, matches
 from relcam_onnx.rules import (
     AlphaBeta,
     Epsilon,

@@ -17,6 +17,7 @@ import torch
 from relcam_exporters._extra import require
 from relcam_exporters._quiet import quiet
 from relcam_exporters._torchvision import torchvision
+from relcam_exporters.weights import fill, read_state
 from relcam_onnx.errors import OptionError, nearest
 from relcam_onnx.pictures.preprocess import Preprocess
 
@@ -24,8 +25,6 @@ LITE = "efficientnet-lite0"
 TIMM = "timm:"
 FIXED = ("vgg", "alexnet", "vit", "maxvit", "swin")
 """torchvision's networks that take one size: dense layers, position tables or windows fit no other."""
-SHOWN = 5
-"""So many keys that do not fit are named."""
 
 
 @dataclass(frozen=True)
@@ -122,40 +121,6 @@ class Architecture:
             return replace(given, size=(height, width))
         share = given.resize_size / given.size[0]
         return replace(given, size=(height, width), resize_size=round(share * max(height, width)))
-
-
-def read_state(file: Path) -> Mapping[str, torch.Tensor]:
-    """A state dict; nothing in the file is run."""
-    if file.suffix == ".safetensors":
-        found: Mapping[str, torch.Tensor] = require("safetensors.torch").load_file(file)
-        return found
-    state = torch.load(file, map_location="cpu", weights_only=True)
-    for key in ("state_dict", "model"):  # as training scripts wrap it
-        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
-            state = state[key]
-    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise TypeError(f"it holds a {type(state).__name__} of other things than tensors")
-    return {name.removeprefix("module."): value for name, value in state.items()}
-
-
-def fill(module: torch.nn.Module, state: Mapping[str, torch.Tensor], problem: str) -> None:
-    """Load a state dict; an `OptionError` says which keys do not fit."""
-    own = module.state_dict()
-    lacking = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
-    strange = [key for key in state if key not in own]
-    other = [key for key, value in state.items() if key in own and value.shape != own[key].shape]
-    told = [
-        f"{what} {', '.join(keys[:SHOWN])}{f' and {len(keys) - SHOWN} more' if len(keys) > SHOWN else ''}"
-        for what, keys in (
-            ("it lacks", lacking),
-            ("the network has no", strange),
-            ("another shape have", [f"{key} {tuple(state[key].shape)}, not {tuple(own[key].shape)}" for key in other]),
-        )
-        if keys
-    ]
-    if told:
-        raise OptionError(f"{problem}: {'; '.join(told)}")
-    module.load_state_dict(state, strict=False)
 
 
 def architectures() -> list[str]:

@@ -15,7 +15,8 @@ from relcam_onnx.analysis.paths import Paths, receiving
 from relcam_onnx.analysis.stages import Stages
 from relcam_onnx.analysis.support import check_supported, lowest_explained
 from relcam_onnx.errors import OptionError
-from relcam_onnx.lrp.presets import ROLES, Preset, Site, matches
+from relcam_onnx.lrp.presets import Preset
+from relcam_onnx.lrp.sites import ROLES, Site, matches
 from relcam_onnx.model import View, static_shape, variables
 from relcam_onnx.ops import TABLE, key, lookup
 from relcam_onnx.ops.product import attends
