@@ -191,8 +191,8 @@ class Sites:
         if name in self.paths.raw and role not in (None, "average"):
             roles.add("input-shift")
         roles |= {word for word, names in (("first", self.paths.first), ("output", self.paths.output)) if name in names}
-        if self.attends:
-            roles.add("attention")
+        if self.attends and role in ("sum", "average"):
+            roles.add("attention-sum")
         if "first" in roles and (static_shape(node.inputs[0]) or ())[1:2] == (3,):
             roles.add("first-rgb")
         return Site(node.op, node.name, self.paths.model.scopes.get(name, ""), frozenset(roles))

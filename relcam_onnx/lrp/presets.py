@@ -61,11 +61,6 @@ class Preset:
         return next((rule for match, rule in self.rules if matches(match, site)), None)
 
 
-def shares_beside_attention(site: Site) -> bool:
-    """The sums and means of a network with attention: its branches do not cancel as a residual network's do."""
-    return "attention" in site.roles and not site.roles.isdisjoint(("sum", "average"))
-
-
 def default(*, bias: bool = True, low: float | None = None, high: float | None = None) -> Preset:
     """Ours: z⁺ with the positive bias in convolutions, ε in dense layers, zᴮ at the image, sums shared by sign.
 
@@ -80,7 +75,7 @@ def default(*, bias: bool = True, low: float | None = None, high: float | None =
             ("dense", Epsilon()),
             ("norm", Epsilon()),
             ("product", Epsilon()),
-            (shares_beside_attention, Norm()),
+            ("attention-sum", Norm()),
             ("sum", SignShare()),
             ("average", SignShare()),
             ("*", ZPlus(bias)),

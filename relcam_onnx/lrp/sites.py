@@ -21,7 +21,7 @@ ROLES: dict[str, str] = {
     "sum": "Add, Sum and Sub of computed tensors",
     "global-average": "average pools and means over all positions",
     "average": "average pools, ReduceMean, ReduceSum, Resize",
-    "attention": "every op of a network with attention",
+    "attention-sum": "sums and averages in a network with attention",
     "*": "every op",
 }
 """What a match may name besides op types and globs."""
