@@ -6,9 +6,7 @@ python -m benchmarks.attention [--write]
 from __future__ import annotations
 
 import argparse
-import io
 import sys
-import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -16,6 +14,7 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
+from relcam_exporters import to_onnx
 
 import relcam_onnx as rc
 from benchmarks.page import fill, table
@@ -103,16 +102,6 @@ def epsilon() -> Preset:
     return Preset("plain-epsilon", (("sum", rules.Norm()), ("average", rules.Norm()), ("*", rules.Epsilon())))
 
 
-def exported(module: ShapesViT) -> onnx.ModelProto:
-    """The network as a file."""
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(module, (torch.zeros(1, 3, SIDE, SIDE),), buffer, dynamo=False, opset_version=17,
-                          input_names=["x"], output_names=["scores"])  # type: ignore[arg-type]  # fmt: skip
-    return onnx.load_from_string(buffer.getvalue())
-
-
 def measured(model: onnx.ModelProto, options: dict[str, Any]) -> dict[str, list[float]]:
     """Focus at each layer, and what lies inside a single shape."""
     values: dict[str, list[float]] = {}
@@ -137,7 +126,7 @@ def main() -> None:
     for pool in POOLS:
         module = trained(pool)
         print(f"{pool}: accuracy {accuracy(module):.3f}", file=sys.stderr)
-        model = exported(module)
+        model = to_onnx(module, torch.zeros(2, 3, SIDE, SIDE))
         for name, how in presets().items():
             values = measured(model, how)
             layers = [key.split()[0] for key in values if key.endswith("mosaic")]

@@ -152,7 +152,7 @@ def main() -> None:
     kept = ROOT / "build" / "quality" / f"methods-{hashlib.sha256(''.join(told).encode()).hexdigest()[:12]}.jsonl"
     kept.parent.mkdir(parents=True, exist_ok=True)
     store = Store(kept)
-    model.usual = np.stack([subject.array for subject in subjects])
+    model.usual = [subject.file for subject in subjects]
     measure(store, model, subjects)
     found = tables(store)
     print(found)

@@ -19,6 +19,7 @@ from relcam_exporters.report import ExportReport
 from relcam_exporters.trace import AXES, Exporter, compare, first_to_depart, pictures, trace
 from relcam_onnx import __version__
 from relcam_onnx.errors import OptionError, UnsupportedModelError, nearest
+from relcam_onnx.files import reason, whole
 from relcam_onnx.pictures.preprocess import Preprocess
 
 BatchNorm = Literal["fused", "unfused"]
@@ -213,10 +214,8 @@ def shapes(values: Sequence[onnx.ValueInfoProto]) -> dict[str, tuple[int | str, 
 
 def write(path: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_bytes(content)
-        part.replace(path)
+        with whole(path) as file:
+            file.write(content)
     except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OptionError(f"{path} cannot be written: {error.strerror}") from error
+        raise OptionError(f"{path} cannot be written: {reason(error)}") from error

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from relcam_exporters._extra import require
 from relcam_exporters.exporter import export
 from relcam_exporters.report import ExportReport
 from relcam_exporters.trace import AXES
@@ -59,6 +60,6 @@ def export_named(
         preprocess=preprocess,
         labels=found.labels,
         dynamic=every_axis if dynamic else (),
-        source={"model": name, **found.library()},
+        source={"model": name, **({found.library: str(require(found.library).__version__)} if found.library else {})},
         **options,
     )

@@ -48,7 +48,6 @@ def quantised(content: bytes, sources: Sequence[str]) -> bytes:
             reader,
             quant_format=QuantFormat.QDQ,
             per_channel=True,
-            reduce_range=False,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )

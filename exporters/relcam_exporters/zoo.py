@@ -47,6 +47,8 @@ class Architecture:
         Whether height and width may be left open.
     multiple
         What height and width must be divisible by.
+    library
+        The library that it comes from, "" for none.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Architecture:
     labels: list[str] | None
     any_size: bool = True
     multiple: int = 1
+    library: str = ""
 
     def module(self, weights: str | os.PathLike[str] | None, seed: int) -> torch.nn.Module:
         """Build the network and fill it.
@@ -94,11 +97,6 @@ class Architecture:
             raise OptionError(f"weights {os.fspath(weights)!r} are no state dict of {self.name}: {reason}") from error
         fill(module, state, f"weights {os.fspath(weights)!r} are no state dict of {self.name}")
         return module
-
-    def library(self) -> dict[str, str]:
-        """The library that it comes from, and its version."""
-        name = "timm" if self.name.startswith(TIMM) else "" if ":" in self.name or self.name == LITE else "torchvision"
-        return {name: str(require(name).__version__)} if name else {}
 
     def sized(self, size: int | tuple[int, int] | None) -> Preprocess:
         """Bring the preprocessing to another picture size; the crop keeps its share of the picture.
@@ -169,6 +167,7 @@ def _torchvision_model(name: str) -> Architecture:
         ),
         labels=list(weights.meta["categories"]),
         any_size=not name.startswith(FIXED),
+        library="torchvision",
     )
 
 
@@ -194,6 +193,7 @@ def _timm_model(name: str) -> Architecture:
         ),
         labels=list(thousand) if config.num_classes == len(thousand) else None,
         any_size=not config.fixed_input_size,
+        library="timm",
     )
 
 

@@ -15,6 +15,7 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.model import Model, captured, producer, static_shape, variables
 from relcam_onnx.ops import TABLE, key, lookup
+from relcam_onnx.ops.product import attends
 
 
 def receiving(node: gs.Node, *, gradient: bool) -> list[tuple[int, gs.Variable]]:
@@ -80,6 +81,11 @@ class Paths:
                 reached.append(node)
                 wanted.update(t.name for _, t in receiving(node, gradient=gradient) if t.name in self.computed)
         return tuple(reversed(reached))
+
+    @cached_property
+    def attends(self) -> bool:
+        """Whether there is attention on them."""
+        return any(map(attends, self.nodes))
 
     @cached_property
     def tensors(self) -> tuple[gs.Variable, ...]:

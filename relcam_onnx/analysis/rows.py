@@ -9,7 +9,7 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.analysis.layout import Layout
 from relcam_onnx.canon.edit import is_op
-from relcam_onnx.canon.identity import integers
+from relcam_onnx.canon.identity import WHOLE, integers
 from relcam_onnx.model import static_shape
 
 
@@ -40,7 +40,7 @@ def cut(node: gs.Node, layout: Layout) -> Layout | None:
     start, end = starts[place], ends[place]
     if start < 0 or start > layout.before or (steps and steps[place] != 1):
         return None
-    if end >= 2**31 - 1 or end < 0:
+    if end >= WHOLE or end < 0:
         gone = max(-end, 0)
     else:
         sizes = [size for size in layout.grid if isinstance(size, int)]

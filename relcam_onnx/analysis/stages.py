@@ -19,7 +19,7 @@ from relcam_onnx.canon.axes import moves
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.model import producer, variables
 from relcam_onnx.ops import TABLE, Grid, key, lookup
-from relcam_onnx.ops.product import attends, is_product
+from relcam_onnx.ops.product import is_product
 
 MOST = 4
 """So many stages there are at most."""
@@ -39,9 +39,14 @@ class Stages:
         self.paths = paths
 
     @cached_property
+    def _nodes(self) -> tuple[gs.Node, ...]:
+        """Those on paths, and on the way to attention's weights: what it makes lies where its queries do."""
+        return self.paths.reached(gradient=True)
+
+    @cached_property
     def _followed(self) -> tuple[dict[str, Layout], dict[str, tuple[Grid, ...]]]:
-        """Positions, also on the way to attention's weights: what it makes lies where its queries do."""
-        return follow(self.paths.reached(gradient=True), self.paths.images)
+        """The layouts, and the grids that moves make."""
+        return follow(self._nodes, self.paths.images)
 
     @property
     def layouts(self) -> dict[str, Layout]:
@@ -56,7 +61,7 @@ class Stages:
         """
         images = [t.name for t in self.paths.images if t.name in self.layouts]
         grids = {name: (Grid(),) * len(self.layouts[name].axes) for name in images}
-        for node in self.paths.reached(gradient=True):
+        for node in self._nodes:
             arriving = [t for t in self._carriers(node) if t.name in grids]
             if arriving:
                 merged = tuple(map(meeting, zip(*(grids[t.name] for t in arriving), strict=False)))
@@ -137,7 +142,7 @@ class Stages:
         cuts = [t for t in self.candidates if self.paths.shares[t.name] == 1]
         outputs = self._blocks(cuts)
         # Attention may stand on convolutions that bring the picture down to its resolution.
-        alike = outputs if any(map(attends, self.paths.nodes)) else self.candidates
+        alike = outputs if self.paths.attends else self.candidates
         depth = len(outputs)
         if depth < MOST or len({self.strides[t.name] for t in alike}) != 1:
             return ()

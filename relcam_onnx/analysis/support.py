@@ -43,15 +43,13 @@ def check_supported(model: Model, nodes: Iterable[gs.Node], down_to: Callable[[]
 
 
 def lowest_explained(paths: Paths, *, gradient: bool) -> str | None:
-    """The tensor nearest to the picture that all of the scores' relevance can come down to; its module, if known."""
-    reached = paths.reached(gradient=gradient)
+    """The tensor nearest to the picture that all of the scores' relevance can come down to."""
     blocked: set[str] = set()
-    for node in reversed(reached):
+    for node in reversed(paths.reached(gradient=gradient)):
         if problem(node) or node.outputs[0].name in blocked:
             blocked.update(t.name for _, t in receiving(node, gradient=gradient))
-    open_ = [t for t in paths.tensors if t.name not in blocked and len(t.shape or ()) >= 3]
-    lowest = open_[0].name if open_ else None
-    return None if lowest is None or lowest == paths.scores.name else lowest
+    blocked.add(paths.scores.name)
+    return next((t.name for t in paths.tensors if t.name not in blocked and len(t.shape or ()) >= 3), None)
 
 
 def counted(named: Sequence[str]) -> str:

@@ -54,7 +54,7 @@ class Audited:
     Attributes
     ----------
     usual
-        Pictures (M, C, H, W) that stand for the usual, for methods that need such baselines.
+        Files of pictures that stand for the usual, for methods that need such baselines.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Audited:
         self.prepared = self.explainer.prepared
         self._reading = Reading.of(self.prepared.model, reading_plan(self.prepared.paths, ()), self.settings)
         self.read = lru_cache(KEPT)(self._read)
-        self.usual: Floats | None = None
+        self.usual: Sequence[Path] = ()
 
     @property
     def settings(self) -> SessionSettings:
@@ -103,8 +103,9 @@ class Audited:
     def explained(self, explainer: Explainer, x: Floats, classes: Sequence[int]) -> Explanation:
         """The same by another."""
         method = METHODS[explainer.method]
-        needed = isinstance(method, Probe) and method.needs_baselines and self.usual is not None
-        usual = self._placed(spread(self.usual, x)) if needed and self.usual is not None else None
+        usual = None
+        if isinstance(method, Probe) and method.needs_baselines and self.usual:
+            usual = self._placed(spread(np.stack([self.read(file) for file in self.usual]), x))
         return explainer(self._placed(x), [list(classes)], baselines=usual)
 
     def passes(self, x: Floats) -> int:

@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from relcam_onnx import __version__
 from relcam_onnx.audit.clusters import Cluster, clusters
 from relcam_onnx.audit.drift import read_reference
@@ -156,7 +154,7 @@ def audit(
     subjects, failed = read_subjects(model, found, classes, masks)
     if not subjects:
         raise InputError(f"none of {len(found)} pictures could be read; {failed[0].error}")
-    model.usual = np.stack([subject.array for subject in subjects[:USUAL]])
+    model.usual = [subject.file for subject in subjects[:USUAL]]
     kept = Kept(request.out, {
         "version": __version__, "request": request.told(), "preprocess": asdict(model.pictures.preprocess),
         "pictures": sorted((s.name, sha256(s.file), s.label, s.mask is not None) for s in subjects),

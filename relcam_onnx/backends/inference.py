@@ -96,5 +96,5 @@ def result_types(op: str, values: Sequence[Any], attributes: dict[str, Any], out
         return [counts]
     if op == "Cast":
         return [np.dtype(onnx.helper.tensor_dtype_to_np_dtype(attributes["to"]))]
-    own = values[1 if op in ("Where", "DequantizeLinear") else 0].dtype
+    own = values[1 if op == "Where" else 0].dtype
     return [own, counts] if outputs == 2 else [own]

@@ -13,6 +13,7 @@ import onnx_graphsurgeon as gs
 from onnx_graphsurgeon.logger import G_LOGGER
 
 from relcam_onnx.backends.eager import Eager
+from relcam_onnx.canon.identity import WHOLE
 from relcam_onnx.model import Derived, Model
 from relcam_onnx.onnx_file.protos import tensors as stored_tensors
 
@@ -55,10 +56,6 @@ def cut_shapes(model: Model) -> None:
         model.graph.nodes.append(gs.Node("Slice", f"{result.name}/cut", {}, [whole, *parts], [result]))
     if cut:
         model.graph.toposort()
-
-
-WHOLE = 2**31 - 1
-"""Where a Slice ends that ends at the end."""
 
 
 def narrow(model: Model) -> None:

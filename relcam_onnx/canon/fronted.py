@@ -163,7 +163,9 @@ def along_some(batch: Size, node: gs.Node, homes: list[Home]) -> Written | None:
 def takes_all(node: gs.Node, place: int) -> bool:
     """Whether a Slice takes all of the axis that stands at this place of its lists."""
     starts, ends, steps = (integers(node, index) for index in (1, 2, 4))
-    return bool(starts and ends and not starts[place] and ends[place] >= WHOLE and (steps or [1] * 9)[place] == 1)
+    if starts is None or ends is None or steps is None:
+        return False
+    return starts[place] == 0 and ends[place] >= WHOLE and (not steps or steps[place] == 1)
 
 
 def matmul(batch: Size, node: gs.Node, homes: list[Home]) -> Written | None:

@@ -12,7 +12,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.edit import detach, fresh, is_op, sweep, view
-from relcam_onnx.canon.fronted import WRITE, Home, Written, read
+from relcam_onnx.canon.fronted import WRITE, Home, read
 from relcam_onnx.canon.leading import put
 from relcam_onnx.model import Model
 
@@ -42,13 +42,14 @@ class Fronting:
             homes = [home for t in computed if (home := self.homes.get(t.name)) is not None]
             if not homes or len(homes) < len(computed) or len(node.outputs) != 1 or node.outputs[0].shape is None:
                 continue
-            written = self.written(node)
+            write = WRITE.get(node.op) if is_op(node, *WRITE) else None
+            written = write(self.batch, node, homes) if write else None
             if written is not None:
                 home, inputs, op, attrs = written
                 self.homes[node.outputs[0].name] = home
                 if not home.leads or not all(self.homes[t.name].leads for t in computed):
                     self.put(node, home, inputs, op, attrs)
-            elif node.op not in WRITE and all(home.leads and home == homes[0] for home in homes):
+            elif write is None and all(home.leads and home == homes[0] for home in homes):
                 self.homes[node.outputs[0].name] = homes[0]
 
     def put(self, node: gs.Node, home: Home, inputs: Sequence[gs.Tensor], op: str, attrs: dict[str, object]) -> None:
@@ -95,9 +96,3 @@ class Fronting:
         if perm == sorted(perm):
             return source
         return view(self.model, front, fresh(self.model, f"{tensor.name}/front"), "Transpose", source, perm=perm)
-
-    def written(self, node: gs.Node) -> Written | None:
-        """How a node is written with the batch in front; None where that is not known."""
-        write = WRITE.get(node.op) if is_op(node, *WRITE) else None
-        homes = [self.homes[t.name] for t in read(node)]
-        return write(self.batch, node, homes) if write else None

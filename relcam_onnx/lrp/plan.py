@@ -19,7 +19,6 @@ from relcam_onnx.lrp.presets import Preset
 from relcam_onnx.lrp.sites import ROLES, Site, matches
 from relcam_onnx.model import View, static_shape, variables
 from relcam_onnx.ops import TABLE, key, lookup
-from relcam_onnx.ops.product import attends
 from relcam_onnx.ops.signs import Signs
 from relcam_onnx.rules import Rule, ZBox
 
@@ -171,19 +170,13 @@ class Sites:
     def __init__(self, paths: Paths, geometry: Stages) -> None:
         self.paths, self.geometry = paths, geometry
 
-    @cached_property
-    def attends(self) -> bool:
-        """Whether the network has attention."""
-        return any(map(attends, self.paths.nodes))
-
     def of(self, node: gs.Node) -> Site:
         """A node's type, name, module path and roles."""
         name, roles = node.outputs[0].name, set()
         role = lookup(node).role_of(node) if key(node) in TABLE else None
         if role == "conv":
-            roles.add(
-                "conv" if self._several(node) and not (self.attends and not self.geometry.mixes(node)) else "dense"
-            )
+            over_channels = self.paths.attends and not self.geometry.mixes(node)
+            roles.add("conv" if self._several(node) and not over_channels else "dense")
         elif role == "average":
             roles |= {"average", "global-average"} if name not in self.geometry.layouts else {"average"}
         elif role:
@@ -191,7 +184,7 @@ class Sites:
         if name in self.paths.raw and role not in (None, "average"):
             roles.add("input-shift")
         roles |= {word for word, names in (("first", self.paths.first), ("output", self.paths.output)) if name in names}
-        if self.attends and role in ("sum", "average"):
+        if self.paths.attends and role in ("sum", "average"):
             roles.add("attention-sum")
         if "first" in roles and (static_shape(node.inputs[0]) or ())[1:2] == (3,):
             roles.add("first-rgb")

@@ -5,6 +5,8 @@ Forms that carry keys over from earlier runs, or that share keys among heads, st
 
 from __future__ import annotations
 
+import onnx
+
 from relcam_onnx.onnx_file.writing import Writer
 
 
@@ -56,11 +58,11 @@ def attend(w: Writer, q: str, k: str, v: str, added: str, *, joined: bool) -> No
     if scale:
         factor = w.constant(scale)
     else:
-        width = w("Cast", w("Gather", w("Shape", q), w.integer(3), axis=0), to=w.FLOAT)
+        width = w("Cast", w("Gather", w("Shape", q), w.integer(3), axis=0), to=onnx.TensorProto.FLOAT)
         factor = w("Reciprocal", w("Sqrt", width))
     scores = w("Mul", w("MatMul", q, w("Transpose", k, perm=[0, 1, 3, 2])), factor)
     if added:
-        masked = w.is_truth(added)
+        masked = added in w.truths
         scores = w("Where", added, scores, w.constant(float("-inf"))) if masked else w("Add", scores, added)
     mixed = w("MatMul", w("Softmax", scores, axis=-1), v, last=not joined)
     if joined:

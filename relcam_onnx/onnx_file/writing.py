@@ -12,8 +12,6 @@ from onnx import helper, numpy_helper
 class Writer:
     """Spells one fused node: each call adds a node and returns the name of what it makes."""
 
-    FLOAT = onnx.TensorProto.FLOAT
-
     def __init__(self, node: onnx.NodeProto, opset: int, truths: frozenset[str] = frozenset()) -> None:
         self.node, self.opset, self.truths = node, opset, truths
         self.nodes: list[onnx.NodeProto] = []
@@ -49,10 +47,6 @@ class Writer:
         name = f"{self.result}/number{len(self.nodes)}"
         self.nodes.append(helper.make_node("Constant", [], [name], value=numpy_helper.from_array(value, name)))
         return name
-
-    def is_truth(self, name: str) -> bool:
-        """Whether a tensor is one of truth values."""
-        return name in self.truths
 
     def keep(self) -> None:
         """The fused node stays."""

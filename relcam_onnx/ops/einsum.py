@@ -12,7 +12,7 @@ import onnx_graphsurgeon as gs
 from relcam_onnx.model import variables
 from relcam_onnx.ops.backend import Backend
 from relcam_onnx.ops.layer import Layer, Vector
-from relcam_onnx.ops.product import einsum_product, is_product, mixed, product_role
+from relcam_onnx.ops.product import einsum_product, is_product, receivers, role
 from relcam_onnx.ops.records import Call, Linear, Term
 from relcam_onnx.ops.table import every_input, op
 
@@ -43,13 +43,6 @@ def labels(node: gs.Node) -> Labels:
         more = "".join(free[: len(node.inputs[index].shape or ()) - len(x) + 3])
         x, y = x.replace("...", more), y.replace("...", more)
     return Labels(x, w, y, index)
-
-
-def einsum_receivers(node: gs.Node) -> tuple[int, ...]:
-    """The operand that is no constant; of two computed ones, what is mixed."""
-    if is_product(node):
-        return mixed(node)
-    return (1,) if isinstance(node.inputs[0], gs.Constant) else (0,)
 
 
 def einsum_refuses(node: gs.Node) -> str | None:
@@ -126,9 +119,9 @@ class Contraction(Layer):
 
 @op(
     "Einsum",
-    receivers=einsum_receivers,
+    receivers=receivers,
     gradient_receivers=every_input,
-    role=product_role,
+    role=role,
     refuses=einsum_refuses,
     layer=Contraction(),
 )

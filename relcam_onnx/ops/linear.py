@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from relcam_onnx.ops.backend import Backend, Value
 from relcam_onnx.ops.layer import Layer, Vector
-from relcam_onnx.ops.product import is_product, matrix_product, mixed, product_refuses, product_role
+from relcam_onnx.ops.product import is_product, matrix_product, product_refuses, receivers, role
 from relcam_onnx.ops.records import Call, Linear, Term
 from relcam_onnx.ops.table import every_input, op
 
@@ -79,13 +79,6 @@ def gemm(f: Backend, call: Call) -> Linear:
     return Linear((term,), call.output, bias)
 
 
-def matmul_receivers(node: gs.Node) -> tuple[int, ...]:
-    """The operand that is no constant; of two computed ones, what is mixed."""
-    if is_product(node):
-        return mixed(node)
-    return (1,) if isinstance(node.inputs[0], gs.Constant) else (0,)
-
-
 def matmul_refuses(node: gs.Node) -> str | None:
     """A stack of matrices leaves the batch alone."""
     if is_product(node):
@@ -145,9 +138,9 @@ class Matrices(Layer):
 
 @op(
     "MatMul",
-    receivers=matmul_receivers,
+    receivers=receivers,
     gradient_receivers=every_input,
-    role=product_role,
+    role=role,
     refuses=matmul_refuses,
     layer=Matrices(),
 )

@@ -31,11 +31,6 @@ def is_product(node: gs.Node) -> bool:
     return node.op in ("MatMul", "Einsum") and len(node.inputs) == 2 and len(list(variables(node))) == 2
 
 
-def product_role(node: gs.Node) -> str:
-    """A layer, or a product of two computed tensors."""
-    return "product" if is_product(node) else "conv"
-
-
 def is_mixing(tensor: gs.Tensor) -> bool:
     """Whether a tensor is made of gates alone, by what moves, scales and sums them."""
     waiting, seen, found = [tensor], {tensor.name}, False
@@ -59,6 +54,18 @@ def mixed(node: gs.Node) -> tuple[int, ...]:
     """The factors of a product that get relevance: all but the one that mixes; both where neither or both do."""
     mixing = [index for index in (0, 1) if is_mixing(node.inputs[index])]
     return (1 - mixing[0],) if len(mixing) == 1 else (0, 1)
+
+
+def receivers(node: gs.Node) -> tuple[int, ...]:
+    """Of MatMul and Einsum the operand that is no constant; of two computed ones, what is mixed."""
+    if is_product(node):
+        return mixed(node)
+    return (1,) if isinstance(node.inputs[0], gs.Constant) else (0,)
+
+
+def role(node: gs.Node) -> str:
+    """A layer, or a product of two computed tensors."""
+    return "product" if is_product(node) else "conv"
 
 
 def attends(node: gs.Node) -> bool:
@@ -95,8 +102,8 @@ def product(f: Backend, call: Call, apply: Callable[[Value, Any], Value], backs:
     def derivative(g: Value) -> dict[int, Value]:
         return {index: backs[index](g, factors[1 - index]) for index in (0, 1)}
 
-    receivers = mixed(call.node)
-    terms = (term(receivers[0], 1.0),) if len(receivers) == 1 else halves().terms
+    signals = mixed(call.node)
+    terms = (term(signals[0], 1.0),) if len(signals) == 1 else halves().terms
     return Linear(terms, call.output, derivative=derivative, halves=halves)
 
 
