@@ -16,6 +16,7 @@ from relcam_exporters._quiet import quiet
 from relcam_exporters.graph import SCOPES
 from relcam_onnx.errors import UnsupportedModelError
 from relcam_onnx.onnx_file.module_paths import read_scopes
+from relcam_onnx.runners.session import RunError, run_session
 
 Exporter = Literal["dynamo", "torchscript"]
 
@@ -46,7 +47,7 @@ def trace(
                     raise
                 with attention_in_pieces(module):
                     return write(module, example, dynamic, opset)
-    except Exception as error:
+    except Exception as error:  # whatever it was, it is PyTorch's reason, which is passed on
         lines = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
         raise UnsupportedModelError(
             f"PyTorch cannot export {type(module).__name__} for pictures of shape {tuple(example.shape)} "
@@ -133,7 +134,7 @@ def compare(content: bytes, module: torch.nn.Module, x: torch.Tensor) -> tuple[f
     Raises
     ------
     UnsupportedModelError
-        The module returns anything but one tensor.
+        The module returns anything but one tensor, or the file takes no pictures of this size.
     """
     with torch.inference_mode():
         expected = module(x)
@@ -143,7 +144,15 @@ def compare(content: bytes, module: torch.nn.Module, x: torch.Tensor) -> tuple[f
             "wrap it in a module that returns them"
         )
     session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
-    scores = torch.from_numpy(session.run([OUTPUT], {INPUT: x.numpy()})[0])
+    try:
+        (found,) = run_session(session, [OUTPUT], {INPUT: x.numpy()})
+    except RunError as error:
+        raise UnsupportedModelError(
+            f"the exported file does not run on pictures of shape {tuple(x.shape)}. Where {type(module).__name__} "
+            "reads a size as a number, as len(x) does, PyTorch writes the example's into the file: read x.shape "
+            f"instead, or leave that axis out of dynamic. {error}"
+        ) from error
+    scores = torch.from_numpy(found)
     return (scores - expected).abs().max().item(), expected.abs().max().item()
 
 

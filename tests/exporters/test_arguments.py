@@ -166,6 +166,20 @@ def test_a_module_that_returns_more_than_scores(tmp_path):
         export_small(Pair(), tmp_path / "pair.onnx")
 
 
+def test_a_size_that_the_module_reads_as_a_number(tmp_path):
+    class Counting(nn.Module):
+        def forward(self, x):
+            return x.mean((2, 3)).expand(len(x), 3)
+
+    path = tmp_path / "counting.onnx"
+    for exporter in ("dynamo", "torchscript"):
+        with pytest.raises(UnsupportedModelError, match=r"\(3, 3, 16, 16\)\. Where Counting reads a size as a number"):
+            export_small(Counting(), path, exporter=exporter)
+        assert not list(tmp_path.iterdir())
+        assert export_small(Counting(), path, exporter=exporter, dynamic=()).outputs == {"logits": (2, 3)}
+        path.unlink()
+
+
 def test_a_file_that_differs_from_pytorch_is_not_written(tmp_path):
     class Restless(nn.Module):
         calls = 0
