@@ -19,7 +19,6 @@ from relcam_onnx.analysis.bounds import Bounds
 from relcam_onnx.analysis.layers import FUSED, INPUT, LAST, Layer, Layers, as_names, unique
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.scores import find_scores
-from relcam_onnx.analysis.support import check_types
 from relcam_onnx.canon import canonicalise
 from relcam_onnx.errors import InputError, LayerError, ModelFileError, OptionError, nearest
 from relcam_onnx.lrp.cautions import warn_of_epsilon, warn_of_folded
@@ -106,7 +105,6 @@ class Prepared:
             raise OptionError(f"method {self.method!r} explains a class' probability: it takes no seed, leave it out")
         self.paths = Paths(self.model, self.scores.tensor)
         self.layers = Layers(self.model, self.paths)
-        check_types(self.model)
         check_batch(self.scores.tensor, self.paths.images)
         wanted, stages = self._resolve(self._asked.layers)
         self._know_bounds()

@@ -186,17 +186,3 @@ def test_a_constant_of_lower_rank_meets_the_gradients_of_several_targets(op: str
     many = explained(model, x, SEVERAL[:1], **options).maps["stage1"]
     for place, target in enumerate(SEVERAL[0]):
         agree(many[:, place : place + 1], explained(model, x, int(target), **options).maps["stage1"])
-
-
-@pytest.mark.parametrize("backend", ["eager", "compiled"])
-def test_bfloat16_is_refused_by_name(backend: str) -> None:
-    model = plain()
-    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
-        value.type.tensor_type.elem_type = onnx.TensorProto.BFLOAT16
-    for tensor in model.graph.initializer:
-        if tensor.data_type == onnx.TensorProto.FLOAT:
-            array = onnx.numpy_helper.to_array(tensor)
-            kind = onnx.TensorProto.BFLOAT16
-            tensor.CopyFrom(onnx.helper.make_tensor(tensor.name, kind, array.shape, array.ravel().tolist()))
-    with pytest.raises(rc.ModelFileError, match="is bfloat16; export the model in float32"):
-        rc.Explainer(model, backend=backend)

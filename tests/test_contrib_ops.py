@@ -52,6 +52,16 @@ def test_a_fused_op_is_what_it_was(name: str) -> None:
     np.testing.assert_allclose(run(written, "y", x=x)[0], run(model, "y", x=x)[0], rtol=0, atol=1e-5)
 
 
+def test_a_fused_op_in_a_function_is_written_back_too() -> None:
+    net = Net(2, 3, 8, 8)
+    net("Block", net.x, net.normal(4, 3, 3, 3), domain="own", name="y")
+    model = net.model("y", domains=["own", "com.microsoft"])
+    body = [helper.make_node("FusedConv", ["a", "w"], ["b"], domain="com.microsoft", activation="Relu")]
+    domains = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
+    model.functions.append(helper.make_function("own", "Block", ["a", "w"], ["b"], body, domains))
+    assert [node.op_type for node in load(model).proto.graph.node] == ["Conv", "Relu"]
+
+
 @pytest.mark.parametrize("mask", [None, "added", "truth"])
 @pytest.mark.parametrize("heads", [0, 2])
 def test_onnxs_own_attention_is_its_pieces(heads: int, mask: str | None) -> None:

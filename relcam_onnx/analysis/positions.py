@@ -18,7 +18,7 @@ from relcam_onnx.canon.edit import is_op
 from relcam_onnx.model import consumers, static_shape
 from relcam_onnx.ops import Grid
 
-SPATIAL = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "DepthToSpace", "SpaceToDepth", "Col2Im")
+SPATIAL = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool", "DepthToSpace", "SpaceToDepth", "Col2Im")
 """Ops whose axes behind the channels are positions by definition."""
 
 
@@ -80,7 +80,7 @@ def collapses(node: gs.Node, layout: Layout, layouts: Mapping[str, Layout]) -> b
         return True
     if layout.grid or any(after[axis] != 1 for axis in layout.axes):
         return False
-    if is_op(node, "Conv", "AveragePool", "MaxPool"):
+    if is_op(node, "Conv", "AveragePool", "LpPool", "MaxPool"):
         padded = any(node.attrs.get("pads") or ()) or node.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
         if padded or max(node.attrs.get("strides") or (1,)) > 1:
             return False

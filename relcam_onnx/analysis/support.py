@@ -1,14 +1,13 @@
-"""Which nodes and types relevance cannot pass, all in one error."""
+"""Which nodes relevance cannot pass, all in one error."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-import onnx
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.analysis.paths import Paths, receiving
-from relcam_onnx.errors import ModelFileError, UnsupportedModelError
+from relcam_onnx.errors import UnsupportedModelError
 from relcam_onnx.model import Model
 from relcam_onnx.ops import TABLE, key, lookup
 
@@ -57,14 +56,6 @@ def counted(named: Sequence[str]) -> str:
     if len(named) <= SHOWN:
         return ", ".join(named)
     return f"{len(named)} nodes, {', '.join(named[:SHOWN])}, ...; all of them with --debug"
-
-
-def check_types(model: Model) -> None:
-    """Relevance is computed in float32; activations in halves or doubles are cast."""
-    # onnx-graphsurgeon has ONNX's number where NumPy has no such type.
-    brief = [t.name for t in model.graph.tensors().values() if t.dtype == onnx.TensorProto.BFLOAT16]
-    if brief:
-        raise ModelFileError(f"tensor {brief[0]!r} is bfloat16; export the model in float32 or float16")
 
 
 def node_text(model: Model, node: gs.Node) -> str:

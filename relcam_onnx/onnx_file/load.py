@@ -22,6 +22,7 @@ from relcam_onnx.onnx_file.external_data import load_external
 from relcam_onnx.onnx_file.module_paths import read_scopes
 from relcam_onnx.onnx_file.opset import raise_opset, sized_skeleton
 from relcam_onnx.onnx_file.protos import nodes
+from relcam_onnx.onnx_file.widening import widen
 
 Source = str | os.PathLike[str] | bytes | onnx.ModelProto
 
@@ -54,7 +55,8 @@ def load(source: Source) -> Model:
     Returns
     -------
     Model
-        The model raised to opset 18 or newer, with all weights in memory and shapes inferred where possible.
+        The model raised to opset 18 or newer, with all weights in memory, bfloat16 as float32, and shapes inferred
+        where possible.
         Its graph holds the same nodes and tensor names as its proto, in topological order.
 
     Raises
@@ -95,6 +97,8 @@ def _load(source: Source) -> Model:
     check_weights(proto)
     if proto.functions:
         proto = _inlined(proto)
+        write_back(proto)  # what stood in them
+    widen(proto)
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
     scopes = read_scopes(proto.graph, metadata)
     raise_opset(proto)

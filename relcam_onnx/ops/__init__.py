@@ -12,6 +12,7 @@ from relcam_onnx.ops import (
     norm,
     pool,
     product,
+    sampling,
     select,
     sizes,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "op",
     "pool",
     "product",
+    "sampling",
     "select",
     "sizes",
 ]

@@ -69,6 +69,12 @@ def thresholded_relu(f: Backend, call: Call) -> Value:
     return step(f, f.Greater(call.x, call.attr("alpha", 1.0)))
 
 
+@activation("Shrink", sign_unknown)
+def shrink(f: Backend, call: Call) -> Value:
+    """Shrink, opset 9: 0 as far from 0 as lambd."""
+    return step(f, f.Greater(f.Abs(call.x), call.attr("lambd", 0.5)))
+
+
 @activation("Elu", sign_kept)
 def elu(f: Backend, call: Call) -> Value:
     """Elu, opset 6: below 0 the slope is alpha · exp(x) = y + alpha."""

@@ -1,6 +1,7 @@
 """Elementary functions of one tensor: Neg, Abs, Sqrt, Reciprocal, Exp, Log, Erf, Sin, Cos, Pow by a constant.
 
-Relevance passes, as under any activation; a gradient is multiplied by the slope.
+Relevance passes, as under any activation; a gradient is multiplied by the slope. A root has none at 0, where it would
+be infinite and what is handed on no number.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ def absolute(f: Backend, call: Call) -> Value:
 @activation("Sqrt", sign_nonnegative)
 def sqrt(f: Backend, call: Call) -> Value:
     """Sqrt, opset 13."""
-    return 0.5 / call.output
+    above = f.Greater(call.output, 0.0)
+    return f.Where(above, 0.5, 0.0) / f.Where(above, call.output, 1.0)
 
 
 @activation("Reciprocal", sign_kept)
@@ -91,4 +93,5 @@ def pow_nonnegative(node: gs.Node, nonnegative: Nonnegative) -> bool:
 def pow_(f: Backend, call: Call) -> Relay:
     """Pow, opset 15, by one constant number."""
     power = exponent(call.node) or 0.0
-    return through(f, f.Pow(call.x, power - 1) * power)
+    slope = f.Pow(call.x, power - 1) * power
+    return through(f, f.Where(f.Equal(call.x, 0.0), 0.0, slope) if 0 < power < 1 else slope)

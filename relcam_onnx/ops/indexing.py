@@ -1,4 +1,4 @@
-"""Ops that read some positions of an input, or write more around it: Slice, Gather, Pad.
+"""Ops that read some positions of an input, or write more around it: Slice, Gather, Trilu, Pad.
 
 Relevance goes back to the positions that were read; the batch must stay whole.
 """
@@ -68,6 +68,17 @@ def place(f: Backend, s: Value, dims: Sequence[Size], read: dict[int, np.ndarray
         back = [last.index(i) for i in range(len(dims))]
         s = f.Transpose(f.MatMul(f.Transpose(s, perm=last), matrix), perm=back)
     return s
+
+
+def trilu_refuses(node: gs.Node) -> str | None:
+    """Images of a batch stay apart."""
+    return "it cuts along the batch" if len(node.inputs[0].shape or ()) == 2 else None
+
+
+@op("Trilu", nonnegative=sign_kept, refuses=trilu_refuses)
+def trilu(f: Backend, call: Call) -> Relay:
+    """Trilu, opset 14: one triangle of each matrix, the rest is 0."""
+    return moved(f, call, lambda s: f.Trilu(s, call.get(1), upper=int(call.attr("upper", 1))))
 
 
 def gather_refuses(node: gs.Node) -> str | None:

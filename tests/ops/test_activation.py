@@ -69,6 +69,7 @@ CASES: dict[str, st.SearchStrategy[Case]] = {
     },
     "LeakyRelu": activation("LeakyRelu", alpha=[0.01, 0.2]),
     "ThresholdedRelu": activation("ThresholdedRelu", alpha=[0.0, 1.0, -0.25]),
+    "Shrink": activation("Shrink", lambd=[0.5, 1.0], bias=[0.0, 0.25]),
     "Elu": activation("Elu", alpha=ALPHA),
     "Celu": activation("Celu", alpha=ALPHA),
     "Selu": activation("Selu", alpha=[1.6732632], gamma=[1.050701, 0.5]),

@@ -48,6 +48,12 @@ def gather(draw: Draw) -> Case:
 
 
 @st.composite
+def trilu(draw: Draw) -> Case:
+    inputs = [fixed(np.int64(draw(st.integers(-2, 2))))] if draw(st.booleans()) else []
+    return case("Trilu", noise(draw(SEED), draw(BATCH), 2, 4, 3), *inputs, upper=draw(st.integers(0, 1)))
+
+
+@st.composite
 def pad(draw: Draw) -> Case:
     x, mode = (
         noise(draw(SEED), draw(BATCH), 3, 5, 6),
@@ -61,13 +67,14 @@ def pad(draw: Draw) -> Case:
     return case("Pad", x, ints(0, 0, *amounts[:2], 0, 0, *amounts[2:]), mode=mode)
 
 
-CASES: dict[str, st.SearchStrategy[Case]] = {"Slice": slice_(), "Gather": gather(), "Pad": pad()}
+CASES: dict[str, st.SearchStrategy[Case]] = {"Slice": slice_(), "Gather": gather(), "Trilu": trilu(), "Pad": pad()}
 
 
 @pytest.mark.parametrize(
     ("refused", "why"),
     [
         (case("Gather", noise(0, 2, 3), ints(0), axis=0), "batch"),
+        (case("Trilu", noise(0, 2, 3)), "batch"),
         (case("Gather", noise(0, 2, 3), np.array([0]), axis=1), "computed"),
     ],
     ids=repr,

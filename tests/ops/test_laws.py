@@ -14,6 +14,7 @@ import test_linear
 import test_movement
 import test_norm
 import test_pool
+import test_sampling
 import test_select
 import test_sizes
 from case import Case, noise
@@ -25,7 +26,7 @@ from relcam_onnx.laws.arithmetic import close, inner
 from relcam_onnx.ops import TABLE, Linear, Message
 
 MODULES = (
-    *(test_conv, test_linear, test_einsum, test_pool, test_activation, test_elementary, test_arithmetic),
+    *(test_conv, test_linear, test_einsum, test_pool, test_sampling, test_activation, test_elementary, test_arithmetic),
     *(test_movement, test_indexing, test_norm, test_select),
 )
 CASES: dict[str, st.SearchStrategy[Case]] = {op: s for module in MODULES for op, s in module.CASES.items()}

@@ -1,4 +1,4 @@
-"""Average pools, sums, means and lengths over axes, Resize."""
+"""Average pools, sums, means and lengths over axes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 from case import BATCH, SEED, Case, apart, case, fixed, noise
-from hypothesis import assume
 from hypothesis import strategies as st
 
 from relcam_onnx.ops import Linear, Message, lookup
@@ -43,6 +42,20 @@ def average_pool(draw: Draw) -> Case:
 
 
 @st.composite
+def lp_pool(draw: Draw) -> Case:
+    attrs = window_attrs(draw, 2, dilations=False)
+    attrs["p"] = draw(st.sampled_from([1, 2, 3]))
+    size = [k + draw(st.integers(0, 4)) for k in attrs["kernel_shape"]]
+    return case("LpPool", apart(draw(SEED), draw(BATCH), 2, *size), **attrs)
+
+
+@st.composite
+def global_lp_pool(draw: Draw) -> Case:
+    x = apart(draw(SEED), draw(BATCH), 3, *[2, 3, 4][: draw(st.integers(1, 3))])
+    return case("GlobalLpPool", x, p=draw(st.sampled_from([1, 2, 3])))
+
+
+@st.composite
 def global_average_pool(draw: Draw) -> Case:
     return case("GlobalAveragePool", noise(draw(SEED), draw(BATCH), 3, *[2, 3, 4][: draw(st.integers(1, 3))]))
 
@@ -53,29 +66,6 @@ def reduction(draw: Draw, op: str) -> Case:
     axes = draw(st.lists(st.sampled_from([1, 2, 3]), min_size=1, max_size=3, unique=True))
     axes = [a - 4 if draw(st.booleans()) else a for a in axes]
     return case(op, x, fixed(np.array(axes, np.int64)), keepdims=draw(st.integers(0, 1)))
-
-
-RESIZES: tuple[dict[str, Any], ...] = (
-    {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
-    {"mode": "nearest", "coordinate_transformation_mode": "half_pixel", "nearest_mode": "round_prefer_floor"},
-    {"mode": "linear", "coordinate_transformation_mode": "half_pixel"},
-    {"mode": "linear", "coordinate_transformation_mode": "align_corners"},
-    {"mode": "linear", "coordinate_transformation_mode": "pytorch_half_pixel"},
-    {"mode": "cubic", "coordinate_transformation_mode": "half_pixel", "cubic_coeff_a": -0.75},
-    {"mode": "cubic", "coordinate_transformation_mode": "asymmetric", "exclude_outside": 1},
-)
-
-
-@st.composite
-def resize(draw: Draw) -> Case:
-    x = noise(draw(SEED), draw(BATCH), 2, draw(st.integers(2, 5)), draw(st.integers(2, 5)))
-    attrs = draw(st.sampled_from(RESIZES))
-    if draw(st.booleans()):
-        scales = [draw(st.sampled_from([0.5, 1.0, 1.5, 2.0, 3.0])) for _ in range(2)]
-        assume(all(int(n * s) > 0 for n, s in zip(x.shape[2:], scales, strict=True)))
-        return case("Resize", x, None, fixed(np.array([1, 1, *scales], np.float32)), **attrs)
-    sizes = [*x.shape[:2], draw(st.integers(1, 9)), draw(st.integers(1, 9))]
-    return case("Resize", x, None, None, fixed(np.array(sizes, np.int64)), **attrs)
 
 
 @st.composite
@@ -95,14 +85,23 @@ def col2im(draw: Draw) -> Case:
     return case("Col2Im", x, fixed(size), fixed(np.array(kernel)), strides=strides, pads=pads, dilations=dilations)
 
 
+@st.composite
+def cumsum(draw: Draw) -> Case:
+    axis = draw(st.sampled_from([1, 2, 3, -1]))
+    flags = {name: draw(st.integers(0, 1)) for name in ("exclusive", "reverse")}
+    return case("CumSum", noise(draw(SEED), draw(BATCH), 3, 4, 2), fixed(np.int64(axis)), **flags)
+
+
 CASES: dict[str, st.SearchStrategy[Case]] = {
     "Col2Im": col2im(),
     "AveragePool": average_pool(),
     "GlobalAveragePool": global_average_pool(),
+    "LpPool": lp_pool(),
+    "GlobalLpPool": global_lp_pool(),
     "ReduceMean": reduction("ReduceMean"),
     "ReduceSum": reduction("ReduceSum"),
     **{op: reduction(op) for op in ("ReduceL1", "ReduceL2", "ReduceSumSquare")},
-    "Resize": resize(),
+    "CumSum": cumsum(),
 }
 
 
@@ -127,11 +126,6 @@ def test_the_last_window_of_ceil_mode_shares_among_the_positions_it_has() -> Non
     np.testing.assert_allclose(adjoint(pool, np.ones((1, 1, 2), np.float32)), [[[0.5, 0.5, 1]]], rtol=1e-6)
 
 
-def test_resize_nearest_hands_each_copy_back() -> None:
-    grown = case("Resize", noise(0, 1, 1, 2, 2), None, fixed(np.array([1, 1, 2, 3], np.float32)), **RESIZES[0])
-    np.testing.assert_allclose(adjoint(grown, np.ones((1, 1, 4, 6), np.float32)), np.full((1, 1, 2, 2), 6))
-
-
 SIZES = {"ReduceL1": np.abs, "ReduceSumSquare": np.square, "ReduceL2": np.square}
 
 
@@ -154,3 +148,9 @@ def test_reductions_over_the_batch_are_refused(op: str, axes: list[Any]) -> None
     assert "batch" in str(lookup(node).refuses(node))
     whole = case(op, noise(0, 2, 3, 4), noop_with_empty_axes=1).node
     assert lookup(whole).refuses(whole) is None
+
+
+@pytest.mark.parametrize("axis", [0, -3])
+def test_a_running_sum_over_the_batch_is_refused(axis: int) -> None:
+    node = case("CumSum", noise(0, 2, 3, 4), fixed(np.int64(axis))).node
+    assert "batch" in str(lookup(node).refuses(node))

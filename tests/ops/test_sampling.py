@@ -1,0 +1,75 @@
+"""Resize and GridSample: what they read between positions goes back to those around."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from case import BATCH, SEED, Case, case, fixed, noise
+from hypothesis import assume
+from hypothesis import strategies as st
+from test_pool import adjoint
+
+from relcam_onnx.ops import lookup
+
+Draw = Any
+
+RESIZES: tuple[dict[str, Any], ...] = (
+    {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
+    {"mode": "nearest", "coordinate_transformation_mode": "half_pixel", "nearest_mode": "round_prefer_floor"},
+    {"mode": "linear", "coordinate_transformation_mode": "half_pixel"},
+    {"mode": "linear", "coordinate_transformation_mode": "align_corners"},
+    {"mode": "linear", "coordinate_transformation_mode": "pytorch_half_pixel"},
+    {"mode": "cubic", "coordinate_transformation_mode": "half_pixel", "cubic_coeff_a": -0.75},
+    {"mode": "cubic", "coordinate_transformation_mode": "asymmetric", "exclude_outside": 1},
+)
+
+
+@st.composite
+def resize(draw: Draw) -> Case:
+    x = noise(draw(SEED), draw(BATCH), 2, draw(st.integers(2, 5)), draw(st.integers(2, 5)))
+    attrs = draw(st.sampled_from(RESIZES))
+    if draw(st.booleans()):
+        scales = [draw(st.sampled_from([0.5, 1.0, 1.5, 2.0, 3.0])) for _ in range(2)]
+        assume(all(int(n * s) > 0 for n, s in zip(x.shape[2:], scales, strict=True)))
+        return case("Resize", x, None, fixed(np.array([1, 1, *scales], np.float32)), **attrs)
+    sizes = [*x.shape[:2], draw(st.integers(1, 9)), draw(st.integers(1, 9))]
+    return case("Resize", x, None, None, fixed(np.array(sizes, np.int64)), **attrs)
+
+
+@st.composite
+def grid_sample(draw: Draw) -> Case:
+    """At the same places of each picture, some of them outside."""
+    seed, batch = draw(SEED), draw(BATCH)
+    grid = 1.2 * noise(seed + 1, 1, draw(st.integers(1, 4)), 3, 2)
+    mode = draw(st.sampled_from(["linear", "nearest", "cubic"]))
+    attrs = {
+        "mode": mode,
+        "padding_mode": draw(st.sampled_from(["zeros", "reflection", *(["border"] if mode != "cubic" else [])])),
+        "align_corners": draw(st.integers(0, 1)),
+    }
+    return case("GridSample", noise(seed, batch, 2, 4, 3), fixed(np.repeat(grid, batch, 0)), **attrs)
+
+
+CASES: dict[str, st.SearchStrategy[Case]] = {"Resize": resize(), "GridSample": grid_sample()}
+
+
+def test_resize_nearest_hands_each_copy_back() -> None:
+    grown = case("Resize", noise(0, 1, 1, 2, 2), None, fixed(np.array([1, 1, 2, 3], np.float32)), **RESIZES[0])
+    np.testing.assert_allclose(adjoint(grown, np.ones((1, 1, 4, 6), np.float32)), np.full((1, 1, 2, 2), 6))
+
+
+def test_a_grid_that_differs_between_pictures_is_refused() -> None:
+    x, grid = noise(0, 2, 3, 4, 4), np.clip(noise(1, 2, 3, 3, 2), -1, 1)
+    for grids in (fixed(grid), grid):
+        node = case("GridSample", x, grids).node
+        assert "its grid is computed, or another one" in str(lookup(node).refuses(node))
+
+
+def test_a_grid_that_is_expanded_to_the_batch_is_one_for_all() -> None:
+    grid = np.clip(noise(1, 1, 3, 3, 2), -1, 1)
+    node = case("GridSample", noise(0, 2, 3, 4, 4), fixed(np.repeat(grid, 2, 0))).node
+    node.inputs[1] = gs.Variable("expanded", np.float32, ("batch", 3, 3, 2))
+    gs.Node("Expand", "expand", {}, [gs.Constant("grid", grid), gs.Variable("shape", np.int64)], [node.inputs[1]])
+    assert lookup(node).refuses(node) is None
