@@ -70,6 +70,12 @@ def reference(op: str, *inputs: ArrayLike | None, **attributes: Any) -> Array | 
     return tuple(results) if len(results) > 1 else results[0]
 
 
+def grid_sample(x: ArrayLike, grid: ArrayLike, *, mode: str = "linear", **attributes: Any) -> Array:
+    """Run GridSample, whose modes have other names from opset 20 on."""
+    newer = {"bilinear": "linear", "bicubic": "cubic"}.get(mode, mode)
+    return np.asarray(reference("GridSample", x, grid, mode=newer, **attributes))
+
+
 def _array(value: ArrayLike) -> Array:
     if isinstance(value, np.ndarray):
         return value

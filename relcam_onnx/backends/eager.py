@@ -16,7 +16,7 @@ import onnx_graphsurgeon as gs
 from relcam_onnx.backends import _conv, _movement, _pool, _resize
 from relcam_onnx.backends import _elementwise as _each
 from relcam_onnx.backends._arrays import Array
-from relcam_onnx.backends._reference import reference, schema
+from relcam_onnx.backends._reference import grid_sample, reference, schema
 
 
 class Eager:
@@ -158,6 +158,7 @@ class Eager:
     GlobalAveragePool = staticmethod(_pool.global_average_pool)
     GlobalMaxPool = staticmethod(_pool.global_max_pool)
     Resize = staticmethod(_resize.resize)
+    GridSample = staticmethod(grid_sample)
 
     Reshape = staticmethod(_movement.reshape)
     Transpose = staticmethod(_movement.transpose)

@@ -44,12 +44,14 @@ def grid_sample(draw: Draw) -> Case:
     seed, batch = draw(SEED), draw(BATCH)
     grid = 1.2 * noise(seed + 1, 1, draw(st.integers(1, 4)), 3, 2)
     mode = draw(st.sampled_from(["linear", "nearest", "cubic"]))
+    opset = draw(st.sampled_from([18, 21]))
+    older = {"linear": "bilinear", "cubic": "bicubic"} if opset == 18 else {}
     attrs = {
-        "mode": mode,
+        "mode": older.get(mode, mode),
         "padding_mode": draw(st.sampled_from(["zeros", "reflection", *(["border"] if mode != "cubic" else [])])),
         "align_corners": draw(st.integers(0, 1)),
     }
-    return case("GridSample", noise(seed, batch, 2, 4, 3), fixed(np.repeat(grid, batch, 0)), **attrs)
+    return case("GridSample", noise(seed, batch, 2, 4, 3), fixed(np.repeat(grid, batch, 0)), opset=opset, **attrs)
 
 
 CASES: dict[str, st.SearchStrategy[Case]] = {"Resize": resize(), "GridSample": grid_sample()}
