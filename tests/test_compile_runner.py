@@ -102,7 +102,6 @@ def test_large_models_are_cached_with_their_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compilations: Counted
 ) -> None:
     monkeypatch.setattr(store, "PROTOBUF_LIMIT", 1000)
-    monkeypatch.setattr(session, "PROTOBUF_LIMIT", 1000)
     got = [rc.Explainer(plain(), "stages", cache=tmp_path)(X) for _ in range(2)]
     assert compilations.calls == 1
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".data", ".onnx"]

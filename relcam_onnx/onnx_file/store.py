@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import onnx
+from google.protobuf.message import EncodeError
 
 from relcam_onnx.files import whole
 
@@ -34,17 +35,27 @@ def write_model(proto: onnx.ModelProto, path: Path) -> list[Path]:
     OSError
         The disk is full, or the folder cannot be written.
     """
-    if proto.ByteSize() <= PROTOBUF_LIMIT:
+    data = message(proto)
+    if data is not None:
         with whole(path) as file:
-            file.write(proto.SerializeToString())
+            file.write(data)
         return [path]
     with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=path.parent) as folder:
         unfinished = Path(folder) / path.name
-        data = save_external(proto, unfinished)
+        weights = save_external(proto, unfinished)
         # The weights first: a model never stands there without them.
-        for file_path in (data, unfinished):
+        for file_path in (weights, unfinished):
             os.replace(file_path, path.parent / file_path.name)
-    return [path, path.parent / data.name]
+    return [path, path.parent / weights.name]
+
+
+def message(proto: onnx.ModelProto) -> bytes | None:
+    """A model as one message; None where that is longer than one may be."""
+    try:
+        data: bytes = proto.SerializeToString()  # takes no longer than to ask for its length
+    except (EncodeError, ValueError):
+        return None
+    return data if len(data) <= PROTOBUF_LIMIT else None
 
 
 def save_external(proto: onnx.ModelProto, path: Path) -> Path:

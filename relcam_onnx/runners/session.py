@@ -14,7 +14,7 @@ import onnx
 import onnxruntime
 
 from relcam_onnx.errors import InputError, ModelFileError, OptionError, nearest
-from relcam_onnx.onnx_file.store import PROTOBUF_LIMIT, save_external
+from relcam_onnx.onnx_file.store import message, save_external
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -114,8 +114,9 @@ def started(
     proto: onnx.ModelProto, options: onnxruntime.SessionOptions, providers: Sequence[Provider]
 ) -> onnxruntime.InferenceSession:
     """A session, by way of files where a model is larger than protobuf takes."""
-    if proto.ByteSize() <= PROTOBUF_LIMIT:
-        return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=providers)
+    data = message(proto)
+    if data is not None:
+        return onnxruntime.InferenceSession(data, options, providers=providers)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         save_external(proto, path)
