@@ -227,3 +227,25 @@ def test_positions_of_other_images_are_refused() -> None:
     x = net("Gather", net("Reshape", x, ints(-1)), places, axis=0)
     with pytest.raises(rc.UnsupportedModelError, match=r"Gather: it picks along the batch \(Gather node .*\)"):
         rc.Explainer(net.model(net.head(net("Relu", net.conv(x, 8, 8)), 8)), "input", method="lrp")
+
+
+def repeated(batch: int | str, rows: int) -> onnx.ModelProto:
+    """A query of the file that pools positions by attention, and a table; each has ``rows`` rows, all alike."""
+    net = Net(batch, 3, 8, 8)
+    tokens = net("Transpose", net("Reshape", net.conv(net.x, 3, 4, stride=2, name="patches"), ints(0, 4, 16)),
+                 perm=[0, 2, 1])  # fmt: skip
+    query, table = (np.repeat(net.rng.standard_normal((1, n, 4)), rows, 0).astype(np.float32) for n in (1, 16))
+    tokens = net("Add", tokens, table)
+    weights = net("Softmax", net("MatMul", query, net("Transpose", tokens, perm=[0, 2, 1])), axis=-1)
+    return net.model(net.dense(net("Flatten", net("MatMul", weights, tokens)), 4, 5, name="scores"))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_a_fixed_batch_repeats_is_one_for_all(backend: str, preset: str) -> None:
+    x = picture(3, 3, 8, 8)
+    options: dict[str, Any] = {"layers": ["patches", "input"], "preset": preset, "backend": backend, "method": "lrp"}
+    wanted = rc.Explainer(repeated("N", 1), **options)(x, [[0, -1]] * 3)
+    got = rc.Explainer(repeated(3, 3), **options)(x, [[0, -1]] * 3)
+    for layer, values in wanted.maps.items():
+        agree(got.maps[layer], values)

@@ -19,6 +19,7 @@ from relcam_onnx.canon.pools import name_averages
 from relcam_onnx.canon.qoperators import name_quantised
 from relcam_onnx.canon.quantised import step_over_rounding
 from relcam_onnx.canon.rearranged import name_rearranged
+from relcam_onnx.canon.repeated import trim_repeated
 from relcam_onnx.canon.rows import unfold_rows
 from relcam_onnx.canon.scaling import image_scalings
 from relcam_onnx.canon.sizes import infer_sizes
@@ -40,6 +41,7 @@ def canonicalise(model: Model, *, batch_norm: bool) -> None:
     slice_splits(model)
     front_batch(model)
     batch_first(model)
+    trim_repeated(model)
     step_over_rounding(model)
     name_einsums(model)
     if batch_norm:

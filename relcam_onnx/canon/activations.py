@@ -40,9 +40,9 @@ ELEMENTWISE = frozenset({
     "Abs", "Add", "Clip", "Div", "Erf", "Exp", "HardSigmoid", "Log", "Max", "Min", "Mul", "Neg", "Pow", "Reciprocal",
     "Relu", "Sigmoid", "Softplus", "Sqrt", "Sub", "Tanh",
 })  # fmt: skip
+"""What a spelled-out activation is made of."""
 CHOOSING = frozenset({"Cast", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Where"})
 """What tells a curve's two halves apart."""
-"""What a spelled-out activation is made of."""
 
 GRID = np.linspace(-7.0, 7.0, 57)
 """Where curves are compared. Float32 constants such as 0.70710677 leave 1e-7; the two forms of Gelu differ by 5e-4."""
