@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 
 from relcam_onnx import __version__
-from relcam_onnx.analysis.batch import check_batch, check_frames, rows_per_image
+from relcam_onnx.analysis.batch import check_batch, check_frames
 from relcam_onnx.analysis.bounds import Bounds
 from relcam_onnx.analysis.layers import FUSED, INPUT, LAST, Layer, Layers, as_names, unique
 from relcam_onnx.analysis.paths import Paths
@@ -29,7 +29,7 @@ from relcam_onnx.lrp.preset_file import resolve
 from relcam_onnx.lrp.presets import Preset
 from relcam_onnx.lrp.relevance_cams import window_size
 from relcam_onnx.lrp.seeds import CONTRASTIVE, GIVEN, SEEDS
-from relcam_onnx.model import Model, fixed_batch, static_shape
+from relcam_onnx.model import Model, fixed_batch, rows_per_image, static_shape
 from relcam_onnx.onnx_file.load import load, with_sizes
 from relcam_onnx.ops import TABLE
 from relcam_onnx.pictures.conventions import Option

@@ -175,6 +175,21 @@ def test_a_refusal_names_the_lowest_layer_that_can_be_explained_and_a_method_tha
             assert all(value.any() for value in explainer(x).maps.values())
 
 
+def test_a_refusal_names_no_layer_that_has_windows_in_the_place_of_images() -> None:
+    net = Net("N", 3, 8, 8)
+    x = net("Relu", net.conv(net.x, 3, 4), name="first")
+    halves = net("Reshape", net("Sinh", x), np.array([-1, 4, 4, 8]), name="halves")
+    halves = net("Relu", net.conv(halves, 4, 4), name="within")
+    x = net("Reshape", net("Transpose", halves, perm=[0, 1, 2, 3]), np.array([-1, 4, 8, 8]), name="whole")
+    x = net("Relu", net.conv(x, 4, 4), name="last")
+    model = net.model(net.head(x, 4))
+    with pytest.raises(rc.UnsupportedModelError, match=r"down to '(\w+)'") as raised:
+        rc.Explainer(model, "input", method="lrp")
+    named = str(raised.value).split("down to '")[1].split("'")[0]
+    assert named not in ("halves", "within")
+    assert rc.Explainer(model, named)(picture(2, 3, 8, 8)).maps[named].any()
+
+
 @pytest.fixture
 def asinh() -> Iterator[None]:
     """The op taught: relevance passes, the gradient is 1 / √(x² + 1)."""

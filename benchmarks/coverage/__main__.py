@@ -38,7 +38,8 @@ def tried(case: Case, told: multiprocessing.Queue[dict[str, Any]]) -> None:
         told.put({"found": found._asdict()})
     except Exception as error:  # every library fails in its own way, and a record says how
         reason = str(error.__cause__ or error).strip().splitlines() or [""]
-        told.put({"failed": at[-1], "error": f"{type(error).__name__}: {reason[0][:300]}"})
+        left = getattr(error, "__notes__", [])
+        told.put({"failed": at[-1], "error": f"{type(error).__name__}: {reason[0][:300]}", "left": left})
 
 
 def record(case: Case) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -88,8 +89,13 @@ def check(module: torch.nn.Module, x: torch.Tensor, told: Callable[[str], None] 
     plain = ort.InferenceSession(newer.SerializeToString(), providers=["CPUExecutionProvider"])
     wanted = plain.run(["scores"], {"x": array})[0]
     told("compiled")
-    with rc.Explainer(newer, ("stages", "fused", INPUT)) as explainer:
-        compiled = explainer(array, targets)
+    try:
+        with rc.Explainer(newer, ("stages", "fused", INPUT)) as explainer:
+            compiled = explainer(array, targets)
+    except rc.UnsupportedModelError as error:
+        for line in what_is_left(newer, array, str(error)):
+            error.add_note(line)
+        raise
     told("eager")
     moved = (array * (1 + 1e-6 * np.random.default_rng(0).standard_normal(array.shape))).astype(np.float32)
     with rc.Explainer(newer, ("stages", "fused", INPUT), backend="eager") as explainer:
@@ -118,6 +124,22 @@ def check(module: torch.nn.Module, x: torch.Tensor, told: Callable[[str], None] 
         all(np.isfinite(m).all() and m.reshape(*m.shape[:2], -1).any(axis=2).all() for m in maps.values()),
         tuple(name for name in maps if name not in (INPUT, "fused")),
     )
+
+
+def what_is_left(model: onnx.ModelProto, array: np.ndarray, refusal: str) -> Iterator[str]:
+    """What can be explained of a file that is refused, tried: the layer that the refusal names, and method rise."""
+    named = re.search(r"down to '([^']+)'", refusal)
+    tries: list[tuple[str, dict[str, Any]]] = [("method 'rise'", {"method": "rise", "samples": 8})]
+    if named:
+        tries.insert(0, (f"layer {named[1]!r}", {"layers": named[1]}))
+    for what, options in tries:
+        try:
+            with rc.Explainer(model, **options) as explainer:
+                maps = explainer(array).maps.values()
+            fine = all(np.isfinite(m).all() and m.any() for m in maps)
+        except rc.RelcamError:
+            fine = False
+        yield f"{what} {'is explained' if fine else 'fails'}"
 
 
 def booked(model: onnx.ModelProto, array: np.ndarray) -> tuple[float, ...]:

@@ -46,14 +46,21 @@ def page(lines: Sequence[dict[str, Any]]) -> str:
     good = [line for line in lines if "found" in line]
     head = [*HEAD, "account", ""]
     bad = [line for line in lines if "found" not in line]
-    failures = "\n".join(f"- `{line['name']}`, {line['failed']}: {line['error']}" for line in bad)
+    failures = "\n".join(map(failure, bad))
     calm = " ".join((weights.__doc__ or "").split("\n\n", 1)[1].split())
     return TEXT.format(
         cases=len(lines), families=len({line["family"] for line in lines}), explained=len(good),
         passed=sum(holds(line["found"]) for line in good), newer=checks.NEWER, older=checks.OLDER, calm=calm,
         table=table(head, [row(line) for line in good]),
-        failures=f"**Not explained**, with the step that failed:\n\n{failures}\n" if bad else "",
+        failures=f"**Not explained**, with the step that failed, and what was explained instead:\n\n{failures}\n"
+        if bad else "",
     )  # fmt: skip
+
+
+def failure(line: dict[str, Any]) -> str:
+    """A network that is not explained, and what is left to who has it."""
+    left = "".join(f"; {what}" for what in line.get("left", ()))
+    return f"- `{line['name']}`, {line['failed']}: {line['error']}{left}"
 
 
 def holds(found: dict[str, Any]) -> bool:

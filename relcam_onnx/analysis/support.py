@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.analysis.paths import Paths, receiving
 from relcam_onnx.errors import UnsupportedModelError
-from relcam_onnx.model import Model
+from relcam_onnx.model import Model, rows_per_image
 from relcam_onnx.ops import TABLE, key, lookup
 
 SHOWN = 2
@@ -41,14 +41,15 @@ def check_supported(model: Model, nodes: Iterable[gs.Node], down_to: Callable[[]
     )
 
 
-def lowest_explained(paths: Paths, *, gradient: bool) -> str | None:
-    """The tensor nearest to the picture that all of the scores' relevance can come down to."""
+def lowest_explained(paths: Paths, placed: Container[str], *, gradient: bool) -> str | None:
+    """The tensor nearest to the picture that all relevance can come down to, of those that are ``placed`` on it."""
     blocked: set[str] = set()
     for node in reversed(paths.reached(gradient=gradient)):
         if problem(node) or node.outputs[0].name in blocked:
             blocked.update(t.name for _, t in receiving(node, gradient=gradient))
     blocked.add(paths.scores.name)
-    return next((t.name for t in paths.tensors if t.name not in blocked and len(t.shape or ()) >= 3), None)
+    found = (t for t in paths.tensors if t.name in placed and t.name not in blocked)
+    return next((t.name for t in found if all(rows_per_image(t, image) == 1 for image in paths.images)), None)
 
 
 def counted(named: Sequence[str]) -> str:

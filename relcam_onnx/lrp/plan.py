@@ -100,7 +100,7 @@ def make_plan(
         if any(t.name in leads for _, t in receiving(node, gradient=gradient)):
             leads.add(node.outputs[0].name)
             needed.append(node)
-    check_supported(paths.model, needed, partial(lowest_explained, paths, gradient=gradient))
+    check_supported(paths.model, needed, partial(lowest_explained, paths, geometry.strides, gradient=gradient))
     sites = Sites(paths, geometry)
     check_matches(sites, preset)
     signs = Signs()
