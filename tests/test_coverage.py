@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+import torch
 from relcam_exporters._torchvision import torchvision
 
 torchvision()
 timm = pytest.importorskip("timm", reason="timm comes with make test, without its dependencies")
 
-from benchmarks.coverage.cases import cases  # noqa: E402 - behind the skip
+import relcam_onnx as rc  # noqa: E402 - behind the skip
+from benchmarks.coverage.cases import cases  # noqa: E402
 from benchmarks.coverage.checks import check  # noqa: E402
 from benchmarks.coverage.page import holds  # noqa: E402
 from benchmarks.coverage.weights import calm  # noqa: E402
@@ -29,3 +33,36 @@ def test_a_network_holds_all_that_is_checked(name: str) -> None:
     x = case.pictures()
     found = check(calm(case.build(), x, 0), x)
     assert holds(found._asdict()), found
+
+
+class AcrossPictures(torch.nn.Module):
+    """Its positions attend to those of the other pictures of the batch, as csatv2's do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = torch.nn.Conv2d(3, 1, 4, 4), torch.nn.Conv2d(1, 4, 3, padding=1)
+        self.head = torch.nn.Linear(4, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x)
+        flat = x.flatten(1)
+        x = x + ((flat @ flat.T).softmax(dim=-1) @ flat).reshape(x.shape)
+        return self.head(self.last(x).mean((2, 3)))
+
+
+def of_lstms() -> torch.nn.Module:
+    """A small Sequencer."""
+    sizes = {"layers": (1, 1, 1, 1), "embed_dims": (8, 8, 8, 8), "hidden_sizes": (4, 4, 4, 4)}
+    return timm.models.sequencer.Sequencer2d(num_classes=5, img_size=56, **sizes)
+
+
+@pytest.mark.parametrize("build", [AcrossPictures, of_lstms])
+@pytest.mark.filterwarnings("ignore")
+def test_a_network_that_is_refused_leaves_a_layer_and_a_method(build: Any) -> None:
+    x = torch.randn(2, 3, 56, 56, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(rc.UnsupportedModelError, match="relevance cannot pass") as raised:
+        check(calm(build(), x, 0), x)
+    layer, method = raised.value.__notes__
+    assert layer.startswith("layer ")
+    assert layer.endswith(" is explained")
+    assert method == "method 'rise' is explained"

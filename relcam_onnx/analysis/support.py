@@ -8,7 +8,7 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.analysis.paths import Paths, receiving
 from relcam_onnx.errors import UnsupportedModelError
-from relcam_onnx.model import Model, rows_per_image
+from relcam_onnx.model import Model, rows_per_image, static_shape
 from relcam_onnx.ops import TABLE, key, lookup
 
 SHOWN = 2
@@ -49,7 +49,13 @@ def lowest_explained(paths: Paths, placed: Container[str], *, gradient: bool) ->
             blocked.update(t.name for _, t in receiving(node, gradient=gradient))
     blocked.add(paths.scores.name)
     found = (t for t in paths.tensors if t.name in placed and t.name not in blocked)
-    return next((t.name for t in found if all(rows_per_image(t, image) == 1 for image in paths.images)), None)
+    return next((t.name for t in found if all(has_one_row(t, image) for image in paths.images)), None)
+
+
+def has_one_row(tensor: gs.Tensor, image: gs.Tensor) -> bool:
+    """Whether a tensor has one row for each image, as far as the file tells."""
+    (rows, *_), (batch, *_) = static_shape(tensor) or (None,), static_shape(image) or (None,)
+    return rows_per_image(tensor, image) == 1 and (rows is None or batch is None or rows == batch)
 
 
 def counted(named: Sequence[str]) -> str:
