@@ -201,26 +201,23 @@ class Explainer:
                     f"layer {name!r} has {len(value)} maps for {count + fill} images: the model folds parts of one "
                     "into the batch there, which is not supported; name layers outside of that part, such as 'input'"
                 )
-        self._warn_of_nothing(result.maps, count)
-        maps, weights = ({name: v[:count] for name, v in arrays.items()} for arrays in (result.maps, result.weights))
-        ranking = self._by_class(result.scores)
-        resolved = result.targets if seeds is None else resolve_ranks(filled(targets, fill), ranking)
+        result = result.first(count) if fill else result
+        self._warn_of_nothing(result.maps)
         return Explanation(
-            outputs={n: v[:count] if fill and np.ndim(v) else v for n, v in result.outputs.items()},
-            targets=resolved[:count],
-            maps=Maps(maps, result.aliases, filter(self.prepared.maps.has_channels, maps)),
-            weights=Maps(weights, result.aliases),
-            scores=result.scores[:count],
+            outputs=result.outputs,
+            targets=result.targets if seeds is None else resolve_ranks(targets, self._by_class(result.scores)),
+            maps=Maps(result.maps, result.aliases, filter(self.prepared.maps.has_channels, result.maps)),
+            weights=Maps(result.weights, result.aliases),
+            tokens=Maps(result.tokens, result.aliases),
+            scores=result.scores,
             settings=replace(self.settings, layers=result.sources),
             squashed_by=self.prepared.scores.squashed_by,
             fields=result.fields,
         )
 
-    def _warn_of_nothing(self, maps: Mapping[str, np.ndarray], count: int) -> None:
+    def _warn_of_nothing(self, maps: Mapping[str, np.ndarray]) -> None:
         """Say, once, where no relevance arrives."""
-        images = {
-            name: m[:count].reshape(count, m.shape[1], -1).any(axis=2) for name, m in maps.items() if name != FUSED
-        }
+        images = {name: m.reshape(*m.shape[:2], -1).any(axis=2) for name, m in maps.items() if name != FUSED}
         empty = [name for name, some in images.items() if not some.all() and name not in self._empty]
         if not empty:
             return

@@ -87,6 +87,32 @@ def test_a_transformer_is_the_stored_one(
             near(got.reshape(wanted.shape), wanted, most)
 
 
+@pytest.mark.parametrize("backend", ["eager", "compiled"])
+@pytest.mark.parametrize("rules", ["epsilon-plus", "attn-lrp"])
+def test_what_the_class_token_holds_is_told_beside_the_map(
+    rules: str, backend: str, vit: onnx.ModelProto, stored: Stored, picture: torch.Tensor
+) -> None:
+    """The stored sums of each token, the class token first; to 1e-3 of all that they hold."""
+    targets = np.stack([stored[f"targets/{label}"] for label in LABELS], axis=1)
+    with rc.Explainer(vit, list(PLACES), "lrp", rules, backend=backend) as explainer:
+        found = explainer(picture.numpy(), targets)
+    assert list(found.tokens) == [place for place, extra in PLACES.items() if extra]
+    for k, label in enumerate(LABELS):
+        start = found.scores[np.arange(len(targets)), targets[:, k]]
+        for place, held in found.tokens.items():
+            row = stored[f"{rules}-tokens/{place}/{label}"]
+            most = 1e-3 * np.abs(row).sum()
+            np.testing.assert_allclose(held[:, k], row[:, :1], rtol=0, atol=most)
+            kept = found.relevance_kept[place][:, k] + found.tokens_kept[place][:, k].sum(axis=1)
+            np.testing.assert_allclose(kept * start, stored[f"{rules}-total/{place}/{label}"], rtol=0, atol=most)
+
+
+def test_layers_say_how_many_tokens_stand_beside_positions(vit: onnx.ModelProto) -> None:
+    notes = {layer.name: layer.note for layer in rc.layers(vit)}
+    assert notes["blocks.5"] == "1 token beside the positions"
+    assert not notes["patch_embed"]
+
+
 def test_stages_are_the_blocks_whose_positions_reach_the_scores(vit: onnx.ModelProto) -> None:
     """The head reads the class token: at the twelfth block's output only that counts."""
     stages = [layer for layer in rc.layers(vit) if layer.stage]

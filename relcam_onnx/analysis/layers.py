@@ -212,7 +212,7 @@ class Layers:
                 float(self.geometry.strides[tensor.name]) if tensor.name in self.geometry.strides else None,
                 stages.get(tensor.name, ""),
                 float(self.paths.shares.get(tensor.name, 1)),
-                note_on(tensor),
+                note_on(tensor) or beside(self.geometry.layouts.get(tensor.name)),
             )
             for tensor in self.tensors.values()
             for name in sorted(names.get(tensor.name, [tensor.name]), key=len)
@@ -227,6 +227,12 @@ def note_on(tensor: gs.Tensor) -> str:
     if key(node) not in TABLE:
         return "no rule: relevance stops here"
     return "a product without a gate: each operand gets half" if is_halved(node) else ""
+
+
+def beside(layout: Layout | None) -> str:
+    """How many entries of a row are no positions."""
+    extra = 0 if layout is None else layout.tokens
+    return f"{extra} {'token' if extra == 1 else 'tokens'} beside the positions" if extra else ""
 
 
 def unique(layers: Iterable[Layer]) -> tuple[Layer, ...]:

@@ -44,6 +44,11 @@ class Layout:
         return len(self.grid or self.axes)
 
     @property
+    def tokens(self) -> int:
+        """How many entries of the row are no positions."""
+        return self.before + self.after
+
+    @property
     def plain(self) -> bool:
         """Whether the tensor is (N, C, positions...) as it stands."""
         return not self.grid and self.axes == tuple(range(2, self.rank))

@@ -86,7 +86,8 @@ class Writer:
         start, valid = self._given() if prepared.seed == GIVEN else self._start(z)
         if not table:
             start = f.Reshape(start, [0, *f.dims(raw)[1:]])
-        maps, channel = make_maps(f, prepared.maps, values, start)
+        made = make_maps(f, prepared.maps, values, start)
+        maps = made.maps
         shapes = {layer.name: self._shape(layer, values) for layer in prepared.maps.walked}
         if FUSED in maps:
             shapes[FUSED] = positions(f, prepared.maps.stages[0], values)
@@ -101,10 +102,13 @@ class Writer:
                 self._add(f"heatmap/{name}", self._heat(name, maps[name], size), size)
         if weights:
             for layer in prepared.maps.walked:
-                if layer.name in channel:
-                    self._add(f"weights/{layer.name}", channel[layer.name], [self._channels(layer, values)])
+                if layer.name in made.weights:
+                    self._add(f"weights/{layer.name}", made.weights[layer.name], [self._channels(layer, values)])
         if scores:
             self.assembly.add_output(f, SCORES, self.assembly.own_rows(f, z), [None, self.columns])
+            for layer in prepared.maps.walked:
+                if layer.layout is not None and layer.name in made.tokens:
+                    self._add(f"tokens/{layer.name}", made.tokens[layer.name], [layer.layout.tokens])
         # One target and the model's own batch: shape inference sees that relevance has the activations' sizes, and
         # onnxruntime keeps products of the two in its blocked layout.
         batch = prepared.scores.tensor.shape[0] if self.single else "N"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from relcam_onnx.analysis.layers import FUSED, INPUT, Layer, unique
+from relcam_onnx.analysis.layout import Layout
 from relcam_onnx.lrp.methods import METHODS, Probe, Walked
 from relcam_onnx.lrp.plan import Plan
 from relcam_onnx.lrp.walk import walk
@@ -93,10 +95,27 @@ class MapPlan:
         return name == INPUT or (self.how.keeps_channels and name != FUSED)
 
 
-def make_maps(
-    f: Backend, maps: MapPlan, values: Mapping[str, Value], start: Value
-) -> tuple[dict[str, Value], dict[str, Value]]:
-    """All maps that were asked for, and the channel weights of the layers that have channels.
+class Made(NamedTuple):
+    """What is made of relevance, by layer.
+
+    Attributes
+    ----------
+    maps
+        (K·N, h, w), or (K·N, C, h, w) where `MapPlan.has_channels`.
+    weights
+        (K·N, C), of layers that have positions.
+    tokens
+        (K·N, T): the relevance of entries that stand in a row with the positions and are none, class tokens, in the
+        order of the row; of layers that have such.
+    """
+
+    maps: dict[str, Value]
+    weights: dict[str, Value]
+    tokens: dict[str, Value]
+
+
+def make_maps(f: Backend, maps: MapPlan, values: Mapping[str, Value], start: Value) -> Made:
+    """All maps that were asked for, and what else their layers hold.
 
     Parameters
     ----------
@@ -109,20 +128,18 @@ def make_maps(
     start
         What relevance starts as, (K·N, ...) in the shape of the scores.
 
-    Returns
-    -------
-    maps, weights
-        Layer name -> (K·N, h, w), or (K·N, C, h, w) where ``MapPlan.has_channels``; layer name -> (K·N, C).
     """
     how = maps.how
     assert isinstance(how, Walked)
     messages = walk(f, maps.plan, values, start, [layer.tensor for layer in maps.walked])
-    by_layer, weights = {}, {}
+    by_layer, weights, tokens = {}, {}, {}
     for layer in maps.walked:
         activation = values[layer.tensor.name]
         message = messages.get(layer.tensor.name)
         # No path of the gradient leads here where every slope on the way is 0 by construction.
         relevance = f.each(activation) * 0.0 if message is None else message.relevance(f)
+        if layer.layout is not None and layer.layout.tokens:
+            tokens[layer.name] = beside_positions(f, layer.layout, relevance)
         activation, relevance = (channels_first(f, layer, value, values) for value in (activation, relevance))
         if layer.name == INPUT:
             own = how.explains_input_alone
@@ -137,7 +154,16 @@ def make_maps(
         if how.keeps_channels:
             parts = [f.ReduceSum(part, [1], keepdims=0) for part in parts]
         by_layer[FUSED] = how.fuse(f, parts, [positions(f, stage, values) for stage in maps.stages])
-    return {name: by_layer[name] for name in maps.names}, {n: weights[n] for n in maps.names if n in weights}
+    return Made(*({n: made[n] for n in maps.names if n in made} for made in (by_layer, weights, tokens)))
+
+
+def beside_positions(f: Backend, layout: Layout, relevance: Value) -> Value:
+    """What the entries before and behind a row of positions hold, each summed over its channels."""
+    row, end = layout.axes[0], np.iinfo(np.int32).max
+    parts = [f.Slice(relevance, [0], [layout.before], [row])] if layout.before else []
+    parts += [f.Slice(relevance, [-layout.after], [end], [row])] if layout.after else []
+    whole = parts[0] if len(parts) == 1 else f.Concat(*parts, axis=row)
+    return f.ReduceSum(whole, list(layout.channels), keepdims=0)
 
 
 def channels_first(f: Backend, layer: Layer, value: Value, values: Mapping[str, Value]) -> Value:
@@ -145,7 +171,7 @@ def channels_first(f: Backend, layer: Layer, value: Value, values: Mapping[str, 
     layout = layer.layout
     if layout is None or layout.plain:
         return value
-    if layout.before or layout.after:
+    if layout.tokens:
         row = layout.axes[0]
         value = f.Slice(value, [layout.before], [-layout.after or np.iinfo(np.int32).max], [row])
     dims = f.dims(values[layer.tensor.name])

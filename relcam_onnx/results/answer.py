@@ -34,6 +34,9 @@ class Answer:
         "lrp" (N, K, C, h, w) at every layer.
     weights
         Layer -> float32 (N, K, C): the mean of the relevance, or of the gradient, per channel.
+    tokens
+        Layer -> float32 (N, K, T): the relevance of what stands in a row with its positions and is none (class tokens,
+        registers), in the order of the row; of layers that have such.
     scores
         float32 (N, classes), where relevance started.
     settings
@@ -52,6 +55,7 @@ class Answer:
     targets: NDArray[np.int64]
     maps: Maps
     weights: Maps
+    tokens: Maps
     scores: Floats
     settings: Settings
     squashed_by: str | None = None
@@ -70,6 +74,7 @@ class Answer:
             targets=np.concatenate([p.targets for p in parts]),
             maps=Maps.joined([p.maps for p in parts]),
             weights=Maps.joined([p.weights for p in parts]),
+            tokens=Maps.joined([p.tokens for p in parts]),
             scores=np.concatenate([p.scores for p in parts]),
             pictures=tuple(picture for p in parts for picture in p.pictures),
         )
@@ -83,6 +88,7 @@ class Answer:
             targets=self.targets[rows],
             maps=self.maps.rows(rows),
             weights=self.weights.rows(rows),
+            tokens=self.tokens.rows(rows),
             scores=self.scores[rows],
             pictures=self.pictures[rows],
         )
@@ -108,6 +114,11 @@ class Answer:
         magnitudes (``clrp``, ``sglrp``, ``rivals`` at no margin).
         """
         return evidence.kept(self)
+
+    @cached_property
+    def tokens_kept(self) -> dict[str, Floats]:
+        """Layer -> float32 (N, K, T): ``tokens`` over what relevance started as, where `relevance_kept` tells that."""
+        return evidence.held_by_tokens(self)
 
     def doubt(self, index: int = 0, target: int = 0) -> str | None:
         """What a sheet says of a target, by place, that the model has no evidence for; None where it has."""

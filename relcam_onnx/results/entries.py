@@ -36,6 +36,7 @@ def targets(explanation: Explanation) -> list[dict[str, Any]]:
 def layers(explanation: Explanation, file: str | None) -> dict[str, list[dict[str, Any]]]:
     """The map of each target, by layer, in the NPZ ``file``; what is drawn of it is to be filled in."""
     kept, classes = explanation.relevance_kept, explanation.targets[0].tolist()
+    tokens = explanation.tokens_kept
     return {
         layer: [
             {
@@ -46,6 +47,7 @@ def layers(explanation: Explanation, file: str | None) -> dict[str, list[dict[st
                 "maximum": number(values[0, place].max()),
                 "sum": number(values[0, place].sum(dtype=np.float64)),
                 "relevance_kept": number(kept[layer][0, place]) if layer in kept else None,
+                "tokens_kept": list(map(number, tokens[layer][0, place])) if layer in tokens else None,
                 "png": None,
                 "mask": None,
             }

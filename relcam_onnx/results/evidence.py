@@ -47,14 +47,29 @@ def doubt(explanation: Answer, index: int, place: int) -> str | None:
 
 def kept(explanation: Answer) -> dict[str, Floats]:
     """Layer -> float32 (N, K): the sum of relevance there over what it started as; NaN where that tells nothing."""
+    total = started_as(explanation)
+    if total is None:
+        return {}
+    sums = {layer: arrived(explanation, layer) for layer in explanation.maps if layer != FUSED}
+    return {layer: (held / total).astype(np.float32) for layer, held in sums.items()}
+
+
+def held_by_tokens(explanation: Answer) -> dict[str, Floats]:
+    """Layer -> float32 (N, K, T): what tokens beside the positions hold over what relevance started as."""
+    total = started_as(explanation)
+    if total is None:
+        return {}
+    return {layer: (held / total[:, :, None]).astype(np.float32) for layer, held in explanation.tokens.items()}
+
+
+def started_as(explanation: Answer) -> NDArray[np.float64] | None:
+    """The sum that relevance starts as, (N, K), NaN where it cancels; None where what arrives is no share of it."""
     settings = explanation.settings
     if settings.preset in GRADIENTS or METHODS[settings.method].needs_gradient or settings.seed == GIVEN:
-        return {}
+        return None
     start = started(explanation, settings.seed)
     total = start.sum(axis=2, dtype=np.float64)
-    told = np.where(np.abs(total) > CANCELLED * np.abs(start).sum(axis=2), total, np.nan)
-    sums = {layer: arrived(explanation, layer) for layer in explanation.maps if layer != FUSED}
-    return {layer: (held / told).astype(np.float32) for layer, held in sums.items()}
+    return np.where(np.abs(total) > CANCELLED * np.abs(start).sum(axis=2), total, np.nan)
 
 
 def arrived(explanation: Answer, layer: str) -> NDArray[np.float64]:

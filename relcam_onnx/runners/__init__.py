@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,7 +27,7 @@ class Result:
         int64 (N, K), ranks resolved.
     scores
         float32 (N, classes), where relevance started.
-    maps, weights
+    maps, weights, tokens
         Layer -> float32 (N, K, ...).
     aliases
         Other names of layers ("last") -> those in ``maps``.
@@ -42,9 +42,22 @@ class Result:
     scores: np.ndarray
     maps: dict[str, np.ndarray]
     weights: dict[str, np.ndarray]
+    tokens: dict[str, np.ndarray]
     aliases: Mapping[str, str]
     sources: tuple[MapSource, ...]
     fields: Mapping[str, Field]
+
+    def first(self, count: int) -> Result:
+        """The first so many images of a batch that was filled up; an output without a batch is for all of them."""
+        return replace(
+            self,
+            outputs={name: value[:count] if np.ndim(value) else value for name, value in self.outputs.items()},
+            targets=self.targets[:count],
+            scores=self.scores[:count],
+            maps={name: value[:count] for name, value in self.maps.items()},
+            weights={name: value[:count] for name, value in self.weights.items()},
+            tokens={name: value[:count] for name, value in self.tokens.items()},
+        )
 
 
 class Runner(Protocol):

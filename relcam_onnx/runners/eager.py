@@ -73,13 +73,14 @@ class EagerRunner:
             hot = np.eye(ranking.shape[1], dtype=np.float32)[targets.T.reshape(-1)]
             z: Any = f.each(table)
             start = starting(f, prepared.seed, z, hot, paired=prepared.paired, gradient=prepared.gradient)
-        maps, weights = make_maps(f, prepared.maps, values, start.reshape(-1, *scores.shape[1:]))
+        made = make_maps(f, prepared.maps, values, start.reshape(-1, *scores.shape[1:]))
         return Result(
             {name: returned[name] for name in self._outputs},
             targets,
             table,
-            {name: by_image(value, targets) for name, value in maps.items()},
-            {name: by_image(value, targets) for name, value in weights.items()},
+            {name: by_image(value, targets) for name, value in made.maps.items()},
+            {name: by_image(value, targets) for name, value in made.weights.items()},
+            {name: by_image(value, targets) for name, value in made.tokens.items()},
             prepared.aliases,
             prepared.maps.sources,
             fields_of(prepared),

@@ -112,6 +112,7 @@ class ProbingRunner:
             np.concatenate([asked.table for _, asked in found]),
             {name: np.stack([one[name] for one, _ in maps]) for name in maps[0][0]},
             {name: np.stack([one[name] for _, one in maps]) for name in maps[0][1]},
+            {},
             prepared.aliases,
             prepared.maps.sources,
             fields_of(prepared),
