@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from relcam_onnx.compiling.writer import TARGETS
+from relcam_onnx.compiling.beginning import TARGETS
 from relcam_onnx.runners.session import SessionSettings, open_session
 
 THREADS = 2

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -14,11 +13,10 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from relcam_onnx.analysis.layers import FUSED
-from relcam_onnx.backends.eager import Eager
-from relcam_onnx.errors import OptionError, TargetError, UnsupportedModelError
+from relcam_onnx.errors import OptionError, UnsupportedModelError
+from relcam_onnx.lrp.cautions import warn_of_nothing
 from relcam_onnx.lrp.presets import Preset
-from relcam_onnx.lrp.seeds import GIVEN, class_scores
+from relcam_onnx.lrp.seeds import GIVEN
 from relcam_onnx.pictures.conventions import Option
 from relcam_onnx.pictures.facts import Labels
 from relcam_onnx.prepare import Prepared
@@ -28,9 +26,10 @@ from relcam_onnx.results.settings import Settings
 from relcam_onnx.runners import Runner
 from relcam_onnx.runners.arrays import batch_of, check_array, check_inputs, filled, fillers, on_host, pieces, sizes_of
 from relcam_onnx.runners.choosing import make_runner
+from relcam_onnx.runners.detecting import Detector
 from relcam_onnx.runners.probing import ProbingRunner
 from relcam_onnx.runners.session import SessionSettings
-from relcam_onnx.runners.targets import check_range, read_seed, read_targets, resolve_ranks
+from relcam_onnx.runners.targets import as_told, asked
 
 
 class Explainer:
@@ -55,6 +54,8 @@ class Explainer:
         (gradients) where the model ends in a Sigmoid.
     output
         Which output holds the scores, where there are several.
+    head
+        What the model does: ``"classifier"``, ``"segmenter"`` or ``"detector"``; None: what its outputs look like.
     backend
         ``"compiled"`` (None too): the reverse walk is part of the model that onnxruntime runs; ``"eager"``: NumPy over
         activations that onnxruntime computes, the reference.
@@ -96,6 +97,7 @@ class Explainer:
         backend: str | None = None,
         providers: Sequence[str | tuple[str, dict[str, Any]]] | None = None,
         *,
+        head: str | None = None,
         preprocess: Option | None = None,
         labels: Labels | None = None,
         max_batch: int | None = None,
@@ -107,7 +109,7 @@ class Explainer:
     ) -> None:
         if max_batch is not None and max_batch < 1:
             raise OptionError(f"max_batch must be at least 1, not {max_batch}")
-        self.prepared = Prepared(model, layers, method, preset, seed, output, preprocess, labels)
+        self.prepared = Prepared(model, layers, method, preset, seed, output, preprocess, labels, head)
         self.model, self.layers, self.facts = self.prepared.model, self.prepared.layers, self.prepared.facts
         self.method, self.preset, self.seed = self.prepared.method, self.prepared.preset, self.prepared.seed
         self.inputs = list(self.model.graph.inputs)
@@ -117,6 +119,8 @@ class Explainer:
         kept = None if cache is None else Path(cache)
         backend = backend or "compiled"
         self._runner: Runner | None = make_runner(self.prepared, backend, session, kept, samples, random_state)
+        detects = self.prepared.choices.head.kind == "detector"
+        self._detector = Detector(self.prepared, session) if detects else None
         # Picture by picture, that runner fills its own batches.
         self._batch = None if isinstance(self._runner, ProbingRunner) else self.prepared.batch
         self.settings = Settings(
@@ -128,7 +132,8 @@ class Explainer:
             seed=self.seed,
             output=self.prepared.scores.output,
             backend=backend,
-            classes=self.prepared.classes,
+            classes=self.prepared.choices.classes,
+            head=self.prepared.choices.head.kind,
         )
 
     def __call__(self, x: Any, targets: Any = None, *, seed: Any = None, baselines: Any = None) -> Explanation:
@@ -139,7 +144,9 @@ class Explainer:
         x
             The array that the model takes, or a dict of arrays for several inputs.
         targets
-            None (the top class), an int, N ints, or an (N, K) array; negative numbers are ranks.
+            None (the top class), an int, N ints, or an (N, K) array; negative numbers are ranks. Of a segmenter they
+            are by the pixels that a class wins. Of a detector: None (all that it detects), ranks, dicts with a ``box``
+            in the input's pixels or a ``label`` or both, or places and classes (N, K, 2).
         seed
             With seed "given": float32 (N, classes) or (N, K, classes).
         baselines
@@ -156,19 +163,13 @@ class Explainer:
             raise OptionError(
                 "an array as seed goes with Explainer(seed='given'), and that with an array: explainer(x, seed=array)"
             )
-        wanted = read_targets(targets, images)
-        if self.prepared.classes is not None:
-            check_range(wanted, self.prepared.classes)
-        seeds = None if seed is None else read_seed(seed, images, self.prepared.columns)
-        if seeds is not None and targets is None:
-            wanted = self._by_class(seeds).argmax(axis=2)
-        if seeds is not None and wanted.shape[1] != seeds.shape[1]:
-            raise TargetError(
-                f"there are {wanted.shape[1]} targets for {seeds.shape[1]} seeds of each image; leave targets out"
-            )
+        batches = list(pieces(arrays, self._batch or self._max_batch, fixed=self._batch is not None))
+        if self._detector is not None:
+            targets = self._detector.numbers(targets, (piece for _, piece in batches))
+        wanted, seeds = asked(targets, seed, images, self.prepared.choices)
         runner = self._with(baselines)
         parts = []
-        for place, piece in pieces(arrays, self._batch or self._max_batch, fixed=self._batch is not None):
+        for place, piece in batches:
             own_seeds = None if seeds is None else seeds[place]
             parts.append(self._explain(runner, piece, wanted[place], own_seeds))
         return Explanation.joined(parts)
@@ -202,10 +203,11 @@ class Explainer:
                     "into the batch there, which is not supported; name layers outside of that part, such as 'input'"
                 )
         result = result.first(count) if fill else result
-        self._warn_of_nothing(result.maps)
+        warn_of_nothing(result.maps, self._empty, result.targets >= 0)
+        named = as_told(result, targets, self.prepared.choices, given=seeds is not None)
         return Explanation(
             outputs=result.outputs,
-            targets=result.targets if seeds is None else resolve_ranks(targets, self._by_class(result.scores)),
+            targets=named,
             maps=Maps(result.maps, result.aliases, filter(self.prepared.maps.has_channels, result.maps)),
             weights=Maps(result.weights, result.aliases),
             tokens=Maps(result.tokens, result.aliases),
@@ -213,25 +215,8 @@ class Explainer:
             settings=replace(self.settings, layers=result.sources),
             squashed_by=self.prepared.scores.squashed_by,
             fields=result.fields,
+            detected=None if self._detector is None else self._detector.detected(result.outputs, inputs, named),
         )
-
-    def _warn_of_nothing(self, maps: Mapping[str, np.ndarray]) -> None:
-        """Say, once, where no relevance arrives."""
-        images = {name: m.reshape(*m.shape[:2], -1).any(axis=2) for name, m in maps.items() if name != FUSED}
-        empty = [name for name, some in images.items() if not some.all() and name not in self._empty]
-        if not empty:
-            return
-        self._empty.update(empty)
-        warnings.warn(
-            f"the map of {', '.join(map(repr, empty))} is zero all over for some image and target: no relevance comes "
-            "there. The score it starts from is 0, or everything on the way is (ReLUs that never open, a picture of "
-            "one colour); method 'grad-cam' also drops a map that is negative throughout",
-            stacklevel=4,
-        )
-
-    def _by_class(self, scores: np.ndarray) -> np.ndarray:
-        """(..., scores) as (..., classes)."""
-        return np.asarray(class_scores(Eager(), scores, paired=self.prepared.paired))
 
     def close(self) -> None:
         """Let go of the session."""

@@ -18,9 +18,10 @@ from relcam_onnx.model import static_shape
 from relcam_onnx.pictures.conventions import Option, guess_preprocess
 from relcam_onnx.pictures.facts import Labels
 from relcam_onnx.pictures.finding import Found
-from relcam_onnx.pictures.labels import find_label
+from relcam_onnx.pictures.labels import one_label
 from relcam_onnx.pictures.pixels import Picture, read_pixels
 from relcam_onnx.pictures.reading import PictureSource
+from relcam_onnx.results.detections import in_inputs
 from relcam_onnx.results.explanation import Explanation
 from relcam_onnx.runners.arrays import is_read
 
@@ -156,7 +157,7 @@ class PictureExplainer:
         """So many pictures are best explained at a time: what the model fixes, else `BATCH`."""
         return self._fixed_batch or BATCH
 
-    def each(self, pictures: Sequence[Found], targets: Sequence[int] = (-1,)) -> list[Result]:
+    def each(self, pictures: Sequence[Found], targets: Sequence[Any] | None = None) -> list[Result]:
         """Explain a few pictures, all that fit together in one batch; safe to call from several threads.
 
         Parameters
@@ -164,7 +165,7 @@ class PictureExplainer:
         pictures
             What `relcam_onnx.pictures.finding.find_pictures` finds.
         targets
-            K classes or ranks, the same for every picture.
+            K targets, the same for every picture; None: the top class, or all that a detector detects.
 
         Returns
         -------
@@ -190,7 +191,7 @@ class PictureExplainer:
         return [(picture, done[place]) for place, picture in enumerate(pictures)]
 
     def indices(self, targets: Any) -> Any:
-        """Targets with each label replaced by its index.
+        """Targets with each label replaced by its index; for a detector by what it calls the best of that class.
 
         Raises
         ------
@@ -201,11 +202,8 @@ class PictureExplainer:
             return [self.indices(target) for target in targets]
         if not isinstance(targets, str):
             return targets
-        classes = find_label(targets, self.labels)
-        if len(classes) > 1:
-            several = ", ".join(map(str, classes))
-            raise TargetError(f"target {targets!r} is the label of {len(classes)} classes: {several}; give an index")
-        return classes[0]
+        index = one_label(targets, self.labels)
+        return {"label": index} if self.settings.head == "detector" and index >= 0 else index
 
     def _read(self, source: PictureSource) -> Ready:
         needed, opacity = None if self.exact else self.preprocess.needed, self.preprocess.channels.endswith("A")
@@ -214,17 +212,18 @@ class PictureExplainer:
         return Ready(array, Picture(pixels.opaque, geometry, str(source) if isinstance(source, str | Path) else None))
 
     def _explain(self, batch: Sequence[Ready], targets: Any) -> Explanation:
-        explanation = self.explainer(np.stack([each.array for each in batch]), targets, baselines=self._baselines)
         pictures = tuple(each.picture for each in batch)
+        placed = in_inputs(targets, [picture.geometry for picture in pictures])
+        explanation = self.explainer(np.stack([each.array for each in batch]), placed, baselines=self._baselines)
         settings = replace(explanation.settings, preprocess=self.preprocess)
         return replace(explanation, pictures=pictures, labels=self.labels, settings=settings)
 
     def _alike(
-        self, batch: Sequence[tuple[int, Ready]], targets: Sequence[int]
+        self, batch: Sequence[tuple[int, Ready]], targets: Sequence[Any] | None
     ) -> Iterator[tuple[int, Explanation | Exception]]:
         """Pictures of one size, by place; where their batch fails they are tried alone."""
         try:
-            together = self._explain([ready for _, ready in batch], [list(targets)] * len(batch))
+            together = self._explain([ready for _, ready in batch], targets and [list(targets)] * len(batch))
         except (TargetError, OptionError, LayerError, ModelFileError, UnsupportedModelError):
             raise  # no picture is to blame
         except Exception as error:  # as in `each`

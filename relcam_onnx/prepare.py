@@ -16,6 +16,7 @@ import onnx
 from relcam_onnx import __version__
 from relcam_onnx.analysis.batch import check_batch, check_frames
 from relcam_onnx.analysis.bounds import Bounds
+from relcam_onnx.analysis.choices import Choices
 from relcam_onnx.analysis.layers import FUSED, INPUT, LAST, Layer, Layers, as_names, unique
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.scores import find_scores
@@ -47,6 +48,7 @@ class Asked(NamedTuple):
     layers: tuple[str, ...]
     seed: str | None
     output: str | None
+    head: str | None
 
 
 class Prepared:
@@ -72,6 +74,7 @@ class Prepared:
         output: str | None = None,
         preprocess: Option | None = None,
         labels: Labels | None = None,
+        head: str | None = None,
     ) -> None:
         self.preset = resolve(preset, method)
         self.method = choose("method", method or self.preset.method, METHODS)
@@ -87,7 +90,7 @@ class Prepared:
                 "this file returns maps already, relcam compile wrote it: run it with onnxruntime, or give the model "
                 "that it was made of"
             )
-        self._asked = Asked(METHODS[self.method].layers if layers is None else as_names(layers), seed, output)
+        self._asked = Asked(METHODS[self.method].layers if layers is None else as_names(layers), seed, output, head)
         warn_of_folded(self.preset, self.model)
         self._prepare()
         warn_of_epsilon(self.maps.plan, self.paths, self.preset, self.seed)
@@ -95,7 +98,7 @@ class Prepared:
     def _prepare(self) -> None:
         """Rewrite the graph, and find in it what was asked for."""
         canonicalise(self.model, batch_norm=self.preset.fold_batch_norm)
-        self.scores = find_scores(self.model, self._asked.output)
+        self.scores = find_scores(self.model, self._asked.output, self._asked.head)
         usual = METHODS[self.method].seed or self.preset.seed
         if self.scores.squashed_by == "Sigmoid" and usual in CONTRASTIVE:
             usual = "one-hot" if self.gradient else "logit"
@@ -140,22 +143,9 @@ class Prepared:
         return other
 
     @cached_property
-    def paired(self) -> bool:
-        """Whether two labels share a single score: the negative class and the positive one."""
-        return self.columns == 1 and len(self.facts.usable_labels or ()) == 2
-
-    @property
-    def classes(self) -> int | None:
-        """The number of classes, where the file tells."""
-        return 2 if self.paired else self.columns
-
-    @cached_property
-    def columns(self) -> int | None:
-        """The number of scores, where the file tells."""
-        shape = static_shape(self.scores.tensor)
-        if shape is None or None in shape[1:]:
-            return None
-        return int(np.prod([d for d in shape[1:] if d is not None]))
+    def choices(self) -> Choices:
+        """What targets choose among."""
+        return Choices(self.scores, self.facts.usable_labels)
 
     @cached_property
     def batch(self) -> int | None:
@@ -180,7 +170,9 @@ class Prepared:
         if own or not all(is_ours(op.build) for op in TABLE.values()):
             return None
         bounds = None if self.bounds is None else [side.tolist() for side in self.bounds]
-        options = (bounds, self.maps.names, self.method, self.preset, self.seed, self.scores.output, self.paired)
+        told = self.choices
+        head = (self.scores.output, told.head, told.paired, told.background)
+        options = (bounds, self.maps.names, self.method, self.preset, self.seed, *head)
         return repr((__version__, self.model.sha256, *options))
 
     def _window(self, layer: Layer) -> int:

@@ -475,7 +475,7 @@ def broken(name):
         model = net.model(net.dense(net("Flatten", net.x), 3 * 32 * 32, 5))
         return model.SerializeToString(), "lrp"
     if name == "scores of another shape":
-        return net.model(net.conv(x, 4, 5, name="dense_map")).SerializeToString(), "dense_map"
+        return net.model(net("Unsqueeze", x, np.array([4]), name="dense_map")).SerializeToString(), "dense_map"
     if name == "a custom op":
         x = net("Gate", x, name="gate", domain="com.acme")
         pooled = net("Flatten", net("GlobalAveragePool", x))

@@ -71,7 +71,7 @@ def test_labels_stand_for_targets(model, given, wanted):
 
 
 def test_a_label_of_two_classes_names_both(model):
-    with pytest.raises(rc.TargetError, match="'crane' is the label of 2 classes: 2, 4"):
+    with pytest.raises(rc.TargetError, match=r"'crane' is the label of 2 classes: 2, 4"):
         rc.explain(model, noise(), "crane")
 
 

@@ -104,7 +104,7 @@ def of_node(node: gs.Node, layouts: Mapping[str, Layout]) -> Layout | None:
     if is_op(node, "MatMul", "Gemm", "Einsum"):
         return kept_by_product(node, fitting)
     if layout.grid and is_op(node, "Concat"):
-        return concatenated(node, tensor, layout)
+        return concatenated(node, tensor, layout, several=len(fitting) > 1)
     if layout.grid and is_op(node, "Slice"):
         return cut(node, layout)
     if layout.grid and is_op(node, *SPATIAL) and list(tensor.shape[2:]) != list(node.outputs[0].shape[2:]):

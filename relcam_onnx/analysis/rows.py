@@ -13,11 +13,16 @@ from relcam_onnx.canon.identity import WHOLE, integers
 from relcam_onnx.model import static_shape
 
 
-def concatenated(node: gs.Node, tensor: gs.Tensor, layout: Layout) -> Layout | None:
-    """More entries of a row: what stands before and behind the positions."""
+def concatenated(node: gs.Node, tensor: gs.Tensor, layout: Layout, *, several: bool) -> Layout | None:
+    """More entries of a row: what stands before and behind the positions.
+
+    Where ``several`` operands have positions (the levels of a detector) a row of them lies nowhere.
+    """
     axis = int(node.attrs.get("axis", 0)) % layout.rank
     if axis != layout.axes[0]:
         return layout
+    if several:
+        return None
     place = next(i for i, t in enumerate(node.inputs) if t is tensor)
     sizes = [(static_shape(t) or (None,) * layout.rank)[axis] for t in node.inputs]
     added = sizes[:place] + sizes[place + 1 :]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.analysis.heads import CLASSIFIER, KINDS, Head, detector, joined, segmenter
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.support import check_supported, problem
 from relcam_onnx.canon.edit import is_op
@@ -37,23 +38,31 @@ class Scores:
         The name of the model's output that it leads to, or of the tensor that was named.
     squashed_by
         "Softmax", "LogSoftmax", "Sigmoid" or None: what stood between them and was stepped over.
+    head
+        How they are seen.
     """
 
     tensor: gs.Tensor
     output: str
     squashed_by: str | None
+    head: Head = CLASSIFIER
 
 
-def find_scores(model: Model, output: str | None = None) -> Scores:
+def find_scores(model: Model, output: str | None = None, head: str | None = None) -> Scores:
     """The scores of ``output``, an output or a tensor inside, or of the only output that has the shape of scores.
+
+    ``head`` names what the model does; None: a classifier where an output is a table (N, classes), else what its
+    outputs look like.
 
     Raises
     ------
     OptionError
-        There is no such output, or several could be meant.
+        There is no such output or head, or several could be meant.
     UnsupportedModelError
-        No output is (N, classes); the message lists them.
+        No output is (N, classes), nor scores of pixels or anchors; the message lists them.
     """
+    if head is not None and head not in KINDS:
+        raise OptionError(f"no head is called {head!r}{nearest(head, KINDS)}; there are {', '.join(KINDS)}")
     outputs = {t.name: t for t in model.graph.outputs}
     if output is not None:
         tensors = model.graph.tensors()
@@ -63,7 +72,10 @@ def find_scores(model: Model, output: str | None = None) -> Scores:
         outputs.setdefault(output, tensors[inside])
     named = [outputs[output]] if output is not None else list(outputs.values())
     fitting = {t.name: scores for t in named if is_table(scores := chosen_from(t))}
-    if not fitting:
+    if head not in (None, "classifier") or not fitting:
+        found = of_places(named, list(outputs.values()), head)
+        if found is not None:
+            return found
         raise no_table(model, named, output)
     starts = {name: step_back(scores) for name, scores in fitting.items()}
     if len({id(s.tensor) for s in starts.values()}) > 1:
@@ -74,6 +86,38 @@ def find_scores(model: Model, output: str | None = None) -> Scores:
         raise OptionError(f"several outputs could be the scores; name one with output=: {listed(usable)}")
     name, scores = next(iter(starts.items()))
     return replace(scores, output=name)
+
+
+def of_places(named: Sequence[gs.Tensor], outputs: Sequence[gs.Tensor], kind: str | None) -> Scores | None:
+    """The first of some outputs whose scores have places, for what ``kind`` of head; None where none has."""
+    for output in named:
+        if kind in (None, "detector") and (together := joined(output)) is not None:
+            return Scores(together[0], output.name, "Sigmoid", together[1])
+        chosen, told = chosen_among(output)
+        scores = step_back(chosen, places=True)
+        if not holds_scores(scores.tensor):
+            continue
+        told = told if told is not None else along(scores)
+        head = segmenter(scores.tensor, told) if kind in (None, "segmenter") else None
+        if head is None and kind in (None, "detector"):
+            head = detector(scores.tensor, [t for t in outputs if t is not output], told)
+        if head is not None:
+            return replace(scores, output=output.name, head=head)
+    return None
+
+
+def chosen_among(tensor: gs.Tensor) -> tuple[gs.Tensor, int | None]:
+    """What an ArgMax chose from, and along which axis; an output that chooses nothing, as it is."""
+    current = tensor
+    while (node := producer(current)) is not None and node.op in AROUND:
+        current = node.inputs[0]
+    return (node.inputs[0], int(node.attrs.get("axis", 0))) if is_op(node, "ArgMax") else (tensor, None)
+
+
+def along(scores: Scores) -> int | None:
+    """The axis that a Softmax behind goes along."""
+    behind = (node for node in scores.tensor.outputs if node.op in ("Softmax", "LogSoftmax"))
+    return next((int(node.attrs.get("axis", -1)) for node in behind if scores.squashed_by == node.op), None)
 
 
 def no_table(model: Model, named: Sequence[gs.Tensor], output: str | None) -> UnsupportedModelError:
@@ -106,8 +150,11 @@ def chosen_from(tensor: gs.Tensor) -> gs.Tensor:
     return tensor
 
 
-def step_back(tensor: gs.Tensor) -> Scores:
-    """Step over a final Softmax, LogSoftmax or Sigmoid and the shape ops, casts and factors around it."""
+def step_back(tensor: gs.Tensor, *, places: bool = False) -> Scores:
+    """Step over a final Softmax, LogSoftmax or Sigmoid and the shape ops, casts and factors around it.
+
+    Where scores have ``places`` their axes are told by the ops that stay: nothing but the squashing is stepped over.
+    """
     squashed, current, scores = None, tensor, tensor
     while (node := producer(current)) is not None:
         if node.op in SQUASHING and squashed is None:
@@ -115,7 +162,7 @@ def step_back(tensor: gs.Tensor) -> Scores:
             current = scores = node.inputs[0]
         elif squashed is None and node.op in INVERSE and is_op(producer(node.inputs[0]), INVERSE[node.op]):
             current = node.inputs[0]
-        elif (node.op in AROUND or (squashed is None and scales(node))) and looks_like_scores(node.inputs[0]):
+        elif not places and (node.op in AROUND or (squashed is None and scales(node))) and is_like(node.inputs[0]):
             current = node.inputs[0]
             if squashed:
                 scores = current
@@ -132,10 +179,10 @@ def scales(node: gs.Node) -> bool:
 
 def is_table(tensor: gs.Tensor) -> bool:
     """Whether a tensor may hold scores."""
-    return looks_like_scores(tensor) and holds_scores(tensor)
+    return is_like(tensor) and holds_scores(tensor)
 
 
-def looks_like_scores(tensor: gs.Tensor) -> bool:
+def is_like(tensor: gs.Tensor) -> bool:
     """(N, classes), or with axes of length one beside the class axis."""
     shape = static_shape(tensor)
     return shape is not None and len(shape) >= 2 and sum(d != 1 for d in shape[1:]) <= 1

@@ -112,12 +112,21 @@ class Stages:
         return frozenset(pooled)
 
     @cached_property
-    def candidates(self) -> tuple[gs.Variable, ...]:
-        """The tensors that may be a stage, in order: of positions, behind the first layer, neither pooled nor padded.
+    def told(self) -> frozenset[str]:
+        """The tensors that hold the scores, or what is moved, joined or enlarged to be them: a head's, no layers."""
+        told = {self.paths.scores.name}
+        for node in reversed(self.paths.nodes):
+            if node.outputs[0].name in told and (moves(node) or is_op(node, "Concat", "Slice", "Resize")):
+                told.update(t.name for t in receivers(node))
+        return frozenset(told)
 
-        What only moves values is no layer of its own.
+    @cached_property
+    def candidates(self) -> tuple[gs.Variable, ...]:
+        """The tensors that may be a stage, in order: behind the first layer and before the scores, of positions.
+
+        What is pooled or padded is none, and what only moves values no layer of its own.
         """
-        begun = {t.name for t in self.paths.images} | set(self.paths.raw)
+        begun = {t.name for t in self.paths.images} | set(self.paths.raw) | self.told
         return tuple(
             t
             for t in self.paths.tensors

@@ -92,9 +92,9 @@ def account(
     """
     f, plan, layers = Eager(), prepared.maps.plan, prepared.maps.layers
     table = values[plan.scores.name].reshape(count, -1)
-    classes = 2 if prepared.paired else table.shape[1]
+    classes = 2 if prepared.choices.paired else table.shape[1]
     hot: Any = np.eye(classes, dtype=np.float32)[[target] * count]
-    seed: Any = np.array(starting(f, prepared.seed, table, hot, paired=prepared.paired, gradient=False))
+    seed: Any = np.array(starting(f, prepared.seed, table, hot, paired=prepared.choices.paired, gradient=False))
     seed[1:] = 0
     names = {layer.tensor.name: layer.name for layer in layers}
     taken = {name: Taken() for name in [*(n for n in reversed(names.values()) if n != INPUT), INPUT]}

@@ -44,13 +44,13 @@ class OtherFile:
     """
 
     def __init__(self, model: Audited, reference: Audited) -> None:
-        mine, its = model.prepared, reference.prepared
-        if mine.classes is not None and its.classes is not None and mine.classes != its.classes:
+        mine, its = model.prepared.choices.classes, reference.prepared.choices.classes
+        if mine is not None and its is not None and mine != its:
             raise InputError(
-                f"the reference tells {its.classes} classes apart, the model {mine.classes}: they do not do the same "
-                "task; give the file that this one was made of"
+                f"the reference tells {its} classes apart, the model {mine}: they do not do the same task; give the "
+                "file that this one was made of"
             )
-        sizes = [static_shape(p.layers.picture.tensor) for p in (mine, its)]
+        sizes = [static_shape(each.prepared.layers.picture.tensor) for each in (model, reference)]
         if any(a and b and a != b for a, b in zip(*((s or ())[1:] for s in sizes), strict=False)):
             raise InputError(
                 f"the reference takes pictures {sizes[1]}, the model {sizes[0]}: they do not do the same task; give "

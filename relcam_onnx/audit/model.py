@@ -123,8 +123,8 @@ class Audited:
     def answers(self, x: Floats) -> tuple[Floats, Floats]:
         """Scores and probabilities."""
         raw: Any = self._raw(x)
-        classes = class_scores(Eager(), raw, paired=self.prepared.paired)
-        shares = probabilities(raw, self.prepared.scores.squashed_by, self.prepared.classes)
+        classes = class_scores(Eager(), raw, paired=self.prepared.choices.paired)
+        shares = probabilities(raw, self.prepared.scores.squashed_by, self.prepared.choices.classes)
         return np.asarray(classes, np.float32), shares
 
     def _raw(self, x: Floats) -> Floats:

@@ -69,7 +69,7 @@ def of_file(audited: Audited) -> dict[str, Any]:
         "file": audited.file.name, "sha256": audited.prepared.model.sha256, "bytes": audited.file.stat().st_size,
         "opsets": {opset.domain or "ai.onnx": opset.version for opset in proto.opset_import},
         "ir_version": proto.ir_version, "producer": f"{proto.producer_name} {proto.producer_version}".strip(),
-        "precision": dict(types), "nodes": len(proto.graph.node), "classes": audited.prepared.classes,
+        "precision": dict(types), "nodes": len(proto.graph.node), "classes": audited.prepared.choices.classes,
     }  # fmt: skip
 
 

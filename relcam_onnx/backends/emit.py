@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -98,6 +99,10 @@ class Emit:
                 )
             return a.dims
         return tuple(np.shape(a))
+
+    def sized(self, a: Any, dims: Sequence[Size]) -> Any:
+        """The same tensor, its sizes told."""
+        return replace(a, dims=tuple(dims)) if isinstance(a, Symbol) else a
 
     def constant(self, tensor: gs.Constant) -> Any:
         """A constant of the model: a small one as an array; a large one as a symbol, stored once.

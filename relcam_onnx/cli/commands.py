@@ -12,6 +12,7 @@ from relcam_onnx import __version__
 from relcam_onnx.cli.console import Command, Commands, reporting
 from relcam_onnx.cli.options import (
     Debug,
+    Head,
     LabelsFile,
     Layer,
     Method,
@@ -65,6 +66,7 @@ def explain(
     preset: Preset = None,
     seed: Seed = None,
     output: Output = None,
+    head: Head = None,
     labels: LabelsFile = None,
     preprocess: Preprocess = None,
     form: Annotated[
@@ -135,6 +137,7 @@ def explain(
             preset=preset,
             seed=seed,
             output=output,
+            head=head,
             backend=backend,
             providers=provider,
             cache=cache,
@@ -145,7 +148,7 @@ def explain(
             model,
             sources,
             out,
-            targets=[*(target or []), *range(-1, -1 - (top or 0), -1)] or [-1],
+            targets=[*(target or []), *range(-1, -1 - (top or 0), -1)],
             labels=labels,
             preprocess=preprocess,
             formats=form,
@@ -190,6 +193,7 @@ def compile_(
     preset: Preset = None,
     seed: Seed = None,
     output: Output = None,
+    head: Head = None,
     preprocess: Preprocess = None,
     heatmap: Annotated[bool, typer.Option("--heatmap", help="Also output each map in 0..1 at picture size.")] = False,
     size: Annotated[
@@ -202,7 +206,5 @@ def compile_(
     with reporting(debug=debug):
         from relcam_onnx.cli.compiling import compile_file
 
-        options = chosen(
-            layers=layer, method=method, preset=preset, seed=seed, output=output, preprocess=preprocess, size=size
-        )
-        compile_file(model, out, heatmap=heatmap, options=options)
+        options = chosen(layers=layer, method=method, preset=preset, seed=seed, output=output, head=head, size=size)
+        compile_file(model, out, heatmap=heatmap, options=options | chosen(preprocess=preprocess))

@@ -89,7 +89,7 @@ def explain_pictures(
     explainer = Explainer(model, preprocess=preprocess, labels=labels, session_options=session, **options)
     with allowing(max_pixels), explainer:
         pictorial = PictureExplainer(explainer, preprocess, labels, exact=exact, baselines=baselines)
-        classes = pictorial.indices(list(targets))
+        classes = pictorial.indices(list(targets)) or None
         kept = [p.path.name for p in pictures if p.path.resolve().parent == out.resolve()]
         report = Report(
             out,

@@ -37,6 +37,10 @@ Output = Annotated[
     str | None,
     typer.Option(help="Which output, or tensor inside, holds the scores, where several could.", metavar="NAME"),
 ]
+Head = Annotated[
+    str | None,
+    typer.Option(help="classifier, segmenter or detector. Default: what the outputs look like.", metavar="NAME"),
+]
 Preprocess = Annotated[
     str | None,
     typer.Option(

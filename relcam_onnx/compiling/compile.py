@@ -33,12 +33,13 @@ def compile_model(
     weights: bool = False,
     heatmap: bool = False,
     preprocess: Any = None,
+    head: str | None = None,
 ) -> onnx.ModelProto:
     """Write the reverse walk into a model.
 
     Parameters
     ----------
-    model, layers, preset, method, seed, output, preprocess
+    model, layers, preset, method, seed, output, preprocess, head
         As in `Explainer`.
     size
         Height and width to fix in the file; None leaves them as free as they are.
@@ -61,7 +62,7 @@ def compile_model(
     """
     loaded = load(model)
     sized = loaded if size is None else with_sizes(loaded, pixels(loaded, size))
-    prepared = Prepared(sized, layers, method, preset, seed, output, preprocess)
+    prepared = Prepared(sized, layers, method, preset, seed, output, preprocess, head=head)
     if isinstance(prepared.maps.how, Probe):
         raise OptionError(
             f"method {prepared.method!r} runs the model again and again, which one file cannot hold; take a method "

@@ -24,16 +24,16 @@ from relcam_onnx.analysis.layers import FUSED, INPUT, Layer
 from relcam_onnx.backends.emit import Emit
 from relcam_onnx.backends.symbols import Symbol
 from relcam_onnx.compiling.assembly import Assembly
+from relcam_onnx.compiling.beginning import SCORES, SEED, TARGETS, Beginning
 from relcam_onnx.errors import UnsupportedModelError
 from relcam_onnx.lrp.fusing import resize, to_unit
+from relcam_onnx.lrp.heads import as_scores
 from relcam_onnx.lrp.maps import make_maps, positions
-from relcam_onnx.lrp.seeds import GIVEN, class_scores, starting
+from relcam_onnx.lrp.seeds import GIVEN
 from relcam_onnx.lrp.walk import activations
 from relcam_onnx.ops import Size
 from relcam_onnx.ops.records import product
 from relcam_onnx.prepare import SOURCE, Prepared
-
-TARGETS, SEED, CLASSES, SCORES = "relcam_targets", "relcam_seed", "relcam_classes", "relcam_scores"
 
 
 class Writer:
@@ -41,7 +41,6 @@ class Writer:
 
     def __init__(self, prepared: Prepared, *, single: bool) -> None:
         self.prepared, self.single = prepared, single
-        self.columns: Size | None = prepared.columns
         self.batch, self.nonnegative = prepared.batch, prepared.maps.nonnegative
         seen = (part for view in prepared.model.views.values() for part in view.inputs if isinstance(part, gs.Tensor))
         self.tensors = {**{tensor.name: tensor for tensor in seen}, **prepared.model.graph.tensors()}
@@ -79,20 +78,13 @@ class Writer:
             name: self._told(name, value) for name, value in activations(f, prepared.maps.plan, self._symbol).items()
         }
         raw = values[prepared.scores.tensor.name]
-        table = len(f.dims(raw)) == 2
-        if self.columns is None:
-            self.columns = product(f.dims(raw)[1:])
-        z = raw if table else f.Reshape(raw, [0, self.columns])
-        start, valid = self._given() if prepared.seed == GIVEN else self._start(z)
-        if not table:
-            start = f.Reshape(start, [0, *f.dims(raw)[1:]])
-        made = make_maps(f, prepared.maps, values, start)
+        begun = Beginning(f, prepared, self.assembly, raw, single=self.single)
+        start, valid = begun.by_seed() if prepared.seed == GIVEN else begun.by_targets()
+        made = make_maps(f, prepared.maps, values, as_scores(f, prepared.choices.head, start, f.dims(raw)), valid)
         maps = made.maps
         shapes = {layer.name: self._shape(layer, values) for layer in prepared.maps.walked}
         if FUSED in maps:
             shapes[FUSED] = positions(f, prepared.maps.stages[0], values)
-            if valid is not None:
-                maps[FUSED] = maps[FUSED] * f.Unsqueeze(valid, list(range(2, 1 + len(shapes[FUSED]))))
         for name, value in maps.items():
             self._add(map_output(prepared, name), value, shapes[name])
         if heatmap:
@@ -105,7 +97,10 @@ class Writer:
                 if layer.name in made.weights:
                     self._add(f"weights/{layer.name}", made.weights[layer.name], [self._channels(layer, values)])
         if scores:
-            self.assembly.add_output(f, SCORES, self.assembly.own_rows(f, z), [None, self.columns])
+            if begun.rows is None:
+                self.assembly.add_output(f, SCORES, self.assembly.own_rows(f, begun.flat), [None, begun.columns])
+            else:
+                self._add(SCORES, begun.rows, [begun.table.classes])
             for layer in prepared.maps.walked:
                 if layer.layout is not None and layer.name in made.tokens:
                     self._add(f"tokens/{layer.name}", made.tokens[layer.name], [layer.layout.tokens])
@@ -114,7 +109,7 @@ class Writer:
         batch = prepared.scores.tensor.shape[0] if self.single else "N"
         shape = [batch or "N", 1 if self.single else "K"]
         if prepared.seed == GIVEN:
-            self.assembly.add_input(SEED, TensorProto.FLOAT, [*shape, prepared.columns or "classes"])
+            self.assembly.add_input(SEED, TensorProto.FLOAT, [*shape, prepared.choices.columns or "classes"])
         else:
             self.assembly.add_input(TARGETS, TensorProto.INT64, shape)
         return self.assembly.finish(f, self._metadata())
@@ -163,37 +158,6 @@ class Writer:
             else self.f.size(symbol, axis, d if isinstance(d, str) else f"{name}:{axis}")
             for axis, d in enumerate(shape)
         )
-
-    def _start(self, z: Symbol) -> tuple[Symbol, Symbol]:
-        """What relevance starts as, (K·N, classes), and whether each target exists, (K·N, 1)."""
-        f, prepared, columns = self.f, self.prepared, self.columns
-        assert columns is not None
-        count: Any = 2 if prepared.paired else columns
-        targets = f.symbol(TARGETS, np.int64)
-        ranking = class_scores(f, self.assembly.own_rows(f, z), paired=prepared.paired)
-        width, last = f.sizes([count]), f.sizes([count - 1])
-        order = f.TopK(ranking, width, axis=1)[1]
-        rank = f.Max(f.Min(-targets - 1, last), np.int64(0))
-        ranked = f.GatherElements(order, rank, axis=1)
-        exists = f.And(f.Less(targets, width), f.GreaterOrEqual(targets, -width))
-        resolved = f.Where(exists, f.Where(f.Less(targets, 0), ranked, targets), -1)
-        self.assembly.add_output(f, CLASSES, resolved, [None, None])
-        rows = resolved if self.single else f.Reshape(f.Transpose(resolved, perm=[1, 0]), [-1, 1])
-        # -1 equals no class, so what does not exist has no 1 anywhere.
-        every = np.arange(count) if isinstance(count, int) else f.Range(np.int64(0), f.Squeeze(width), np.int64(1))
-        hot = f.Cast(f.Equal(rows, f.Reshape(every, [1, -1])), to=TensorProto.FLOAT)
-        valid = f.ReduceMax(hot, [1], keepdims=1)
-        scores = f.each(replace(z, dims=(self.batch or 1, columns)))
-        z = replace(scores, dims=(1, columns))
-        start = starting(f, prepared.seed, z, hot, paired=prepared.paired, gradient=prepared.gradient)
-        return start * valid, valid
-
-    def _given(self) -> tuple[Symbol, None]:
-        """The seed that is an input of the compiled model."""
-        f, seed = self.f, self.f.symbol(SEED, np.float32)
-        most = f.ArgMax(class_scores(f, seed, paired=self.prepared.paired), axis=2, keepdims=0)
-        self.assembly.add_output(f, CLASSES, most, [None, None])
-        return f.Reshape(f.Transpose(seed, perm=[1, 0, 2]), [-1, self.columns]), None
 
     def _add(self, name: str, value: Any, shape: Sequence[Size]) -> None:
         """Add an output from (K·N, ...), as (N, K, ...)."""

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 
+import numpy as np
+
+from relcam_onnx.analysis.layers import FUSED
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.lrp.plan import Plan
 from relcam_onnx.lrp.presets import Preset
@@ -37,3 +41,21 @@ def warn_of_epsilon(plan: Plan, paths: Paths, preset: Preset, seed: str) -> None
             "'contrast', 'logit' or 'one-hot'",
             stacklevel=LEVEL,
         )
+
+
+def warn_of_nothing(maps: Mapping[str, np.ndarray], warned: set[str], there: np.ndarray) -> None:
+    """Say where no relevance arrives, for each layer once: ``warned`` has those that it was said of.
+
+    ``there`` tells, (N, K), which targets exist.
+    """
+    images = {name: m.reshape(*m.shape[:2], -1).any(axis=2) for name, m in maps.items() if name != FUSED}
+    empty = [name for name, some in images.items() if not np.asarray(some)[there].all() and name not in warned]
+    if not empty:
+        return
+    warned.update(empty)
+    warnings.warn(
+        f"the map of {', '.join(map(repr, empty))} is zero all over for some image and target: no relevance comes "
+        "there. The score it starts from is 0, or everything on the way is (ReLUs that never open, a picture of "
+        "one colour); method 'grad-cam' also drops a map that is negative throughout",
+        stacklevel=5,
+    )

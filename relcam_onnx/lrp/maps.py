@@ -114,7 +114,9 @@ class Made(NamedTuple):
     tokens: dict[str, Value]
 
 
-def make_maps(f: Backend, maps: MapPlan, values: Mapping[str, Value], start: Value) -> Made:
+def make_maps(
+    f: Backend, maps: MapPlan, values: Mapping[str, Value], start: Value, exists: Value | None = None
+) -> Made:
     """All maps that were asked for, and what else their layers hold.
 
     Parameters
@@ -127,6 +129,8 @@ def make_maps(f: Backend, maps: MapPlan, values: Mapping[str, Value], start: Val
         Tensor name -> activation (N, ...), for ``maps.plan.tensors``.
     start
         What relevance starts as, (K·N, ...) in the shape of the scores.
+    exists
+        0 for a target that there is none of, (K·N, 1): its fused map is 0, as all others are.
 
     """
     how = maps.how
@@ -153,7 +157,9 @@ def make_maps(f: Backend, maps: MapPlan, values: Mapping[str, Value], start: Val
         parts = [by_layer[stage.name] for stage in maps.stages]
         if how.keeps_channels:
             parts = [f.ReduceSum(part, [1], keepdims=0) for part in parts]
-        by_layer[FUSED] = how.fuse(f, parts, [positions(f, stage, values) for stage in maps.stages])
+        sizes = [positions(f, stage, values) for stage in maps.stages]
+        fused = how.fuse(f, parts, sizes)
+        by_layer[FUSED] = fused if exists is None else fused * f.Unsqueeze(exists, list(range(2, 1 + len(sizes[0]))))
     return Made(*({n: made[n] for n in maps.names if n in made} for made in (by_layer, weights, tokens)))
 
 

@@ -140,6 +140,8 @@ SEEDS: dict[str, Seed] = {
 GIVEN = "given"
 PROPORTIONAL = frozenset({"rivals", "logit", "contrast", "one-hot"})
 """Seeds that suit ε at the scores: each entry is proportional to its score, or there is only one."""
+SCALED = frozenset({"rivals", "logit", "contrast"})
+"""Seeds whose entries are each a number times its score: what many scores have a mean of shares an entry as they do."""
 CONTRASTIVE = frozenset({"rivals", "contrast", "finer", "clrp", "official", "sglrp"})
 """Seeds that take the other classes for rivals, which classes with a sigmoid each are not."""
 EVEN = frozenset({"one-hot", "finer", "official", "sglrp"})

@@ -72,6 +72,9 @@ class Backend(Protocol):
     def dims(self, a: Any, /) -> tuple[Size, ...]:
         """The sizes of a value."""
 
+    def sized(self, a: T, dims: Sequence[Size], /) -> T:
+        """A value, of which it is said what sizes it has: not every backend can tell them of what was computed."""
+
     def sizes(self, sizes: Sequence[Size], /) -> Value:
         """Sizes as an int64 vector."""
 

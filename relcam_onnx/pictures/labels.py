@@ -131,3 +131,12 @@ def find_label(text: str, labels: Sequence[str] | None) -> list[int]:
         raise TargetError(f"target {text!r} fits {len(partial)} labels ({shown}{more}); name one, or its index")
     hint = nearest(wanted, {name: None for each in names for name in each[1:]}, MOST_SHOWN)
     raise TargetError(f"target {text!r} is no label of this model's {len(labels)}{hint}; an index works too")
+
+
+def one_label(text: str, labels: Sequence[str] | None) -> int:
+    """The one class, or rank, that a user names; `TargetError` also where several have that label."""
+    classes = find_label(text, labels)
+    if len(classes) > 1:
+        several = ", ".join(map(str, classes))
+        raise TargetError(f"target {text!r} is the label of {len(classes)} classes: {several}; give an index")
+    return classes[0]

@@ -14,6 +14,7 @@ from relcam_onnx.errors import InputError, TargetError
 from relcam_onnx.pictures.geometry import Field, Floats
 from relcam_onnx.pictures.pixels import Picture
 from relcam_onnx.results import evidence
+from relcam_onnx.results.detections import Detected, Detection, in_picture
 from relcam_onnx.results.maps import Maps
 from relcam_onnx.results.probabilities import probabilities
 from relcam_onnx.results.settings import Settings
@@ -28,7 +29,7 @@ class Answer:
     outputs
         The model's own outputs, name -> (N, ...).
     targets
-        int64 (N, K), ranks resolved.
+        int64 (N, K), ranks resolved: classes. A detector's are (N, K, 2), place and class, -1 where an image has fewer.
     maps
         Layer -> float32 (N, K, h, w), raw and signed; ``fused`` in 0..1; ``input`` (N, K, C, H, W); with method
         "lrp" (N, K, C, h, w) at every layer.
@@ -38,7 +39,8 @@ class Answer:
         Layer -> float32 (N, K, T): the relevance of what stands in a row with its positions and is none (class tokens,
         registers), in the order of the row; of layers that have such.
     scores
-        float32 (N, classes), where relevance started.
+        float32 (N, classes), where relevance started; where a head has places (N, K, classes), those at each target's
+        place, or their mean over its region.
     settings
         What it was made with.
     squashed_by
@@ -47,6 +49,8 @@ class Answer:
         The N pictures; () where arrays were explained.
     labels
         The names of the classes, or None.
+    detected
+        A detector's boxes of the targets; None for other heads.
     fields
         Layer -> where the cells of its map lie in the model's input.
     """
@@ -62,6 +66,7 @@ class Answer:
     pictures: tuple[Picture, ...] = ()
     labels: Sequence[str] | None = None
     fields: Mapping[str, Field] = field(default_factory=dict)
+    detected: Detected | None = None
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
@@ -76,6 +81,7 @@ class Answer:
             weights=Maps.joined([p.weights for p in parts]),
             tokens=Maps.joined([p.tokens for p in parts]),
             scores=np.concatenate([p.scores for p in parts]),
+            detected=Detected.joined(found) if (found := [d for p in parts if (d := p.detected) is not None]) else None,
             pictures=tuple(picture for p in parts for picture in p.pictures),
         )
 
@@ -90,13 +96,55 @@ class Answer:
             weights=self.weights.rows(rows),
             tokens=self.tokens.rows(rows),
             scores=self.scores[rows],
+            detected=None if self.detected is None else self.detected.rows(rows),
             pictures=self.pictures[rows],
         )
 
     @property
+    def classes(self) -> NDArray[np.int64]:
+        """(N, K): the class of each target."""
+        return self.targets[..., 1] if self.targets.ndim == 3 else self.targets
+
+    @property
+    def rows(self) -> Floats:
+        """(N, K, scores): the scores at each target."""
+        if self.scores.ndim == 3:
+            return self.scores
+        return np.repeat(self.scores[:, None], self.targets.shape[1], axis=1)
+
+    @property
     def probabilities(self) -> Floats:
-        """(N, classes): sigmoid of the scores where the model ends in one or has one alone, else their softmax."""
-        return probabilities(self.scores, self.squashed_by, self.settings.classes)
+        """``scores`` as shares: their sigmoid where the model ends in one or has one alone, else their softmax."""
+        flat = self.scores.reshape(-1, self.scores.shape[-1])
+        shares = probabilities(flat, self.squashed_by, self.settings.classes)
+        return shares.reshape(*self.scores.shape[:-1], -1)
+
+    @property
+    def probability(self) -> Floats:
+        """(N, K): that of each target; NaN where there is none."""
+        shares = self.probabilities
+        if shares.ndim == 2:
+            return np.take_along_axis(shares, self.classes, axis=1)
+        found = np.take_along_axis(shares, np.maximum(self.classes, 0)[..., None], axis=2)[..., 0]
+        return np.where(self.classes < 0, np.float32(np.nan), found)
+
+    def count(self, index: int = 0) -> int:
+        """How many targets an image has: K, but for a detector's, which may find fewer in it."""
+        return int((self.classes[index] >= 0).sum())
+
+    @cached_property
+    def detections(self) -> tuple[tuple[Detection, ...], ...]:
+        """For each image what was explained of a detector, in the order of its targets; () for other heads."""
+        if self.targets.ndim != 3:
+            return ()
+        return tuple(tuple(self._detection(i, k) for k in range(self.count(i))) for i in range(len(self.targets)))
+
+    def _detection(self, index: int, target: int) -> Detection:
+        place, kind = self.targets[index, target].tolist()
+        boxes = None if self.detected is None else self.detected.boxes
+        geometry = self.pictures[index].geometry if self.pictures else None
+        box = None if boxes is None else in_picture(boxes[index, target], geometry)
+        return Detection(box, self.label(kind), float(self.probability[index, target]), place, kind)
 
     @cached_property
     def margin(self) -> Floats:
@@ -131,7 +179,7 @@ class Answer:
 
     def check(self, index: int, target: int = 0) -> None:
         """Raise what `heat` raises where there is no such image or target."""
-        images, targets = self.targets.shape
+        images, targets = self.targets.shape[:2]
         if not -images <= index < images:
             raise InputError(f"there is no image {index}: {images} were explained, counted from 0")
         if not -targets <= target < targets:

@@ -45,12 +45,12 @@ class Coco:
         number = len(self._images) + 1
         height, width = picture.size
         self._images.append({"id": number, "file_name": picture.file or "", "width": width, "height": height})
-        for place, index in enumerate(explanation.targets[0].tolist()):
+        for place, index in enumerate(explanation.classes[0, : explanation.count()].tolist()):
             self._categories[index] = explanation.label(index) or str(index)
             region = Region.of(explanation, layer, place, self._rule, refine=self._refine)
             for part in components(region.cells):
                 if part.sum() >= LEAST * part.size:
-                    self._annotate(Region(part, region.size), number, index, float(explanation.probabilities[0, index]))
+                    self._annotate(Region(part, region.size), number, index, float(explanation.probability[0, place]))
 
     def _annotate(self, part: Region, image: int, category: int, score: float) -> None:
         box = part.box

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from relcam_onnx.results.detections import Detection
     from relcam_onnx.results.explanation import Explanation
 
 
@@ -20,22 +21,28 @@ def picture(explanation: Explanation) -> dict[str, Any]:
 
 def targets(explanation: Explanation) -> list[dict[str, Any]]:
     """Each target: what it is, what the model says, and whether there is evidence."""
-    probabilities, margins = explanation.probabilities[0], explanation.margin[0]
+    probabilities, margins, found = explanation.probability[0], explanation.margin[0], explanation.detections
     return [
         {
+            **(detection(found[0][place]) if found else {}),
             "index": index,
             "label": explanation.label(index),
-            "probability": number(probabilities[index]),
+            "probability": number(probabilities[place]),
             "margin": number(margins[place]),
             "doubt": explanation.doubt(0, place),
         }
-        for place, index in enumerate(explanation.targets[0].tolist())
+        for place, index in enumerate(explanation.classes[0, : explanation.count()].tolist())
     ]
+
+
+def detection(found: Detection) -> dict[str, Any]:
+    """Where a detector sees a target."""
+    return {"place": found.place, "box": None if found.box is None else [round(side, 1) for side in found.box]}
 
 
 def layers(explanation: Explanation, file: str | None) -> dict[str, list[dict[str, Any]]]:
     """The map of each target, by layer, in the NPZ ``file``; what is drawn of it is to be filled in."""
-    kept, classes = explanation.relevance_kept, explanation.targets[0].tolist()
+    kept, classes = explanation.relevance_kept, explanation.classes[0, : explanation.count()].tolist()
     tokens = explanation.tokens_kept
     return {
         layer: [

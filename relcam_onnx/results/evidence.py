@@ -12,7 +12,7 @@ from relcam_onnx.analysis.layers import FUSED
 from relcam_onnx.backends.eager import Eager
 from relcam_onnx.lrp.methods import METHODS
 from relcam_onnx.lrp.presets import GRADIENTS
-from relcam_onnx.lrp.seeds import GIVEN, class_scores, starting
+from relcam_onnx.lrp.seeds import GIVEN, starting
 from relcam_onnx.pictures.geometry import Floats
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def margins(explanation: Answer) -> Floats:
 
 def has_rivals(explanation: Answer) -> bool:
     """Whether classes compete: with a sigmoid each they do not, nor does one score alone."""
-    return explanation.squashed_by != "Sigmoid" and explanation.scores.shape[1] > 1
+    return explanation.squashed_by != "Sigmoid" and explanation.scores.shape[-1] > 1
 
 
 def doubt(explanation: Answer, index: int, place: int) -> str | None:
@@ -82,11 +82,11 @@ def arrived(explanation: Answer, layer: str) -> NDArray[np.float64]:
 
 def started(explanation: Answer, seed: str) -> Floats:
     """What relevance starts as with a seed, (N, K, scores), float32."""
-    scores: Any = explanation.scores
-    f, paired = Eager(), explanation.settings.classes == 2 and scores.shape[1] == 1
-    classes = f.dims(class_scores(f, scores, paired=paired))[1]
-    places = []
-    for column in explanation.targets.T:
-        hot: Any = np.eye(classes, dtype=np.float32)[column]
-        places.append(np.asarray(starting(f, seed, scores, hot, paired=paired, gradient=False)))
-    return np.stack(places, axis=1)
+    rows: Any = explanation.rows
+    f, paired = Eager(), explanation.settings.classes == 2 and rows.shape[2] == 1
+    count = 2 if paired else rows.shape[2]
+    made = []
+    for place, column in enumerate(explanation.classes.T):
+        hot: Any = np.eye(count, dtype=np.float32)[column]
+        made.append(np.asarray(starting(f, seed, rows[:, place], hot, paired=paired, gradient=False)))
+    return np.stack(made, axis=1)

@@ -99,8 +99,8 @@ def page(results: Mapping[str, Any]) -> Iterator[str]:
     if len(images) > 1:
         yield f"<nav><details><summary>All {len(images)} images</summary><ol>\n"
         for number, image in enumerate(images, 1):
-            best = image["targets"][0]
-            yield f'<li><a href="#image-{number}"><bdi>{_name(image, number)}</bdi></a> {_said(best)}</li>\n'
+            best = _said(image["targets"][0]) if image["targets"] else words.NOTHING
+            yield f'<li><a href="#image-{number}"><bdi>{_name(image, number)}</bdi></a> {best}</li>\n'
         yield "</ol></details></nav>\n"
     yield "<main>\n"
     for number, image in enumerate(images, 1):
@@ -127,9 +127,9 @@ def _section(number: int, image: Mapping[str, Any]) -> str:
     for place, target in enumerate(image["targets"]):
         if pngs := [link(maps[place]["png"], layer) for layer, maps in layers.items() if maps[place]["png"]]:
             links.append(f"<p>Overlays for {_said(target)}: {', '.join(pngs)}</p>\n")
-    if file := next(iter(layers.values()))[0]["file"]:
+    if file := next((maps[0]["file"] for maps in layers.values() if maps), None):
         links.append(f"<p>Maps as numbers: {link(file, file)}</p>\n")
-    said = ", ".join(_said(target) for target in image["targets"])
+    said = ", ".join(_said(target) for target in image["targets"]) or words.NOTHING
     shown = image["sheet"]
     return SECTION.substitute(
         number=number,

@@ -175,9 +175,9 @@ class Report:
         image["layers"] = entries.layers(explanation, file)
         # All names are given out here, in order.
         drawings = [
-            self._drawing(image["layers"][layer][place], name, layer, place, explanation.targets[0])
+            self._drawing(image["layers"][layer][place], name, layer, place, explanation)
             for layer in (explanation.maps.drawable if picture else ())
-            for place in range(len(explanation.targets[0]))
+            for place in range(explanation.count())
         ]
         full = picture.full() if picture and "png" in self.formats else None
         draw = partial(self._draw, explanation, full, written)
@@ -189,9 +189,10 @@ class Report:
                 draw(drawing)
         return image
 
-    def _drawing(self, entry: dict[str, Any], name: str, layer: str, place: int, targets: np.ndarray) -> Drawing:
-        """What is to be drawn of one map, and its file names."""
-        stem = f"{name}.{self._layers[layer]}" + (f".{targets[place]}" if len(targets) > 1 else "")
+    def _drawing(self, entry: dict[str, Any], name: str, layer: str, place: int, explanation: Explanation) -> Drawing:
+        """What is to be drawn of one map, and its file names: several targets by class, detections by number."""
+        number = place if explanation.detections else int(explanation.classes[0, place])
+        stem = f"{name}.{self._layers[layer]}" + (f".{number}" if explanation.targets.shape[1] > 1 else "")
         overlay = self._names.take(stem, ".png") if "png" in self.formats else None
         return Drawing(entry, layer, place, overlay, self._names.take(stem, ".mask.png") if self.mask else None)
 

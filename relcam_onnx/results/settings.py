@@ -24,6 +24,8 @@ class Settings:
         As in `Explainer`, every None resolved.
     classes
         How many the model tells apart; None where only a run knows.
+    head
+        What the model does: "classifier", "segmenter" or "detector".
     preprocess
         What was done to the pictures; None where arrays were given.
     """
@@ -37,4 +39,5 @@ class Settings:
     output: str
     backend: str
     classes: int | None
+    head: str = "classifier"
     preprocess: Preprocess | None = None

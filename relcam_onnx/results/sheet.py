@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from relcam_onnx.errors import LayerError
 from relcam_onnx.pictures.geometry import Floats, Size
 from relcam_onnx.results import render, words
+from relcam_onnx.results.detections import Box
 
 if TYPE_CHECKING:
     from relcam_onnx.results.explanation import Explanation
@@ -64,12 +65,33 @@ def panels(explanation: Explanation, index: int = 0) -> Panels:
     size = fitted(picture.size if picture else explanation.heat(sources[-1].name, index).shape)
     base = picture.pixels.resized(size, Image.Resampling.BICUBIC) if picture else Image.new("RGB", size[::-1], BLANK)
     titles, rows = [words.title(source) for source in sources], []
-    for place in range(explanation.targets.shape[1]):
+    for place in range(max(1, explanation.count(index))):
         faint = explanation.doubt(index, place) is not None
         heats = [_heat(explanation, source.name, index, place, size) for source in sources]
-        overlays = [render.overlay(base, heat, faint=faint) for heat in heats]
-        rows.append(Row(words.caption(explanation, index, place), [base, *overlays] if picture else overlays))
+        shown = [render.overlay(base, heat, faint=faint) for heat in heats]
+        shown = [base.copy(), *shown] if picture else shown
+        if picture and (box := box_of(explanation, index, place)) is not None:
+            for panel in shown:
+                outline(panel, box, picture.size)
+        rows.append(Row(words.caption(explanation, index, place), shown))
     return Panels([Path(words.picture(explanation, index)).name, *titles] if picture else titles, rows)
+
+
+def box_of(explanation: Explanation, index: int, place: int) -> Box | None:
+    """Where a detector sees a target, in the picture's pixels."""
+    found = explanation.detections
+    return found[index][place].box if found and place < len(found[index]) else None
+
+
+def outline(panel: Image.Image, box: Box, size: tuple[int, ...]) -> None:
+    """Draw a box of a picture of this (height, width): white within black, seen on any ground."""
+    scale = (panel.width / size[1], panel.height / size[0])
+    left, top, right, bottom = (side * scale[i % 2] for i, side in enumerate(box))
+    pen = ImageDraw.Draw(panel)
+    for inset, colour in ((0, INK), (1, PAPER), (2, INK)):
+        corners = (left + inset, top + inset, right - 1 - inset, bottom - 1 - inset)
+        if corners[0] < corners[2] and corners[1] < corners[3]:
+            pen.rectangle(corners, outline=colour)
 
 
 def _heat(explanation: Explanation, layer: str, index: int, place: int, size: Size) -> Floats:

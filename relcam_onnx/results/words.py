@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 MOST = 10
 """So many pictures are listed one by one."""
+NOTHING = "nothing detected"
 
 
 def percent(probability: float) -> str:
@@ -24,10 +25,10 @@ def percent(probability: float) -> str:
 
 def target(explanation: Explanation, index: int, place: int) -> str:
     """One target of one image: ``282 tiger cat 37 %``, or ``class 282 37 %`` where classes have no names."""
-    number = int(explanation.targets[index, place])
+    number = int(explanation.classes[index, place])
     label = explanation.label(number)
     name = f"class {number}" if label is None else f"{number} {label}"
-    return f"{name} {percent(explanation.probabilities[index, number])}"
+    return f"{name} {percent(explanation.probability[index, place])}"
 
 
 def logits(margin: float) -> str:
@@ -37,6 +38,9 @@ def logits(margin: float) -> str:
 
 def caption(explanation: Explanation, index: int, place: int) -> str:
     """A target with its margin, and what is doubtful: ``282 tiger cat 37 %, margin 4.7``."""
+    if place >= explanation.count(index):
+        best = None if explanation.detected is None else explanation.detected.best[index]
+        return NOTHING if best is None else f"{NOTHING}: the best score is {percent(best)}"
     said = f"{target(explanation, index, place)}, margin {logits(explanation.margin[index, place])}"
     doubtful = explanation.doubt(index, place)
     return f"{said}: {doubtful}" if doubtful else said
@@ -44,7 +48,7 @@ def caption(explanation: Explanation, index: int, place: int) -> str:
 
 def targets(explanation: Explanation, index: int) -> str:
     """All targets of one image."""
-    return ", ".join(target(explanation, index, place) for place in range(explanation.targets.shape[1]))
+    return ", ".join(target(explanation, index, place) for place in range(explanation.count(index))) or NOTHING
 
 
 def title(source: MapSource) -> str:

@@ -39,12 +39,14 @@ class Asked(Subject):
         scores: Any = values[prepared.scores.tensor.name]
         self.table = scores.reshape(1, -1)
         f = Eager(len(targets))
-        ranking: Any = class_scores(f, self.table, paired=prepared.paired)
+        ranking: Any = class_scores(f, self.table, paired=prepared.choices.paired)
         self.targets = resolve_ranks(targets[None], ranking)[0]
         hot = np.eye(ranking.shape[1], dtype=np.float32)[self.targets]
         z: Any = f.each(self.table)
         start: Any = (
-            starting(f, prepared.seed, z, hot, paired=prepared.paired, gradient=True) if seeds is None else seeds
+            starting(f, prepared.seed, z, hot, paired=prepared.choices.paired, gradient=True)
+            if seeds is None
+            else seeds
         )
         self.weights: Floats = np.asarray(start, np.float32)
         self._input = prepared.layers.picture
@@ -123,7 +125,7 @@ class Asked(Subject):
         """(M, scores) to (M, K)."""
         if self._runner.probe.of_probability:
             prepared = self._prepared
-            told: Floats = probabilities(scores, prepared.scores.squashed_by, prepared.classes)[:, self.targets]
+            told: Floats = probabilities(scores, prepared.scores.squashed_by, prepared.choices.classes)[:, self.targets]
             return told
         return np.asarray(np.einsum("ms,ks->mk", scores, self.weights), np.float32)  # see `probing.growing`
 

@@ -14,8 +14,9 @@ import onnx
 import onnxruntime
 from google.protobuf.message import DecodeError
 
+from relcam_onnx.compiling.beginning import CLASSES, SCORES, SEED, TARGETS
 from relcam_onnx.compiling.compile import compile_prepared
-from relcam_onnx.compiling.writer import CLASSES, SCORES, SEED, TARGETS, map_output
+from relcam_onnx.compiling.writer import map_output
 from relcam_onnx.errors import InputError
 from relcam_onnx.files import cannot_write, make_folder
 from relcam_onnx.lrp.maps import MapSource

@@ -9,8 +9,8 @@ import numpy as np
 import onnxruntime
 
 from relcam_onnx.backends.eager import Eager
+from relcam_onnx.lrp.heads import aim, as_scores, as_table, begin, ranking
 from relcam_onnx.lrp.maps import make_maps
-from relcam_onnx.lrp.seeds import class_scores, starting
 from relcam_onnx.lrp.walk import activations
 from relcam_onnx.prepare import Prepared
 from relcam_onnx.runners import Result, Sizes
@@ -63,21 +63,22 @@ class EagerRunner:
         file = {name: as_float32(value) for name, value in {**host, **returned}.items()}
         values = activations(f, prepared.maps.plan, file.__getitem__)
         scores = values[prepared.scores.tensor.name]
-        table = scores.reshape(len(scores), -1)
-        ranking: Any = class_scores(f, table, paired=prepared.paired)
-        targets = resolve_ranks(targets, ranking)
-        start: Any
+        choices = prepared.choices
+        table = as_table(f, choices.head, scores)
+        ranked: Any = ranking(f, choices, table)
+        targets = resolve_ranks(targets, ranked)
+        every = table._replace(value=f.each(table.value))
+        rows: Any = targets.T.reshape(-1, 1)
+        target = aim(f, choices, every, rows)
         if seeds is not None:
-            start = seeds.transpose(1, 0, 2).reshape(-1, table.shape[1])
+            start: Any = seeds.transpose(1, 0, 2).reshape(-1, table.places, table.classes)
         else:
-            hot = np.eye(ranking.shape[1], dtype=np.float32)[targets.T.reshape(-1)]
-            z: Any = f.each(table)
-            start = starting(f, prepared.seed, z, hot, paired=prepared.paired, gradient=prepared.gradient)
-        made = make_maps(f, prepared.maps, values, start.reshape(-1, *scores.shape[1:]))
+            start = begin(f, choices, every, target, prepared.seed, gradient=prepared.gradient)
+        made = make_maps(f, prepared.maps, values, as_scores(f, choices.head, start, scores.shape), target.exists)
         return Result(
             {name: returned[name] for name in self._outputs},
             targets,
-            table,
+            scores.reshape(len(scores), -1) if target.at is None else by_image(target.scores, targets),
             {name: by_image(value, targets) for name, value in made.maps.items()},
             {name: by_image(value, targets) for name, value in made.weights.items()},
             {name: by_image(value, targets) for name, value in made.tokens.items()},

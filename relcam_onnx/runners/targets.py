@@ -2,11 +2,70 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
+from relcam_onnx.analysis.choices import Choices
+from relcam_onnx.backends.eager import Eager
 from relcam_onnx.errors import TargetError
+from relcam_onnx.lrp.seeds import class_scores
+from relcam_onnx.runners import Result
+
+NONE = np.iinfo(np.int64).min
+"""Where an image has fewer targets than another."""
+
+
+def asked(targets: Any, seed: Any, images: int, choices: Choices) -> tuple[np.ndarray, np.ndarray | None]:
+    """Targets as int64 (N, K), ranks not resolved yet, and seeds of one's own, float32 (N, K, scores), or None.
+
+    A detector's targets are numbers, place · classes + class.
+
+    Raises
+    ------
+    TargetError
+        They are none, or no such targets or seeds of the model.
+    """
+    if choices.head.kind == "detector" and np.ndim(targets) == 3:
+        targets = numbered(np.asarray(targets), images, choices)
+    wanted = read_targets(targets, images)
+    if choices.count is not None:
+        check_range(wanted, choices.count, "places times classes" if choices.head.kind == "detector" else "classes")
+    if seed is None:
+        return wanted, None
+    if choices.head.kind != "classifier":
+        raise TargetError(f"a seed of one's own is for classifiers; this model is a {choices.head.kind}: name targets")
+    seeds = read_seed(seed, images, choices.columns)
+    if targets is None:
+        by_class: Any = class_scores(Eager(), cast(Any, seeds), paired=choices.paired)
+        wanted = by_class.argmax(axis=2)
+    if wanted.shape[1] != seeds.shape[1]:
+        raise TargetError(
+            f"there are {wanted.shape[1]} targets for {seeds.shape[1]} seeds of each image; leave targets out"
+        )
+    return wanted, seeds
+
+
+def numbered(targets: np.ndarray, images: int, choices: Choices) -> np.ndarray:
+    """A detector's targets (N, K, 2), place and class, as numbers (N, K); (-1, -1) is `NONE`.
+
+    Raises
+    ------
+    TargetError
+        Another shape, or a class that the model does not have.
+    """
+    if targets.shape != (images, targets.shape[1], 2) or not np.issubdtype(targets.dtype, np.integer):
+        raise TargetError(
+            f"a detector's targets are whole numbers (N, K, 2), place and class, here ({images}, K, 2), not "
+            f"{targets.shape}"
+        )
+    if choices.classes is None:
+        raise TargetError("this file does not tell its number of classes: give targets as place · classes + class")
+    place, index, none = targets[..., 0], targets[..., 1], (targets == -1).all(axis=2)
+    wrong = index[((index >= choices.classes) | (index < 0)) & ~none]
+    if wrong.size:
+        raise TargetError(f"class {int(wrong[0])} is out of range: this model has {choices.classes} classes")
+    return np.where(none, NONE, place * choices.classes + index).astype(np.int64)
 
 
 def read_targets(targets: Any, images: int) -> np.ndarray:
@@ -44,27 +103,27 @@ def read_targets(targets: Any, images: int) -> np.ndarray:
 
 
 def resolve_ranks(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Ranks become classes by each image's scores (N, classes); equal scores rank by lower index.
+    """Ranks become classes by each image's scores (N, classes), `NONE` -1; equal scores rank by lower index.
 
     Raises
     ------
     TargetError
         A class or rank that the model does not have.
     """
-    classes = scores.shape[1]
-    check_range(targets, classes)
+    check_range(targets, scores.shape[1])
     order = np.argsort(-scores, axis=1, kind="stable")
-    ranked = np.take_along_axis(order, np.where(targets < 0, -targets - 1, 0), axis=1)
-    return np.where(targets < 0, ranked, targets).astype(np.int64)
+    there = targets != NONE
+    ranked = np.take_along_axis(order, np.where(there & (targets < 0), -targets - 1, 0), axis=1)
+    return np.where(there, np.where(targets < 0, ranked, targets), -1).astype(np.int64)
 
 
-def check_range(targets: np.ndarray, classes: int) -> None:
-    """Every target is a class, or a rank, of the model."""
-    wrong = targets[(targets >= classes) | (targets < -classes)]
+def check_range(targets: np.ndarray, count: int, what: str = "classes") -> None:
+    """Every target is one, or a rank, of the model's ``count``."""
+    wrong = targets[((targets >= count) | (targets < -count)) & (targets != NONE)]
     if wrong.size:
         raise TargetError(
-            f"target {int(wrong[0])} is out of range: this model has {classes} classes, 0 to {classes - 1}, or ranks "
-            f"-1 (the top class) to -{classes}"
+            f"target {int(wrong[0])} is out of range: this model has {count} {what}, 0 to {count - 1}, or ranks "
+            f"-1 (the top one) to -{count}"
         )
 
 
@@ -88,3 +147,14 @@ def read_seed(seed: Any, images: int, classes: int | None) -> np.ndarray:
     if not np.isfinite(array).all():
         raise TargetError("the seed holds NaN or infinite values")
     return array
+
+
+def as_told(result: Result, targets: np.ndarray, choices: Choices, *, given: bool) -> np.ndarray:
+    """Targets as an explanation tells them: a detector's as place and class, (N, K, 2), -1 for none."""
+    if given:  # a file takes the largest entry of a seed for its target
+        scores: Any = class_scores(Eager(), cast(Any, result.scores), paired=choices.paired)
+        return resolve_ranks(targets, scores)
+    if choices.head.kind != "detector":
+        return result.targets
+    pairs = np.stack(np.divmod(result.targets, result.scores.shape[2]), axis=-1)
+    return np.where(result.targets[..., None] < 0, -1, pairs)

@@ -1,0 +1,43 @@
+"""What targets choose among: the classes of a head, and its places where one is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from relcam_onnx.analysis.heads import Head
+from relcam_onnx.analysis.scores import Scores
+from relcam_onnx.model import static_shape
+
+
+class Choices:
+    """What the scores of a model and its labels tell.
+
+    Attributes
+    ----------
+    head
+        How scores are seen.
+    columns
+        The number of scores; None where only a run knows, as for all that follow.
+    paired
+        Whether two labels share a single score: the negative class and the positive one.
+    classes
+        The number of classes.
+    count
+        The number of targets there are: classes, or places times classes where a place is chosen.
+    background
+        The class that is none, by its label; None where there is none.
+    """
+
+    def __init__(self, scores: Scores, labels: Sequence[str] | None) -> None:
+        self.head: Head = scores.head
+        behind = (static_shape(scores.tensor) or (None,))[1:]
+        known = [size for size in behind if size is not None]
+        self.columns = int(np.prod(known)) if behind and len(known) == len(behind) else None
+        own = self.columns if self.head.kind == "classifier" else behind[self.head.axis - 1]
+        self.paired = own == 1 and len(labels or ()) == 2
+        self.classes = 2 if self.paired else own
+        self.count = self.columns if self.head.kind == "detector" else self.classes
+        names = enumerate(labels or ())
+        self.background = next((place for place, name in names if name.strip("_").lower() == "background"), None)

@@ -1,0 +1,112 @@
+"""Heads: how scores are seen as (N, places, classes), the axes wherever they sit.
+
+A classifier has one place; a segmenter's places are its pixels, a detector's its anchors or queries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.canon.axes import permutation
+from relcam_onnx.canon.edit import is_op
+from relcam_onnx.model import producer, static_shape
+
+Kind = Literal["classifier", "segmenter", "detector"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+BOX = 4
+"""Numbers that a box is told by."""
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Where a detector tells its boxes.
+
+    Attributes
+    ----------
+    output
+        The model's output.
+    axis
+        Of the four numbers in it, which are the first along that axis; places are the other one behind the batch.
+    centred
+        Whether they are centre and size; else two corners.
+    """
+
+    output: str
+    axis: int
+    centred: bool
+
+
+@dataclass(frozen=True)
+class Head:
+    """How scores are seen.
+
+    Attributes
+    ----------
+    kind
+        What the model does.
+    axis
+        Of the classes, in the tensor of scores; all others behind the batch are places.
+    boxes
+        A detector's; None where its file has none.
+    """
+
+    kind: Kind
+    axis: int
+    boxes: Boxes | None = None
+
+
+CLASSIFIER = Head("classifier", 1)
+
+
+def segmenter(scores: gs.Tensor, told: int | None) -> Head | None:
+    """The head of scores for each pixel; ``told`` is the axis that a Softmax or ArgMax behind goes along."""
+    shape = static_shape(scores)
+    if shape is None or len(shape) != 4:
+        return None
+    if told is not None and told % 4:
+        return Head("segmenter", told % 4)
+    first, last = shape[1], shape[3]
+    channels_last = last is not None and (first is None or last < first)
+    return Head("segmenter", 3 if channels_last else 1)
+
+
+def detector(scores: gs.Tensor, outputs: Sequence[gs.Tensor], told: int | None) -> Head | None:
+    """The head of scores for each anchor or query, whose boxes are another output."""
+    shape = static_shape(scores)
+    if shape is None or len(shape) != 3:
+        return None
+    axis = told % 3 if told is not None and told % 3 else 2
+    places = shape[3 - axis]
+    beside = [t for t in outputs if is_boxes(t, places)]
+    boxes = Boxes(beside[0].name, 2, centred=is_op(producer(beside[0]), "Sigmoid")) if beside else None
+    return Head("detector", axis, boxes)
+
+
+def is_boxes(tensor: gs.Tensor, places: int | None) -> bool:
+    """Whether a tensor is (N, places, 4)."""
+    shape = static_shape(tensor)
+    return shape is not None and len(shape) == 3 and shape[2] == BOX and (places is None or shape[1] in (places, None))
+
+
+def joined(output: gs.Tensor) -> tuple[gs.Tensor, Head] | None:
+    """Class scores behind a Sigmoid that stand in one output with their boxes, as YOLO's from version 8 on have it.
+
+    Returns
+    -------
+    tuple or None
+        The tensor before the Sigmoid, and its head.
+    """
+    node, turned = producer(output), False
+    if is_op(node, "Transpose") and permutation(node) == [0, 2, 1]:
+        node, turned = producer(node.inputs[0]), True
+    if not is_op(node, "Concat") or len(node.outputs[0].shape or ()) != 3:
+        return None
+    axis = node.attrs.get("axis", 1) % 3
+    first, last = static_shape(node.inputs[0]), producer(node.inputs[-1])
+    if axis == 0 or first is None or first[axis] != BOX or not is_op(last, "Sigmoid") or len(node.inputs) != 2:
+        return None
+    return last.inputs[0], Head("detector", axis, Boxes(output.name, 3 - axis if turned else axis, centred=True))

@@ -1,0 +1,99 @@
+"""What a detector found: boxes with their labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from relcam_onnx.pictures.geometry import Floats, Geometry
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom; the upper left corner is (0, 0)."""
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One of them.
+
+    Attributes
+    ----------
+    box
+        In the picture's pixels, in the input's where arrays were explained; None where the file has no boxes.
+    label
+        Of its class, or None.
+    score
+        What the model says of it, 0 to 1.
+    place, index
+        Which anchor or query it is, and its class.
+    """
+
+    box: Box | None
+    label: str | None
+    score: float
+    place: int
+    index: int
+
+
+@dataclass(frozen=True)
+class Detected:
+    """What a detector's outputs say of its targets.
+
+    Attributes
+    ----------
+    boxes
+        (N, K, 4): left, top, right, bottom in the input's pixels; None where the file has none.
+    best
+        (N,): the most that it says of anything in an image.
+    """
+
+    boxes: Floats | None
+    best: Floats
+
+    def rows(self, rows: slice) -> Detected:
+        """Those of some of the images."""
+        return Detected(None if self.boxes is None else self.boxes[rows], self.best[rows])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Detected]) -> Detected:
+        """Those of several batches as one."""
+        boxes = [part.boxes for part in parts if part.boxes is not None]
+        return cls(np.concatenate(boxes) if boxes else None, np.concatenate([part.best for part in parts]))
+
+
+def in_picture(box: np.ndarray, geometry: Geometry | None) -> Box:
+    """A box in the model's input, (4,), as it lies in the picture, cut off at its edges."""
+    if geometry is None:
+        left, top, right, bottom = map(float, box)
+        return left, top, right, bottom
+    down, across = (
+        np.clip((box[[1 - axis, 3 - axis]] - geometry.offset[axis]) / geometry.scale[axis], 0, geometry.original[axis])
+        for axis in (0, 1)
+    )
+    return float(across[0]), float(down[0]), float(across[1]), float(down[1])
+
+
+def in_inputs(targets: Any, geometries: Sequence[Geometry]) -> Any:
+    """A detector's targets, their boxes told in the pictures' pixels, with those of the model's input."""
+    if not isinstance(targets, list | tuple | Mapping):
+        return targets
+    own = isinstance(targets, list | tuple) and len(targets) == len(geometries)
+    return [moved(targets[i] if own else targets, geometry) for i, geometry in enumerate(geometries)]
+
+
+def moved(asked: Any, geometry: Geometry) -> Any:
+    """What is asked of one image."""
+    if isinstance(asked, list | tuple):
+        return [moved(one, geometry) for one in asked]
+    if isinstance(asked, Mapping) and "box" in asked and np.shape(asked["box"]) == (4,):
+        return {**asked, "box": in_input(asked["box"], geometry).tolist()}
+    return asked
+
+
+def in_input(box: Box, geometry: Geometry) -> np.ndarray:
+    """A box in a picture, as it lies in the model's input, (4,)."""
+    (down, across), (above, before) = geometry.scale, geometry.offset
+    left, top, right, bottom = box
+    return np.array([left * across + before, top * down + above, right * across + before, bottom * down + above])

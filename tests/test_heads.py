@@ -1,0 +1,350 @@
+"""Heads with places: segmenters, whose classes are explained over the pixels they win, and raw detectors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from compare import agree
+from nets import Net, picture, run
+from onnx import TensorProto, helper
+
+import relcam_onnx as rc
+from relcam_onnx.runners.found import Told, detections
+
+X = picture(2, 3, 16, 16)
+CLASSES, LAYERS = 4, ("stages", "fused", "input")
+BACKENDS = ["eager", "compiled"]
+
+
+def body(net: Net) -> str:
+    """Two convolutions, (N, 8, 8, 8)."""
+    x = net("Relu", net.conv(net.x, 3, 8, stride=2), name="first")
+    return net("Relu", net.conv(x, 8, 8), name="second")
+
+
+def pixels(squash: str = "", *, last: bool = False, chosen: bool = False, classes: int = CLASSES) -> onnx.ModelProto:
+    """A segmenter: scores of each pixel, enlarged; perhaps squashed, channels last, or only the class that wins."""
+    net = Net("N", 3, 16, 16)
+    small = net.conv(body(net), 8, classes, 1, name="small")
+    scores = net("Resize", small, None, np.array([1, 1, 2, 2], np.float32), mode="linear", name="scores")
+    if last:
+        scores = net("Transpose", scores, perm=[0, 2, 3, 1], name="turned")
+    axis = 3 if last else 1
+    y = net(squash, scores, **({} if squash == "Sigmoid" else {"axis": axis})) if squash else scores
+    if not chosen:
+        return net.model(y)
+    return whole_numbers(net.model(net("ArgMax", y, axis=axis, keepdims=0)))
+
+
+def whole_numbers(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Tell that an output holds classes."""
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+    return model
+
+
+def scores_of(model: onnx.ModelProto) -> np.ndarray:
+    """The scores of each pixel, (N, classes, 16, 16)."""
+    copy = onnx.ModelProto.FromString(model.SerializeToString())
+    copy.graph.output.append(helper.make_tensor_value_info("scores", TensorProto.FLOAT, None))
+    return np.asarray(run(copy, "scores", x=X)[0])
+
+
+FORMS: dict[str, Callable[[], onnx.ModelProto]] = {
+    "scores": pixels,
+    "softmax": lambda: pixels("Softmax"),
+    "channels last": lambda: pixels(last=True),
+    "channels last, softmax": lambda: pixels("Softmax", last=True),
+    "classes": lambda: pixels(chosen=True),
+    "classes of a softmax": lambda: pixels("Softmax", chosen=True),
+    "classes, channels last": lambda: pixels("Softmax", last=True, chosen=True),
+}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("form", FORMS)
+def test_a_segmenter_has_one_map_however_it_ends(form: str, backend: str) -> None:
+    wanted = rc.Explainer(pixels(), LAYERS, backend="eager")(X, [[-1, 2]] * 2)
+    got = rc.Explainer(FORMS[form](), LAYERS, backend=backend)(X, [[-1, 2]] * 2)
+    np.testing.assert_array_equal(got.targets, wanted.targets)
+    np.testing.assert_allclose(got.scores, wanted.scores, rtol=0, atol=1e-5)
+    for layer, value in wanted.maps.items():
+        agree(got.maps[layer], value)
+
+
+def test_ranks_are_by_the_pixels_that_a_class_wins_the_background_last() -> None:
+    won = scores_of(pixels()).argmax(axis=1).reshape(2, -1)
+    areas = np.stack([np.bincount(each, minlength=CLASSES) for each in won])
+    found = rc.Explainer(pixels(), "stages")(X, [[-1, -2, -3, -4]] * 2)
+    np.testing.assert_array_equal(found.targets, np.argsort(-areas, axis=1, kind="stable"))
+    top = int(areas[0].argmax())
+    labels = [f"class {i}" if i != top else "__background__" for i in range(CLASSES)]
+    first = rc.Explainer(pixels(), "stages", labels=labels)(X[:1], [[-1, -CLASSES]])
+    assert first.targets[0, 1] == top
+    assert first.targets[0, 0] == next(c for c in found.targets[0] if c != top)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_gradient_is_that_of_the_mean_score_over_the_region(backend: str) -> None:
+    model, target = pixels(), 1
+    scores = scores_of(model)
+    won = scores.argmax(axis=1) == target
+    for n in np.flatnonzero(~won.any(axis=(1, 2))):  # where it wins nowhere: at its best pixel
+        won[n] = scores[n, target] == scores[n, target].max()
+    got = rc.Explainer(model, "input", "lrp", "gradient", backend=backend)(X, target).maps["input"][:, 0]
+    module, x = in_torch(model), torch.tensor(X, requires_grad=True)
+    share = torch.tensor(won / won.sum(axis=(1, 2), keepdims=True))
+    (wanted,) = torch.autograd.grad((module(x)[:, target] * share).sum(), x)
+    agree(got[:, None], wanted.numpy()[:, None])
+
+
+def in_torch(model: onnx.ModelProto) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The segmenter above, in PyTorch."""
+    weights = {t.name: torch.tensor(onnx.numpy_helper.to_array(t)) for t in model.graph.initializer}
+    convs = [[weights[n] for n in node.input[1:]] for node in model.graph.node if node.op_type == "Conv"]
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(torch.nn.functional.conv2d(x, *convs[0], stride=2, padding=1))
+        x = torch.relu(torch.nn.functional.conv2d(x, *convs[1], padding=1))
+        x = torch.nn.functional.conv2d(x, *convs[2])
+        return torch.nn.functional.interpolate(x, scale_factor=2, mode="bilinear")
+
+    return forward
+
+
+def test_relevance_starts_as_the_seed_of_the_mean_scores() -> None:
+    """Logit at the scores themselves: each pixel of the region starts with its own score over their number."""
+    model, target = pixels(), 2
+    scores = scores_of(model)
+    found = rc.Explainer(model, "scores", "lrp", seed="logit")(X, target)
+    won = scores.argmax(axis=1) == target
+    assert won.any(axis=(1, 2)).all()
+    mean = (scores * won[:, None]).sum(axis=(2, 3)) / won.sum(axis=(1, 2))[:, None]
+    np.testing.assert_allclose(found.scores[:, 0], mean, rtol=1e-4)
+    wanted = scores[:, target] * won / won.sum(axis=(1, 2), keepdims=True)
+    np.testing.assert_allclose(found.maps["scores"][:, 0, target], wanted, rtol=0, atol=1e-6)
+    assert not np.delete(found.maps["scores"][:, 0], target, axis=1).any()
+    np.testing.assert_allclose(found.relevance_kept["scores"], 1, rtol=1e-4)
+    rivals = rc.Explainer(model, "scores", "lrp")(X, target)
+    start = rivals.maps["scores"][:, 0].sum(axis=(1, 2, 3))
+    np.testing.assert_allclose(start, rivals.margin[:, 0], rtol=0, atol=1e-4 * np.abs(start).max())
+
+
+@pytest.mark.parametrize("labels", [None, ["ground", "thing"]])
+def test_a_segmenter_of_one_class_wins_above_zero(labels: list[str] | None) -> None:
+    model = pixels("Sigmoid", classes=1)
+    targets = 1 if labels else 0
+    found = [rc.Explainer(model, LAYERS, labels=labels, backend=b)(X, targets) for b in BACKENDS]
+    for layer, value in found[0].maps.items():
+        assert value.any(), layer
+        agree(found[1].maps[layer], value)
+    scores = scores_of(model)
+    mean = np.where(scores > 0, scores, 0).sum(axis=(1, 2, 3)) / np.maximum((scores > 0).sum(axis=(1, 2, 3)), 1)
+    np.testing.assert_allclose(found[0].scores[:, 0, 0], mean, rtol=1e-4)
+
+
+def anchors(form: str) -> onnx.ModelProto:
+    """A raw detector of two levels: boxes and class scores of 64 + 16 places, in one output or two."""
+    net = Net("N", 3, 16, 16)
+    fine = body(net)
+    levels = [fine, net("Relu", net.conv(fine, 8, 8, stride=2), name="coarse")]
+
+    def rows(channels: int, kind: str) -> str:
+        parts = [net("Reshape", net.conv(x, 8, channels, 1), np.array([0, channels, -1])) for x in levels]
+        return net("Concat", *parts, axis=2, name=kind)
+
+    scores, boxes = rows(CLASSES, "scores"), rows(4, "boxes")
+    if form in ("joined", "joined, turned"):
+        y = net("Concat", boxes, net("Sigmoid", scores), axis=1, name="y")
+        return net.model(net("Transpose", y, perm=[0, 2, 1], name="turned") if form == "joined, turned" else y)
+    scores, boxes = (net("Transpose", part, perm=[0, 2, 1], name=f"{part}/rows") for part in (scores, boxes))
+    squash = {"softmax": "Softmax", "sigmoid": "Sigmoid"}.get(form)
+    return net.model(net(squash, scores, name="shares") if squash else scores, boxes)
+
+
+DETECTORS = ["joined", "joined, turned", "softmax", "sigmoid", "scores"]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("form", DETECTORS)
+def test_a_place_of_a_detector_has_one_map_however_it_ends(form: str, backend: str) -> None:
+    targets = np.array([[[3, 1], [70, 2]], [[12, 0], [-1, -1]]])
+    options: dict[str, Any] = {"seed": "logit"}
+    wanted = rc.Explainer(anchors("scores"), LAYERS, backend="eager", **options)(X, targets)
+    got = rc.Explainer(anchors(form), LAYERS, backend=backend, **options)(X, targets)
+    np.testing.assert_array_equal(got.targets, targets)
+    for layer, value in wanted.maps.items():
+        for n, k in ((0, 0), (0, 1), (1, 0)):
+            agree(got.maps[layer][n : n + 1, k : k + 1], value[n : n + 1, k : k + 1])
+        assert not got.maps[layer][1, 1].any()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_several_places_are_each_alone(backend: str) -> None:
+    places = [[5, 1], [70, 3], [70, 0]]
+    with rc.Explainer(anchors("joined"), LAYERS, backend=backend) as explainer:
+        together = explainer(X[:1], [places])
+        for k, place in enumerate(places):
+            alone = explainer(X[:1], [[place]])
+            np.testing.assert_allclose(together.probability[0, k], alone.probability[0, 0], rtol=1e-5)
+            for layer, value in alone.maps.items():
+                agree(together.maps[layer][:, k : k + 1], value)
+
+
+def test_what_is_told_of_a_place_is_what_the_file_says() -> None:
+    model = anchors("joined")
+    (y,) = run(model, "y", x=X)
+    found = rc.Explainer(model, "stages")(X, [[[7, 1]], [[70, 2]]])
+    for n, (place, index) in enumerate(((7, 1), (70, 2))):
+        np.testing.assert_allclose(found.probability[n, 0], y[n, 4 + index, place], rtol=1e-5)
+
+
+def test_the_compiled_file_takes_places_and_classes_at_run_time() -> None:
+    model = anchors("joined")
+    compiled = rc.compile_model(model, LAYERS)
+    assert {v.name: v.type.tensor_type.elem_type for v in compiled.graph.input}["relcam_targets"] == TensorProto.INT64
+    targets = np.array([[3 * CLASSES + 1, 70 * CLASSES + 2]])
+    (got,) = run(compiled, "cam/stride2", x=X[:1], relcam_targets=targets)
+    wanted = rc.Explainer(model, "stages")(X[:1], [[[3, 1], [70, 2]]]).maps["stride2"]
+    agree(got, wanted)
+
+
+@pytest.mark.parametrize(
+    ("targets", "said"),
+    [
+        ([[[3, 9]], [[0, 0]]], "class 9 is out of range: this model has 4 classes"),
+        ([[[90, 0]], [[0, 0]]], "360 is out of range: this model has 320 places times classes"),
+        ([[[1, 1, 1]], [[0, 0, 0]]], r"\(N, K, 2\), place and class"),
+    ],
+)
+def test_a_place_or_class_that_is_not_there(targets: Any, said: str) -> None:
+    with rc.Explainer(anchors("joined"), "stages") as explainer, pytest.raises(rc.TargetError, match=said):
+        explainer(X, targets)
+
+
+SIDE, CELL = 32, 8
+
+
+def planted(form: str) -> onnx.ModelProto:
+    """Detects squares of eight pixels, red ones as class 0 and green ones as class 1, where their cell is."""
+    net = Net("N", 3, SIDE, SIDE)
+    colours = np.array([[1, -1, -1], [-1, 1, -1]], np.float32)[:, :, None, None]
+    x = net("Relu", net("Conv", net.x, colours), name="colours")
+    means = net("AveragePool", x, kernel_shape=[CELL] * 2, strides=[CELL] * 2, name="cells")
+    rows = net("Reshape", means, np.array([0, 2, -1]))
+    scores = net("Add", net("Mul", rows, np.float32(8)), np.float32(-4), name="scores")
+    centres = np.arange(CELL / 2, SIDE, CELL)
+    y, x = (grid.ravel() for grid in np.meshgrid(centres, centres, indexing="ij"))
+    size = np.full(len(x), CELL)
+    boxes = [x, y, size, size] if form == "joined" else [x - 4, y - 4, x + 4, y + 4]
+    none = net("Mul", net("ReduceSum", rows, np.array([1])), np.float32(0))
+    told = net("Add", none, np.stack(boxes).astype(np.float32)[None] / (SIDE if form == "shares" else 1))
+    if form == "joined":
+        return net.model(net("Concat", told, net("Sigmoid", scores), axis=1, name="y"))
+    scores, told = (net("Transpose", part, perm=[0, 2, 1], name=f"{part}/rows") for part in (scores, told))
+    return net.model(net("Sigmoid", scores, name="shares"), told)
+
+
+def street(width: int = SIDE, height: int = SIDE) -> np.ndarray:
+    """Two red squares and a green one on grey, each in a cell of its own, enlarged."""
+    picture = np.full((SIDE, SIDE, 3), 90, np.uint8)
+    for row, column, colour in ((1, 0, (255, 0, 0)), (2, 3, (255, 0, 0)), (0, 2, (0, 255, 0))):
+        picture[row * CELL : (row + 1) * CELL, column * CELL : (column + 1) * CELL] = colour
+    return np.asarray(picture.repeat(height // SIDE, 0).repeat(width // SIDE, 1))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("form", ["joined", "corners", "shares"])
+def test_planted_squares_are_detected_and_explained_each_by_itself(form: str, backend: str) -> None:
+    options: dict[str, Any] = {"preprocess": "unit", "labels": ["red", "green"], "layers": ["colours", "input"]}
+    with rc.Explainer(planted(form), backend=backend, **options) as explainer:
+        found = rc.explain(explainer, street(64, 64))
+    wanted = {("red", (0, 16, 16, 32)), ("red", (48, 32, 64, 48)), ("green", (32, 0, 48, 16))}
+    boxes = [each.box for each in found.detections[0] if each.box is not None]
+    assert {
+        (each.label, tuple(map(round, box))) for each, box in zip(found.detections[0], boxes, strict=True)
+    } == wanted
+    for k, box in enumerate(boxes):
+        left, top, right, bottom = map(round, box)
+        heat = np.maximum(found.heat("input", 0, k), 0)
+        assert heat[top:bottom, left:right].sum() >= 0.9 * heat.sum() > 0
+        assert found.detections[0][k].score == pytest.approx(1 / (1 + np.exp(-4)), abs=0.02)  # edges are resized
+
+
+def test_a_letterboxed_picture_has_its_boxes_in_its_own_pixels() -> None:
+    bars = {"size": [SIDE, SIDE], "resize": "letterbox", "pad_value": 114}
+    wide = np.concatenate([np.full((SIDE // 2, 2 * SIDE, 3), 90, np.uint8)] * 2)
+    wide[:16, 16:32] = (255, 0, 0)
+    found = rc.explain(planted("joined"), wide, preprocess=bars, labels=["red", "green"], layers=["input"])
+    (only,) = found.detections[0]
+    assert only.box == pytest.approx((16, 0, 32, 16))
+    asked = rc.explain(planted("joined"), wide, {"box": only.box, "label": "RED"}, preprocess=bars,
+                       labels=["red", "green"], layers=["input"])  # fmt: skip
+    np.testing.assert_array_equal(asked.targets, found.targets)
+
+
+def test_what_can_be_asked_of_a_detector() -> None:
+    options: dict[str, Any] = {"preprocess": "unit", "labels": ["red", "green"]}
+    with rc.Explainer(planted("corners"), ["input"], **options) as explainer:
+        ask = lambda targets: rc.explain(explainer, street(), targets).detections[0]  # noqa: E731
+        (green,) = ask("green")
+        assert green.label == "green"
+        assert ask({"label": 1}) == (green,)
+        assert ask({"box": green.box}) == (green,)
+        assert ask([[{"label": "green"}, -1]])[0] == green
+        assert ask(-1) == ask(None)[:1]
+        assert ask([[-1, -9]]) == ask(-1)
+        for targets, said in (
+            ({"box": (90, 90, 99, 99)}, "no place of image 0 has a box that meets"),
+            ({"box": (9, 9, 2, 2)}, "a box is left, top, right and bottom"),
+            ({"name": "red"}, "'box', 'label' or both, not by"),
+            ("blue", "is no label of this model's 2"),
+            ({"label": 7}, "label 7 is no class of this model, which has 2"),
+            (0.5, "a detector's targets are ranks"),
+        ):
+            with pytest.raises(rc.TargetError, match=said):
+                ask(targets)
+
+
+def test_a_picture_in_which_nothing_is_detected(tmp_path: Any) -> None:
+    grey = np.full((SIDE, SIDE, 3), 90, np.uint8)
+    found = rc.explain(planted("joined"), grey, preprocess="unit", labels=["red", "green"], layers=["input", "colours"])
+    assert found.detections == ((),)
+    assert not found.maps["input"].any()
+    assert "nothing detected" in str(found)
+    found.save(tmp_path, mask=True)
+    (image,) = json.loads((tmp_path / "results.json").read_text())["images"]
+    assert image["targets"] == []
+    assert image["layers"] == {"input": [], "colours": []}
+    assert "nothing detected" in (tmp_path / "index.html").read_text()
+
+
+def test_pictures_with_fewer_detections_have_fewer_targets() -> None:
+    both = np.stack([street(), np.full((SIDE, SIDE, 3), 90, np.uint8)])
+    x = (both / 255).transpose(0, 3, 1, 2).astype(np.float32)
+    found = rc.Explainer(planted("joined"), ["stages", "input"])(x)
+    assert [found.count(i) for i in (0, 1)] == [3, 0]
+    assert (found.targets[1] == -1).all()
+    assert not any(value[1].any() for value in found.maps.values())
+    assert np.isnan(found.probability[1]).all()
+
+
+def test_boxes_of_one_class_that_overlap_are_one_detection() -> None:
+    boxes = np.array([[[0, 0, 10, 10], [1, 0, 11, 10], [1, 0, 11, 10], [20, 0, 30, 10]]], np.float32)
+    shares = np.array([[[0.9, 0], [0.8, 0], [0, 0.7], [0.6, 0.5]]], np.float32)
+    assert detections(Told(shares, boxes), 0) == [(0, 0), (2, 1), (3, 0)]
+    assert detections(Told(shares, None), 0) == [(0, 0), (1, 0), (2, 1), (3, 0)]
+    assert detections(Told(shares * 0.25, boxes), 0) == []
+
+
+def test_a_head_can_be_named() -> None:
+    with pytest.raises(rc.OptionError, match=r"no head is called 'segmentor'.*segmenter"):
+        rc.Explainer(pixels(), head="segmentor")
+    with pytest.raises(rc.UnsupportedModelError, match="no output is a table of scores"):
+        rc.Explainer(pixels(), head="detector")
+    assert rc.Explainer(pixels(), "stages", head="segmenter").settings.head == "segmenter"
