@@ -184,6 +184,64 @@ def test_a_place_of_a_detector_has_one_map_however_it_ends(form: str, backend: s
         assert not got.maps[layer][1, 1].any()
 
 
+ANCHORS, NUMBERS = 3, 5 + CLASSES
+
+
+def with_objectness(form: str) -> onnx.ModelProto:
+    """Two levels of boxes, objectness and classes of one tensor or of three, as YOLO's before version 8 and YOLOX's."""
+    net = Net("N", 3, 16, 16)
+    fine = body(net)
+    levels = [fine, net("Relu", net.conv(fine, 8, 8, stride=2), name="coarse")]
+    rows = []
+    for number, x in enumerate(levels):
+        size = 8 if number == 0 else 4
+        if form == "three tensors":
+            parts = [net.conv(x, 8, channels, 1) for channels in (4, 1, CLASSES)]
+            parts[1:] = [net("Sigmoid", part) for part in parts[1:]]
+            whole = net("Concat", *parts, axis=1)
+            rows.append(net("Reshape", whole, np.array([0, NUMBERS, size * size])))
+            continue
+        raw = net("Reshape", net.conv(x, 8, ANCHORS * NUMBERS, 1), np.array([0, ANCHORS, NUMBERS, size, size]))
+        y = net("Sigmoid", net("Transpose", raw, perm=[0, 1, 3, 4, 2]))
+        xy, wh = (net("Slice", y, np.array([a]), np.array([b]), np.array([4])) for a, b in ((0, 2), (2, 4)))
+        rest = net("Slice", y, np.array([4]), np.array([NUMBERS]), np.array([-1]))
+        whole = net("Concat", net("Mul", xy, np.float32(16)), net("Mul", wh, np.float32(8)), rest, axis=-1)
+        rows.append(net("Reshape", whole, np.array([0, ANCHORS * size * size, NUMBERS])))
+    if form == "three tensors":
+        return net.model(net("Transpose", net("Concat", *rows, axis=2), perm=[0, 2, 1], name="y"))
+    return net.model(net("Concat", *rows, axis=1, name="y"))
+
+
+@pytest.mark.parametrize("form", ["one tensor", "three tensors"])
+def test_objectness_counts_to_the_score(form: str) -> None:
+    model = with_objectness(form)
+    (y,) = run(model, "y", x=X)
+    places = np.array([[[2, 1], [70, 3]], [[9, 0], [40, 2]]])
+    found = [rc.Explainer(model, LAYERS, backend=backend)(X, places) for backend in BACKENDS]
+    for layer, value in found[0].maps.items():
+        agree(found[1].maps[layer], value)
+    odds = np.log(y / (1 - y))
+    for n, k in np.ndindex(2, 2):
+        place, index = places[n, k]
+        z = odds[n, place, 4] + odds[n, place, 5 + index]
+        assert found[0].scores[n, k, index] == pytest.approx(z, abs=1e-4)
+        share = y[n, place, 4] * y[n, place, 5 + index]
+        assert found[0].detections[n][k].score == pytest.approx(share, rel=1e-5)
+
+
+@pytest.mark.parametrize("form", ["one tensor", "three tensors"])
+def test_the_gradient_of_a_place_is_a_difference_of_scores(form: str) -> None:
+    """Of the score z, by steps of 1e-2 of a random direction, in the file's own outputs; to 1e-2 of the largest."""
+    model, place = with_objectness(form), [[[5, 1]]]
+    gradient = rc.Explainer(model, "input", "lrp", "gradient")(X[:1], place).maps["input"][0, 0]
+    with rc.Explainer(model, "stages") as explainer:
+        for seed in range(3):
+            step = 1e-2 * np.random.default_rng(seed).standard_normal(X[:1].shape).astype(np.float32)
+            ahead, behind = (explainer(X[:1] + sign * step, place).scores[0, 0, 1] for sign in (1, -1))
+            slope = 2 * float((gradient * step[0]).sum())
+            assert ahead - behind == pytest.approx(slope, abs=1e-2 * float(np.abs(gradient * step[0]).sum()))
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_several_places_are_each_alone(backend: str) -> None:
     places = [[5, 1], [70, 3], [70, 0]]

@@ -13,7 +13,8 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.axes import permutation
 from relcam_onnx.canon.edit import is_op
-from relcam_onnx.model import producer, static_shape
+from relcam_onnx.canon.unsquashing import made, unsquashed
+from relcam_onnx.model import Model, producer, static_shape
 
 Kind = Literal["classifier", "segmenter", "detector"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -52,11 +53,14 @@ class Head:
         Of the classes, in the tensor of scores; all others behind the batch are places.
     boxes
         A detector's; None where its file has none.
+    objectness
+        Whether the scores are sums of a class's and of there being anything, which stands before the classes.
     """
 
     kind: Kind
     axis: int
     boxes: Boxes | None = None
+    objectness: bool = False
 
 
 CLASSIFIER = Head("classifier", 1)
@@ -90,6 +94,26 @@ def is_boxes(tensor: gs.Tensor, places: int | None) -> bool:
     """Whether a tensor is (N, places, 4)."""
     shape = static_shape(tensor)
     return shape is not None and len(shape) == 3 and shape[2] == BOX and (places is None or shape[1] in (places, None))
+
+
+def with_objectness(model: Model, output: gs.Tensor) -> tuple[gs.Tensor, Head] | None:
+    """Scores of an output of boxes, objectness and classes, (N, places, 5 + classes), as YOLO's before version 8 are.
+
+    Returns
+    -------
+    tuple or None
+        The sum of what stands before the sigmoids of both, which the graph gets, and its head.
+    """
+    shape = static_shape(output)
+    size = shape[2] if shape is not None and len(shape) == 3 else None
+    if size is None or size <= BOX + 1:
+        return None
+    parts = [unsquashed(model, output, 2, *bounds) for bounds in ((BOX, BOX + 1), (BOX + 1, size))]
+    found = [tensor for tensor in parts if tensor is not None]
+    if len(found) < len(parts):
+        return None
+    scores = made(model, "Add", found[::-1], (*output.shape[:2], size - BOX - 1))
+    return scores, Head("detector", 2, Boxes(output.name, 2, centred=True), objectness=True)
 
 
 def joined(output: gs.Tensor) -> tuple[gs.Tensor, Head] | None:

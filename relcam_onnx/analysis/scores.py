@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.analysis.heads import CLASSIFIER, KINDS, Head, detector, joined, segmenter
+from relcam_onnx.analysis.heads import CLASSIFIER, KINDS, Head, detector, joined, segmenter, with_objectness
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.support import check_supported, problem
 from relcam_onnx.canon.edit import is_op
@@ -73,7 +73,7 @@ def find_scores(model: Model, output: str | None = None, head: str | None = None
     named = [outputs[output]] if output is not None else list(outputs.values())
     fitting = {t.name: scores for t in named if is_table(scores := chosen_from(t))}
     if head not in (None, "classifier") or not fitting:
-        found = of_places(named, list(outputs.values()), head)
+        found = of_places(model, named, list(outputs.values()), head)
         if found is not None:
             return found
         raise no_table(model, named, output)
@@ -88,10 +88,13 @@ def find_scores(model: Model, output: str | None = None, head: str | None = None
     return replace(scores, output=name)
 
 
-def of_places(named: Sequence[gs.Tensor], outputs: Sequence[gs.Tensor], kind: str | None) -> Scores | None:
+def of_places(
+    model: Model, named: Sequence[gs.Tensor], outputs: Sequence[gs.Tensor], kind: str | None
+) -> Scores | None:
     """The first of some outputs whose scores have places, for what ``kind`` of head; None where none has."""
     for output in named:
-        if kind in (None, "detector") and (together := joined(output)) is not None:
+        together = joined(output) or with_objectness(model, output) if kind in (None, "detector") else None
+        if together is not None:
             return Scores(together[0], output.name, "Sigmoid", together[1])
         chosen, told = chosen_among(output)
         scores = step_back(chosen, places=True)

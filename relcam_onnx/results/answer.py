@@ -125,7 +125,10 @@ class Answer:
         shares = self.probabilities
         if shares.ndim == 2:
             return np.take_along_axis(shares, self.classes, axis=1)
-        found = np.take_along_axis(shares, np.maximum(self.classes, 0)[..., None], axis=2)[..., 0]
+        if self.detected is not None:
+            found = self.detected.shares
+        else:
+            found = np.take_along_axis(shares, np.maximum(self.classes, 0)[..., None], axis=2)[..., 0]
         return np.where(self.classes < 0, np.float32(np.nan), found)
 
     def count(self, index: int = 0) -> int:

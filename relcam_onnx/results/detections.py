@@ -45,22 +45,26 @@ class Detected:
     ----------
     boxes
         (N, K, 4): left, top, right, bottom in the input's pixels; None where the file has none.
+    shares
+        (N, K): what they say of each, 0 to 1.
     best
         (N,): the most that it says of anything in an image.
     """
 
     boxes: Floats | None
+    shares: Floats
     best: Floats
 
     def rows(self, rows: slice) -> Detected:
         """Those of some of the images."""
-        return Detected(None if self.boxes is None else self.boxes[rows], self.best[rows])
+        return Detected(None if self.boxes is None else self.boxes[rows], self.shares[rows], self.best[rows])
 
     @classmethod
     def joined(cls, parts: Sequence[Detected]) -> Detected:
         """Those of several batches as one."""
         boxes = [part.boxes for part in parts if part.boxes is not None]
-        return cls(np.concatenate(boxes) if boxes else None, np.concatenate([part.best for part in parts]))
+        others = (np.concatenate(values) for values in zip(*((p.shares, p.best) for p in parts), strict=True))
+        return cls(np.concatenate(boxes) if boxes else None, *others)
 
 
 def in_picture(box: np.ndarray, geometry: Geometry | None) -> Box:

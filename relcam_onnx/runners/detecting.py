@@ -57,7 +57,9 @@ class Detector:
         found = self.told(outputs, inputs)
         places = np.maximum(targets[..., 0], 0)
         boxes = None if found.boxes is None else np.take_along_axis(found.boxes, places[..., None], axis=1)
-        return Detected(boxes, found.shares.max(axis=(1, 2)))
+        row = np.take_along_axis(found.shares, places[..., None], axis=1)
+        shares = np.take_along_axis(row, np.maximum(targets[..., 1:], 0), axis=2)[..., 0]
+        return Detected(boxes, shares, found.shares.max(axis=(1, 2)))
 
     def told(self, outputs: Mapping[str, NDArray[Any]], inputs: Mapping[str, Any]) -> Told:
         """What the outputs for some inputs say."""

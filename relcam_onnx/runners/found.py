@@ -56,6 +56,7 @@ def told(outputs: Mapping[str, NDArray[Any]], scores: Scores, choices: Choices, 
         boxes = corners(table[:, :, :BOX], size, centred=head.boxes.centred)
     if head.boxes is not None and head.boxes.output == scores.output:
         shares = np.moveaxis(np.asarray(raw, np.float32), head.boxes.axis, 2)[:, :, BOX:]
+        shares = shares[:, :, 1:] * shares[:, :, :1] if head.objectness else shares
     else:
         shares = np.moveaxis(np.asarray(raw, np.float32), head.axis, 2)
         if scores.squashed_by in (None, "LogSoftmax"):

@@ -1,0 +1,127 @@
+"""What stands before the sigmoids of a part of a tensor: shape ops between the two change places with them.
+
+YOLO's outputs hold boxes and scores of all levels in one tensor; the sigmoids stand behind each level, or only some
+channels. Here the same part of what is before them is put together in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.canon.axes import RESHAPES, permutation
+from relcam_onnx.canon.edit import fresh, is_op
+from relcam_onnx.canon.identity import integers
+from relcam_onnx.model import Model, View, producer, variables
+
+
+def unsquashed(model: Model, tensor: gs.Tensor, axis: int, start: int, end: int) -> gs.Tensor | None:
+    """The tensor whose sigmoid is the part of ``tensor`` from ``start`` up to ``end`` of an axis.
+
+    Nodes are added to the graph for what the file does not have. None: no sigmoids make that part.
+    """
+    node = producer(tensor)
+    if node is None or tensor.shape is None or not node.inputs or node.inputs[0].shape is None:
+        return None
+    source, rank = node.inputs[0], len(tensor.shape)
+    if is_op(node, "Sigmoid"):
+        return part(model, source, axis, start, end)
+    if is_op(node, "Identity", "Cast", "Dropout"):
+        return unsquashed(model, source, axis, start, end)
+    if (changed := untouched(node, axis - rank, start, end)) is not None:
+        return unsquashed(model, changed, axis, start, end)
+    if is_op(node, "Concat"):
+        along = int(node.attrs["axis"]) % rank
+        return operand(model, node, axis, start, end) if along == axis else joined(model, node, along, axis, start, end)
+    if is_op(node, "Slice"):
+        starts, _, axes, steps = (integers(node, i) for i in range(1, 5))
+        if starts is None or axes is None or [a % rank for a in axes] != [axis] or (steps or [1]) != [1]:
+            return None
+        return unsquashed(model, source, axis, start + starts[0], end + starts[0]) if starts[0] >= 0 else None
+    if is_op(node, "Transpose"):
+        perm = permutation(node)
+        found = unsquashed(model, source, perm[axis], start, end)
+        return None if found is None else made(model, "Transpose", [found], [found.shape[a] for a in perm], perm=perm)
+    if is_op(node, *RESHAPES):
+        return reshaped(model, node, axis, start, end)
+    return None
+
+
+def untouched(node: gs.Node, axis: int, start: int, end: int) -> gs.Tensor | None:
+    """What a node multiplies or shifts by constants that leave a part alone: those of boxes; ``axis`` from the end."""
+    nothing = {"Mul": 1, "Div": 1, "Add": 0, "Sub": 0}.get(node.op)
+    computed = list(variables(node))
+    if nothing is None or len(computed) != 1 or len(node.inputs) != 2 or computed[0][1].shape is None:
+        return None
+    (index, tensor), constant = computed[0], node.inputs[1 - computed[0][0]]
+    values = np.asarray(constant.values)
+    if values.ndim >= -axis and values.shape[axis] > 1:
+        values = values.take(range(start, end), axis=axis)
+    alike = list(tensor.shape) == list(node.outputs[0].shape)
+    return tensor if alike and index <= (node.op in ("Mul", "Add")) and (values == nothing).all() else None
+
+
+def operand(model: Model, node: gs.Node, axis: int, start: int, end: int) -> gs.Tensor | None:
+    """Of what stands in one operand of a Concat along the axis."""
+    sizes = [t.shape[axis] if t.shape is not None else None for t in node.inputs]
+    if not all(isinstance(size, int) for size in sizes):
+        return None
+    ends = list(accumulate(int(size or 0) for size in sizes))
+    for tensor, before, behind in zip(node.inputs, [0, *ends], ends, strict=False):
+        if before <= start and end <= behind:
+            return unsquashed(model, tensor, axis, start - before, end - before)
+    return None
+
+
+def joined(model: Model, node: gs.Node, along: int, axis: int, start: int, end: int) -> gs.Tensor | None:
+    """Of each operand of a Concat along another axis."""
+    parts = [unsquashed(model, tensor, axis, start, end) for tensor in node.inputs]
+    found = [tensor for tensor in parts if tensor is not None]
+    if len(found) < len(parts):
+        return None
+    shape = list(node.outputs[0].shape)
+    shape[axis] = end - start
+    return made(model, "Concat", found, shape, axis=along)
+
+
+def reshaped(model: Model, node: gs.Node, axis: int, start: int, end: int) -> gs.Tensor | None:
+    """Of a change of shape that leaves the axis alone: it stays the last one, or all up to it stay."""
+    before, after = list(node.inputs[0].shape), list(node.outputs[0].shape)
+    if axis == len(after) - 1 and before[-1] == after[-1]:
+        own = len(before) - 1
+    elif before[: axis + 1] == after[: axis + 1]:
+        own = axis
+    else:
+        return None
+    found = unsquashed(model, node.inputs[0], own, start, end)
+    after[axis] = end - start
+    sizes = [size if isinstance(size, int) else -1 for size in after]
+    sizes[0] = 0 if before[0] == after[0] else sizes[0]
+    if found is None or sizes.count(-1) > 1:
+        return None
+    return made(model, "Reshape", [found, np.array(sizes, np.int64)], after)
+
+
+def part(model: Model, tensor: gs.Tensor, axis: int, start: int, end: int) -> gs.Tensor:
+    """Some indices of an axis."""
+    shape = list(tensor.shape)
+    if (start, end) == (0, shape[axis]):
+        return tensor
+    shape[axis] = end - start
+    bounds = [np.array([value], np.int64) for value in (start, end, axis)]
+    return made(model, "Slice", [tensor, *bounds], shape)
+
+
+def made(
+    model: Model, op: str, inputs: Sequence[gs.Tensor | np.ndarray], shape: Sequence[object], **attrs: object
+) -> gs.Variable:
+    """A tensor that the file does not have: a node of the graph, and how its values come."""
+    name = fresh(model, f"relcam/head/{op.lower()}")
+    result = gs.Variable(name, np.float32, tuple(shape))
+    model.views[name] = View(op, tuple(inputs), dict(attrs))
+    read = [t if isinstance(t, gs.Tensor) else gs.Constant(f"{name}/{i}", t) for i, t in enumerate(inputs)]
+    model.graph.nodes.append(gs.Node(op, name, dict(attrs), read, [result]))
+    return result
