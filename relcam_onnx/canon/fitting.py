@@ -6,7 +6,7 @@ of them must confirm.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -31,15 +31,18 @@ DIGITS = 1e-9
 def trials(source: gs.Tensor) -> Iterator[list[np.ndarray]]:
     """Random inputs for a piece: few positions first, then the shape that the file tells.
 
-    Channels, on axis 1 or the last, keep their number, since constants run along them; sizes that only a run knows are
-    small. A piece whose constants need the sizes of the file refuses the small ones, or fits nothing there.
+    Channels, on axis 1 or the last, keep their number, since constants run along them; of three axes those on the last
+    are tried alone first. Sizes that only a run knows are small. A piece whose constants need the sizes of the file
+    refuses the small ones, or fits nothing there.
     """
     shape = static_shape(source)
     if shape is None:
         return
     known = [3 + place if size is None else size for place, size in enumerate(shape)]
-    few = [size if place in (1, len(shape) - 1) else min(size, 3 + place) for place, size in enumerate(known)]
-    for sizes in (few, known)[: 1 if few == known else 2]:
+    last = len(shape) - 1
+    few = [size if place in (1, last) else min(size, 3 + place) for place, size in enumerate(known)]
+    fewer = [size if place == last else min(size, 3 + place) for place, size in enumerate(known)]
+    for sizes in unique((*([fewer] if last == 2 else []), few, known)):
         if np.prod(sizes) <= MOST:
             rng = np.random.default_rng(0)
             yield [rng.standard_normal(sizes) + 0.5 for _ in range(TRIALS)]
@@ -53,12 +56,20 @@ class Fit(NamedTuple):
     error: float
 
 
-def fitted(piece: Piece, inputs: list[np.ndarray], function: Function) -> Fit | None:
-    """The constants that make a function of a piece's source the piece's result; None where none do."""
-    results = [piece.run(x) for x in inputs]
-    if any(y is None for y in results):
-        return None
-    y, n = np.stack([np.asarray(result) for result in results]), np.stack([function(x) for x in inputs])
+def unique(shapes: Iterable[list[int]]) -> list[list[int]]:
+    """Each of some shapes once, in order."""
+    return [list(shape) for shape in dict.fromkeys(map(tuple, shapes))]
+
+
+def made(piece: Piece, inputs: list[np.ndarray]) -> np.ndarray | None:
+    """What a piece makes of some inputs; None where it does not take them."""
+    results = [result for x in inputs if (result := piece.run(x)) is not None]
+    return np.stack(results) if len(results) == len(inputs) else None
+
+
+def fitted(y: np.ndarray, inputs: list[np.ndarray], function: Function) -> Fit | None:
+    """The constants that make what a piece made a function of its inputs; None where none do."""
+    n = np.stack([function(x) for x in inputs])
     spread = n - n.mean(axis=0)
     power = np.square(spread).sum(axis=0)
     if not (power > SMALLEST).all():

@@ -16,13 +16,15 @@ from relcam_onnx.canon.activations import ELEMENTWISE
 from relcam_onnx.canon.axes import permutation
 from relcam_onnx.canon.cut import Piece, pieces, places
 from relcam_onnx.canon.edit import is_op, sweep
-from relcam_onnx.canon.fitting import Function, fitted, trials
+from relcam_onnx.canon.fitting import Function, fitted, made, trials
 from relcam_onnx.canon.identity import integers
 from relcam_onnx.canon.taking import trimmed
 from relcam_onnx.model import Model, consumers, producer, static_shape, variables
 
 Norm: TypeAlias = Callable[[np.ndarray, tuple[int, ...], float], np.ndarray]
 MEANS = frozenset({"ReduceMean", "ReduceSum", "ReduceL2", "ReduceSumSquare", "ReduceMax"})
+COUNTS = frozenset({"ReduceSum", "ReduceL2", "ReduceSumSquare"})
+"""Those that grow with the number of elements, which a constant beside them may stand for."""
 PARTS = ELEMENTWISE | MEANS | {"Expand", "Unsqueeze", "Squeeze", "Reshape"}
 
 
@@ -92,7 +94,8 @@ def is_softmax(node: gs.Node, piece: Piece) -> bool:
         powers = np.exp(x)
         return np.asarray(powers / powers.sum(axes, keepdims=True))
 
-    fits = (fitted(piece, inputs, softmax) for inputs in trials(piece.source))
+    ran = ((made(piece, inputs), inputs) for inputs in trials(piece.source))
+    fits = (fitted(y, inputs, softmax) for y, inputs in ran if y is not None)
     fit = next((fit for fit in fits if fit is not None), None)
     if fit is None or not np.allclose(fit.gain, 1) or not np.allclose(fit.shift, 0):
         return False
@@ -109,8 +112,12 @@ def is_norm(node: gs.Node, piece: Piece, op: str, norm: Norm, *, shifted: bool =
     def with_epsilon(epsilon: float) -> Function:
         return lambda x: norm(x, axes, epsilon)
 
+    counts = any(inner.op in COUNTS for inner in piece.nodes)
     for inputs in trials(piece.source):
-        fits = {epsilon: fitted(piece, inputs, with_epsilon(epsilon)) for epsilon in epsilons(piece)}
+        y = made(piece, inputs)
+        if y is None:
+            continue
+        fits = {epsilon: fitted(y, inputs, with_epsilon(epsilon)) for epsilon in epsilons(piece)}
         found = {epsilon: fit for epsilon, fit in fits.items() if fit is not None and (shifted or not fit.shift.any())}
         if found:
             epsilon = min(found, key=lambda value: found[value].error)
@@ -118,6 +125,8 @@ def is_norm(node: gs.Node, piece: Piece, op: str, norm: Norm, *, shifted: bool =
                 node, piece.source, op, axes, epsilon, found[epsilon].gain, found[epsilon].shift if shifted else None
             )
             return True
+        if not counts:
+            return False
     return False
 
 
