@@ -6,10 +6,13 @@ That is Shape of static sizes, Gather and Concat chains, ConstantOfShape, dequan
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
+import onnxruntime
 from onnx_graphsurgeon.logger import G_LOGGER
 
 from relcam_onnx.backends.eager import Eager
@@ -17,10 +20,13 @@ from relcam_onnx.canon.identity import WHOLE
 from relcam_onnx.model import Derived, Model
 from relcam_onnx.onnx_file.protos import tensors as stored_tensors
 
+SILENT, WARNINGS = 4, 2
+"""Levels of onnxruntime's log; the second is its own. What goes wrong is in its exceptions, told in our words."""
+
 
 def fold_constants(model: Model) -> None:
     """onnx-graphsurgeon evaluates constant subgraphs with onnxruntime; dequantised weights, which it spares, follow."""
-    with G_LOGGER.suppress(G_LOGGER.CRITICAL), warnings.catch_warnings():
+    with G_LOGGER.suppress(G_LOGGER.CRITICAL), quiet_sessions(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         name_casts(model)
         cut_shapes(model)
@@ -32,6 +38,16 @@ def fold_constants(model: Model) -> None:
                 break
     narrow(model)
     model.graph.cleanup(remove_unused_graph_inputs=False)
+
+
+@contextmanager
+def quiet_sessions() -> Iterator[None]:
+    """Keep what sessions of other libraries' making have to say of their optimisers from the terminal."""
+    onnxruntime.set_default_logger_severity(SILENT)
+    try:
+        yield
+    finally:
+        onnxruntime.set_default_logger_severity(WARNINGS)
 
 
 def name_casts(model: Model) -> None:

@@ -18,6 +18,7 @@ import onnxruntime
 import typer
 from PIL import Image
 
+from relcam_onnx.canon.constants import SILENT, WARNINGS
 from relcam_onnx.cli.console import NOTHING_DONE, SOME_FAILED, say, unexpected
 from relcam_onnx.errors import RelcamError
 from relcam_onnx.explainer import Explainer
@@ -29,15 +30,12 @@ from relcam_onnx.results import words
 from relcam_onnx.results.explanation import Explanation
 from relcam_onnx.results.report import DEFAULT, Report
 from relcam_onnx.results.segment import MASS
-from relcam_onnx.runners.session import SILENT, RunError, own_options
+from relcam_onnx.runners.session import RunError, own_options
 
 T = TypeVar("T")
 
 AT_ONCE = 2
 """So many runs of the model at a time, each on its share of the cores: one fills what the other leaves idle."""
-
-WARNINGS = 2
-"""Of onnxruntime's log."""
 
 
 def explain_pictures(

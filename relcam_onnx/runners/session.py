@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from relcam_onnx.canon.constants import SILENT
 from relcam_onnx.errors import InputError, ModelFileError, OptionError, nearest
 from relcam_onnx.onnx_file.store import message, save_external
 
@@ -22,9 +23,6 @@ PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
 }
 """Short names of onnxruntime's execution providers."""
-
-SILENT = 4
-"""Of onnxruntime's log: what goes wrong is in its exceptions, which are told in our words."""
 
 Provider = str | tuple[str, dict[str, Any]]
 
