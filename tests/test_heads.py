@@ -285,6 +285,40 @@ def test_a_place_or_class_that_is_not_there(targets: Any, said: str) -> None:
         explainer(X, targets)
 
 
+def levels() -> onnx.ModelProto:
+    """Scores and distances of two levels in outputs of their own."""
+    net = Net("N", 3, 32, 32)
+    fine = net("Relu", net.conv(body(net), 8, 8, stride=2), name="fine")
+    coarse = net("Relu", net.conv(fine, 8, 8, stride=2), name="coarse")
+    outputs = []
+    for number, (size, x) in enumerate(((8, fine), (4, coarse))):
+        for kind, channels in (("scores", CLASSES), ("sides", 4 * 3)):
+            raw = net("Reshape", net.conv(x, 8, channels, 1), np.array([0, channels, size * size]))
+            raw = net("Sigmoid", raw) if kind == "scores" else raw
+            outputs.append(net("Transpose", raw, perm=[0, 2, 1], name=f"{kind}{number}"))
+    return net.model(*outputs[::2], *outputs[1::2])
+
+
+def test_levels_with_outputs_of_their_own() -> None:
+    model, x = levels(), picture(1, 3, 32, 32)
+    names = ["scores0", "scores1", "sides0", "sides1"]
+    scores0, scores1, sides0, sides1 = run(model, *names, x=x)
+    places = [[[9, 1], [64 + 6, 3]]]
+    found = [rc.Explainer(model, LAYERS, backend=backend)(x, places) for backend in BACKENDS]
+    for layer, value in found[0].maps.items():
+        agree(found[1].maps[layer], value)
+    for k, (scores, sides, place, stride) in enumerate(((scores0, sides0, 9, 4), (scores1, sides1, 6, 8))):
+        told, index = found[0].detections[0][k], places[0][k][1]
+        assert told.score == pytest.approx(scores[0, place, index], rel=1e-5)
+        powers = np.exp(sides[0, place].reshape(4, 3))
+        shares = powers / powers.sum(axis=1, keepdims=True)
+        left, top, right, bottom = (shares @ [0, 1, 2]) * stride
+        across = 32 // stride
+        middle = ((place % across + 0.5) * stride, (place // across + 0.5) * stride)
+        wanted = (middle[0] - left, middle[1] - top, middle[0] + right, middle[1] + bottom)
+        assert told.box == pytest.approx(wanted, rel=1e-4)
+
+
 SIDE, CELL = 32, 8
 
 
@@ -357,6 +391,8 @@ def test_what_can_be_asked_of_a_detector() -> None:
         assert ask([[{"label": "green"}, -1]])[0] == green
         assert ask(-1) == ask(None)[:1]
         assert ask([[-1, -9]]) == ask(-1)
+        grey = rc.explain(explainer, np.full((SIDE, SIDE, 3), 90, np.uint8), "red")
+        assert grey.doubt() == "the model does not detect this"
         for targets, said in (
             ({"box": (90, 90, 99, 99)}, "no place of image 0 has a box that meets"),
             ({"box": (9, 9, 2, 2)}, "a box is left, top, right and bottom"),

@@ -18,6 +18,7 @@ from relcam_onnx.model import Model, producer, static_shape
 
 Kind = Literal["classifier", "segmenter", "detector"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+Form = Literal["corners", "centred", "distances"]
 BOX = 4
 """Numbers that a box is told by."""
 
@@ -28,17 +29,18 @@ class Boxes:
 
     Attributes
     ----------
-    output
-        The model's output.
+    outputs
+        The model's output, or one for each level.
     axis
         Of the four numbers in it, which are the first along that axis; places are the other one behind the batch.
-    centred
-        Whether they are centre and size; else two corners.
+    form
+        "corners"; "centred", centre and size; or "distances" from the middle of each cell to the four sides, each a
+        distribution over whole cells.
     """
 
-    output: str
+    outputs: tuple[str, ...]
     axis: int
-    centred: bool
+    form: Form
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Head:
         Of the classes, in the tensor of scores; all others behind the batch are places.
     boxes
         A detector's; None where its file has none.
+    levels
+        The outputs that hold the scores, where each level has its own; () where they are one.
     objectness
         Whether the scores are sums of a class's and of there being anything, which stands before the classes.
     """
@@ -61,6 +65,7 @@ class Head:
     axis: int
     boxes: Boxes | None = None
     objectness: bool = False
+    levels: tuple[str, ...] = ()
 
 
 CLASSIFIER = Head("classifier", 1)
@@ -86,8 +91,10 @@ def detector(scores: gs.Tensor, outputs: Sequence[gs.Tensor], told: int | None) 
     axis = told % 3 if told is not None and told % 3 else 2
     places = shape[3 - axis]
     beside = [t for t in outputs if is_boxes(t, places)]
-    boxes = Boxes(beside[0].name, 2, centred=is_op(producer(beside[0]), "Sigmoid")) if beside else None
-    return Head("detector", axis, boxes)
+    if not beside:
+        return Head("detector", axis)
+    form: Form = "centred" if is_op(producer(beside[0]), "Sigmoid") else "corners"
+    return Head("detector", axis, Boxes((beside[0].name,), 2, form))
 
 
 def is_boxes(tensor: gs.Tensor, places: int | None) -> bool:
@@ -113,7 +120,32 @@ def with_objectness(model: Model, output: gs.Tensor) -> tuple[gs.Tensor, Head] |
     if len(found) < len(parts):
         return None
     scores = made(model, "Add", found[::-1], (*output.shape[:2], size - BOX - 1))
-    return scores, Head("detector", 2, Boxes(output.name, 2, centred=True), objectness=True)
+    return scores, Head("detector", 2, Boxes((output.name,), 2, "centred"), objectness=True)
+
+
+def of_levels(model: Model, outputs: Sequence[gs.Tensor]) -> tuple[gs.Tensor, Head] | None:
+    """Scores in an output for each level, (N, places, classes), and its boxes in another, as PicoDet has them.
+
+    Returns
+    -------
+    tuple or None
+        What stands before the sigmoids of all levels in one tensor, which the graph gets, and its head.
+    """
+    tables = {t.name: shape for t in outputs if (shape := static_shape(t)) is not None and len(shape) == 3}
+    for size in {shape[2] for shape in tables.values()}:
+        levels = [t for t in outputs if tables.get(t.name, (None,) * 3)[2] == size]
+        places = [tables[t.name][1] for t in levels]
+        sides = [t for t in outputs if t not in levels and [*places, None].count(tables.get(t.name, (None,) * 3)[1])]
+        if size is None or len(levels) < 2 or [tables[t.name][1] for t in sides] != places or None in places:
+            continue
+        parts = [part for t in levels if (part := unsquashed(model, t, 2, 0, size)) is not None]
+        if len(parts) == len(levels):
+            told = all((tables[t.name][2] or 1) % BOX == 0 and tables[t.name][2] != BOX for t in sides)
+            boxes = Boxes(tuple(t.name for t in sides), 2, "distances") if told else None
+            shape = (parts[0].shape[0], sum(place or 0 for place in places), size)
+            names = tuple(t.name for t in levels)
+            return made(model, "Concat", parts, shape, axis=1), Head("detector", 2, boxes, levels=names)
+    return None
 
 
 def joined(output: gs.Tensor) -> tuple[gs.Tensor, Head] | None:
@@ -133,4 +165,4 @@ def joined(output: gs.Tensor) -> tuple[gs.Tensor, Head] | None:
     first, last = static_shape(node.inputs[0]), producer(node.inputs[-1])
     if axis == 0 or first is None or first[axis] != BOX or not is_op(last, "Sigmoid") or len(node.inputs) != 2:
         return None
-    return last.inputs[0], Head("detector", axis, Boxes(output.name, 3 - axis if turned else axis, centred=True))
+    return last.inputs[0], Head("detector", axis, Boxes((output.name,), 3 - axis if turned else axis, "centred"))

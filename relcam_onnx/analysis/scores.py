@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.analysis.heads import CLASSIFIER, KINDS, Head, detector, joined, segmenter, with_objectness
+from relcam_onnx.analysis.heads import CLASSIFIER, KINDS, Head, detector, joined, of_levels, segmenter, with_objectness
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.support import check_supported, problem
 from relcam_onnx.canon.edit import is_op
@@ -92,6 +92,9 @@ def of_places(
     model: Model, named: Sequence[gs.Tensor], outputs: Sequence[gs.Tensor], kind: str | None
 ) -> Scores | None:
     """The first of some outputs whose scores have places, for what ``kind`` of head; None where none has."""
+    levels = of_levels(model, named) if kind in (None, "detector") and len(named) > 1 else None
+    if levels is not None:
+        return Scores(levels[0], levels[1].levels[0], "Sigmoid", levels[1])
     for output in named:
         together = joined(output) or with_objectness(model, output) if kind in (None, "detector") else None
         if together is not None:

@@ -14,6 +14,10 @@ Box = tuple[float, float, float, float]
 """Left, top, right, bottom; the upper left corner is (0, 0)."""
 
 
+CONFIDENCE = 0.25
+"""What is detected scores more."""
+
+
 @dataclass(frozen=True)
 class Detection:
     """One of them.

@@ -14,6 +14,7 @@ from relcam_onnx.lrp.methods import METHODS
 from relcam_onnx.lrp.presets import GRADIENTS
 from relcam_onnx.lrp.seeds import GIVEN, starting
 from relcam_onnx.pictures.geometry import Floats
+from relcam_onnx.results.detections import CONFIDENCE
 
 if TYPE_CHECKING:
     from relcam_onnx.results.answer import Answer
@@ -37,6 +38,9 @@ def has_rivals(explanation: Answer) -> bool:
 
 def doubt(explanation: Answer, index: int, place: int) -> str | None:
     """What is to be said of a target that the model has no evidence for; None where it has."""
+    if explanation.detected is not None:
+        weak = place < explanation.count(index) and explanation.probability[index, place] <= CONFIDENCE
+        return "the model does not detect this" if weak else None
     margin = explanation.margin[index, place]
     if has_rivals(explanation):
         return "no evidence for this class over its rivals" if margin < LITTLE else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,10 +13,12 @@ from relcam_onnx.analysis.heads import BOX
 from relcam_onnx.analysis.scores import Scores
 from relcam_onnx.errors import TargetError
 from relcam_onnx.pictures.geometry import Floats, Size
+from relcam_onnx.results.detections import CONFIDENCE
 from relcam_onnx.results.probabilities import probabilities
 
-CONFIDENCE, OVERLAP, MOST = 0.25, 0.5, 20
-"""A detection has more confidence, overlaps no better one of its class by more, and there are so many at most."""
+OVERLAP, MOST = 0.5, 20
+"""A detection overlaps no better one of its class by more, and there are so many at most."""
+STRIDES = (4, 8, 16, 32, 64, 128)
 NORMALISED = (-0.5, 1.5)
 """Boxes whose every number lies within are shares of the picture."""
 
@@ -50,15 +52,15 @@ def told(outputs: Mapping[str, NDArray[Any]], scores: Scores, choices: Choices, 
             f"tensor {scores.output!r} is no output, so what is detected cannot be read: give targets (N, K, 2), place "
             "and class"
         )
-    raw, boxes = outputs[scores.output], None
+    boxes, raw = None, [np.asarray(outputs[name], np.float32) for name in head.levels or (scores.output,)]
     if head.boxes is not None:
-        table = np.moveaxis(np.asarray(outputs[head.boxes.output], np.float32), head.boxes.axis, 2)
-        boxes = corners(table[:, :, :BOX], size, centred=head.boxes.centred)
-    if head.boxes is not None and head.boxes.output == scores.output:
-        shares = np.moveaxis(np.asarray(raw, np.float32), head.boxes.axis, 2)[:, :, BOX:]
+        sides = [np.moveaxis(np.asarray(outputs[n], np.float32), head.boxes.axis, 2) for n in head.boxes.outputs]
+        boxes = corners(sides, size, head.boxes.form)
+    if head.boxes is not None and head.boxes.outputs == (scores.output,):
+        shares = np.moveaxis(raw[0], head.boxes.axis, 2)[:, :, BOX:]
         shares = shares[:, :, 1:] * shares[:, :, :1] if head.objectness else shares
     else:
-        shares = np.moveaxis(np.asarray(raw, np.float32), head.axis, 2)
+        shares = np.concatenate([np.moveaxis(level, head.axis, 2) for level in raw], axis=1)
         if scores.squashed_by in (None, "LogSoftmax"):
             flat = shares.reshape(-1, shares.shape[2])
             shares = probabilities(flat, scores.squashed_by, choices.classes).reshape(*shares.shape[:2], -1)
@@ -68,15 +70,39 @@ def told(outputs: Mapping[str, NDArray[Any]], scores: Scores, choices: Choices, 
     return Told(shares, boxes)
 
 
-def corners(boxes: Floats, size: Size, *, centred: bool) -> Floats:
-    """Boxes (N, places, 4) as left, top, right, bottom in pixels."""
-    if centred:
+def corners(levels: Sequence[Floats], size: Size, form: str) -> Floats | None:
+    """Boxes of all levels, each (N, places, ...), as left, top, right, bottom in pixels, (N, places, 4)."""
+    if form == "distances":
+        found = [around_cells(level, size) for level in levels]
+        known = [boxes for boxes in found if boxes is not None]
+        return np.concatenate(known, axis=1) if len(known) == len(found) else None
+    boxes = levels[0][:, :, :BOX]
+    if form == "centred":
         middle, half = boxes[:, :, :2], boxes[:, :, 2:] / 2
         boxes = np.concatenate([middle - half, middle + half], axis=2)
     low, high = NORMALISED
     if boxes.size and boxes.min() >= low and boxes.max() <= high:
         boxes = boxes * np.array([size[1], size[0]] * 2, np.float32)
     return boxes
+
+
+def around_cells(level: Floats, size: Size) -> Floats | None:
+    """Boxes by the distances of their sides from the middles of a level's cells; None where its stride is not told.
+
+    Each distance is the mean of a distribution over 0, 1, ... cells, whose logits are given (Li et al. 2020,
+    Generalized Focal Loss, arXiv:2006.04388, eq. 6).
+    """
+    count = level.shape[1]
+    strides = [s for s in STRIDES if -(-size[0] // s) * -(-size[1] // s) == count]
+    if not strides:
+        return None
+    stride, across = strides[0], -(-size[1] // strides[0])
+    logits = level.reshape(*level.shape[:2], BOX, -1).astype(np.float64)
+    powers = np.exp(logits - logits.max(axis=3, keepdims=True))
+    away = (powers * np.arange(powers.shape[3])).sum(axis=3) / powers.sum(axis=3) * stride
+    down, right = np.divmod(np.arange(count), across)
+    middle = (np.stack([right, down, right, down], axis=1) + 0.5) * stride
+    return np.asarray(middle + away * [-1, -1, 1, 1], np.float32)
 
 
 def detections(found: Told, index: int) -> list[tuple[int, int]]:
