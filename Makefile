@@ -10,6 +10,8 @@ LITE := models/efficientnet-lite0.onnx
 WEB := onnxruntime-web@1.30.0
 # What it asks for beside PyTorch gets models from a hub; tests make their own weights.
 TIMM := timm==1.0.31
+# It asks for much that its rules for vision transformers do without.
+LXT := lxt==2.1
 # npm waits for a registry that does not answer as long as it is let.
 NPM_SECONDS ?= 180
 
@@ -101,10 +103,13 @@ $(VENV)/.test: pyproject.toml requirements-test.txt | $(VENV)/.made
 
 bench-compiled: $(VENV)/.test
 	$(BIN)/python -m benchmarks.compiled --write
+	$(BIN)/python -m benchmarks.architectures --write
 
 bench-peers: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.peers --write
+	$(BIN)/python -m benchmarks.peers_vit --write
 
 $(VENV)/.bench: $(VENV)/.test
 	$(BIN)/pip install --quiet --editable ".[bench]"
+	$(BIN)/pip install --quiet --no-deps $(LXT)
 	touch $@
