@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from compare import agree
 from nets import Net, canonical, ops, picture, run
+from relcam_exporters import to_onnx
 from test_compile import explained, results
 
 import relcam_onnx as rc
@@ -249,3 +251,26 @@ def test_what_a_fixed_batch_repeats_is_one_for_all(backend: str, preset: str) ->
     got = rc.Explainer(repeated(3, 3), **options)(x, [[0, -1]] * 3)
     for layer, values in wanted.maps.items():
         agree(got.maps[layer], values)
+
+
+class ChannelsLast(torch.nn.Module):
+    """Its pool reads a tensor whose channels lie last in memory, which PyTorch's exporter writes as_strided for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.patches, self.dense, self.head = torch.nn.Conv2d(3, 8, 4, 4), torch.nn.Linear(8, 8), torch.nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.dense(self.patches(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return self.head(torch.nn.functional.adaptive_avg_pool2d(x.relu(), 1).flatten(1))
+
+
+def test_what_is_strided_of_the_whole_batch_is_of_each_image() -> None:
+    x = picture(3, 3, 16, 16)
+    files = [to_onnx(ChannelsLast(), torch.tensor(x), exporter=exporter) for exporter in ("dynamo", "torchscript")]
+    assert "Range" in {node.op_type for node in files[0].graph.node}
+    for options in ({}, {"preset": "gradient"}):
+        made = [rc.Explainer(file, ["stages", "input"], **options)(x, [[0, -1]] * 3) for file in files]
+        for layer, values in made[1].maps.items():
+            agree(made[0].maps[layer], values)

@@ -25,6 +25,7 @@ from relcam_onnx.canon.scaling import image_scalings
 from relcam_onnx.canon.sizes import infer_sizes
 from relcam_onnx.canon.split import slice_splits
 from relcam_onnx.canon.stacks import combine_stacks
+from relcam_onnx.canon.strided import name_strided
 from relcam_onnx.canon.sums import flatten_sums
 from relcam_onnx.model import Model
 
@@ -37,6 +38,7 @@ def canonicalise(model: Model, *, batch_norm: bool) -> None:
     """
     name_quantised(model)
     infer_sizes(model)
+    name_strided(model)
     combine_stacks(model)
     slice_splits(model)
     front_batch(model)
