@@ -49,6 +49,8 @@ class Found(NamedTuple):
         Whether no map has a NaN, and none is 0 all over.
     stages
         Their names.
+    free
+        Whether the newer file leaves the size of the batch open.
     """
 
     outputs: float
@@ -59,15 +61,20 @@ class Found(NamedTuple):
     account: tuple[float, ...]
     finite: bool
     stages: tuple[str, ...]
+    free: bool
 
 
 def written(module: torch.nn.Module, x: torch.Tensor, *, newer: bool) -> onnx.ModelProto:
-    """As one of the exporters writes a module."""
+    """As one of the exporters writes a module: the newer one of free batch, where it can."""
     attrs: dict[str, Any] = {"input_names": ["x"], "output_names": ["scores"]}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if newer:
-            program = torch.onnx.export(module, (x,), dynamo=True, opset_version=NEWER, verbose=False, **attrs)
+            attrs |= {"dynamo": True, "opset_version": NEWER, "verbose": False}
+            try:
+                program = torch.onnx.export(module, (x,), dynamic_shapes=({0: torch.export.Dim("batch")},), **attrs)
+            except torch.onnx.errors.OnnxExporterError:  # the module computes with the batch's size
+                program = torch.onnx.export(module, (x,), **attrs)
             assert program is not None
             return program.model_proto
         buffer = io.BytesIO()
@@ -123,6 +130,7 @@ def check(module: torch.nn.Module, x: torch.Tensor, told: Callable[[str], None] 
         shares,
         all(np.isfinite(m).all() and m.reshape(*m.shape[:2], -1).any(axis=2).all() for m in maps.values()),
         tuple(name for name in maps if name not in (INPUT, "fused")),
+        bool(newer.graph.input[0].type.tensor_type.shape.dim[0].dim_param),
     )
 
 

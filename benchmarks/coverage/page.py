@@ -16,8 +16,9 @@ TEXT = """# Which networks are explained
 
 Written by `make coverage`: {cases} networks of {families} families; {explained} are explained, and {passed} hold all
 that is checked. Each is built by torchvision or timm, given seeded, *calm* weights (below), and exported twice:
-by PyTorch's exporter over `torch.export` at opset {newer}, and over TorchScript at opset {older}, with timm's
-attention fused in the first and in pieces in the second. Figures are shares of the largest value.
+by PyTorch's exporter over `torch.export` at opset {newer}, and over TorchScript at opset {older} and of fixed batch, with
+timm's attention fused in the first and in pieces in the second. *Batch* says whether the first file leaves it open.
+Figures are shares of the largest value.
 
 - *outputs*: the explained file's own scores beside those of the plain file; 1e-5 at most.
 - *gradient*: 1 − cosine of preset `gradient` at the input and PyTorch's autograd; 1e-4 at most: all adjoints are right.
@@ -35,7 +36,7 @@ attention fused in the first and in pieces in the second. Figures are shares of 
 
 
 FIGURES = ("outputs", "gradient", "backends", "spellings", "noise")
-HEAD = ("family", "network", "pixels", "stages", *FIGURES)
+HEAD = ("family", "network", "pixels", "batch", "stages", *FIGURES)
 
 
 def page(lines: Sequence[dict[str, Any]]) -> str:
@@ -78,5 +79,6 @@ def row(line: dict[str, Any]) -> list[str]:
     figures = [f"{found[key]:.0e}" for key in FIGURES]
     account = " ".join(f"{value:.2g}" if math.isfinite(value) else "–" for value in found["account"])
     name = line["name"].removeprefix("tv:")
-    said = [line["family"], name, str(line["size"]), " ".join(found["stages"])]
+    batch = "free" if found["free"] else "fixed"
+    said = [line["family"], name, str(line["size"]), batch, " ".join(found["stages"])]
     return [*said, *figures, account, "" if holds(found) else "×"]
