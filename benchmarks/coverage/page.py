@@ -16,8 +16,8 @@ TEXT = """# Which networks are explained
 
 Written by `make coverage`: {cases} networks of {families} families; {explained} are explained, and {passed} hold all
 that is checked. Each is built by torchvision or timm, given seeded, *calm* weights (below), and exported twice:
-by PyTorch's exporter over `torch.export` at opset {newer}, and over TorchScript at opset {older} and of fixed batch, with
-timm's attention fused in the first and in pieces in the second. *Batch* says whether the first file leaves it open.
+by PyTorch's exporter over `torch.export` at opset {newer}, and over TorchScript at opset {older} and of fixed batch,
+with timm's attention fused in the first and in pieces in the second. *Batch* says whether the first leaves it open.
 Figures are shares of the largest value.
 
 - *outputs*: the explained file's own scores beside those of the plain file; 1e-5 at most.
