@@ -15,6 +15,7 @@ from nets import Net, picture, run
 from onnx import TensorProto, helper
 
 import relcam_onnx as rc
+from relcam_onnx.audit.model import Audited
 from relcam_onnx.runners.found import Told, detections
 
 X = picture(2, 3, 16, 16)
@@ -442,3 +443,44 @@ def test_a_head_can_be_named() -> None:
     with pytest.raises(rc.UnsupportedModelError, match="no output is a table of scores"):
         rc.Explainer(pixels(), head="detector")
     assert rc.Explainer(pixels(), "stages", head="segmenter").settings.head == "segmenter"
+
+
+@pytest.mark.parametrize("method", ["grad-cam", "layer-cam", "occlusion", "rise", "gradient-x-input", "score-cam"])
+def test_other_methods_explain_a_place(method: str) -> None:
+    """Of the green square: the largest value lies in its cell, or beside it where masks are coarse."""
+    x = (street() / 255).transpose(2, 0, 1)[None].astype(np.float32)
+    options: dict[str, Any] = {"samples": 400} if method == "rise" else {}
+    layers = ["colours"] if method in ("grad-cam", "layer-cam", "score-cam") else None
+    with rc.Explainer(planted("joined"), layers, method=method, labels=["red", "green"], **options) as explainer:
+        found = explainer(x, {"label": "green"})
+    (values,) = found.maps.values()
+    heat = values[0, 0].sum(axis=0) if values.ndim == 5 else values[0, 0]
+    row, column = np.unravel_index(int(heat.argmax()), heat.shape)
+    assert row < CELL
+    assert 2 * CELL - 4 <= column < 3 * CELL + 4
+
+
+@pytest.mark.parametrize("build", [pixels, lambda: anchors("joined")])
+def test_integrated_gradients_add_up_for_heads_with_places(build: Callable[[], onnx.ModelProto]) -> None:
+    """To the difference of the scores where relevance starts; of a region its own at the picture, kept fixed."""
+    model = build()
+    target: Any = 2 if build is pixels else [[[3, 1]]]
+    found = rc.Explainer(model, method="integrated-gradients", samples=200)(X[:1], target)
+    scores = scores_of(model) if build is pixels else None
+    if scores is not None:
+        won = scores[0].argmax(axis=0) == 2
+        copy = onnx.ModelProto.FromString(model.SerializeToString())
+        (nothing,) = run(copy, model.graph.output[0].name, x=np.zeros_like(X[:1]))
+        wanted = (scores[0, 2] - nothing[0, 2])[won].mean()
+    else:
+        name = model.graph.output[0].name
+        ys = [run(model, name, x=x)[0][0, 4 + 1, 3] for x in (X[:1], np.zeros_like(X[:1]))]
+        wanted = np.subtract(*(np.log(y / (1 - y)) for y in ys))
+    assert found.maps["input"].sum() == pytest.approx(wanted, rel=2e-2, abs=2e-3)
+
+
+def test_an_audit_says_that_it_reads_classifiers(tmp_path: Any) -> None:
+    file = tmp_path / "detector.onnx"
+    onnx.save(planted("joined"), file)
+    with pytest.raises(rc.UnsupportedModelError, match="is a detector, and the audit's measures are of classifiers"):
+        Audited(file, preprocess="unit")

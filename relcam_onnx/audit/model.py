@@ -13,6 +13,7 @@ from PIL import Image
 
 from relcam_onnx.analysis.layers import FUSED, INPUT, as_names
 from relcam_onnx.backends.eager import Eager
+from relcam_onnx.errors import UnsupportedModelError
 from relcam_onnx.explainer import Explainer
 from relcam_onnx.explaining import PictureExplainer
 from relcam_onnx.lrp.methods import METHODS, Probe
@@ -55,6 +56,11 @@ class Audited:
     ----------
     usual
         Files of pictures that stand for the usual, for methods that need such baselines.
+
+    Raises
+    ------
+    UnsupportedModelError
+        The model is no classifier.
     """
 
     def __init__(
@@ -69,6 +75,10 @@ class Audited:
         self.explainer = self.explaining()
         self.pictures = PictureExplainer(self.explainer, preprocess, labels)
         self.prepared = self.explainer.prepared
+        if (kind := self.prepared.choices.head.kind) != "classifier":
+            raise UnsupportedModelError(
+                f"{model} is a {kind}, and the audit's measures are of classifiers; 'relcam explain' explains it"
+            )
         self._reading = Reading.of(self.prepared.model, reading_plan(self.prepared.paths, ()), self.settings)
         self.read = lru_cache(KEPT)(self._read)
         self.usual: Sequence[Path] = ()

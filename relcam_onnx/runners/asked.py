@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from relcam_onnx.analysis.layers import FUSED, Layer
 from relcam_onnx.backends.eager import Eager
+from relcam_onnx.lrp.heads import Table, aim, as_table, begin, ranking
 from relcam_onnx.lrp.maps import channels_first, positions
 from relcam_onnx.lrp.plan import reading_plan
-from relcam_onnx.lrp.seeds import class_scores, starting
 from relcam_onnx.prepare import Prepared
 from relcam_onnx.probing.subject import Floats, Subject
 from relcam_onnx.results.probabilities import probabilities
@@ -36,22 +36,15 @@ class Asked(Subject):
     ) -> None:
         self._runner, self._prepared, self._inputs, self._values = runner, prepared, inputs, values
         self.samples, self.size = runner.samples, runner.size
-        scores: Any = values[prepared.scores.tensor.name]
-        self.table = scores.reshape(1, -1)
-        f = Eager(len(targets))
-        ranking: Any = class_scores(f, self.table, paired=prepared.choices.paired)
-        self.targets = resolve_ranks(targets[None], ranking)[0]
-        hot = np.eye(ranking.shape[1], dtype=np.float32)[self.targets]
-        z: Any = f.each(self.table)
-        start: Any = (
-            starting(f, prepared.seed, z, hot, paired=prepared.choices.paired, gradient=True)
-            if seeds is None
-            else seeds
-        )
-        self.weights: Floats = np.asarray(start, np.float32)
+        f, choices = Eager(len(targets)), prepared.choices
+        table = self._table(values[prepared.scores.tensor.name])
+        self.targets = resolve_ranks(targets[None], cast(Any, ranking(f, choices, table)))[0]
+        self._aim = aim(f, choices, table, cast(Any, self.targets[:, None]))
+        start: Any = begin(f, choices, table, self._aim, prepared.seed, gradient=True) if seeds is None else seeds
+        self.weights: Floats = np.asarray(start, np.float32).reshape(len(targets), -1)
         self._input = prepared.layers.picture
         self.x = self._first(self._input, values[prepared.layers.picture.tensor.name])[0]
-        self.own = self._told(self.table)[0]
+        self.own = self._told(table)[0]
         self.baselines = self._baselines()
         self._layer = self._input
 
@@ -118,16 +111,27 @@ class Asked(Subject):
         reading = self._runner.reading(self._prepared, reading_plan(self._prepared.paths, ()), [], replaced)
         count = max(len(value) for value in rows.values() if value.ndim)
         _, values = reading.run({name: self._runner.fill(value) for name, value in rows.items()})
-        scores = np.asarray(values[self._prepared.scores.tensor.name])[:count]
-        return self._told(scores.reshape(count, -1))
+        return self._told(self._table(np.asarray(values[self._prepared.scores.tensor.name])[:count]))
 
-    def _told(self, scores: Floats) -> Floats:
-        """(M, scores) to (M, K)."""
-        if self._runner.probe.of_probability:
-            prepared = self._prepared
-            told: Floats = probabilities(scores, prepared.scores.squashed_by, prepared.choices.classes)[:, self.targets]
-            return told
-        return np.asarray(np.einsum("ms,ks->mk", scores, self.weights), np.float32)  # see `probing.growing`
+    @property
+    def scores(self) -> Floats:
+        """Where relevance starts, (scores); where a head has places (K, classes), those at each target."""
+        rows: Any = self._aim.scores
+        return np.asarray(rows[0] if self._aim.at is None else rows, np.float32)
+
+    def _table(self, raw: Any) -> Table:
+        return as_table(Eager(), self._prepared.choices.head, raw)
+
+    def _told(self, table: Table) -> Floats:
+        """(M, places, classes) to (M, K)."""
+        values: Any = table.value
+        if not self._runner.probe.of_probability:
+            flat = values.reshape(len(values), -1)
+            return np.asarray(np.einsum("ms,ks->mk", flat, self.weights), np.float32)  # see `probing.growing`
+        prepared, hot, at = self._prepared, cast(Any, self._aim.hot), cast(Any, self._aim.at)
+        rows = np.einsum("kp,mpc->mkc", np.ones((len(hot), 1), np.float32) if at is None else at, values)
+        shares = probabilities(rows.reshape(-1, rows.shape[2]), prepared.scores.squashed_by, prepared.choices.classes)
+        return np.asarray((shares.reshape(*rows.shape[:2], -1) * hot).sum(axis=2), np.float32)
 
     def _baselines(self) -> Floats:
         """Those that were given, channels first."""

@@ -109,7 +109,7 @@ class ProbingRunner:
         return Result(
             {name: stacked([outputs[name] for outputs, _ in found]) for name in found[0][0]},
             np.stack([asked.targets for _, asked in found]),
-            np.concatenate([asked.table for _, asked in found]),
+            np.stack([asked.scores for _, asked in found]),
             {name: np.stack([one[name] for one, _ in maps]) for name in maps[0][0]},
             {name: np.stack([one[name] for _, one in maps]) for name in maps[0][1]},
             {},
