@@ -28,6 +28,7 @@ from relcam_onnx.runners.arrays import batch_of, check_array, check_inputs, fill
 from relcam_onnx.runners.choosing import make_runner
 from relcam_onnx.runners.detecting import Detector
 from relcam_onnx.runners.probing import ProbingRunner
+from relcam_onnx.runners.segmenting import Segmenter, for_each, names_regions
 from relcam_onnx.runners.session import SessionSettings
 from relcam_onnx.runners.targets import as_told, asked
 
@@ -119,6 +120,9 @@ class Explainer:
         kept = None if cache is None else Path(cache)
         backend = backend or "compiled"
         self._runner: Runner | None = make_runner(self.prepared, backend, session, kept, samples, random_state)
+        self._segmenter = Segmenter(
+            self.prepared, lambda prepared: make_runner(prepared, backend, session, kept, None, None), session
+        )
         detects = self.prepared.choices.head.kind == "detector"
         self._detector = Detector(self.prepared, session) if detects else None
         # Picture by picture, that runner fills its own batches.
@@ -145,8 +149,9 @@ class Explainer:
             The array that the model takes, or a dict of arrays for several inputs.
         targets
             None (the top class), an int, N ints, or an (N, K) array; negative numbers are ranks. Of a segmenter they
-            are by the pixels that a class wins. Of a detector: None (all that it detects), ranks, dicts with a ``box``
-            in the input's pixels or a ``label`` or both, or places and classes (N, K, 2).
+            are by the pixels that a class wins, or dicts with a ``label``, a ``box`` or a ``mask``. Of a detector: None
+            (all that it detects), ranks, dicts with a ``box`` in the input's pixels or a ``label`` or both, or places
+            and classes (N, K, 2).
         seed
             With seed "given": float32 (N, classes) or (N, K, classes).
         baselines
@@ -164,6 +169,9 @@ class Explainer:
                 "an array as seed goes with Explainer(seed='given'), and that with an array: explainer(x, seed=array)"
             )
         batches = list(pieces(arrays, self._batch or self._max_batch, fixed=self._batch is not None))
+        if self.prepared.choices.head.kind == "segmenter" and names_regions(targets):
+            asked_for = for_each(targets, images)
+            return Explanation.joined([self._of_regions(piece, asked_for[place]) for place, piece in batches])
         if self._detector is not None:
             targets = self._detector.numbers(targets, (piece for _, piece in batches))
         wanted, seeds = asked(targets, seed, images, self.prepared.choices)
@@ -173,6 +181,12 @@ class Explainer:
             own_seeds = None if seeds is None else seeds[place]
             parts.append(self._explain(runner, piece, wanted[place], own_seeds))
         return Explanation.joined(parts)
+
+    def _of_regions(self, inputs: dict[str, Any], asked_for: list[list[Any]]) -> Explanation:
+        """One piece of a batch, whose targets name their regions."""
+        found = self._segmenter.regions(inputs, asked_for)
+        explanation = self._explain(self._segmenter.walker, inputs, found.targets, found.seeds)
+        return replace(explanation, targets=found.targets, scores=found.scores)
 
     def passes(self, x: Any) -> int:
         """How often the model runs for each picture like ``x``, as for a call: 1 but for methods that ask again."""

@@ -134,11 +134,16 @@ class Prepared:
         other._prepare()
         return other
 
+    def given(self) -> Prepared:
+        """The same maps for seeds of one's own."""
+        other = copy(self)
+        other.seed, other._asked = GIVEN, self._asked._replace(seed=GIVEN)
+        return other
+
     def walking(self) -> Prepared:
         """The walk to the same layers for seeds of one's own, what arrives there as it is."""
-        other = copy(self)
-        other.method, other.seed = "lrp", GIVEN
-        other._asked = self._asked._replace(seed=GIVEN)
+        other = self.given()
+        other.method = "lrp"
         other.maps = replace(self.maps, method=other.method)
         return other
 

@@ -149,6 +149,68 @@ def test_a_segmenter_of_one_class_wins_above_zero(labels: list[str] | None) -> N
     np.testing.assert_allclose(found[0].scores[:, 0, 0], mean, rtol=1e-4)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_segmenter_is_asked_about_a_box_or_a_mask(backend: str) -> None:
+    """The input is 16 pixels a side, and so are the scores."""
+    model, box = pixels(), (2, 3, 9, 8)
+    mask = np.zeros((16, 16))
+    mask[3:8, 2:9] = 1
+    scores = scores_of(model)
+    with rc.Explainer(model, ["scores"], "lrp", seed="logit", backend=backend) as explainer:
+        found = explainer(X, [[{"box": box, "label": 1}, {"mask": mask}]] * 2)
+        enlarged = explainer(X, [[{"mask": mask.repeat(3, 0).repeat(2, 1), "label": 1}]] * 2)
+    inside = mask.astype(bool)
+    for n in range(2):
+        won = np.bincount(scores[n].argmax(axis=0)[inside], minlength=CLASSES)
+        assert found.targets[n].tolist() == [1, won.argmax()]
+        for k, index in enumerate(found.targets[n]):
+            start = np.where(inside, scores[n, index], 0) / inside.sum()
+            np.testing.assert_allclose(found.maps["scores"][n, k, index], start, rtol=0, atol=1e-6)
+            np.testing.assert_allclose(found.scores[n, k], scores[n][:, inside].mean(axis=1), rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(enlarged.maps["scores"][:, 0], found.maps["scores"][:, 0])
+
+
+def test_a_class_by_its_name_is_that_class_where_it_wins() -> None:
+    names = ["background", "road", "sky", "cat"]
+    with rc.Explainer(pixels(), LAYERS, labels=names) as explainer:
+        named, numbered = explainer(X, [[{"label": "sky"}, 1]] * 2), explainer(X, [[2, 1]] * 2)
+        ranked, plain = explainer(X, [[{"label": -1}]] * 2), explainer(X)
+    for one, other in ((named, numbered), (ranked, plain)):
+        np.testing.assert_array_equal(one.targets, other.targets)
+        for layer, values in other.maps.items():
+            agree(one.maps[layer], values)
+
+
+def test_regions_are_told_in_the_pictures_pixels() -> None:
+    bars = {"size": [16, 16], "resize": "letterbox"}
+    wide = np.random.default_rng(0).integers(0, 255, (16, 32, 3), np.uint8)
+    mask = np.zeros((16, 32), bool)
+    mask[4:12, 8:24] = True
+    with rc.Explainer(pixels(), ["scores"], "lrp", preprocess=bars) as explainer:
+        by_mask = rc.explain(explainer, wide, {"mask": mask, "label": 1})
+        by_box = rc.explain(explainer, wide, {"box": (8, 4, 24, 12), "label": 1})
+    np.testing.assert_array_equal(by_mask.maps["scores"], by_box.maps["scores"])
+    held = by_mask.maps["scores"][0, 0].any(axis=0)
+    assert held[6:10, 4:12].all()
+    assert held.sum() == 4 * 8
+
+
+@pytest.mark.parametrize(
+    ("targets", "said"),
+    [
+        ({"box": (40, 40, 50, 50)}, "the region has no pixel"),
+        ({"box": (4, 4, 1, 1)}, "a box is left, top"),
+        ({"mask": np.ones(4)}, "a mask has two axes"),
+        ({"label": 9}, "target 9 is out of range"),
+        ({"name": "sky"}, "told by box, label, mask, not by"),
+        ([[{"label": 1}], [{"label": 1}, 2]], "different numbers of targets"),
+    ],
+)
+def test_regions_that_are_none(targets: Any, said: str) -> None:
+    with rc.Explainer(pixels(), "stages") as explainer, pytest.raises(rc.TargetError, match=said):
+        explainer(X, targets)
+
+
 def anchors(form: str) -> onnx.ModelProto:
     """A raw detector of two levels: boxes and class scores of 64 + 16 places, in one output or two."""
     net = Net("N", 3, 16, 16)

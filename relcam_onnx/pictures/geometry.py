@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,6 +131,15 @@ class Geometry:
         restored[~seen_rows] = 0
         restored[:, ~seen_columns] = 0
         return restored
+
+    def seen(self, mask: NDArray[Any]) -> NDArray[np.bool_]:
+        """A mask over the picture, at any resolution, as it lies in the model's input: (H, W) of that."""
+        places, inside = [], []
+        for axis in (0, 1):
+            pixels = (np.arange(self.size[axis]) + 0.5 - self.offset[axis]) / self.scale[axis] / self.original[axis]
+            inside.append((pixels >= 0) & (pixels < 1))
+            places.append(np.clip((pixels * mask.shape[axis]).astype(int), 0, mask.shape[axis] - 1))
+        return (mask[np.ix_(*places)] > 0) & inside[0][:, None] & inside[1][None]
 
     def _positions(self, axis: int, field: Field) -> tuple[Positions, NDArray[np.bool_]]:
         """Give every picture pixel's place in the map on one axis, and whether the model saw it."""

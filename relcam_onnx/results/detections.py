@@ -84,7 +84,7 @@ def in_picture(box: np.ndarray, geometry: Geometry | None) -> Box:
 
 
 def in_inputs(targets: Any, geometries: Sequence[Geometry]) -> Any:
-    """A detector's targets, their boxes told in the pictures' pixels, with those of the model's input."""
+    """Targets whose boxes and masks are told in the pictures' pixels, with those of the model's input."""
     if not isinstance(targets, list | tuple | Mapping):
         return targets
     own = isinstance(targets, list | tuple) and len(targets) == len(geometries)
@@ -95,9 +95,14 @@ def moved(asked: Any, geometry: Geometry) -> Any:
     """What is asked of one image."""
     if isinstance(asked, list | tuple):
         return [moved(one, geometry) for one in asked]
-    if isinstance(asked, Mapping) and "box" in asked and np.shape(asked["box"]) == (4,):
-        return {**asked, "box": in_input(asked["box"], geometry).tolist()}
-    return asked
+    if not isinstance(asked, Mapping):
+        return asked
+    changed = dict(asked)
+    if "box" in asked and np.shape(asked["box"]) == (4,):
+        changed["box"] = in_input(asked["box"], geometry).tolist()
+    if "mask" in asked and np.ndim(asked["mask"]) == 2:
+        changed["mask"] = geometry.seen(np.asarray(asked["mask"]))
+    return changed
 
 
 def in_input(box: Box, geometry: Geometry) -> np.ndarray:

@@ -151,6 +151,8 @@ def read_seed(seed: Any, images: int, classes: int | None) -> np.ndarray:
 
 def as_told(result: Result, targets: np.ndarray, choices: Choices, *, given: bool) -> np.ndarray:
     """Targets as an explanation tells them: a detector's as place and class, (N, K, 2), -1 for none."""
+    if given and choices.head.kind != "classifier":  # nothing is left to be told of them
+        return targets
     if given:  # a file takes the largest entry of a seed for its target
         scores: Any = class_scores(Eager(), cast(Any, result.scores), paired=choices.paired)
         return resolve_ranks(targets, scores)

@@ -1,0 +1,147 @@
+"""A segmenter's targets that name their region: a box, a mask, a class over either."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relcam_onnx.backends.eager import Eager
+from relcam_onnx.errors import TargetError
+from relcam_onnx.lrp.heads import Aim, Table, as_table, begin, winners
+from relcam_onnx.lrp.plan import reading_plan
+from relcam_onnx.pictures.geometry import Floats, Size
+from relcam_onnx.pictures.labels import one_label
+from relcam_onnx.prepare import Prepared
+from relcam_onnx.runners import Runner
+from relcam_onnx.runners.reading import Reading
+from relcam_onnx.runners.session import SessionSettings
+
+KEYS = frozenset({"label", "box", "mask"})
+
+
+class Regions(NamedTuple):
+    """Targets over regions of their own: classes (N, K), seeds (N, K, scores), and mean scores (N, K, classes)."""
+
+    targets: NDArray[np.int64]
+    seeds: Floats
+    scores: Floats
+
+
+class Segmenter:
+    """Runs a segmenter for its scores, and starts relevance where regions are."""
+
+    def __init__(self, prepared: Prepared, make: Callable[[Prepared], Runner], settings: SessionSettings) -> None:
+        self._prepared, self._make, self._settings = prepared, make, settings
+
+    @cached_property
+    def walker(self) -> Runner:
+        """The same maps for seeds of one's own."""
+        return self._make(self._prepared.given())
+
+    @cached_property
+    def _reading(self) -> Reading:
+        plan = reading_plan(self._prepared.paths, ())
+        return Reading.of(self._prepared.model, plan, self._settings, spinning=False)
+
+    def regions(self, inputs: Mapping[str, Any], asked: Sequence[Sequence[Any]]) -> Regions:
+        """What relevance starts as for some images.
+
+        Parameters
+        ----------
+        inputs
+            The model's, perhaps filled up.
+        asked
+            For each image as many classes, ranks, or dicts: ``label``; ``box`` (left, top, right, bottom in the input's
+            pixels) or ``mask`` ((H, W), the input's size or any other of its whole area).
+
+        Raises
+        ------
+        TargetError
+            A region without pixels, or no such class.
+        """
+        prepared, head = self._prepared, self._prepared.choices.head
+        raw: Any = self._reading.run(inputs)[1][prepared.scores.tensor.name]
+        grid = tuple(np.delete(raw.shape, [0, head.axis]).tolist())
+        picture = prepared.layers.picture
+        axes, shape = picture.layout.axes if picture.layout else (2, 3), np.shape(inputs[picture.tensor.name])
+        whole = as_table(Eager(), head, raw)
+        values: Any = whole.value
+        rows = []
+        for index, each in enumerate(asked):
+            table = whole._replace(value=values[index : index + 1])
+            rows.append([self._begun(table, one, grid, (shape[axes[0]], shape[axes[1]])) for one in each])
+        parts = zip(*(zip(*row, strict=True) for row in rows), strict=True)
+        targets, seeds, scores = (np.stack([np.stack(image) for image in part]) for part in parts)
+        return Regions(targets.astype(np.int64), seeds, scores)
+
+    def _begun(self, table: Table, asked: Any, grid: Size, size: Size) -> tuple[int, Floats, Floats]:
+        """The class, the start (scores) and the mean scores (classes) of one target."""
+        f, choices, labels = Eager(), self._prepared.choices, self._prepared.facts.usable_labels
+        won: Any = winners(f, choices, table)
+        areas = won[0].sum(axis=0)
+        if not isinstance(asked, Mapping):
+            asked = {"label": asked}
+        if not asked or set(asked) - KEYS:
+            raise TargetError(f"a segmenter's target is told by {', '.join(sorted(KEYS))}, not by {list(asked)}")
+        inside = region(asked, grid, size)
+        if choices.background is not None:
+            areas[choices.background] = -1
+        kind = asked.get("label")
+        if kind is None:
+            within = won[0, inside].sum(axis=0) + 1e-6 * (areas >= 0)
+            kind = int(np.where(areas < 0, -1, within).argmax())
+        elif isinstance(kind, str):
+            kind = one_label(kind, labels)
+        if not -len(areas) <= kind < len(areas):
+            raise TargetError(f"target {kind} is out of range: this model has {len(areas)} classes")
+        kind = int(np.argsort(-areas, kind="stable")[-kind - 1]) if kind < 0 else int(kind)
+        alone = not {"box", "mask"} & set(asked)
+        chosen = won[0, :, kind].astype(bool) if alone else inside
+        if not chosen.any():
+            raise TargetError(f"class {kind} wins no pixel" if alone else "the region has no pixel in the picture")
+        at = (chosen / chosen.sum()).astype(np.float32)[None]
+        hot = np.eye(len(areas), dtype=np.float32)[[kind]]
+        mean: Any = at @ np.asarray(table.value)[0]
+        target = Aim(cast(Any, hot), cast(Any, np.ones((1, 1), np.float32)), cast(Any, at), mean)
+        start: Any = begin(f, choices, table, target, self._prepared.seed, gradient=self._prepared.gradient)
+        return kind, start.reshape(-1), mean[0]
+
+
+def region(asked: Mapping[str, Any], grid: Size, size: Size) -> NDArray[np.bool_]:
+    """The pixels of scores, a ``grid`` over an input of ``size``, whose middles lie in a box or a mask, (places,)."""
+    down, across = ((np.arange(count) + 0.5) / count for count in grid)
+    inside = np.ones(grid, bool)
+    if (box := asked.get("box")) is not None:
+        sides = np.asarray(box, np.float64)
+        if sides.shape != (4,) or not (sides[:2] < sides[2:]).all():
+            raise TargetError(f"a box is left, top, right and bottom, not {box!r}")
+        left, top, right, bottom = sides
+        rows, columns = down * size[0], across * size[1]
+        inside &= ((rows >= top) & (rows < bottom))[:, None] & ((columns >= left) & (columns < right))[None]
+    if (mask := asked.get("mask")) is not None:
+        cells = np.asarray(mask)
+        if cells.ndim != 2:
+            raise TargetError(f"a mask has two axes, not {cells.ndim}")
+        rows, columns = ((at * count).astype(int) for at, count in zip((down, across), cells.shape, strict=True))
+        inside &= cells[np.ix_(rows, columns)] > 0
+    return inside.reshape(-1)
+
+
+def names_regions(targets: Any) -> bool:
+    """Whether some of the targets are told by dicts."""
+    if isinstance(targets, list | tuple):
+        return any(map(names_regions, targets))
+    return isinstance(targets, Mapping)
+
+
+def for_each(targets: Any, images: int) -> list[list[Any]]:
+    """As many targets for each image: one for all, one for each, or lists of K."""
+    own = isinstance(targets, list | tuple) and len(targets) == images
+    each = [list(one) if isinstance(one, list | tuple) else [one] for one in (targets if own else [targets] * images)]
+    if len({len(one) for one in each}) > 1:
+        raise TargetError("images have different numbers of targets: give each as many, or explain them one at a time")
+    return each
