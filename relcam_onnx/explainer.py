@@ -25,11 +25,11 @@ from relcam_onnx.results.maps import Maps
 from relcam_onnx.results.settings import Settings
 from relcam_onnx.runners import Runner
 from relcam_onnx.runners.arrays import batch_of, check_array, check_inputs, filled, fillers, on_host, pieces, sizes_of
-from relcam_onnx.runners.choosing import make_runner
+from relcam_onnx.runners.choosing import Starters, make_runner
 from relcam_onnx.runners.detecting import Detector
 from relcam_onnx.runners.probing import ProbingRunner
-from relcam_onnx.runners.segmenting import Segmenter, for_each, names_regions
 from relcam_onnx.runners.session import SessionSettings
+from relcam_onnx.runners.starting import Starter, for_each
 from relcam_onnx.runners.targets import as_told, asked
 
 
@@ -56,7 +56,8 @@ class Explainer:
     output
         Which output holds the scores, where there are several.
     head
-        What the model does: ``"classifier"``, ``"segmenter"`` or ``"detector"``; None: what its outputs look like.
+        What the model does: ``"classifier"``, ``"segmenter"``, ``"detector"`` or ``"embedding"``; None: what its
+        outputs look like.
     backend
         ``"compiled"`` (None too): the reverse walk is part of the model that onnxruntime runs; ``"eager"``: NumPy over
         activations that onnxruntime computes, the reference.
@@ -120,7 +121,7 @@ class Explainer:
         kept = None if cache is None else Path(cache)
         backend = backend or "compiled"
         self._runner: Runner | None = make_runner(self.prepared, backend, session, kept, samples, random_state)
-        self._segmenter = Segmenter(
+        self._starters = Starters(
             self.prepared, lambda prepared: make_runner(prepared, backend, session, kept, None, None), session
         )
         detects = self.prepared.choices.head.kind == "detector"
@@ -151,7 +152,7 @@ class Explainer:
             None (the top class), an int, N ints, or an (N, K) array; negative numbers are ranks. Of a segmenter they
             are by the pixels that a class wins, or dicts with a ``label``, a ``box`` or a ``mask``. Of a detector: None
             (all that it detects), ranks, dicts with a ``box`` in the input's pixels or a ``label`` or both, or places
-            and classes (N, K, 2).
+            and classes (N, K, 2). Of an embedding dicts with ``like``, a vector or another picture's array.
         seed
             With seed "given": float32 (N, classes) or (N, K, classes).
         baselines
@@ -169,9 +170,9 @@ class Explainer:
                 "an array as seed goes with Explainer(seed='given'), and that with an array: explainer(x, seed=array)"
             )
         batches = list(pieces(arrays, self._batch or self._max_batch, fixed=self._batch is not None))
-        if self.prepared.choices.head.kind == "segmenter" and names_regions(targets):
-            asked_for = for_each(targets, images)
-            return Explanation.joined([self._of_regions(piece, asked_for[place]) for place, piece in batches])
+        if (starter := self._starters.of(targets)) is not None:
+            told = for_each(targets, images)
+            return Explanation.joined([self._started(starter, piece, told[place]) for place, piece in batches])
         if self._detector is not None:
             targets = self._detector.numbers(targets, (piece for _, piece in batches))
         wanted, seeds = asked(targets, seed, images, self.prepared.choices)
@@ -182,11 +183,11 @@ class Explainer:
             parts.append(self._explain(runner, piece, wanted[place], own_seeds))
         return Explanation.joined(parts)
 
-    def _of_regions(self, inputs: dict[str, Any], asked_for: list[list[Any]]) -> Explanation:
-        """One piece of a batch, whose targets name their regions."""
-        found = self._segmenter.regions(inputs, asked_for)
-        explanation = self._explain(self._segmenter.walker, inputs, found.targets, found.seeds)
-        return replace(explanation, targets=found.targets, scores=found.scores)
+    def _started(self, starter: Starter, inputs: dict[str, Any], told: list[list[Any]]) -> Explanation:
+        """One piece of a batch, whose targets are told by dicts."""
+        found = starter.start(inputs, told)
+        made = self._explain(starter.walker, inputs, found.targets, found.seeds)
+        return replace(made, targets=found.targets, scores=found.scores, **starter.told(made.settings, told))
 
     def passes(self, x: Any) -> int:
         """How often the model runs for each picture like ``x``, as for a call: 1 but for methods that ask again."""

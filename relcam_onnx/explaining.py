@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from relcam_onnx.errors import InputError, LayerError, ModelFileError, OptionError, TargetError, UnsupportedModelError
 from relcam_onnx.explainer import Explainer
 from relcam_onnx.model import static_shape
+from relcam_onnx.pictures.asked import as_targets
 from relcam_onnx.pictures.conventions import Option, guess_preprocess
 from relcam_onnx.pictures.facts import Labels
 from relcam_onnx.pictures.finding import Found
-from relcam_onnx.pictures.labels import one_label
 from relcam_onnx.pictures.pixels import Picture, read_pixels
 from relcam_onnx.pictures.reading import PictureSource
 from relcam_onnx.results.detections import in_inputs
@@ -191,19 +191,9 @@ class PictureExplainer:
         return [(picture, done[place]) for place, picture in enumerate(pictures)]
 
     def indices(self, targets: Any) -> Any:
-        """Targets with each label replaced by its index; for a detector by what it calls the best of that class.
-
-        Raises
-        ------
-        TargetError
-            No class, or several, have that label.
-        """
-        if isinstance(targets, list | tuple):
-            return [self.indices(target) for target in targets]
-        if not isinstance(targets, str):
-            return targets
-        index = one_label(targets, self.labels)
-        return {"label": index} if self.settings.head == "detector" and index >= 0 else index
+        """Targets as an `Explainer` takes them: see `relcam_onnx.pictures.asked.as_targets`."""
+        detector = self.settings.head == "detector"
+        return as_targets(targets, self.labels, lambda source: self._read(source).array, detector=detector)
 
     def _read(self, source: PictureSource) -> Ready:
         needed, opacity = None if self.exact else self.preprocess.needed, self.preprocess.channels.endswith("A")
@@ -216,7 +206,7 @@ class PictureExplainer:
         placed = in_inputs(targets, [picture.geometry for picture in pictures])
         explanation = self.explainer(np.stack([each.array for each in batch]), placed, baselines=self._baselines)
         settings = replace(explanation.settings, preprocess=self.preprocess)
-        return replace(explanation, pictures=pictures, labels=self.labels, settings=settings)
+        return replace(explanation, pictures=pictures, labels=explanation.labels or self.labels, settings=settings)
 
     def _alike(
         self, batch: Sequence[tuple[int, Ready]], targets: Sequence[Any] | None

@@ -17,7 +17,8 @@ from relcam_onnx.canon.unsquashing import made, unsquashed
 from relcam_onnx.model import Model, producer, static_shape
 
 Kind = Literal["classifier", "segmenter", "detector"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS = (*get_args(Kind), "embedding")
+"""What a head may be called. An embedding is a table like a classifier's: what it is asked tells them apart."""
 Form = Literal["corners", "centred", "distances"]
 BOX = 4
 """Numbers that a box is told by."""

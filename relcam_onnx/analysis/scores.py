@@ -72,7 +72,7 @@ def find_scores(model: Model, output: str | None = None, head: str | None = None
         outputs.setdefault(output, tensors[inside])
     named = [outputs[output]] if output is not None else list(outputs.values())
     fitting = {t.name: scores for t in named if is_table(scores := chosen_from(t))}
-    if head not in (None, "classifier") or not fitting:
+    if head not in (None, "classifier", "embedding") or not fitting:
         found = of_places(model, named, list(outputs.values()), head)
         if found is not None:
             return found

@@ -43,7 +43,7 @@ def explain_pictures(
     sources: Sequence[str],
     out: Path,
     *,
-    targets: Sequence[str | int],
+    targets: Sequence[Any],
     labels: str | None,
     preprocess: str | None,
     formats: Sequence[str] | None,

@@ -39,7 +39,9 @@ Output = Annotated[
 ]
 Head = Annotated[
     str | None,
-    typer.Option(help="classifier, segmenter or detector. Default: what the outputs look like.", metavar="NAME"),
+    typer.Option(
+        help="classifier, segmenter, detector or embedding. Default: what the outputs look like.", metavar="NAME"
+    ),
 ]
 Preprocess = Annotated[
     str | None,

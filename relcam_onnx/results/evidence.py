@@ -15,6 +15,7 @@ from relcam_onnx.lrp.presets import GRADIENTS
 from relcam_onnx.lrp.seeds import GIVEN, starting
 from relcam_onnx.pictures.geometry import Floats
 from relcam_onnx.results.detections import CONFIDENCE
+from relcam_onnx.results.probabilities import COSINE
 
 if TYPE_CHECKING:
     from relcam_onnx.results.answer import Answer
@@ -33,7 +34,12 @@ def margins(explanation: Answer) -> Floats:
 
 def has_rivals(explanation: Answer) -> bool:
     """Whether classes compete: with a sigmoid each they do not, nor does one score alone."""
-    return explanation.squashed_by != "Sigmoid" and explanation.scores.shape[-1] > 1
+    return explanation.squashed_by not in ("Sigmoid", COSINE) and explanation.scores.shape[-1] > 1
+
+
+def is_like(explanation: Answer) -> bool:
+    """Whether targets are what a picture may be like."""
+    return explanation.squashed_by == COSINE
 
 
 def doubt(explanation: Answer, index: int, place: int) -> str | None:
@@ -45,7 +51,7 @@ def doubt(explanation: Answer, index: int, place: int) -> str | None:
     if has_rivals(explanation):
         return "no evidence for this class over its rivals" if margin < LITTLE else None
     # One score that nothing squashes and that has no two names may be any quantity, not a yes or no.
-    decides = explanation.squashed_by == "Sigmoid" or explanation.settings.classes == 2
+    decides = explanation.squashed_by == "Sigmoid" or (explanation.settings.classes == 2 and not is_like(explanation))
     return "the model says no to this class" if decides and margin < 0 else None
 
 

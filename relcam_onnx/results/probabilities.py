@@ -6,6 +6,9 @@ import numpy as np
 
 from relcam_onnx.pictures.geometry import Floats
 
+COSINE = "Cosine"
+"""What stands for a squashing where scores are cosines: shares as they are."""
+
 
 def probabilities(scores: Floats, squashed_by: str | None, classes: int | None) -> Floats:
     """Sigmoid of the scores where the model ends in one or has one score alone, else their softmax.
@@ -17,7 +20,7 @@ def probabilities(scores: Floats, squashed_by: str | None, classes: int | None) 
     scores
         (N, scores).
     squashed_by
-        "Softmax", "LogSoftmax", "Sigmoid" or None: what follows them in the model.
+        "Softmax", "LogSoftmax", "Sigmoid" or None: what follows them in the model; or `COSINE`.
     classes
         How many the model tells apart; None where only a run knows.
 
@@ -26,6 +29,8 @@ def probabilities(scores: Floats, squashed_by: str | None, classes: int | None) 
     NDArray
         (N, classes), float32.
     """
+    if squashed_by == COSINE:
+        return scores
     z = scores.astype(np.float64)
     if z.shape[1] == 1 and classes == 2:
         z = np.concatenate([-z, z], axis=1)

@@ -1,8 +1,10 @@
-"""Which runner makes the maps that were asked for."""
+"""Which runner makes the maps that were asked for, and what starts relevance."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from relcam_onnx.errors import OptionError
 from relcam_onnx.lrp.methods import Probe
@@ -10,8 +12,11 @@ from relcam_onnx.prepare import Prepared, choose
 from relcam_onnx.runners import Runner
 from relcam_onnx.runners.compiled import CompiledRunner
 from relcam_onnx.runners.eager import EagerRunner
+from relcam_onnx.runners.likeness import Likeness
 from relcam_onnx.runners.probing import ProbingRunner
+from relcam_onnx.runners.segmenting import Segmenter
 from relcam_onnx.runners.session import SessionSettings
+from relcam_onnx.runners.starting import Starter, named
 
 BACKENDS = ("compiled", "eager")
 
@@ -48,3 +53,18 @@ def make_runner(
     if random_state is not None:
         raise OptionError(f"method {prepared.method!r} draws nothing at random; leave random_state out")
     return walker(prepared)
+
+
+class Starters:
+    """What starts relevance for targets that are told by dicts."""
+
+    def __init__(self, prepared: Prepared, make: Callable[[Prepared], Runner], settings: SessionSettings) -> None:
+        self._likeness = Likeness(prepared, make, settings)
+        self._segmenter = Segmenter(prepared, make, settings)
+        self._kind = prepared.choices.head.kind
+
+    def of(self, targets: Any) -> Starter | None:
+        """The one for such targets; None for numbers, and for a detector's, which are numbers in the end."""
+        if named(targets, "like"):
+            return self._likeness
+        return self._segmenter if self._kind == "segmenter" and named(targets) else None

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
-from typing import Any, NamedTuple, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,43 +11,18 @@ from numpy.typing import NDArray
 from relcam_onnx.backends.eager import Eager
 from relcam_onnx.errors import TargetError
 from relcam_onnx.lrp.heads import Aim, Table, as_table, begin, winners
-from relcam_onnx.lrp.plan import reading_plan
 from relcam_onnx.pictures.geometry import Floats, Size
 from relcam_onnx.pictures.labels import one_label
-from relcam_onnx.prepare import Prepared
-from relcam_onnx.runners import Runner
-from relcam_onnx.runners.reading import Reading
-from relcam_onnx.runners.session import SessionSettings
+from relcam_onnx.runners.starting import Started, Starter
 
 KEYS = frozenset({"label", "box", "mask"})
 
 
-class Regions(NamedTuple):
-    """Targets over regions of their own: classes (N, K), seeds (N, K, scores), and mean scores (N, K, classes)."""
+class Segmenter(Starter):
+    """Starts relevance over regions that are told."""
 
-    targets: NDArray[np.int64]
-    seeds: Floats
-    scores: Floats
-
-
-class Segmenter:
-    """Runs a segmenter for its scores, and starts relevance where regions are."""
-
-    def __init__(self, prepared: Prepared, make: Callable[[Prepared], Runner], settings: SessionSettings) -> None:
-        self._prepared, self._make, self._settings = prepared, make, settings
-
-    @cached_property
-    def walker(self) -> Runner:
-        """The same maps for seeds of one's own."""
-        return self._make(self._prepared.given())
-
-    @cached_property
-    def _reading(self) -> Reading:
-        plan = reading_plan(self._prepared.paths, ())
-        return Reading.of(self._prepared.model, plan, self._settings, spinning=False)
-
-    def regions(self, inputs: Mapping[str, Any], asked: Sequence[Sequence[Any]]) -> Regions:
-        """What relevance starts as for some images.
+    def start(self, inputs: Mapping[str, Any], asked: Sequence[Sequence[Any]]) -> Started:
+        """See `Starter`.
 
         Parameters
         ----------
@@ -63,10 +37,9 @@ class Segmenter:
         TargetError
             A region without pixels, or no such class.
         """
-        prepared, head = self._prepared, self._prepared.choices.head
-        raw: Any = self._reading.run(inputs)[1][prepared.scores.tensor.name]
+        head, raw = self.prepared.choices.head, self.scores(inputs)
         grid = tuple(np.delete(raw.shape, [0, head.axis]).tolist())
-        picture = prepared.layers.picture
+        picture = self.prepared.layers.picture
         axes, shape = picture.layout.axes if picture.layout else (2, 3), np.shape(inputs[picture.tensor.name])
         whole = as_table(Eager(), head, raw)
         values: Any = whole.value
@@ -76,11 +49,11 @@ class Segmenter:
             rows.append([self._begun(table, one, grid, (shape[axes[0]], shape[axes[1]])) for one in each])
         parts = zip(*(zip(*row, strict=True) for row in rows), strict=True)
         targets, seeds, scores = (np.stack([np.stack(image) for image in part]) for part in parts)
-        return Regions(targets.astype(np.int64), seeds, scores)
+        return Started(targets.astype(np.int64), seeds, scores)
 
     def _begun(self, table: Table, asked: Any, grid: Size, size: Size) -> tuple[int, Floats, Floats]:
         """The class, the start (scores) and the mean scores (classes) of one target."""
-        f, choices, labels = Eager(), self._prepared.choices, self._prepared.facts.usable_labels
+        f, choices, labels = Eager(), self.prepared.choices, self.prepared.facts.usable_labels
         won: Any = winners(f, choices, table)
         areas = won[0].sum(axis=0)
         if not isinstance(asked, Mapping):
@@ -107,7 +80,7 @@ class Segmenter:
         hot = np.eye(len(areas), dtype=np.float32)[[kind]]
         mean: Any = at @ np.asarray(table.value)[0]
         target = Aim(cast(Any, hot), cast(Any, np.ones((1, 1), np.float32)), cast(Any, at), mean)
-        start: Any = begin(f, choices, table, target, self._prepared.seed, gradient=self._prepared.gradient)
+        start: Any = begin(f, choices, table, target, self.prepared.seed, gradient=self.prepared.gradient)
         return kind, start.reshape(-1), mean[0]
 
 
@@ -129,19 +102,3 @@ def region(asked: Mapping[str, Any], grid: Size, size: Size) -> NDArray[np.bool_
         rows, columns = ((at * count).astype(int) for at, count in zip((down, across), cells.shape, strict=True))
         inside &= cells[np.ix_(rows, columns)] > 0
     return inside.reshape(-1)
-
-
-def names_regions(targets: Any) -> bool:
-    """Whether some of the targets are told by dicts."""
-    if isinstance(targets, list | tuple):
-        return any(map(names_regions, targets))
-    return isinstance(targets, Mapping)
-
-
-def for_each(targets: Any, images: int) -> list[list[Any]]:
-    """As many targets for each image: one for all, one for each, or lists of K."""
-    own = isinstance(targets, list | tuple) and len(targets) == images
-    each = [list(one) if isinstance(one, list | tuple) else [one] for one in (targets if own else [targets] * images)]
-    if len({len(one) for one in each}) > 1:
-        raise TargetError("images have different numbers of targets: give each as many, or explain them one at a time")
-    return each
