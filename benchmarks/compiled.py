@@ -69,9 +69,9 @@ def explained(file: Path, model: onnx.ModelProto, rounds: int, batch: int = 1, s
     return compare(running(session(model), batch, size), running(session(file), batch, size), rounds)
 
 
-def worked(file: Path, model: onnx.ModelProto, rounds: int) -> float:
+def worked(file: Path, model: onnx.ModelProto, rounds: int, size: int = SIZE) -> float:
     """The same as `explained` in processor time, one thread and one picture."""
-    return compare_work(running(session(model, 1)), running(session(file, 1)), rounds)
+    return compare_work(running(session(model, 1), 1, size), running(session(file, 1), 1, size), rounds)
 
 
 def depths(net: Net, rounds: int, batches: Sequence[int]) -> str:
