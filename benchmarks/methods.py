@@ -1,6 +1,6 @@
 """Every method at every stage by the audit's measures: prints, and with ``--write`` writes docs/quality/methods.md.
 
-python -m benchmarks.methods [--pictures DIR --labels FILE] [--model FILE] [--write]
+python -m benchmarks.methods [--pictures DIR --labels FILE] [--model FILE] [--rows METHOD...] [--write]
 """
 
 from __future__ import annotations
@@ -77,10 +77,11 @@ def timed(model: Audited, subjects: Sequence[Subject]) -> Callable[[Source, str]
     return ratio
 
 
-def measure(store: Store, model: Audited, subjects: list[Subject]) -> None:
-    """Everything that is not measured yet."""
+def measure(store: Store, model: Audited, subjects: list[Subject], rows: Sequence[str]) -> None:
+    """Everything of some rows that is not measured yet."""
     ratio = timed(model, subjects)
-    for row, options in ROWS.items():
+    for row in rows:
+        options = ROWS[row]
         grids = DEAR.get(row, GRIDS)
         made = model.source(row, **options)
         items: dict[str, list[Item]] = {
@@ -126,6 +127,22 @@ def tables(store: Store) -> str:
     return "\n\n".join(parts)
 
 
+def merged(new: str, old: str) -> str:
+    """The tables of some rows, with the rows that a page has beside them."""
+    parts = []
+    for block in new.split("**")[1:]:
+        if not block.startswith("\n"):
+            title = block
+            continue
+        _, _, there = old.partition(f"**{title}**\n\n")
+        lines = [*there.partition("\n\n")[0].splitlines(), *block.strip().splitlines()]
+        rows = {line.split("|")[1].strip(): line for line in lines}
+        head, rule = rows.pop(""), rows.pop("---")
+        ordered = sorted(rows, key=list(ROWS).index)
+        parts.append("\n".join([f"**{title}**\n", head, rule, *(rows[name] for name in ordered)]))
+    return "\n\n".join(parts)
+
+
 def cell(values: Any) -> str:
     """A mean, its interval and n."""
     found = [value for value in values if np.isfinite(value)]
@@ -143,6 +160,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=LITE, help="an ONNX file, with its preprocessing inside")
     parser.add_argument("--pictures", type=Path, default=ROOT / "examples", help="a folder of pictures")
     parser.add_argument("--labels", type=Path, help="a CSV with the columns file and index; labels.csv in the folder")
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), help="these alone; the page keeps the others")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.name}")
     options = parser.parse_args()
     files = listed(options.pictures, options.labels)
@@ -153,8 +171,10 @@ def main() -> None:
     kept.parent.mkdir(parents=True, exist_ok=True)
     store = Store(kept)
     model.usual = [subject.file for subject in subjects]
-    measure(store, model, subjects)
+    measure(store, model, subjects, options.rows or list(ROWS))
     found = tables(store)
+    if options.rows:
+        found = merged(found, PAGE.read_text(encoding="utf-8"))
     print(found)
     if options.write:
         PAGE.write_text(f"# Every method at every stage\n\n{SAID}\n\n{found}\n", encoding="utf-8")
