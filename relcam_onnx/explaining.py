@@ -229,7 +229,8 @@ class PictureExplainer:
     def _check_labels(self) -> None:
         """One label for each class, as far as the file tells their number."""
         classes = self.settings.classes
-        if self.labels is not None and classes is not None and len(self.labels) != classes:
+        fewer = 1 if self.settings.head == "detector" else 0  # its last class may be "no object"
+        if self.labels is not None and classes is not None and not classes - fewer <= len(self.labels) <= classes:
             if classes == 1 and len(self.labels) == 2:
                 raise OptionError(
                     "two labels for one score name a negative and a positive class, which decides how targets are "

@@ -227,10 +227,11 @@ def anchors(form: str) -> onnx.ModelProto:
         return net.model(net("Transpose", y, perm=[0, 2, 1], name="turned") if form == "joined, turned" else y)
     scores, boxes = (net("Transpose", part, perm=[0, 2, 1], name=f"{part}/rows") for part in (scores, boxes))
     squash = {"softmax": "Softmax", "sigmoid": "Sigmoid"}.get(form)
-    return net.model(net(squash, scores, name="shares") if squash else scores, boxes)
+    outputs = [net(squash, scores, name="shares") if squash else scores, boxes]
+    return net.model(*(reversed(outputs) if form == "boxes first" else outputs))
 
 
-DETECTORS = ["joined", "joined, turned", "softmax", "sigmoid", "scores"]
+DETECTORS = ["joined", "joined, turned", "softmax", "sigmoid", "scores", "boxes first"]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -497,6 +498,28 @@ def test_boxes_of_one_class_that_overlap_are_one_detection() -> None:
     assert detections(Told(shares, boxes), 0) == [(0, 0), (2, 1), (3, 0)]
     assert detections(Told(shares, None), 0) == [(0, 0), (1, 0), (2, 1), (3, 0)]
     assert detections(Told(shares * 0.25, boxes), 0) == []
+
+
+def test_a_class_behind_those_with_labels_is_no_object() -> None:
+    """DETR: logits of queries, boxes of centre and size behind a sigmoid."""
+    net = Net("N", 3, 16, 16)
+    tokens = net("Transpose", net("Reshape", body(net), np.array([0, 8, 64])), perm=[0, 2, 1])
+    weights = net.rng.standard_normal((2, 8, 4)).astype(np.float32)
+    logits = net("MatMul", tokens, weights[0], name="logits")
+    model = net.model(logits, net("Sigmoid", net("MatMul", tokens, weights[1]), name="boxes"))
+    z, sides = run(model, "logits", "boxes", x=X)
+    shares = np.exp(z) / np.exp(z).sum(axis=2, keepdims=True)
+    with rc.Explainer(model, "stages", labels=["cat", "dog", "bird"]) as explainer:
+        found = explainer(X)
+    for n in range(2):
+        best = shares[n, :, :3].max(axis=1)
+        assert found.count(n) > 0
+        for each in found.detections[n]:
+            assert each.index < 3
+            assert each.score == pytest.approx(shares[n, each.place, each.index], rel=1e-4)
+            x, y, w, h = sides[n, each.place] * 16
+            assert each.box == pytest.approx((x - w / 2, y - h / 2, x + w / 2, y + h / 2), rel=1e-4)
+        assert found.detections[n][0].score == pytest.approx(best.max(), rel=1e-4)
 
 
 def test_a_head_can_be_named() -> None:

@@ -98,6 +98,15 @@ def detector(scores: gs.Tensor, outputs: Sequence[gs.Tensor], told: int | None) 
     return Head("detector", axis, Boxes((beside[0].name,), 2, form))
 
 
+def beside_scores(tensor: gs.Tensor, outputs: Sequence[gs.Tensor]) -> bool:
+    """Whether an output tells the boxes of what another scores, by its shape, or its name where both are alike."""
+    shape = static_shape(tensor)
+    if shape is None or not is_boxes(tensor, None):
+        return False
+    others = [t for t in outputs if t is not tensor and len(s := static_shape(t) or ()) == 3 and s[1] == shape[1]]
+    return any(not is_boxes(t, None) for t in others) or (bool(others) and "box" in tensor.name.lower())
+
+
 def is_boxes(tensor: gs.Tensor, places: int | None) -> bool:
     """Whether a tensor is (N, places, 4)."""
     shape = static_shape(tensor)

@@ -8,7 +8,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.analysis.heads import CLASSIFIER, KINDS, Head, detector, joined, of_levels, segmenter, with_objectness
+from relcam_onnx.analysis.heads import (
+    CLASSIFIER,
+    KINDS,
+    Head,
+    beside_scores,
+    detector,
+    joined,
+    of_levels,
+    segmenter,
+    with_objectness,
+)
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.support import check_supported, problem
 from relcam_onnx.canon.edit import is_op
@@ -95,7 +105,7 @@ def of_places(
     levels = of_levels(model, named) if kind in (None, "detector") and len(named) > 1 else None
     if levels is not None:
         return Scores(levels[0], levels[1].levels[0], "Sigmoid", levels[1])
-    for output in named:
+    for output in sorted(named, key=lambda tensor: beside_scores(tensor, outputs)):
         together = joined(output) or with_objectness(model, output) if kind in (None, "detector") else None
         if together is not None:
             return Scores(together[0], output.name, "Sigmoid", together[1])
