@@ -274,3 +274,26 @@ def test_what_is_strided_of_the_whole_batch_is_of_each_image() -> None:
         made = [rc.Explainer(file, ["stages", "input"], **options)(x, [[0, -1]] * 3) for file in files]
         for layer, values in made[1].maps.items():
             agree(made[0].maps[layer], values)
+
+
+def resized(batch: int | str, *, asked: bool) -> onnx.ModelProto:
+    """A picture at another size, its tokens (T, N, C) through a dense layer; the size holds the run's own batch."""
+    net = Net(batch, 3, 8, 8)
+    size: str | np.ndarray = ints(*([batch] if isinstance(batch, int) else [2]), 3, 12, 12)
+    if asked:
+        size = net("Concat", net("Shape", net.x, start=0, end=2), ints(12, 12), axis=0)
+    x = net("Resize", net.x, None, None, size, mode="linear")
+    tokens = net("Reshape", net.conv(x, 3, 4, stride=2, name="patches"), ints(-1, 4, 36))
+    behind = net("Relu", net("MatMul", net("Transpose", tokens, perm=[2, 0, 1]), net.normal(4, 6), name="behind"))
+    return net.model(net.dense(net("ReduceMean", behind, ints(0), keepdims=0), 6, 5, name="scores"))
+
+
+@pytest.mark.parametrize("batch", [2, "N"])
+def test_a_size_made_of_the_batch_is_no_value_to_follow(batch: int | str) -> None:
+    x = picture(2, 3, 8, 8)
+    got, wanted = (
+        rc.Explainer(resized(n, asked=asked), ["patches", "input"], method="lrp")(x, [[0, -1]] * 2)
+        for n, asked in ((batch, True), (2, False))
+    )
+    for layer, values in wanted.maps.items():
+        agree(got.maps[layer], values)

@@ -84,7 +84,7 @@ def groups(before: Sequence[Size], after: Sequence[Size]) -> list[tuple[list[int
     old, new = list(range(start, len(before) - end)), list(range(start, len(after) - end))
     while old or new:
         left, right = [old.pop(0)] if old else [], [new.pop(0)] if new else []
-        while (a := count(before, left)) != (b := count(after, right)):
+        while (a := count(before, left)) != (b := count(after, right)) or a is None:
             if a is None or b is None or not (old if a < b else new):
                 left, right, old, new = left + old, right + new, [], []
                 break

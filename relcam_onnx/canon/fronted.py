@@ -14,6 +14,7 @@ from relcam_onnx.canon.axes import RESHAPES, Size, permutation
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.canon.identity import WHOLE, integers
 from relcam_onnx.canon.leading import AXES, AXIS, EACH
+from relcam_onnx.canon.sizes import READS_SIZES
 from relcam_onnx.model import variables
 
 
@@ -43,7 +44,7 @@ class Home(NamedTuple):
 
 def read(node: gs.Node) -> list[gs.Variable]:
     """The computed tensors whose values a node works on: shapes, bounds and the like are not."""
-    shaped = is_op(node, "Expand", "Slice", *RESHAPES, *AXES)
+    shaped = is_op(node, *READS_SIZES, *RESHAPES, *AXES)
     return [t for index, t in variables(node) if index == 0 or not shaped]
 
 
