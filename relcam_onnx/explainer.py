@@ -122,7 +122,9 @@ class Explainer:
         backend = backend or "compiled"
         self._runner: Runner | None = make_runner(self.prepared, backend, session, kept, samples, random_state)
         self._starters = Starters(
-            self.prepared, lambda prepared: make_runner(prepared, backend, session, kept, None, None), session
+            self.prepared,
+            lambda prepared: make_runner(prepared, backend, session, kept, samples, random_state),
+            session,
         )
         detects = self.prepared.choices.head.kind == "detector"
         self._detector = Detector(self.prepared, session) if detects else None
@@ -172,9 +174,9 @@ class Explainer:
         batches = list(pieces(arrays, self._batch or self._max_batch, fixed=self._batch is not None))
         if (starter := self._starters.of(targets)) is not None:
             told = for_each(targets, images)
-            return Explanation.joined([self._started(starter, piece, told[place]) for place, piece in batches])
+            return Explanation.joined([self._started(starter, piece, told[place], told) for place, piece in batches])
         if self._detector is not None:
-            targets = self._detector.numbers(targets, (piece for _, piece in batches))
+            targets = self._detector.numbers(targets, images, (piece for _, piece in batches))
         wanted, seeds = asked(targets, seed, images, self.prepared.choices)
         runner = self._with(baselines)
         parts = []
@@ -183,11 +185,13 @@ class Explainer:
             parts.append(self._explain(runner, piece, wanted[place], own_seeds))
         return Explanation.joined(parts)
 
-    def _started(self, starter: Starter, inputs: dict[str, Any], told: list[list[Any]]) -> Explanation:
+    def _started(
+        self, starter: Starter, inputs: dict[str, Any], told: list[list[Any]], among: list[list[Any]]
+    ) -> Explanation:
         """One piece of a batch, whose targets are told by dicts."""
-        found = starter.start(inputs, told)
+        found = starter.start(inputs, told, among)
         made = self._explain(starter.walker, inputs, found.targets, found.seeds)
-        return replace(made, targets=found.targets, scores=found.scores, **starter.told(made.settings, told))
+        return replace(made, targets=found.targets, scores=found.scores, **starter.told(made.settings, among))
 
     def passes(self, x: Any) -> int:
         """How often the model runs for each picture like ``x``, as for a call: 1 but for methods that ask again."""

@@ -229,7 +229,7 @@ class PictureExplainer:
     def _check_labels(self) -> None:
         """One label for each class, as far as the file tells their number."""
         classes = self.settings.classes
-        fewer = 1 if self.settings.head == "detector" else 0  # its last class may be "no object"
+        fewer = int(classes is not None and self.explainer.prepared.choices.background == classes - 1)  # "no object"
         if self.labels is not None and classes is not None and not classes - fewer <= len(self.labels) <= classes:
             if classes == 1 and len(self.labels) == 2:
                 raise OptionError(

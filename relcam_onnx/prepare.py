@@ -147,6 +147,11 @@ class Prepared:
         other.maps = replace(self.maps, method=other.method)
         return other
 
+    @property
+    def named_head(self) -> str | None:
+        """The head that was asked for."""
+        return self._asked.head
+
     @cached_property
     def choices(self) -> Choices:
         """What targets choose among."""

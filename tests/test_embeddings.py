@@ -56,7 +56,18 @@ def test_relevance_of_the_cosine_starts_as_its_terms(backend: str) -> None:
     assert found.doubt() is None
 
 
+def test_each_image_may_be_like_another_one() -> None:
+    vectors = embedded(OTHERS)[:2]
+    asked = [[{"like": vectors[0], "name": "ann"}], [{"like": vectors[1], "name": "bob"}]]
+    for most in (None, 1):
+        found = rc.Explainer(embedding(), "stages", max_batch=most)(X, asked)
+        assert [found.label(found.targets[n, 0]) for n in (0, 1)] == ["like ann", "like bob"]
+        np.testing.assert_allclose(found.probability[:, 0], np.diag(cosines(embedded(X), vectors)), rtol=1e-4)
+
+
 def test_the_head_can_be_named() -> None:
+    with pytest.raises(rc.TargetError, match="say what to be like"):
+        rc.Explainer(embedding(), "stages", head="embedding")(X)
     assert rc.Explainer(embedding(), "stages", head="embedding")(X, {"like": embedded(OTHERS)[0]}).maps
 
 

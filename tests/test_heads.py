@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 
 import relcam_onnx as rc
 from relcam_onnx.audit.model import Audited
-from relcam_onnx.runners.found import Told, detections
+from relcam_onnx.runners.found import Told, corners, detections
 
 X = picture(2, 3, 16, 16)
 CLASSES, LAYERS = 4, ("stages", "fused", "input")
@@ -520,6 +520,120 @@ def test_a_class_behind_those_with_labels_is_no_object() -> None:
             x, y, w, h = sides[n, each.place] * 16
             assert each.box == pytest.approx((x - w / 2, y - h / 2, x + w / 2, y + h / 2), rel=1e-4)
         assert found.detections[n][0].score == pytest.approx(best.max(), rel=1e-4)
+
+
+def rows_of(net: Net, channels: int, name: str) -> str:
+    """A table (N, 64, channels) of the body's places."""
+    flat = net("Reshape", net.conv("second", 8, channels, 1), np.array([0, channels, 64]))
+    return net("Transpose", flat, perm=[0, 2, 1], name=name)
+
+
+def ended(*parts: tuple[str, int, str], grid: bool = False) -> onnx.ModelProto:
+    """A network that ends in tables, each a name, channels and the op behind; or in one grid."""
+    net = Net("N", 3, 16, 16)
+    body(net)
+    outputs = []
+    for name, channels, op in parts:
+        raw = net.conv("second", 8, channels, 1, name=name) if grid else rows_of(net, channels, name)
+        outputs.append(net(op, raw, name=f"{name}/{op.lower()}") if op else raw)
+    return net.model(*outputs)
+
+
+def tailed(third: int = 0, factor: float = 1) -> onnx.ModelProto:
+    """Boxes in some unit, sigmoids of four classes, and perhaps more numbers behind, in one output."""
+    net = Net("N", 3, 16, 16)
+    body(net)
+    boxes = net("Mul", rows_of(net, 4, "boxes"), np.float32(factor)) if factor != 1 else rows_of(net, 4, "boxes")
+    parts = [boxes, net("Sigmoid", rows_of(net, CLASSES, "logits"))]
+    return net.model(net("Concat", *parts, *[rows_of(net, third, "masks")] * (third > 0), axis=2, name="y"))
+
+
+@pytest.mark.parametrize("count", [1, 4, 8, 80])
+@pytest.mark.parametrize("squash", ["", "Sigmoid", "Softmax"])
+def test_scores_beside_boxes_are_scores_however_many(count: int, squash: str) -> None:
+    head = rc.Explainer(ended(("scores", count, squash), ("boxes", 4, "")), "stages").prepared.choices
+    assert (head.head.kind, head.classes, head.head.objectness) == ("detector", count, False)
+    assert head.head.boxes is not None
+    assert head.head.boxes.outputs == ("boxes",)
+
+
+@pytest.mark.parametrize("model", [tailed(factor=8), tailed(32), tailed(51)], ids=["factor", "masks", "key points"])
+def test_what_stands_beside_joined_boxes_and_scores_changes_nothing(model: onnx.ModelProto) -> None:
+    targets = np.array([[[3, 1]], [[40, 2]]])
+    wanted = rc.Explainer(tailed(), "second", "lrp")(X, targets)
+    found = rc.Explainer(model, "second", "lrp")(X, targets)
+    assert found.settings.classes == CLASSES
+    agree(found.maps["second"], wanted.maps["second"])
+    assert [each[0].score for each in found.detections] == pytest.approx([each[0].score for each in wanted.detections])
+
+
+@pytest.mark.parametrize("classes", [3, 8, 17, 150])
+def test_the_axis_of_classes_is_the_one_that_is_no_side(classes: int) -> None:
+    prepared = rc.Explainer(ended(("scores", classes, ""), grid=True), "stages").prepared
+    assert prepared.choices.classes == classes
+
+
+@pytest.mark.parametrize("parts", [("tokens", 16, ""), ("multi-label", 16, "Sigmoid"), ("key points", 2, "")])
+def test_tables_without_boxes_are_no_detector_unless_it_is_named(parts: tuple[str, int, str]) -> None:
+    with pytest.raises(rc.UnsupportedModelError, match=r"no output is a table of scores.*docs/heads\.md lists"):
+        rc.Explainer(ended(parts))
+    assert rc.Explainer(ended(parts), "stages", head="detector").prepared.choices.classes == parts[1]
+
+
+def test_what_are_no_boxes_yet_is_not_drawn_as_such() -> None:
+    """Half of all random numbers for a size are below 0, as logarithms are."""
+    found = rc.Explainer(tailed(), "stages")(X, [[{"label": 1}]] * 2)
+    assert all(each.box is None for image in found.detections for each in image)
+
+
+def test_one_box_far_outside_changes_no_unit() -> None:
+    near = np.tile(np.array([0.25, 0.25, 0.75, 0.5], np.float32), (1, 16, 1))
+    near[0, 3] = (-0.7, 0.1, 1.9, 0.4)
+    boxes = corners([near], (32, 64), "corners")
+    assert boxes is not None
+    assert boxes[0, 0] == pytest.approx((16, 8, 48, 16))
+
+
+@pytest.mark.parametrize("targets", [None, {"label": 1}, -1])
+@pytest.mark.parametrize("images", [1, 3])
+def test_a_fixed_batch_is_filled_up(images: int, targets: Any) -> None:
+    x = picture(3, 3, 16, 16)[:images]
+    free, fixed = anchors("joined"), anchors("joined")
+    for port in (*fixed.graph.input, *fixed.graph.output):
+        port.type.tensor_type.shape.dim[0].dim_value = 2
+    found = [rc.Explainer(model, "stages")(x, targets) for model in (free, fixed)]
+    np.testing.assert_array_equal(found[0].targets, found[1].targets)
+    np.testing.assert_array_equal(found[0].maps["stride2"], found[1].maps["stride2"])
+
+
+@pytest.mark.parametrize("method", ["rise", "recipro-cam"])
+def test_methods_that_ask_for_probabilities_follow_a_region(method: str) -> None:
+    boxes = [{"box": (0, 0, 6, 6), "label": 1}, {"box": (10, 10, 16, 16), "label": 1}]
+    with rc.Explainer(pixels(), method=method) as explainer:
+        found, turned = explainer(X, [boxes] * 2), explainer(X, [boxes[::-1]] * 2)
+    layer = next(iter(found.maps))
+    np.testing.assert_array_equal(found.maps[layer], turned.maps[layer][:, ::-1])
+    assert np.abs(found.maps[layer][:, 0] - found.maps[layer][:, 1]).max() > 1e-3
+
+
+def test_masks_are_as_many_for_a_region() -> None:
+    made = [rc.Explainer(pixels(), method="rise", samples=3, random_state=seed)(X, {"label": 1}) for seed in (1, 1, 2)]
+    np.testing.assert_array_equal(made[0].maps["input"], made[1].maps["input"])
+    assert (made[0].maps["input"] != made[2].maps["input"]).any()
+
+
+@pytest.mark.parametrize(
+    ("model", "targets", "said"),
+    [
+        (pixels(), {"like": np.ones(4)}, "'like' is for embeddings.*is a segmenter"),
+        (anchors("joined"), {"like": np.ones(4)}, "'like' is for embeddings.*is a detector"),
+        (anchors("joined"), 3, "a detector's targets are ranks"),
+        (anchors("joined"), {"box": "all"}, "a box is left, top, right and bottom"),
+    ],
+)
+def test_targets_of_another_head(model: onnx.ModelProto, targets: Any, said: str) -> None:
+    with pytest.raises(rc.TargetError, match=said):
+        rc.Explainer(model, "stages")(X, targets)
 
 
 def test_a_head_can_be_named() -> None:

@@ -41,5 +41,6 @@ class Choices:
         self.count = self.columns if self.head.kind == "detector" else self.classes
         names = enumerate(labels or ())
         self.background = next((place for place, name in names if name.strip("_").lower() == "background"), None)
-        if self.head.kind == "detector" and own is not None and len(labels or ()) == own - 1:
+        rivals = self.head.kind == "detector" and scores.squashed_by != "Sigmoid"
+        if rivals and own is not None and len(labels or ()) == own - 1:
             self.background = own - 1  # "no object", as DETR has it, behind the classes that have names

@@ -5,7 +5,7 @@ A classifier has one place; a segmenter's places are its pixels, a detector's it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -13,7 +13,7 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.axes import permutation
 from relcam_onnx.canon.edit import is_op
-from relcam_onnx.canon.unsquashing import made, unsquashed
+from relcam_onnx.canon.unsquashing import made, unsquashed, untouched
 from relcam_onnx.model import Model, producer, static_shape
 
 Kind = Literal["classifier", "segmenter", "detector"]
@@ -75,17 +75,19 @@ CLASSIFIER = Head("classifier", 1)
 def segmenter(scores: gs.Tensor, told: int | None) -> Head | None:
     """The head of scores for each pixel; ``told`` is the axis that a Softmax or ArgMax behind goes along."""
     shape = static_shape(scores)
-    if shape is None or len(shape) != 4:
+    if shape is None or len(shape) != 4 or shape[2:] == (1, BOX):
         return None
     if told is not None and told % 4:
         return Head("segmenter", told % 4)
-    first, last = shape[1], shape[3]
+    first, middle, last = shape[1:]
+    if None not in shape[1:] and (first == middle) != (middle == last):  # height and width are alike, as a rule
+        return Head("segmenter", 3 if first == middle else 1)
     channels_last = last is not None and (first is None or last < first)
     return Head("segmenter", 3 if channels_last else 1)
 
 
-def detector(scores: gs.Tensor, outputs: Sequence[gs.Tensor], told: int | None) -> Head | None:
-    """The head of scores for each anchor or query, whose boxes are another output."""
+def detector(scores: gs.Tensor, outputs: Sequence[gs.Tensor], told: int | None, *, named: bool) -> Head | None:
+    """The head of scores for each anchor or query, whose boxes are another output; one that is ``named`` needs none."""
     shape = static_shape(scores)
     if shape is None or len(shape) != 3:
         return None
@@ -93,7 +95,7 @@ def detector(scores: gs.Tensor, outputs: Sequence[gs.Tensor], told: int | None) 
     places = shape[3 - axis]
     beside = [t for t in outputs if is_boxes(t, places)]
     if not beside:
-        return Head("detector", axis)
+        return Head("detector", axis) if named else None
     form: Form = "centred" if is_op(producer(beside[0]), "Sigmoid") else "corners"
     return Head("detector", axis, Boxes((beside[0].name,), 2, form))
 
@@ -105,6 +107,12 @@ def beside_scores(tensor: gs.Tensor, outputs: Sequence[gs.Tensor]) -> bool:
         return False
     others = [t for t in outputs if t is not tensor and len(s := static_shape(t) or ()) == 3 and s[1] == shape[1]]
     return any(not is_boxes(t, None) for t in others) or (bool(others) and "box" in tensor.name.lower())
+
+
+def has_boxes(scores: gs.Tensor, outputs: Iterable[gs.Tensor]) -> bool:
+    """Whether other outputs tell boxes for as many places as an output (N, places, classes) has."""
+    shape = static_shape(scores) or ()
+    return len(shape) == 3 and any(t is not scores and is_boxes(t, shape[1]) for t in outputs)
 
 
 def is_boxes(tensor: gs.Tensor, places: int | None) -> bool:
@@ -127,14 +135,16 @@ def with_objectness(model: Model, output: gs.Tensor) -> tuple[gs.Tensor, Head] |
         return None
     parts = [unsquashed(model, output, 2, *bounds) for bounds in ((BOX, BOX + 1), (BOX + 1, size))]
     found = [tensor for tensor in parts if tensor is not None]
-    if len(found) < len(parts):
-        return None
+    if len(found) < len(parts) or unsquashed(model, output, 2, 0, BOX) is not None:
+        return None  # boxes are more than sigmoids
     scores = made(model, "Add", found[::-1], (*output.shape[:2], size - BOX - 1))
     return scores, Head("detector", 2, Boxes((output.name,), 2, "centred"), objectness=True)
 
 
-def of_levels(model: Model, outputs: Sequence[gs.Tensor]) -> tuple[gs.Tensor, Head] | None:
+def of_levels(model: Model, outputs: Sequence[gs.Tensor], *, named: bool) -> tuple[gs.Tensor, Head] | None:
     """Scores in an output for each level, (N, places, classes), and its boxes in another, as PicoDet has them.
+
+    Where the head is ``named`` boxes of an unknown form will do.
 
     Returns
     -------
@@ -151,6 +161,8 @@ def of_levels(model: Model, outputs: Sequence[gs.Tensor]) -> tuple[gs.Tensor, He
         parts = [part for t in levels if (part := unsquashed(model, t, 2, 0, size)) is not None]
         if len(parts) == len(levels):
             told = all((tables[t.name][2] or 1) % BOX == 0 and tables[t.name][2] != BOX for t in sides)
+            if not told and not named:
+                continue
             boxes = Boxes(tuple(t.name for t in sides), 2, "distances") if told else None
             shape = (parts[0].shape[0], sum(place or 0 for place in places), size)
             names = tuple(t.name for t in levels)
@@ -161,18 +173,33 @@ def of_levels(model: Model, outputs: Sequence[gs.Tensor]) -> tuple[gs.Tensor, He
 def joined(output: gs.Tensor) -> tuple[gs.Tensor, Head] | None:
     """Class scores behind a Sigmoid that stand in one output with their boxes, as YOLO's from version 8 on have it.
 
+    What stands behind them, numbers of masks or key points, is left alone.
+
     Returns
     -------
     tuple or None
         The tensor before the Sigmoid, and its head.
     """
-    node, turned = producer(output), False
-    if is_op(node, "Transpose") and permutation(node) == [0, 2, 1]:
-        node, turned = producer(node.inputs[0]), True
-    if not is_op(node, "Concat") or len(node.outputs[0].shape or ()) != 3:
-        return None
-    axis = node.attrs.get("axis", 1) % 3
-    first, last = static_shape(node.inputs[0]), producer(node.inputs[-1])
-    if axis == 0 or first is None or first[axis] != BOX or not is_op(last, "Sigmoid") or len(node.inputs) != 2:
-        return None
-    return last.inputs[0], Head("detector", axis, Boxes((output.name,), 3 - axis if turned else axis, "centred"))
+    shape = static_shape(output)
+    for outer in (1, 2) if shape is not None and len(shape) == 3 else ():
+        node, axis = behind_scores(output, outer)
+        if not is_op(node, "Concat") or node.attrs.get("axis", 1) % 3 != axis or len(node.inputs) not in (2, 3):
+            continue
+        first, scores = static_shape(node.inputs[0]), producer(node.inputs[1])
+        turned = len(node.inputs) == 3 and (static_shape(node.inputs[2]) or (1,) * 3)[axis] == 1  # boxes, by an angle
+        if first is not None and first[axis] == BOX and is_op(scores, "Sigmoid") and not turned:
+            return scores.inputs[0], Head("detector", axis, Boxes((output.name,), outer, "centred"))
+    return None
+
+
+def behind_scores(output: gs.Tensor, axis: int) -> tuple[gs.Node | None, int]:
+    """The node that makes an output (N, ., .) but for turns and what is done to boxes; and where an axis is in it."""
+    node, size = producer(output), output.shape[axis]
+    while node is not None:
+        changed = untouched(node, axis - 3, BOX, size) if isinstance(size, int) else None
+        if is_op(node, "Transpose") and permutation(node) == [0, 2, 1]:
+            axis = 3 - axis
+        elif changed is None and not is_op(node, "Cast", "Identity"):
+            break
+        node = producer(node.inputs[0] if changed is None else changed)
+    return node, axis

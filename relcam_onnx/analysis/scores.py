@@ -14,6 +14,7 @@ from relcam_onnx.analysis.heads import (
     Head,
     beside_scores,
     detector,
+    has_boxes,
     joined,
     of_levels,
     segmenter,
@@ -32,6 +33,8 @@ AROUND = frozenset({
 })  # fmt: skip
 INVERSE = {"Exp": "LogSoftmax", "Log": "Softmax"}
 """What makes one squashing of another."""
+ENLARGED = AROUND | {"Resize"}
+"""What stands behind a choice of pixels."""
 CHOOSING = frozenset({"ArgMax", "TopK", "ReduceMax", "ZipMap", "ArrayFeatureExtractor"})
 """What chooses among scores, or names them."""
 
@@ -81,7 +84,9 @@ def find_scores(model: Model, output: str | None = None, head: str | None = None
             raise OptionError(f"no output is called {output!r}{nearest(output, outputs)}; there are {there}")
         outputs.setdefault(output, tensors[inside])
     named = [outputs[output]] if output is not None else list(outputs.values())
-    fitting = {t.name: scores for t in named if is_table(scores := chosen_from(t))}
+    fitting = {
+        t.name: scores for t in named if is_table(scores := chosen_from(t)) and not is_column(t, outputs.values())
+    }
     if head not in (None, "classifier", "embedding") or not fitting:
         found = of_places(model, named, list(outputs.values()), head)
         if found is not None:
@@ -102,11 +107,14 @@ def of_places(
     model: Model, named: Sequence[gs.Tensor], outputs: Sequence[gs.Tensor], kind: str | None
 ) -> Scores | None:
     """The first of some outputs whose scores have places, for what ``kind`` of head; None where none has."""
-    levels = of_levels(model, named) if kind in (None, "detector") and len(named) > 1 else None
+    by_name = kind == "detector"
+    levels = of_levels(model, named, named=by_name) if kind in (None, "detector") and len(named) > 1 else None
     if levels is not None:
         return Scores(levels[0], levels[1].levels[0], "Sigmoid", levels[1])
     for output in sorted(named, key=lambda tensor: beside_scores(tensor, outputs)):
-        together = joined(output) or with_objectness(model, output) if kind in (None, "detector") else None
+        others = [t for t in outputs if t is not output]
+        alone = kind in (None, "detector") and not has_boxes(output, others)
+        together = joined(output) or with_objectness(model, output) if alone else None
         if together is not None:
             return Scores(together[0], output.name, "Sigmoid", together[1])
         chosen, told = chosen_among(output)
@@ -115,8 +123,8 @@ def of_places(
             continue
         told = told if told is not None else along(scores)
         head = segmenter(scores.tensor, told) if kind in (None, "segmenter") else None
-        if head is None and kind in (None, "detector"):
-            head = detector(scores.tensor, [t for t in outputs if t is not output], told)
+        if head is None and kind in (None, "detector") and chosen is output:
+            head = detector(scores.tensor, others, told, named=by_name)
         if head is not None:
             return replace(scores, output=output.name, head=head)
     return None
@@ -125,7 +133,7 @@ def of_places(
 def chosen_among(tensor: gs.Tensor) -> tuple[gs.Tensor, int | None]:
     """What an ArgMax chose from, and along which axis; an output that chooses nothing, as it is."""
     current = tensor
-    while (node := producer(current)) is not None and node.op in AROUND:
+    while (node := producer(current)) is not None and node.op in ENLARGED:
         current = node.inputs[0]
     return (node.inputs[0], int(node.attrs.get("axis", 0))) if is_op(node, "ArgMax") else (tensor, None)
 
@@ -143,7 +151,8 @@ def no_table(model: Model, named: Sequence[gs.Tensor], output: str | None) -> Un
         check_supported(model, (node for node in model.graph.nodes if key(node) not in TABLE))
     what = f"output {output!r} is no" if output is not None else "no output is a"
     others = [t for t in model.graph.outputs if t.name != output and is_table(t)]
-    todo = f"Name one with output=: {listed(others)}" if others else "Explain a classifier"
+    known = "Explain a classifier, or a segmenter, a detector or an embedding whose outputs docs/heads.md lists"
+    todo = f"Name one with output=: {listed(others)}" if others else known
     whole = "" if all(map(holds_scores, named)) else ", and whole numbers are classes that are chosen already"
     return UnsupportedModelError(
         f"{what} table of scores (N, classes), the batch first; the outputs are {listed(named)}{whole}. {todo}"
@@ -196,6 +205,12 @@ def scales(node: gs.Node) -> bool:
 def is_table(tensor: gs.Tensor) -> bool:
     """Whether a tensor may hold scores."""
     return is_like(tensor) and holds_scores(tensor)
+
+
+def is_column(tensor: gs.Tensor, outputs: Iterable[gs.Tensor]) -> bool:
+    """Whether an output (N, places, 1) is a detector's of one class, the boxes beside it."""
+    shape = static_shape(tensor) or ()
+    return len(shape) == 3 and shape[2] == 1 and shape[1] != 1 and has_boxes(tensor, outputs)
 
 
 def is_like(tensor: gs.Tensor) -> bool:

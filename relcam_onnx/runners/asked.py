@@ -40,6 +40,7 @@ class Asked(Subject):
         table = self._table(values[prepared.scores.tensor.name])
         self.targets = resolve_ranks(targets[None], cast(Any, ranking(f, choices, table)))[0]
         self._aim = aim(f, choices, table, cast(Any, self.targets[:, None]))
+        self._likely = runner.probe.of_probability and seeds is None
         start: Any = begin(f, choices, table, self._aim, prepared.seed, gradient=True) if seeds is None else seeds
         self.weights: Floats = np.asarray(start, np.float32).reshape(len(targets), -1)
         self._input = prepared.layers.picture
@@ -125,7 +126,7 @@ class Asked(Subject):
     def _told(self, table: Table) -> Floats:
         """(M, places, classes) to (M, K)."""
         values: Any = table.value
-        if not self._runner.probe.of_probability:
+        if not self._likely:
             flat = values.reshape(len(values), -1)
             return np.asarray(np.einsum("ms,ks->mk", flat, self.weights), np.float32)  # see `probing.growing`
         prepared, hot, at = self._prepared, cast(Any, self._aim.hot), cast(Any, self._aim.at)

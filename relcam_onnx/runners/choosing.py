@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from relcam_onnx.errors import OptionError
+from relcam_onnx.errors import OptionError, TargetError
 from relcam_onnx.lrp.methods import Probe
 from relcam_onnx.prepare import Prepared, choose
 from relcam_onnx.runners import Runner
@@ -61,10 +61,22 @@ class Starters:
     def __init__(self, prepared: Prepared, make: Callable[[Prepared], Runner], settings: SessionSettings) -> None:
         self._likeness = Likeness(prepared, make, settings)
         self._segmenter = Segmenter(prepared, make, settings)
-        self._kind = prepared.choices.head.kind
+        self._kind, self._embedding = prepared.choices.head.kind, prepared.named_head == "embedding"
 
     def of(self, targets: Any) -> Starter | None:
-        """The one for such targets; None for numbers, and for a detector's, which are numbers in the end."""
+        """The one for such targets; None for numbers, and for a detector's, which are numbers in the end.
+
+        Raises
+        ------
+        TargetError
+            Such targets are none of this head's.
+        """
         if named(targets, "like"):
+            if self._kind != "classifier":
+                raise TargetError(f"'like' is for embeddings, tables (N, D); this model is a {self._kind}")
             return self._likeness
+        if self._embedding:
+            raise TargetError("an embedding's targets say what to be like: {'like': picture or vector} (--like)")
+        if self._kind == "classifier" and named(targets):
+            raise TargetError("a classifier's targets are classes, ranks or labels, not dicts")
         return self._segmenter if self._kind == "segmenter" and named(targets) else None

@@ -14,7 +14,7 @@ from relcam_onnx.lrp.plan import reading_plan
 from relcam_onnx.pictures.labels import one_label
 from relcam_onnx.prepare import Prepared
 from relcam_onnx.results.detections import Detected
-from relcam_onnx.runners.found import OVERLAP, Told, detections, overlaps, told
+from relcam_onnx.runners.found import OVERLAP, Told, detections, overlaps, sides_of, told
 from relcam_onnx.runners.reading import Reading
 from relcam_onnx.runners.session import SessionSettings
 from relcam_onnx.runners.targets import NONE
@@ -33,22 +33,27 @@ class Detector:
         plan = reading_plan(self._prepared.paths, ())
         return Reading.of(self._prepared.model, plan, self._settings, self._outputs, spinning=False)
 
-    def numbers(self, targets: Any, batches: Iterable[Mapping[str, Any]]) -> Any:
+    def numbers(self, targets: Any, images: int, batches: Iterable[Mapping[str, Any]]) -> Any:
         """Targets that hang on what is detected as numbers, (N, K); others as they are.
 
         Parameters
         ----------
         targets
-            As in `chosen`; arrays of places and classes, and numbers of 0 and more, need no run.
+            As in `chosen`, ranks as an array too; arrays of places and classes need no run.
+        images
+            N.
         batches
-            The model's inputs, all images of them.
+            The model's inputs for them, the last perhaps filled up.
         """
-        if isinstance(targets, np.ndarray) or (isinstance(targets, int) and targets >= 0) or is_nested(targets):
+        if isinstance(targets, np.ndarray) and targets.size and (targets < 0).all() and targets.ndim < 3:
+            targets = targets.tolist()
+        if isinstance(targets, np.ndarray) or is_nested(targets):
             return targets
         found = [self.told(self._reading.run(inputs)[0], inputs) for inputs in batches]
-        shares = np.concatenate([one.shares for one in found])
-        boxes = None if found[0].boxes is None else np.concatenate([b for one in found if (b := one.boxes) is not None])
-        return chosen(targets, Told(shares, boxes), self.labels)
+        shares = np.concatenate([one.shares for one in found])[:images]
+        boxes = [one.boxes for one in found if one.boxes is not None]
+        known = np.concatenate(boxes)[:images] if len(boxes) == len(found) else None
+        return chosen(targets, Told(shares, known), self.labels)
 
     def detected(self, outputs: Mapping[str, Any], inputs: Mapping[str, Any], targets: np.ndarray) -> Detected | None:
         """Where targets (N, K, 2) are; None where the file does not say."""
@@ -134,11 +139,9 @@ def described(asked: Mapping[str, Any], found: Told, index: int, labels: Sequenc
 
 def around(box: Any, found: Told, index: int) -> NDArray[np.bool_]:
     """The places whose boxes overlap one by at least a half; where none does, the one that overlaps it most."""
-    sides = np.asarray(box, np.float64)
+    sides = sides_of(box)
     if found.boxes is None:
         raise TargetError("this file tells no boxes: describe a target by its label, or give places and classes")
-    if sides.shape != (4,) or not (sides[:2] < sides[2:]).all():
-        raise TargetError(f"a box is left, top, right and bottom, not {box!r}")
     shared = overlaps(sides, found.boxes[index])
     if not shared.max():
         raise TargetError(f"no place of image {index} has a box that meets {tuple(box)}")

@@ -18,9 +18,11 @@ from relcam_onnx.results.probabilities import probabilities
 
 OVERLAP, MOST = 0.5, 20
 """A detection overlaps no better one of its class by more, and there are so many at most."""
+REVERSED = 0.05
+"""Where more of them end before they begin, they are no boxes yet: offsets from priors, or logarithms."""
 STRIDES = (4, 8, 16, 32, 64, 128)
-NORMALISED = (-0.5, 1.5)
-"""Boxes whose every number lies within are shares of the picture."""
+NORMALISED = 1.5
+"""Boxes are shares of the picture where three quarters of those that are any lie within so many of it."""
 
 
 class Told(NamedTuple):
@@ -58,6 +60,7 @@ def told(outputs: Mapping[str, NDArray[Any]], scores: Scores, choices: Choices, 
         boxes = corners(sides, size, head.boxes.form)
     if head.boxes is not None and head.boxes.outputs == (scores.output,):
         shares = np.moveaxis(raw[0], head.boxes.axis, 2)[:, :, BOX:]
+        shares = shares if head.objectness or choices.classes is None else shares[:, :, : choices.classes]
         shares = shares[:, :, 1:] * shares[:, :, :1] if head.objectness else shares
     else:
         shares = np.concatenate([np.moveaxis(level, head.axis, 2) for level in raw], axis=1)
@@ -71,7 +74,10 @@ def told(outputs: Mapping[str, NDArray[Any]], scores: Scores, choices: Choices, 
 
 
 def corners(levels: Sequence[Floats], size: Size, form: str) -> Floats | None:
-    """Boxes of all levels, each (N, places, ...), as left, top, right, bottom in pixels, (N, places, 4)."""
+    """Boxes of all levels, each (N, places, ...), as left, top, right, bottom in pixels, (N, places, 4).
+
+    None where they are none yet, or a level's stride is not told.
+    """
     if form == "distances":
         found = [around_cells(level, size) for level in levels]
         known = [boxes for boxes in found if boxes is not None]
@@ -80,10 +86,29 @@ def corners(levels: Sequence[Floats], size: Size, form: str) -> Floats | None:
     if form == "centred":
         middle, half = boxes[:, :, :2], boxes[:, :, 2:] / 2
         boxes = np.concatenate([middle - half, middle + half], axis=2)
-    low, high = NORMALISED
-    if boxes.size and boxes.min() >= low and boxes.max() <= high:
+    if (boxes[:, :, :2] > boxes[:, :, 2:]).mean() > REVERSED:
+        return None
+    far = np.abs(boxes).max(axis=2)
+    if far.any() and np.quantile(far[far > 0], 0.75) <= NORMALISED:
         boxes = boxes * np.array([size[1], size[0]] * 2, np.float32)
     return boxes
+
+
+def sides_of(box: Any) -> NDArray[np.float64]:
+    """A box that is asked for, (4,).
+
+    Raises
+    ------
+    TargetError
+        It is none.
+    """
+    try:
+        sides = np.asarray(box, np.float64)
+    except (TypeError, ValueError):
+        sides = np.zeros(0)
+    if sides.shape != (4,) or not (sides[:2] < sides[2:]).all():
+        raise TargetError(f"a box is left, top, right and bottom, not {box!r}")
+    return sides
 
 
 def around_cells(level: Floats, size: Size) -> Floats | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from relcam_onnx.backends.eager import Eager
 from relcam_onnx.errors import TargetError
 from relcam_onnx.lrp.heads import Aim, Table, as_table, begin, winners
+from relcam_onnx.lrp.seeds import class_scores
 from relcam_onnx.pictures.geometry import Floats, Size
 from relcam_onnx.pictures.labels import one_label
-from relcam_onnx.runners.starting import Started, Starter
+from relcam_onnx.runners.found import sides_of
+from relcam_onnx.runners.starting import Asked, Started, Starter
 
 KEYS = frozenset({"label", "box", "mask"})
 
@@ -21,14 +23,14 @@ KEYS = frozenset({"label", "box", "mask"})
 class Segmenter(Starter):
     """Starts relevance over regions that are told."""
 
-    def start(self, inputs: Mapping[str, Any], asked: Sequence[Sequence[Any]]) -> Started:
+    def start(self, inputs: Mapping[str, Any], asked: Asked, among: Asked) -> Started:
         """See `Starter`.
 
         Parameters
         ----------
         inputs
             The model's, perhaps filled up.
-        asked
+        asked, among
             For each image as many classes, ranks, or dicts: ``label``; ``box`` (left, top, right, bottom in the input's
             pixels) or ``mask`` ((H, W), the input's size or any other of its whole area).
 
@@ -74,8 +76,11 @@ class Segmenter(Starter):
         kind = int(np.argsort(-areas, kind="stable")[-kind - 1]) if kind < 0 else int(kind)
         alone = not {"box", "mask"} & set(asked)
         chosen = won[0, :, kind].astype(bool) if alone else inside
+        if alone and not chosen.any():  # where it comes nearest to it
+            best: Any = class_scores(f, table.value, paired=choices.paired)
+            chosen = best[0, :, kind] == best[0, :, kind].max()
         if not chosen.any():
-            raise TargetError(f"class {kind} wins no pixel" if alone else "the region has no pixel in the picture")
+            raise TargetError("the region has no pixel in the picture")
         at = (chosen / chosen.sum()).astype(np.float32)[None]
         hot = np.eye(len(areas), dtype=np.float32)[[kind]]
         mean: Any = at @ np.asarray(table.value)[0]
@@ -89,10 +94,7 @@ def region(asked: Mapping[str, Any], grid: Size, size: Size) -> NDArray[np.bool_
     down, across = ((np.arange(count) + 0.5) / count for count in grid)
     inside = np.ones(grid, bool)
     if (box := asked.get("box")) is not None:
-        sides = np.asarray(box, np.float64)
-        if sides.shape != (4,) or not (sides[:2] < sides[2:]).all():
-            raise TargetError(f"a box is left, top, right and bottom, not {box!r}")
-        left, top, right, bottom = sides
+        left, top, right, bottom = sides_of(box)
         rows, columns = down * size[0], across * size[1]
         inside &= ((rows >= top) & (rows < bottom))[:, None] & ((columns >= left) & (columns < right))[None]
     if (mask := asked.get("mask")) is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,14 @@ from relcam_onnx.runners import Runner
 from relcam_onnx.runners.reading import Reading
 from relcam_onnx.runners.session import SessionSettings
 
+Asked: TypeAlias = Sequence[Sequence[Any]]
+"""As many targets for each image."""
+
 
 class Started(NamedTuple):
     """Classes (N, K), what relevance starts as (N, K, scores), and what is said of each target.
 
-    ``scores`` are (N, K, classes) at each target, or (N, K).
+    ``scores`` are (N, K, classes) at each target, or (N, classes).
     """
 
     targets: NDArray[np.int64]
@@ -50,12 +53,12 @@ class Starter:
         """The scores for some inputs, as the file has them."""
         return self._reading.run(inputs)[1][self.prepared.scores.tensor.name]
 
-    def start(self, inputs: Mapping[str, Any], asked: Sequence[Sequence[Any]]) -> Started:
-        """Let relevance start for some images, perhaps filled up: as many targets for each of ``asked``."""
+    def start(self, inputs: Mapping[str, Any], asked: Asked, among: Asked) -> Started:
+        """Let relevance start for some images, perhaps filled up, ``asked`` for these ``among`` all of a call's."""
         raise NotImplementedError
 
-    def told(self, settings: Settings, asked: Sequence[Sequence[Any]]) -> dict[str, Any]:
-        """What else an explanation says then: fields of `Explanation`."""
+    def told(self, settings: Settings, among: Asked) -> dict[str, Any]:
+        """What else an explanation says then, all of a call known: fields of `Explanation`."""
         return {}
 
 
