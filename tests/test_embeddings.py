@@ -114,7 +114,9 @@ def test_pictures_to_be_like_are_prepared_like_any_other(tmp_path: Path) -> None
     out = tmp_path / "out"
     likes = ["--like", files[1], "--like", files[2]]
     assert relcam("explain", tmp_path / "m.onnx", files[0], "-o", out, "--preprocess", "unit", *likes).exit_code == 0
-    (image,) = json.loads((out / "results.json").read_text())["images"]
+    results = json.loads((out / "results.json").read_text())
+    assert (results["options"]["head"], results["options"]["seed"]) == ("embedding", "logit")
+    (image,) = results["images"]
     assert [target["label"] for target in image["targets"]] == ["like 1.png", "like 2.png"]
     np.testing.assert_allclose([t["probability"] for t in image["targets"]], found.probability[0, 1:], rtol=1e-5)
 

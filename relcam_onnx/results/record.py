@@ -29,8 +29,6 @@ class Record:
     ----------
     file
         Made where it is not there; its folder must be.
-    settings
-        What all explanations are made with.
 
     Raises
     ------
@@ -38,14 +36,14 @@ class Record:
         The file cannot be written.
     """
 
-    def __init__(self, file: Path, settings: Settings) -> None:
-        self.file, self._settings = file, settings
+    def __init__(self, file: Path) -> None:
+        self.file = file
         try:
             os.close(os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644))
         except OSError as error:
             raise OptionError(f"record: {cannot_write(file, error)}") from error
 
-    def add(self, image: Mapping[str, Any], folder: Path) -> None:
+    def add(self, image: Mapping[str, Any], folder: Path, settings: Settings) -> None:
         """Append one picture's line.
 
         Parameters
@@ -54,13 +52,15 @@ class Record:
             Its entry in ``results.json``.
         folder
             Where its files are.
+        settings
+            What it was explained with.
 
         Raises
         ------
         OSError
             The disk is full, or the file cannot be written any more.
         """
-        options = asdict(self._settings)
+        options = asdict(settings)
         digest = None
         with suppress(OSError):  # the picture may have gone meanwhile
             digest = sha256(Path(image["file"])) if image["file"] else None

@@ -6,7 +6,7 @@ import json
 import zipfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -99,7 +99,7 @@ class Report:
         if refine or "coco" in formats:
             check_installed()
         self._coco = Coco(mask_rule, refine=refine) if "coco" in formats else None
-        self._record = None if record is None else Record(record, settings)
+        self._record = None if record is None else Record(record)
         self._sheets = "sheet" in formats or "html" in formats
         self.images: list[dict[str, Any]] = []
         self.failed: list[dict[str, str]] = []
@@ -124,12 +124,14 @@ class Report:
             The disk is full, or the folder cannot be written.
         """
         written: list[Path] = []
+        told = explanation.settings  # what was asked of an embedding makes it one
+        self.settings = replace(self.settings, head=told.head, seed=told.seed, classes=told.classes)
         try:
             image = self._write(explanation, name or stem(explanation), written)
             if self._coco is not None:
                 self._coco.add(explanation)
             if self._record is not None:
-                self._record.add(image, self.folder)
+                self._record.add(image, self.folder, self.settings)
             self.images.append(image)
         except BaseException:
             for path in written:
