@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from nets import Net, canonical, plain, residual
+from nets import Net, canonical, picture, plain, residual
 from torch_exports import exported
 
 from relcam_onnx.analysis.layers import Layers
@@ -176,3 +176,15 @@ def test_every_name_in_the_table_is_a_layer(op):
     with Explainer(model, preset="gradient") as explainer:
         for row in layer_table(model, preset="gradient"):
             explainer.prepared.layers.resolve(row.name)
+
+
+def test_windows_that_are_undone_make_nothing_coarser() -> None:
+    """(N, windows, within, C) for a dense layer, as MaxViT has them, and back: the positions are those before."""
+    net = Net("N", 3, 32, 32)
+    x = net("Relu", net.conv(net.x, 3, 8, stride=2), name="before")
+    apart = net("Transpose", net("Reshape", x, np.array([0, 8, 4, 4, 4, 4])), perm=[0, 2, 4, 3, 5, 1])
+    inside = net("MatMul", net("Reshape", apart, np.array([0, 16, 16, 8])), net.normal(8, 8), name="inside")
+    rows = net("Reshape", net("Relu", inside), np.array([0, 4, 4, 4, 4, 8]))
+    back = net("Reshape", net("Transpose", rows, perm=[0, 5, 1, 3, 2, 4]), np.array([0, 8, 16, 16]))
+    model = net.model(net.head(net("Relu", net.conv(back, 8, 8, stride=2), name="behind"), 8))
+    assert list(Explainer(model)(picture(1, 3, 32, 32)).maps) == ["stride2", "stride4", "fused"]

@@ -52,6 +52,8 @@ def merged(result: gs.Tensor, layouts: Mapping[str, Layout]) -> tuple[Layout, tu
         return None
     grids = tuple(Grid(Fraction(one.stride), Fraction(one.stride - 1, 2)) for one in found)
     axes = tuple(one.axis + 1 for one in found)
+    if came.ndim - len(set(axes)) > 1:
+        return None  # windows: what is within them keeps an axis of its own, and they are undone again
     if len(set(axes)) == len(axes):
         return Layout(axes, came.ndim), grids
     grid = tuple(int(one.block.max()) + 1 for one in found)
