@@ -114,11 +114,11 @@ def weights(store: Store, model: Audited, subjects: list[Subject], row: str, mad
         store.add("weights", row, subject.name, {row: found})
 
 
-def tables(store: Store) -> str:
-    """All figures as Markdown."""
+def tables(store: Store, wanted: Sequence[str]) -> str:
+    """The figures of some rows as Markdown."""
     parts = []
     for (kind, key), said in FIGURES.items():
-        values = store.values(kind, key)
+        values = {row: value for row, value in store.values(kind, key).items() if row in wanted}
         layers = list(dict.fromkeys(layer for row in values.values() for layer in row))
         layers = [layer for layer in layers if layer != FUSED] + [FUSED]
         rows = [[row, *(cell(values[row].get(layer, {}).values()) for layer in layers)] for row in values]
@@ -135,12 +135,20 @@ def merged(new: str, old: str) -> str:
             title = block
             continue
         _, _, there = old.partition(f"**{title}**\n\n")
-        lines = [*there.partition("\n\n")[0].splitlines(), *block.strip().splitlines()]
-        rows = {line.split("|")[1].strip(): line for line in lines}
-        head, rule = rows.pop(""), rows.pop("---")
-        ordered = sorted(rows, key=list(ROWS).index)
-        parts.append("\n".join([f"**{title}**\n", head, rule, *(rows[name] for name in ordered)]))
+        both = [read_table(text) for text in (there.partition("\n\n")[0], block.strip())]
+        head = max((list(next(iter(rows.values()), {})) for rows in both), key=len)
+        rows = both[0] | both[1]
+        cells = [
+            [name, *(rows[name].get(column, "") for column in head)] for name in sorted(rows, key=list(ROWS).index)
+        ]
+        parts.append(f"**{title}**\n\n{table(['', *head], cells)}")
     return "\n\n".join(parts)
+
+
+def read_table(text: str) -> dict[str, dict[str, str]]:
+    """A table in Markdown: row -> column -> cell."""
+    head, _, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()] or [[], []]
+    return {row[0]: dict(zip(head[1:], row[1:], strict=True)) for row in rows}
 
 
 def cell(values: Any) -> str:
@@ -171,8 +179,9 @@ def main() -> None:
     kept.parent.mkdir(parents=True, exist_ok=True)
     store = Store(kept)
     model.usual = [subject.file for subject in subjects]
-    measure(store, model, subjects, options.rows or list(ROWS))
-    found = tables(store)
+    wanted = options.rows or list(ROWS)
+    measure(store, model, subjects, wanted)
+    found = tables(store, wanted)
     if options.rows:
         found = merged(found, PAGE.read_text(encoding="utf-8"))
     print(found)
