@@ -20,7 +20,7 @@ def percent(probability: float) -> str:
     share = 100 * float(probability)
     if 0 < share < 0.1:
         return "< 0.1 %"
-    return f"{share:.1f} %" if 0 < share < 9.95 else f"{share:.0f} %"
+    return f"{share:.1f} %" if 0 < share < 9.95 else f"{share:z.0f} %"
 
 
 def target(explanation: Explanation, index: int, place: int) -> str:
