@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -29,7 +30,7 @@ from relcam_onnx.runners.choosing import Starters, make_runner
 from relcam_onnx.runners.detecting import Detector
 from relcam_onnx.runners.probing import ProbingRunner
 from relcam_onnx.runners.session import SessionSettings
-from relcam_onnx.runners.starting import Starter, for_each
+from relcam_onnx.runners.starting import Described, Starter, for_each
 from relcam_onnx.runners.targets import as_told, asked
 
 
@@ -120,12 +121,11 @@ class Explainer:
         session = SessionSettings(providers, threads, session_options)
         kept = None if cache is None else Path(cache)
         backend = backend or "compiled"
-        self._runner: Runner | None = make_runner(self.prepared, backend, session, kept, samples, random_state)
-        self._starters = Starters(
-            self.prepared,
-            lambda prepared: make_runner(prepared, backend, session, kept, samples, random_state),
-            session,
+        make = partial(
+            make_runner, backend=backend, settings=session, cache=kept, samples=samples, random_state=random_state
         )
+        self._runner: Runner | None = make(self.prepared)
+        self._starters = Starters(self.prepared, make, session)
         detects = self.prepared.choices.head.kind == "detector"
         self._detector = Detector(self.prepared, session) if detects else None
         # Picture by picture, that runner fills its own batches.
@@ -172,40 +172,40 @@ class Explainer:
                 "an array as seed goes with Explainer(seed='given'), and that with an array: explainer(x, seed=array)"
             )
         batches = list(pieces(arrays, self._batch or self._max_batch, fixed=self._batch is not None))
-        if (starter := self._starters.of(targets)) is not None:
+        starter = self._starters.of(targets)
+        runner = self._with(baselines, starter)
+        if starter is not None:
             told = for_each(targets, images)
-            return Explanation.joined([self._started(starter, piece, told[place], told) for place, piece in batches])
+            return Explanation.joined([self._started(starter, runner, x, told[place], told) for place, x in batches])
         if self._detector is not None:
             targets = self._detector.numbers(targets, images, (piece for _, piece in batches))
         wanted, seeds = asked(targets, seed, images, self.prepared.choices)
-        runner = self._with(baselines)
-        parts = []
-        for place, piece in batches:
-            own_seeds = None if seeds is None else seeds[place]
-            parts.append(self._explain(runner, piece, wanted[place], own_seeds))
-        return Explanation.joined(parts)
+        return Explanation.joined(
+            [self._explain(runner, x, wanted[p], None if seeds is None else seeds[p]) for p, x in batches]
+        )
 
     def _started(
-        self, starter: Starter, inputs: dict[str, Any], told: list[list[Any]], among: list[list[Any]]
+        self, starter: Starter, walker: Runner, inputs: dict[str, Any], told: Described, among: Described
     ) -> Explanation:
         """One piece of a batch, whose targets are told by dicts."""
         found = starter.start(inputs, told, among)
-        made = self._explain(starter.walker, inputs, found.targets, found.seeds)
+        made = self._explain(walker, inputs, found.targets, found.seeds)
         return replace(made, targets=found.targets, scores=found.scores, **starter.told(made.settings, among))
 
     def passes(self, x: Any) -> int:
         """How often the model runs for each picture like ``x``, as for a call: 1 but for methods that ask again."""
         return self._with(None).passes(sizes_of(check_inputs(self.inputs, x)))
 
-    def _with(self, baselines: Any) -> Runner:
-        """The runner, with what stands for nothing."""
+    def _with(self, baselines: Any, starter: Starter | None = None) -> Runner:
+        """The runner, or a starter's, with what stands for nothing."""
         if self._runner is None:
             raise OptionError("this Explainer is closed; make another one")
+        runner = self._runner if starter is None else starter.walker
         if baselines is None:
-            return self._runner
-        if not isinstance(self._runner, ProbingRunner) or self._runner.probe.gradient is None:
+            return runner
+        if not isinstance(runner, ProbingRunner) or runner.probe.gradient is None:
             raise OptionError(f"method {self.method!r} takes no baselines; leave them out")
-        return self._runner.with_baselines(on_host(check_array(self.prepared.layers.picture.tensor, baselines)))
+        return runner.with_baselines(on_host(check_array(self.prepared.layers.picture.tensor, baselines)))
 
     def _explain(
         self, runner: Runner, inputs: dict[str, Any], targets: np.ndarray, seeds: np.ndarray | None
@@ -239,7 +239,8 @@ class Explainer:
 
     def close(self) -> None:
         """Let go of the session."""
-        self._runner = None
+        self._runner = self._detector = None
+        self._starters.close()
 
     def __enter__(self) -> Self:
         return self

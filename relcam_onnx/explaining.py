@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 from relcam_onnx.errors import InputError, LayerError, ModelFileError, OptionError, TargetError, UnsupportedModelError
 from relcam_onnx.explainer import Explainer
 from relcam_onnx.model import static_shape
-from relcam_onnx.pictures.asked import as_targets
+from relcam_onnx.pictures.asked import as_targets, in_inputs
 from relcam_onnx.pictures.conventions import Option, guess_preprocess
 from relcam_onnx.pictures.facts import Labels
 from relcam_onnx.pictures.finding import Found
 from relcam_onnx.pictures.pixels import Picture, read_pixels
 from relcam_onnx.pictures.reading import PictureSource
-from relcam_onnx.results.detections import in_inputs
 from relcam_onnx.results.explanation import Explanation
 from relcam_onnx.runners.arrays import is_read
 

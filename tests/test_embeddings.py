@@ -15,6 +15,7 @@ from PIL import Image
 from test_cli import relcam
 
 import relcam_onnx as rc
+from relcam_onnx.runners.starting import Starter
 
 X, OTHERS = picture(2, 3, 16, 16), picture(3, 3, 16, 16)
 BACKENDS = ["eager", "compiled"]
@@ -63,6 +64,16 @@ def test_each_image_may_be_like_another_one() -> None:
         found = rc.Explainer(embedding(), "stages", max_batch=most)(X, asked)
         assert [found.label(found.targets[n, 0]) for n in (0, 1)] == ["like ann", "like bob"]
         np.testing.assert_allclose(found.probability[:, 0], np.diag(cosines(embedded(X), vectors)), rtol=1e-4)
+
+
+def test_another_pictures_vector_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = []
+    scores = Starter.scores
+    monkeypatch.setattr(Starter, "scores", lambda self, inputs: runs.append(1) or scores(self, inputs))
+    with rc.Explainer(embedding(), "stages", max_batch=1) as explainer:
+        explainer(X, {"like": OTHERS[:1]})
+        explainer(X, {"like": OTHERS[:1]})
+    assert len(runs) == 1 + 4
 
 
 def test_the_head_can_be_named() -> None:

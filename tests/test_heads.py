@@ -636,6 +636,50 @@ def test_targets_of_another_head(model: onnx.ModelProto, targets: Any, said: str
         rc.Explainer(model, "stages")(X, targets)
 
 
+def test_a_list_of_another_length_is_no_list_of_pictures_targets() -> None:
+    net = Net("N", 3, 16, 16)
+    body(net)
+    model, noise = net.model(net.head("second", 8)), np.random.default_rng(0).integers(0, 255, (16, 16, 3), np.uint8)
+    for pictures, targets in ((noise, [1, 2, 3]), ([noise, noise], [1])):
+        with pytest.raises(rc.TargetError, match="do not fit"):
+            rc.explain(model, pictures, targets, preprocess="unit")
+
+
+def test_a_tuple_of_as_many_is_one_for_each_image_as_a_list_is() -> None:
+    each = ({"label": 1}, {"label": 2})
+    for model in (anchors("joined"), pixels()):
+        with rc.Explainer(model, "stages") as explainer:
+            found = [explainer(X, targets).classes for targets in (each, list(each))]
+        np.testing.assert_array_equal(found[0], [[1], [2]])
+        np.testing.assert_array_equal(found[1], found[0])
+
+
+def test_baselines_count_for_a_region_as_for_a_class() -> None:
+    ones = np.ones((1, 3, 16, 16), np.float32)
+    with rc.Explainer(pixels(), method="integrated-gradients", samples=3) as explainer:
+        plain, found = explainer(X, {"label": 1}), explainer(X, {"label": 1}, baselines=ones)
+        wanted = explainer(X, 1, baselines=ones)
+    assert np.abs(found.maps["input"] - plain.maps["input"]).max() > 1e-3
+    agree(found.maps["input"], wanted.maps["input"])
+    with pytest.raises(rc.OptionError, match="takes no baselines"):
+        rc.Explainer(pixels())(X, {"label": 1}, baselines=ones)
+
+
+@pytest.mark.parametrize("model", [pixels(), anchors("joined")])
+def test_a_closed_explainer_says_so_whatever_is_asked(model: onnx.ModelProto) -> None:
+    with rc.Explainer(model, "stages") as explainer:
+        explainer(X, {"label": 1})
+    for targets in (None, {"label": 1}):
+        with pytest.raises(rc.OptionError, match="this Explainer is closed"):
+            explainer(X, targets)
+
+
+def test_another_output_beside_levels_is_left_alone() -> None:
+    model = levels()
+    model.graph.output.append(helper.make_tensor_value_info("fine", TensorProto.FLOAT, ["N", 8, 8, 8]))
+    assert rc.Explainer(model, "stages").prepared.choices.head == rc.Explainer(levels(), "stages").prepared.choices.head
+
+
 def test_a_head_can_be_named() -> None:
     with pytest.raises(rc.OptionError, match=r"no head is called 'segmentor'.*segmenter"):
         rc.Explainer(pixels(), head="segmentor")

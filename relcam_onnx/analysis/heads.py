@@ -133,10 +133,12 @@ def with_objectness(model: Model, output: gs.Tensor) -> tuple[gs.Tensor, Head] |
     size = shape[2] if shape is not None and len(shape) == 3 else None
     if size is None or size <= BOX + 1:
         return None
+    if unsquashed(model, output, 2, 0, BOX) is not None:
+        return None  # boxes are more than sigmoids
     parts = [unsquashed(model, output, 2, *bounds) for bounds in ((BOX, BOX + 1), (BOX + 1, size))]
     found = [tensor for tensor in parts if tensor is not None]
-    if len(found) < len(parts) or unsquashed(model, output, 2, 0, BOX) is not None:
-        return None  # boxes are more than sigmoids
+    if len(found) < len(parts):
+        return None
     scores = made(model, "Add", found[::-1], (*output.shape[:2], size - BOX - 1))
     return scores, Head("detector", 2, Boxes((output.name,), 2, "centred"), objectness=True)
 
@@ -151,19 +153,17 @@ def of_levels(model: Model, outputs: Sequence[gs.Tensor], *, named: bool) -> tup
     tuple or None
         What stands before the sigmoids of all levels in one tensor, which the graph gets, and its head.
     """
-    tables = {t.name: shape for t in outputs if (shape := static_shape(t)) is not None and len(shape) == 3}
-    for size in {shape[2] for shape in tables.values()}:
-        levels = [t for t in outputs if tables.get(t.name, (None,) * 3)[2] == size]
+    tables = {t.name: shape for t in outputs if len(shape := static_shape(t) or ()) == 3}
+    for size in dict.fromkeys(shape[2] for shape in tables.values()):
+        levels = [t for t in outputs if t.name in tables and tables[t.name][2] == size]
+        sides = [name for name, shape in tables.items() if shape[2] != size]
         places = [tables[t.name][1] for t in levels]
-        sides = [t for t in outputs if t not in levels and [*places, None].count(tables.get(t.name, (None,) * 3)[1])]
-        if size is None or len(levels) < 2 or [tables[t.name][1] for t in sides] != places or None in places:
+        if size is None or len(levels) < 2 or None in places or [tables[name][1] for name in sides] != places:
             continue
+        told = all((tables[name][2] or 1) % BOX == 0 and tables[name][2] != BOX for name in sides)
         parts = [part for t in levels if (part := unsquashed(model, t, 2, 0, size)) is not None]
-        if len(parts) == len(levels):
-            told = all((tables[t.name][2] or 1) % BOX == 0 and tables[t.name][2] != BOX for t in sides)
-            if not told and not named:
-                continue
-            boxes = Boxes(tuple(t.name for t in sides), 2, "distances") if told else None
+        if (told or named) and len(parts) == len(levels):
+            boxes = Boxes(tuple(sides), 2, "distances") if told else None
             shape = (parts[0].shape[0], sum(place or 0 for place in places), size)
             names = tuple(t.name for t in levels)
             return made(model, "Concat", parts, shape, axis=1), Head("detector", 2, boxes, levels=names)

@@ -113,7 +113,7 @@ def of_places(
         return Scores(levels[0], levels[1].levels[0], "Sigmoid", levels[1])
     for output in sorted(named, key=lambda tensor: beside_scores(tensor, outputs)):
         others = [t for t in outputs if t is not output]
-        alone = kind in (None, "detector") and not has_boxes(output, others)
+        alone = kind in (None, "detector") and not has_boxes(output, outputs)
         together = joined(output) or with_objectness(model, output) if alone else None
         if together is not None:
             return Scores(together[0], output.name, "Sigmoid", together[1])
@@ -187,7 +187,9 @@ def step_back(tensor: gs.Tensor, *, places: bool = False) -> Scores:
             current = scores = node.inputs[0]
         elif squashed is None and node.op in INVERSE and is_op(producer(node.inputs[0]), INVERSE[node.op]):
             current = node.inputs[0]
-        elif not places and (node.op in AROUND or (squashed is None and scales(node))) and is_like(node.inputs[0]):
+        elif places or not (node.op in AROUND or (squashed is None and scales(node))):
+            break
+        elif looks_like_scores(node.inputs[0]):
             current = node.inputs[0]
             if squashed:
                 scores = current
@@ -204,7 +206,7 @@ def scales(node: gs.Node) -> bool:
 
 def is_table(tensor: gs.Tensor) -> bool:
     """Whether a tensor may hold scores."""
-    return is_like(tensor) and holds_scores(tensor)
+    return looks_like_scores(tensor) and holds_scores(tensor)
 
 
 def is_column(tensor: gs.Tensor, outputs: Iterable[gs.Tensor]) -> bool:
@@ -213,7 +215,7 @@ def is_column(tensor: gs.Tensor, outputs: Iterable[gs.Tensor]) -> bool:
     return len(shape) == 3 and shape[2] == 1 and shape[1] != 1 and has_boxes(tensor, outputs)
 
 
-def is_like(tensor: gs.Tensor) -> bool:
+def looks_like_scores(tensor: gs.Tensor) -> bool:
     """(N, classes), or with axes of length one beside the class axis."""
     shape = static_shape(tensor)
     return shape is not None and len(shape) >= 2 and sum(d != 1 for d in shape[1:]) <= 1

@@ -17,7 +17,6 @@ from relcam_onnx.errors import UnsupportedModelError
 from relcam_onnx.explainer import Explainer
 from relcam_onnx.explaining import PictureExplainer
 from relcam_onnx.lrp.methods import METHODS, Probe
-from relcam_onnx.lrp.plan import reading_plan
 from relcam_onnx.lrp.seeds import class_scores
 from relcam_onnx.pictures.geometry import Size
 from relcam_onnx.pictures.pixels import read_pixels
@@ -79,7 +78,7 @@ class Audited:
             raise UnsupportedModelError(
                 f"{model} is a {kind}, and the audit's measures are of classifiers; 'relcam explain' explains it"
             )
-        self._reading = Reading.of(self.prepared.model, reading_plan(self.prepared.paths, ()), self.settings)
+        self._reading = Reading.of_scores(self.prepared, self.settings)
         self.read = lru_cache(KEPT)(self._read)
         self.usual: Sequence[Path] = ()
 

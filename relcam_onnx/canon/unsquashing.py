@@ -13,9 +13,9 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.axes import RESHAPES, permutation
-from relcam_onnx.canon.edit import fresh, is_op
+from relcam_onnx.canon.edit import fresh, is_op, view
 from relcam_onnx.canon.identity import integers
-from relcam_onnx.model import Model, View, producer, variables
+from relcam_onnx.model import Model, producer, variables
 
 
 def unsquashed(model: Model, tensor: gs.Tensor, axis: int, start: int, end: int) -> gs.Tensor | None:
@@ -120,8 +120,7 @@ def made(
 ) -> gs.Variable:
     """A tensor that the file does not have: a node of the graph, and how its values come."""
     name = fresh(model, f"relcam/head/{op.lower()}")
-    result = gs.Variable(name, np.float32, tuple(shape))
-    model.views[name] = View(op, tuple(inputs), dict(attrs))
+    result = view(model, gs.Variable("", np.float32, tuple(shape)), name, op, *inputs, **attrs)
     read = [t if isinstance(t, gs.Tensor) else gs.Constant(f"{name}/{i}", t) for i, t in enumerate(inputs)]
     model.graph.nodes.append(gs.Node(op, name, dict(attrs), read, [result]))
     return result

@@ -210,5 +210,14 @@ def compile_(
     with reporting(debug=debug):
         from relcam_onnx.cli.compiling import compile_file
 
-        options = chosen(layers=layer, method=method, preset=preset, seed=seed, output=output, head=head, size=size)
-        compile_file(model, out, heatmap=heatmap, options=options | chosen(preprocess=preprocess))
+        options = chosen(
+            layers=layer,
+            method=method,
+            preset=preset,
+            seed=seed,
+            output=output,
+            head=head,
+            preprocess=preprocess,
+            size=size,
+        )
+        compile_file(model, out, heatmap=heatmap, options=options)

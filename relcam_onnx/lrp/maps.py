@@ -131,7 +131,6 @@ def make_maps(
         What relevance starts as, (K·N, ...) in the shape of the scores.
     exists
         0 for a target that there is none of, (K·N, 1): its fused map is 0, as all others are.
-
     """
     how = maps.how
     assert isinstance(how, Walked)

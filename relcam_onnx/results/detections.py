@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -12,8 +11,6 @@ from relcam_onnx.pictures.geometry import Floats, Geometry
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom; the upper left corner is (0, 0)."""
-
-
 CONFIDENCE = 0.25
 """What is detected scores more."""
 
@@ -81,32 +78,3 @@ def in_picture(box: np.ndarray, geometry: Geometry | None) -> Box:
         for axis in (0, 1)
     )
     return float(across[0]), float(down[0]), float(across[1]), float(down[1])
-
-
-def in_inputs(targets: Any, geometries: Sequence[Geometry]) -> Any:
-    """Targets whose boxes and masks are told in the pictures' pixels, with those of the model's input."""
-    if not isinstance(targets, list | tuple | Mapping):
-        return targets
-    own = isinstance(targets, list | tuple) and len(targets) == len(geometries)
-    return [moved(targets[i] if own else targets, geometry) for i, geometry in enumerate(geometries)]
-
-
-def moved(asked: Any, geometry: Geometry) -> Any:
-    """What is asked of one image."""
-    if isinstance(asked, list | tuple):
-        return [moved(one, geometry) for one in asked]
-    if not isinstance(asked, Mapping):
-        return asked
-    changed = dict(asked)
-    if "box" in asked and np.shape(asked["box"]) == (4,):
-        changed["box"] = in_input(asked["box"], geometry).tolist()
-    if "mask" in asked and np.ndim(asked["mask"]) == 2:
-        changed["mask"] = geometry.seen(np.asarray(asked["mask"]))
-    return changed
-
-
-def in_input(box: Box, geometry: Geometry) -> np.ndarray:
-    """A box in a picture, as it lies in the model's input, (4,)."""
-    (down, across), (above, before) = geometry.scale, geometry.offset
-    left, top, right, bottom = box
-    return np.array([left * across + before, top * down + above, right * across + before, bottom * down + above])

@@ -25,7 +25,7 @@ class Settings:
     classes
         How many the model tells apart; None where only a run knows.
     head
-        What the model does: "classifier", "segmenter" or "detector".
+        What the model does: "classifier", "segmenter" or "detector"; "embedding" where it is asked what is like.
     preprocess
         What was done to the pictures; None where arrays were given.
     """

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from relcam_onnx.errors import OptionError, TargetError
 from relcam_onnx.lrp.methods import Probe
+from relcam_onnx.pictures.asked import is_described
 from relcam_onnx.prepare import Prepared, choose
 from relcam_onnx.runners import Runner
 from relcam_onnx.runners.compiled import CompiledRunner
@@ -16,7 +18,7 @@ from relcam_onnx.runners.likeness import Likeness
 from relcam_onnx.runners.probing import ProbingRunner
 from relcam_onnx.runners.segmenting import Segmenter
 from relcam_onnx.runners.session import SessionSettings
-from relcam_onnx.runners.starting import Starter, named
+from relcam_onnx.runners.starting import Starter
 
 BACKENDS = ("compiled", "eager")
 
@@ -59,9 +61,9 @@ class Starters:
     """What starts relevance for targets that are told by dicts."""
 
     def __init__(self, prepared: Prepared, make: Callable[[Prepared], Runner], settings: SessionSettings) -> None:
-        self._likeness = Likeness(prepared, make, settings)
-        self._segmenter = Segmenter(prepared, make, settings)
         self._kind, self._embedding = prepared.choices.head.kind, prepared.named_head == "embedding"
+        self._new = partial(Segmenter if self._kind == "segmenter" else Likeness, prepared, make, settings)
+        self._starter: Starter = self._new()
 
     def of(self, targets: Any) -> Starter | None:
         """The one for such targets; None for numbers, and for a detector's, which are numbers in the end.
@@ -71,12 +73,17 @@ class Starters:
         TargetError
             Such targets are none of this head's.
         """
-        if named(targets, "like"):
-            if self._kind != "classifier":
-                raise TargetError(f"'like' is for embeddings, tables (N, D); this model is a {self._kind}")
-            return self._likeness
-        if self._embedding:
+        like = is_described(targets, "like")
+        if like and self._kind != "classifier":
+            raise TargetError(f"'like' is for embeddings, tables (N, D); this model is a {self._kind}")
+        if not like and self._embedding:
             raise TargetError("an embedding's targets say what to be like: {'like': picture or vector} (--like)")
-        if self._kind == "classifier" and named(targets):
+        if not is_described(targets) or self._kind == "detector":
+            return None
+        if not like and self._kind == "classifier":
             raise TargetError("a classifier's targets are classes, ranks or labels, not dicts")
-        return self._segmenter if self._kind == "segmenter" and named(targets) else None
+        return self._starter
+
+    def close(self) -> None:
+        """Let go of its sessions."""
+        self._starter = self._new()

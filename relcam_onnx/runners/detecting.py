@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relcam_onnx.errors import TargetError
-from relcam_onnx.lrp.plan import reading_plan
+from relcam_onnx.pictures.asked import by_image
 from relcam_onnx.pictures.labels import one_label
 from relcam_onnx.prepare import Prepared
 from relcam_onnx.results.detections import Detected
@@ -30,8 +30,7 @@ class Detector:
 
     @cached_property
     def _reading(self) -> Reading:
-        plan = reading_plan(self._prepared.paths, ())
-        return Reading.of(self._prepared.model, plan, self._settings, self._outputs, spinning=False)
+        return Reading.of_scores(self._prepared, self._settings, self._outputs, spinning=False)
 
     def numbers(self, targets: Any, images: int, batches: Iterable[Mapping[str, Any]]) -> Any:
         """Targets that hang on what is detected as numbers, (N, K); others as they are.
@@ -97,8 +96,7 @@ def chosen(targets: Any, found: Told, labels: Sequence[str] | None) -> NDArray[n
         No such box or label.
     """
     images, _, classes = found.shares.shape
-    each = targets if isinstance(targets, list) and len(targets) == images else [targets] * images
-    rows = [picked(asked, found, index, labels) for index, asked in enumerate(each)]
+    rows = [picked(asked, found, index, labels) for index, asked in enumerate(by_image(targets, images))]
     wide = max(1, *map(len, rows))
     table = np.full((images, wide), NONE, np.int64)
     for row, pairs in zip(table, rows, strict=True):

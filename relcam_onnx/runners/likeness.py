@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,17 +14,28 @@ from numpy.typing import NDArray
 from relcam_onnx.errors import TargetError
 from relcam_onnx.results.probabilities import COSINE
 from relcam_onnx.results.settings import Settings
-from relcam_onnx.runners.starting import Asked, Started, Starter
+from relcam_onnx.runners.kept import Kept
+from relcam_onnx.runners.starting import Described, Started, Starter
+
+KEPT = 64
+"""Vectors of other pictures, one run of the model each."""
+Key: TypeAlias = tuple[str, tuple[int, ...], str]
+"""A target's name, and the shape and SHA-256 of its numbers."""
 
 
 class Likeness(Starter):
     """Starts relevance as the cosine z · v / (|z| |v|) of an embedding z with a vector v, both lengths held fixed."""
 
-    def start(self, inputs: Mapping[str, Any], asked: Asked, among: Asked) -> Started:
+    @cached_property
+    def _kept(self) -> Kept[NDArray[np.float64]]:
+        return Kept(KEPT)
+
+    def start(self, inputs: Mapping[str, Any], asked: Described, among: Described) -> Started:
         """See `Starter`: each target a dict with ``like``, a vector (D,) or a picture as the model takes it."""
         z = self._flat(self.scores(inputs))[: len(asked)]
         every = told_apart(among)
-        vectors = np.stack([self._vector(one, z.shape[1]) for one in every.values()])
+        size = z.shape[1]
+        vectors = np.stack([self._kept.get(key, partial(self._vector, one, size)) for key, one in every.items()])
         lengths = np.outer(np.linalg.norm(z, axis=1), np.linalg.norm(vectors, axis=1))
         lengths = np.maximum(lengths, np.finfo(np.float32).tiny)
         names = list(every)
@@ -31,9 +44,9 @@ class Likeness(Starter):
         seeds = shares if self.prepared.gradient else shares * z[:, None]
         return Started(targets, seeds.astype(np.float32), (z @ vectors.T / lengths).astype(np.float32))
 
-    def told(self, settings: Settings, among: Asked) -> dict[str, Any]:
+    def told(self, settings: Settings, among: Described) -> dict[str, Any]:
         """See `Starter`: scores are cosines, and classes what the pictures may be like."""
-        names = [f"like {name or f'vector {place}'}" for place, (name, _) in enumerate(told_apart(among))]
+        names = [f"like {name or f'vector {place}'}" for place, (name, *_) in enumerate(told_apart(among))]
         settings = replace(settings, head="embedding", seed="logit", classes=len(names))
         return {"squashed_by": COSINE, "labels": names, "settings": settings}
 
@@ -57,13 +70,14 @@ class Likeness(Starter):
         return np.asarray(self._flat(self.scores({tensor.name: rows}))[0])
 
 
-def told_apart(among: Asked) -> dict[tuple[str, bytes], Any]:
+def told_apart(among: Described) -> dict[Key, Any]:
     """All that some images' targets are like, each once."""
     return {key_of(one): one for each in among for one in each}
 
 
-def key_of(asked: Any) -> tuple[str, bytes]:
-    """What tells a target from others: its name, and its numbers."""
+def key_of(asked: Any) -> Key:
+    """What tells a target from others."""
     if not isinstance(asked, Mapping) or "like" not in asked or set(asked) - {"like", "name"}:
         raise TargetError(f"an embedding's target is told by 'like', a picture or a vector, not by {asked!r}")
-    return str(asked.get("name") or ""), np.asarray(asked["like"]).tobytes()
+    like = np.asarray(asked["like"])
+    return str(asked.get("name") or ""), like.shape, hashlib.sha256(like.tobytes()).hexdigest()

@@ -11,9 +11,10 @@ import onnxruntime
 
 from relcam_onnx.analysis.layers import Layer
 from relcam_onnx.backends.eager import Eager
-from relcam_onnx.lrp.plan import Plan
+from relcam_onnx.lrp.plan import Plan, reading_plan
 from relcam_onnx.lrp.walk import activations
 from relcam_onnx.model import Model
+from relcam_onnx.prepare import Prepared
 from relcam_onnx.runners.restoring import replace_layer
 from relcam_onnx.runners.session import SessionSettings, open_session, run_session, with_outputs
 
@@ -44,6 +45,13 @@ class Reading:
         if replaced is not None:
             replace_layer(proto, model, replaced)
         return cls(open_session(proto, settings, spinning=spinning), plan, names)
+
+    @classmethod
+    def of_scores(
+        cls, prepared: Prepared, settings: SessionSettings, more: Sequence[str] = (), *, spinning: bool = True
+    ) -> Self:
+        """One that returns where relevance starts."""
+        return cls.of(prepared.model, reading_plan(prepared.paths, ()), settings, more, spinning=spinning)
 
     def run(self, inputs: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """What the session returns, and the plan's values, float32."""

@@ -15,7 +15,7 @@ from relcam_onnx.lrp.seeds import class_scores
 from relcam_onnx.pictures.geometry import Floats, Size
 from relcam_onnx.pictures.labels import one_label
 from relcam_onnx.runners.found import sides_of
-from relcam_onnx.runners.starting import Asked, Started, Starter
+from relcam_onnx.runners.starting import Described, Started, Starter
 
 KEYS = frozenset({"label", "box", "mask"})
 
@@ -23,7 +23,7 @@ KEYS = frozenset({"label", "box", "mask"})
 class Segmenter(Starter):
     """Starts relevance over regions that are told."""
 
-    def start(self, inputs: Mapping[str, Any], asked: Asked, among: Asked) -> Started:
+    def start(self, inputs: Mapping[str, Any], asked: Described, among: Described) -> Started:
         """See `Starter`.
 
         Parameters

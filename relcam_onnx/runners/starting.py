@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relcam_onnx.errors import TargetError
-from relcam_onnx.lrp.plan import reading_plan
+from relcam_onnx.pictures.asked import by_image
 from relcam_onnx.pictures.geometry import Floats
 from relcam_onnx.prepare import Prepared
 from relcam_onnx.results.settings import Settings
@@ -18,7 +19,7 @@ from relcam_onnx.runners import Runner
 from relcam_onnx.runners.reading import Reading
 from relcam_onnx.runners.session import SessionSettings
 
-Asked: TypeAlias = Sequence[Sequence[Any]]
+Described: TypeAlias = Sequence[Sequence[Any]]
 """As many targets for each image."""
 
 
@@ -33,7 +34,7 @@ class Started(NamedTuple):
     scores: Floats
 
 
-class Starter:
+class Starter(ABC):
     """Starts relevance for one kind of target."""
 
     def __init__(self, prepared: Prepared, make: Callable[[Prepared], Runner], settings: SessionSettings) -> None:
@@ -46,33 +47,24 @@ class Starter:
 
     @cached_property
     def _reading(self) -> Reading:
-        plan = reading_plan(self.prepared.paths, ())
-        return Reading.of(self.prepared.model, plan, self._settings, spinning=False)
+        return Reading.of_scores(self.prepared, self._settings, spinning=False)
 
     def scores(self, inputs: Mapping[str, Any]) -> Any:
         """The scores for some inputs, as the file has them."""
         return self._reading.run(inputs)[1][self.prepared.scores.tensor.name]
 
-    def start(self, inputs: Mapping[str, Any], asked: Asked, among: Asked) -> Started:
+    @abstractmethod
+    def start(self, inputs: Mapping[str, Any], asked: Described, among: Described) -> Started:
         """Let relevance start for some images, perhaps filled up, ``asked`` for these ``among`` all of a call's."""
-        raise NotImplementedError
 
-    def told(self, settings: Settings, among: Asked) -> dict[str, Any]:
+    def told(self, settings: Settings, among: Described) -> dict[str, Any]:
         """What else an explanation says then, all of a call known: fields of `Explanation`."""
         return {}
 
 
-def named(targets: Any, *keys: str) -> bool:
-    """Whether some of the targets are told by a dict with one of these keys, or with any."""
-    if isinstance(targets, list | tuple):
-        return any(named(one, *keys) for one in targets)
-    return isinstance(targets, Mapping) and (not keys or any(key in targets for key in keys))
-
-
 def for_each(targets: Any, images: int) -> list[list[Any]]:
     """As many targets for each image: one for all, one for each, or lists of K."""
-    own = isinstance(targets, list | tuple) and len(targets) == images
-    each = [list(one) if isinstance(one, list | tuple) else [one] for one in (targets if own else [targets] * images)]
+    each = [list(one) if isinstance(one, list | tuple) else [one] for one in by_image(targets, images)]
     if len({len(one) for one in each}) > 1:
         raise TargetError("images have different numbers of targets: give each as many, or explain them one at a time")
     return each
