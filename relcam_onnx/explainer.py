@@ -126,8 +126,7 @@ class Explainer:
         )
         self._runner: Runner | None = make(self.prepared)
         self._starters = Starters(self.prepared, make, session)
-        detects = self.prepared.choices.head.kind == "detector"
-        self._detector = Detector(self.prepared, session) if detects else None
+        self._detector = Detector(self.prepared, session) if self.prepared.choices.head.kind == "detector" else None
         # Picture by picture, that runner fills its own batches.
         self._batch = None if isinstance(self._runner, ProbingRunner) else self.prepared.batch
         self.settings = Settings(
