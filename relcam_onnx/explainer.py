@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from relcam_onnx.errors import OptionError, UnsupportedModelError
+from relcam_onnx.errors import OptionError
 from relcam_onnx.lrp.cautions import warn_of_nothing
 from relcam_onnx.lrp.presets import Preset
 from relcam_onnx.lrp.seeds import GIVEN
@@ -23,11 +23,22 @@ from relcam_onnx.pictures.facts import Labels
 from relcam_onnx.prepare import Prepared
 from relcam_onnx.results.explanation import Explanation
 from relcam_onnx.results.maps import Maps
-from relcam_onnx.results.settings import Settings
 from relcam_onnx.runners import Runner
-from relcam_onnx.runners.arrays import batch_of, check_array, check_inputs, filled, fillers, on_host, pieces, sizes_of
-from relcam_onnx.runners.choosing import Starters, make_runner
+from relcam_onnx.runners.arrays import (
+    at,
+    batch_of,
+    check_array,
+    check_inputs,
+    check_maps,
+    filled,
+    fillers,
+    on_host,
+    pieces,
+    sizes_of,
+)
+from relcam_onnx.runners.choosing import Starters, make_runner, settings_of
 from relcam_onnx.runners.detecting import Detector
+from relcam_onnx.runners.found import Told
 from relcam_onnx.runners.probing import ProbingRunner
 from relcam_onnx.runners.session import SessionSettings
 from relcam_onnx.runners.starting import Described, Starter, for_each
@@ -129,18 +140,7 @@ class Explainer:
         self._detector = Detector(self.prepared, session) if self.prepared.choices.head.kind == "detector" else None
         # Picture by picture, that runner fills its own batches.
         self._batch = None if isinstance(self._runner, ProbingRunner) else self.prepared.batch
-        self.settings = Settings(
-            model=str(self.model.path) if self.model.path else None,
-            sha256=self.model.sha256,
-            layers=self.prepared.maps.sources,
-            method=self.method,
-            preset=self.preset.name,
-            seed=self.seed,
-            output=self.prepared.scores.output,
-            backend=backend,
-            classes=self.prepared.choices.classes,
-            head=self.prepared.choices.head.kind,
-        )
+        self.settings = settings_of(self.prepared, backend)
 
     def __call__(self, x: Any, targets: Any = None, *, seed: Any = None, baselines: Any = None) -> Explanation:
         """Explain a batch.
@@ -176,19 +176,19 @@ class Explainer:
         if starter is not None:
             told = for_each(targets, images)
             return Explanation.joined([self._started(starter, runner, x, told[place], told) for place, x in batches])
+        found = None
         if self._detector is not None:
-            targets = self._detector.numbers(targets, images, (piece for _, piece in batches))
+            targets, found = self._detector.numbers(targets, images, (piece for _, piece in batches))
         wanted, seeds = asked(targets, seed, images, self.prepared.choices)
-        return Explanation.joined(
-            [self._explain(runner, x, wanted[p], None if seeds is None else seeds[p]) for p, x in batches]
-        )
+        each = ((piece, wanted[p], at(seeds, p), at(found, p)) for p, piece in batches)
+        return Explanation.joined([self._explain(runner, *one) for one in each])
 
     def _started(
         self, starter: Starter, walker: Runner, inputs: dict[str, Any], told: Described, among: Described
     ) -> Explanation:
         """One piece of a batch, whose targets are told by dicts."""
         found = starter.start(inputs, told, among)
-        made = self._explain(walker, inputs, found.targets, found.seeds)
+        made = self._explain(walker, inputs, found.targets, found.seeds, None)
         return replace(made, targets=found.targets, scores=found.scores, **starter.told(made.settings, among))
 
     def passes(self, x: Any) -> int:
@@ -207,22 +207,18 @@ class Explainer:
         return runner.with_baselines(on_host(check_array(self.prepared.layers.picture.tensor, baselines)))
 
     def _explain(
-        self, runner: Runner, inputs: dict[str, Any], targets: np.ndarray, seeds: np.ndarray | None
+        self, runner: Runner, inputs: dict[str, Any], targets: np.ndarray, seeds: np.ndarray | None, found: Told | None
     ) -> Explanation:
-        """One piece of a batch, whose inputs may have been filled up."""
+        """One piece of a batch, whose inputs may have been filled up, and in which something was ``found``."""
         count = len(targets)
         fill = (self._batch or count) - count
         inputs = {**inputs, **fillers(self.inputs, count + fill)}
         result = runner.run(inputs, filled(targets, fill), None if seeds is None else filled(seeds, fill))
-        for name, value in result.maps.items():
-            if len(value) != count + fill:
-                raise UnsupportedModelError(
-                    f"layer {name!r} has {len(value)} maps for {count + fill} images: the model folds parts of one "
-                    "into the batch there, which is not supported; name layers outside of that part, such as 'input'"
-                )
+        check_maps(result.maps, count + fill)
         result = result.first(count) if fill else result
         warn_of_nothing(result.maps, self._empty, result.targets >= 0)
         named = as_told(result, targets, self.prepared.choices, given=seeds is not None)
+        reader = self._detector
         return Explanation(
             outputs=result.outputs,
             targets=named,
@@ -233,7 +229,7 @@ class Explainer:
             settings=replace(self.settings, layers=result.sources),
             squashed_by=self.prepared.scores.squashed_by,
             fields=result.fields,
-            detected=None if self._detector is None else self._detector.detected(result.outputs, inputs, named),
+            detected=None if reader is None else reader.detected(found, result.outputs, inputs, named),
         )
 
     def close(self) -> None:

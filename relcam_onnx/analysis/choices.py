@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from relcam_onnx.analysis.heads import Head
-from relcam_onnx.analysis.scores import Scores
+from relcam_onnx.analysis.heads import Head, Scores
 from relcam_onnx.model import static_shape
 
 

@@ -3,62 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import numpy as np
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.analysis.heads import (
-    CLASSIFIER,
-    KINDS,
-    Head,
+from relcam_onnx.analysis.detectors import (
+    axis_of_boxes,
     beside_scores,
     detector,
     has_boxes,
     joined,
     of_levels,
-    segmenter,
     with_objectness,
 )
+from relcam_onnx.analysis.heads import KINDS, Boxes, Form, Rows, Scores, holds_scores, segmenter
 from relcam_onnx.analysis.paths import Paths
+from relcam_onnx.analysis.selection import selection
+from relcam_onnx.analysis.stepping import along, chosen_among, chosen_from, is_table, of_turned, step_back
 from relcam_onnx.analysis.support import check_supported, problem
-from relcam_onnx.canon.edit import is_op
 from relcam_onnx.errors import OptionError, UnsupportedModelError, nearest
-from relcam_onnx.model import Model, is_constant, producer, static_shape, variables
+from relcam_onnx.model import Model, static_shape
 from relcam_onnx.ops import TABLE, key
-
-SQUASHING = frozenset({"Softmax", "LogSoftmax", "Sigmoid"})
-AROUND = frozenset({
-    "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "Identity", "Dropout", "QuantizeLinear", "DequantizeLinear",
-})  # fmt: skip
-INVERSE = {"Exp": "LogSoftmax", "Log": "Softmax"}
-"""What makes one squashing of another."""
-ENLARGED = AROUND | {"Resize"}
-"""What stands behind a choice of pixels."""
-CHOOSING = frozenset({"ArgMax", "TopK", "ReduceMax", "ZipMap", "ArrayFeatureExtractor"})
-"""What chooses among scores, or names them."""
-
-
-@dataclass(frozen=True)
-class Scores:
-    """The scores of a model.
-
-    Attributes
-    ----------
-    tensor
-        Where relevance starts, before ``squashed_by``.
-    output
-        The name of the model's output that it leads to, or of the tensor that was named.
-    squashed_by
-        "Softmax", "LogSoftmax", "Sigmoid" or None: what stood between them and was stepped over.
-    head
-        How they are seen.
-    """
-
-    tensor: gs.Tensor
-    output: str
-    squashed_by: str | None
-    head: Head = CLASSIFIER
 
 
 def find_scores(model: Model, output: str | None = None, head: str | None = None) -> Scores:
@@ -84,6 +49,8 @@ def find_scores(model: Model, output: str | None = None, head: str | None = None
             raise OptionError(f"no output is called {output!r}{nearest(output, outputs)}; there are {there}")
         outputs.setdefault(output, tensors[inside])
     named = [outputs[output]] if output is not None else list(outputs.values())
+    if head in (None, "detector") and (choosing := of_selection(model, named)) is not None:
+        return choosing
     fitting = {
         t.name: scores for t in named if is_table(scores := chosen_from(t)) and not is_column(t, outputs.values())
     }
@@ -118,10 +85,10 @@ def of_places(
         if together is not None:
             return Scores(together[0], output.name, "Sigmoid", together[1])
         chosen, told = chosen_among(output)
-        scores = step_back(chosen, places=True)
+        scores, squashed_along = of_turned(model, chosen)
         if not holds_scores(scores.tensor):
             continue
-        told = told if told is not None else along(scores)
+        told = told if told is not None else squashed_along
         head = segmenter(scores.tensor, told) if kind in (None, "segmenter") else None
         if head is None and kind in (None, "detector") and chosen is output:
             head = detector(scores.tensor, others, told, named=by_name)
@@ -130,18 +97,34 @@ def of_places(
     return None
 
 
-def chosen_among(tensor: gs.Tensor) -> tuple[gs.Tensor, int | None]:
-    """What an ArgMax chose from, and along which axis; an output that chooses nothing, as it is."""
-    current = tensor
-    while (node := producer(current)) is not None and node.op in ENLARGED:
-        current = node.inputs[0]
-    return (node.inputs[0], int(node.attrs.get("axis", 0))) if is_op(node, "ArgMax") else (tensor, None)
+def of_selection(model: Model, outputs: Sequence[gs.Tensor]) -> Scores | None:
+    """The scores that a detector chooses its detections from, where it does that itself."""
+    found = selection(outputs)
+    if found is None:
+        return None
+    (table, squashed, _), framed = found.origin, found.framed
+    beside = [] if framed is None or framed is table else [framed]
+    if squashed is None:
+        scores = of_places(model, [table], [table], "detector")
+        if scores is not None and scores.head.boxes is None and beside:
+            scores = of_places(model, [table], [table, *beside], "detector")
+    else:
+        head = detector(table, beside, along(table, squashed), named=True)
+        scores = None if head is None else Scores(table, table.name, squashed, head)
+    if scores is None:
+        return None
+    centred = framed is not None and any(node.attrs.get("center_point_box") for node in suppressing(framed))
+    form: Form = "centred" if centred else "corners"
+    boxes = scores.head.boxes
+    if framed is not None and boxes is not None:
+        sides = axis_of_boxes(framed, None) if beside else boxes.axis
+        boxes = Boxes((framed.name,), boxes.axis if sides is None else sides, form)
+    return replace(scores, head=replace(scores.head, boxes=boxes, rows=Rows(found.boxes, found.scores, form)))
 
 
-def along(scores: Scores) -> int | None:
-    """The axis that a Softmax behind goes along."""
-    behind = (node for node in scores.tensor.outputs if node.op in ("Softmax", "LogSoftmax"))
-    return next((int(node.attrs.get("axis", -1)) for node in behind if scores.squashed_by == node.op), None)
+def suppressing(boxes: gs.Tensor) -> Iterable[gs.Node]:
+    """The nodes that suppress some of these boxes."""
+    return (node for node in boxes.outputs if node.op == "NonMaxSuppression")
 
 
 def no_table(model: Model, named: Sequence[gs.Tensor], output: str | None) -> UnsupportedModelError:
@@ -159,72 +142,10 @@ def no_table(model: Model, named: Sequence[gs.Tensor], output: str | None) -> Un
     )
 
 
-def chosen_from(tensor: gs.Tensor) -> gs.Tensor:
-    """The table that the values of an output were chosen from: over ArgMax, TopK or ZipMap and what is around them."""
-    current = tensor
-    while (node := producer(current)) is not None and node.op in CHOOSING | AROUND:
-        # ArrayFeatureExtractor looks names up: what is computed are the indices.
-        current = next((t for _, t in variables(node)), current)
-        if node.op in CHOOSING:
-            if is_table(current):
-                tensor = current
-            elif node.op not in {"ZipMap", "ArrayFeatureExtractor"}:
-                break
-        elif len(tensor.shape or ()) == 1 and is_table(current):
-            tensor = current  # a file for one image may drop the batch's axis at the end
-    return tensor
-
-
-def step_back(tensor: gs.Tensor, *, places: bool = False) -> Scores:
-    """Step over a final Softmax, LogSoftmax or Sigmoid and the shape ops, casts and factors around it.
-
-    Where scores have ``places`` their axes are told by the ops that stay: nothing but the squashing is stepped over.
-    """
-    squashed, current, scores = None, tensor, tensor
-    while (node := producer(current)) is not None:
-        if node.op in SQUASHING and squashed is None:
-            squashed = node.op
-            current = scores = node.inputs[0]
-        elif squashed is None and node.op in INVERSE and is_op(producer(node.inputs[0]), INVERSE[node.op]):
-            current = node.inputs[0]
-        elif places or not (node.op in AROUND or (squashed is None and scales(node))):
-            break
-        elif looks_like_scores(node.inputs[0]):
-            current = node.inputs[0]
-            if squashed:
-                scores = current
-        else:
-            break
-    return Scores(scores, tensor.name, squashed)
-
-
-def scales(node: gs.Node) -> bool:
-    """Whether a node multiplies with a number above 0, or divides by one."""
-    values = [t.values for t in node.inputs[node.op == "Div" :] if is_constant(t)] if node.op in {"Mul", "Div"} else []
-    return len(values) == 1 and values[0].size == 1 and bool((values[0] > 0).all())
-
-
-def is_table(tensor: gs.Tensor) -> bool:
-    """Whether a tensor may hold scores."""
-    return looks_like_scores(tensor) and holds_scores(tensor)
-
-
 def is_column(tensor: gs.Tensor, outputs: Iterable[gs.Tensor]) -> bool:
     """Whether an output (N, places, 1) is a detector's of one class, the boxes beside it."""
     shape = static_shape(tensor) or ()
     return len(shape) == 3 and shape[2] == 1 and shape[1] != 1 and has_boxes(tensor, outputs)
-
-
-def looks_like_scores(tensor: gs.Tensor) -> bool:
-    """(N, classes), or with axes of length one beside the class axis."""
-    shape = static_shape(tensor)
-    return shape is not None and len(shape) >= 2 and sum(d != 1 for d in shape[1:]) <= 1
-
-
-def holds_scores(tensor: gs.Tensor) -> bool:
-    """Whether a tensor's values are no whole numbers, such as the class that was chosen."""
-    # onnx-graphsurgeon has ONNX's number where NumPy has no such type; all of those are floats.
-    return tensor.dtype is None or isinstance(tensor.dtype, int) or np.dtype(tensor.dtype).kind not in "iub"
 
 
 def listed(outputs: Iterable[gs.Tensor]) -> str:

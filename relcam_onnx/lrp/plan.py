@@ -125,9 +125,9 @@ def make_plan(
     return Plan(tuple(steps), paths.scores, tuple(sorted(names)), paths.model.views, positive)
 
 
-def reading_plan(paths: Paths, layers: Sequence[Layer]) -> Plan:
-    """No walk at all: the scores, and the values of some layers."""
-    names = {paths.scores.name, *(layer.tensor.name for layer in layers)}
+def reading_plan(paths: Paths, layers: Sequence[Layer], more: Sequence[str] = ()) -> Plan:
+    """No walk at all: the scores, the values of some layers, and of ``more`` tensors."""
+    names = {paths.scores.name, *(layer.tensor.name for layer in layers), *more}
     names |= {layer.layout.origin for layer in layers if layer.layout and None in sizes_of(layer.layout)}
     return Plan((), paths.scores, tuple(sorted(names)), paths.model.views, frozenset())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -11,9 +11,18 @@ from onnx.helper import tensor_dtype_to_np_dtype
 from onnxruntime import OrtValue
 
 from relcam_onnx.analysis.scores import shape_text
-from relcam_onnx.errors import InputError
+from relcam_onnx.errors import InputError, UnsupportedModelError
 from relcam_onnx.model import static_shape
 from relcam_onnx.runners import Sizes
+
+
+class Rowed(Protocol):
+    """Has a row for each image."""
+
+    def __getitem__(self, rows: slice, /) -> Self: ...
+
+
+T = TypeVar("T", bound=Rowed)
 
 
 def check_inputs(inputs: list[gs.Tensor], x: Any) -> dict[str, Any]:
@@ -144,6 +153,27 @@ def pieces(arrays: Mapping[str, Any], size: int | None, *, fixed: bool) -> Itera
                 n: np.concatenate([a, np.repeat(a[-1:], short, axis=0)]) if a.ndim else a for n, a in piece.items()
             }
         yield place, piece
+
+
+def check_maps(maps: Mapping[str, np.ndarray], images: int) -> None:
+    """There is one for each image.
+
+    Raises
+    ------
+    UnsupportedModelError
+        A layer has more.
+    """
+    for name, value in maps.items():
+        if len(value) != images:
+            raise UnsupportedModelError(
+                f"layer {name!r} has {len(value)} maps for {images} images: the model folds parts of one into the "
+                "batch there, which is not supported; name layers outside of that part, such as 'input'"
+            )
+
+
+def at(values: T | None, rows: slice) -> T | None:
+    """Some rows of what may be nothing."""
+    return None if values is None else values[rows]
 
 
 def filled(rows: np.ndarray, more: int) -> np.ndarray:

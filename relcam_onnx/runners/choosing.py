@@ -11,6 +11,7 @@ from relcam_onnx.errors import OptionError, TargetError
 from relcam_onnx.lrp.methods import Probe
 from relcam_onnx.pictures.asked import is_described
 from relcam_onnx.prepare import Prepared, choose
+from relcam_onnx.results.settings import Settings
 from relcam_onnx.runners import Runner
 from relcam_onnx.runners.compiled import CompiledRunner
 from relcam_onnx.runners.eager import EagerRunner
@@ -55,6 +56,22 @@ def make_runner(
     if random_state is not None:
         raise OptionError(f"method {prepared.method!r} draws nothing at random; leave random_state out")
     return walker(prepared)
+
+
+def settings_of(prepared: Prepared, backend: str) -> Settings:
+    """What an explanation says that it was made with."""
+    return Settings(
+        model=str(prepared.model.path) if prepared.model.path else None,
+        sha256=prepared.model.sha256,
+        layers=prepared.maps.sources,
+        method=prepared.method,
+        preset=prepared.preset.name,
+        seed=prepared.seed,
+        output=prepared.scores.output,
+        backend=backend,
+        classes=prepared.choices.classes,
+        head=prepared.choices.head.kind,
+    )
 
 
 class Starters:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,26 +14,31 @@ from relcam_onnx.pictures.asked import by_image
 from relcam_onnx.pictures.labels import one_label
 from relcam_onnx.prepare import Prepared
 from relcam_onnx.results.detections import Detected
-from relcam_onnx.runners.found import OVERLAP, Told, detections, overlaps, sides_of, told
+from relcam_onnx.runners.boxes import overlaps, sides_of
+from relcam_onnx.runners.found import OVERLAP, Told, detections, told
 from relcam_onnx.runners.reading import Reading
 from relcam_onnx.runners.session import SessionSettings
 from relcam_onnx.runners.targets import NONE
 
+Arrays: TypeAlias = Mapping[str, NDArray[Any]]
+
 
 class Detector:
-    """Runs a detector for what it detects, before anything is explained."""
+    """Reads what a detector detects, in a session that explains nothing."""
 
     def __init__(self, prepared: Prepared, settings: SessionSettings) -> None:
         self._prepared, self._settings = prepared, settings
-        self._outputs = [output.name for output in prepared.model.proto.graph.output]
+        outputs = [output.name for output in prepared.model.proto.graph.output]
+        read = (prepared.scores.output, *prepared.scores.head.told_by)
+        self._outputs, self._inside = outputs, [name for name in read if name not in outputs]
         self.labels = prepared.facts.usable_labels
 
     @cached_property
     def _reading(self) -> Reading:
-        return Reading.of_scores(self._prepared, self._settings, self._outputs, spinning=False)
+        return Reading.of_scores(self._prepared, self._settings, self._outputs, self._inside, spinning=False)
 
-    def numbers(self, targets: Any, images: int, batches: Iterable[Mapping[str, Any]]) -> Any:
-        """Targets that hang on what is detected as numbers, (N, K); others as they are.
+    def numbers(self, targets: Any, images: int, batches: Iterable[Arrays]) -> tuple[Any, Told | None]:
+        """Targets that hang on what is detected as numbers, (N, K), and what is told of all; others as they are.
 
         Parameters
         ----------
@@ -47,29 +52,30 @@ class Detector:
         if isinstance(targets, np.ndarray) and targets.size and (targets < 0).all() and targets.ndim < 3:
             targets = targets.tolist()
         if isinstance(targets, np.ndarray) or is_nested(targets):
-            return targets
-        found = [self.told(self._reading.run(inputs)[0], inputs) for inputs in batches]
-        shares = np.concatenate([one.shares for one in found])[:images]
-        boxes = [one.boxes for one in found if one.boxes is not None]
-        known = np.concatenate(boxes)[:images] if len(boxes) == len(found) else None
-        return chosen(targets, Told(shares, known), self.labels)
+            return targets, None
+        found = Told.joined([self.told(self._read(inputs), inputs) for inputs in batches])[:images]
+        return chosen(targets, found, self.labels), found
 
-    def detected(self, outputs: Mapping[str, Any], inputs: Mapping[str, Any], targets: np.ndarray) -> Detected | None:
-        """Where targets (N, K, 2) are; None where the file does not say."""
-        if self._prepared.scores.output not in outputs:
-            return None
-        found = self.told(outputs, inputs)
+    def detected(self, found: Told | None, outputs: Arrays, inputs: Arrays, targets: np.ndarray) -> Detected:
+        """Where targets (N, K, 2) are, by what is told already, else by the outputs for these inputs."""
+        if found is None:
+            found = self.told(self._read(inputs) if self._inside else outputs, inputs)[: len(targets)]
         places = np.maximum(targets[..., 0], 0)
         boxes = None if found.boxes is None else np.take_along_axis(found.boxes, places[..., None], axis=1)
         row = np.take_along_axis(found.shares, places[..., None], axis=1)
         shares = np.take_along_axis(row, np.maximum(targets[..., 1:], 0), axis=2)[..., 0]
         return Detected(boxes, shares, found.shares.max(axis=(1, 2)))
 
-    def told(self, outputs: Mapping[str, NDArray[Any]], inputs: Mapping[str, Any]) -> Told:
-        """What the outputs for some inputs say."""
+    def told(self, values: Arrays, inputs: Arrays) -> Told:
+        """What the outputs for some inputs say, and the tensors inside that tell more."""
         picture = self._prepared.layers.picture
         shape, axes = np.shape(inputs[picture.tensor.name]), picture.layout.axes if picture.layout else (2, 3)
-        return told(outputs, self._prepared.scores, self._prepared.choices, (shape[axes[0]], shape[axes[1]]))
+        return told(values, self._prepared.scores, self._prepared.choices, (shape[axes[0]], shape[axes[1]]))
+
+    def _read(self, inputs: Arrays) -> Arrays:
+        """The outputs for some inputs, and tensors inside."""
+        outputs, inside = self._reading.run(inputs)
+        return {**inside, **outputs}
 
 
 def is_nested(targets: Any) -> bool:
@@ -140,7 +146,7 @@ def around(box: Any, found: Told, index: int) -> NDArray[np.bool_]:
     sides = sides_of(box)
     if found.boxes is None:
         raise TargetError("this file tells no boxes: describe a target by its label, or give places and classes")
-    shared = overlaps(sides, found.boxes[index])
+    shared = np.nan_to_num(overlaps(sides, found.boxes[index]))
     if not shared.max():
         raise TargetError(f"no place of image {index} has a box that meets {tuple(box)}")
     return np.asarray(shared >= min(OVERLAP, float(shared.max())))

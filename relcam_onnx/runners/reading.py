@@ -48,10 +48,17 @@ class Reading:
 
     @classmethod
     def of_scores(
-        cls, prepared: Prepared, settings: SessionSettings, more: Sequence[str] = (), *, spinning: bool = True
+        cls,
+        prepared: Prepared,
+        settings: SessionSettings,
+        more: Sequence[str] = (),
+        inside: Sequence[str] = (),
+        *,
+        spinning: bool = True,
     ) -> Self:
-        """One that returns where relevance starts."""
-        return cls.of(prepared.model, reading_plan(prepared.paths, ()), settings, more, spinning=spinning)
+        """One that returns where relevance starts, ``more`` of the file's tensors, and values of others ``inside``."""
+        plan = reading_plan(prepared.paths, (), inside)
+        return cls.of(prepared.model, plan, settings, more, spinning=spinning)
 
     def run(self, inputs: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """What the session returns, and the plan's values, float32."""

@@ -14,7 +14,7 @@ from relcam_onnx.lrp.heads import Aim, Table, as_table, begin, winners
 from relcam_onnx.lrp.seeds import class_scores
 from relcam_onnx.pictures.geometry import Floats, Size
 from relcam_onnx.pictures.labels import one_label
-from relcam_onnx.runners.found import sides_of
+from relcam_onnx.runners.boxes import sides_of
 from relcam_onnx.runners.starting import Described, Started, Starter
 
 KEYS = frozenset({"label", "box", "mask"})

@@ -1,0 +1,155 @@
+"""Detectors: the forms in which files tell scores of anchors or queries, and boxes for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.analysis.heads import BOX, Boxes, Form, Head
+from relcam_onnx.canon.axes import RESHAPES, permutation
+from relcam_onnx.canon.edit import is_op
+from relcam_onnx.canon.unsquashing import made, unsquashed, untouched
+from relcam_onnx.model import Model, producer, static_shape, variables
+
+MOVED = frozenset({"Concat", "Slice", "Transpose", "Cast", "Identity", "Sigmoid", *RESHAPES})
+
+
+def detector(scores: gs.Tensor, outputs: Sequence[gs.Tensor], told: int | None, *, named: bool) -> Head | None:
+    """The head of scores for each anchor or query, whose boxes are another output; one that is ``named`` needs none."""
+    shape = static_shape(scores)
+    if shape is None or len(shape) != 3:
+        return None
+    axes = [told % 3] if told is not None and told % 3 else [2, 1]
+    for axis, tensor in ((axis, tensor) for axis in axes for tensor in outputs):
+        if (sides := axis_of_boxes(tensor, shape[3 - axis])) is not None:
+            form: Form = "centred" if is_op(producer(tensor), "Sigmoid") else "corners"
+            return Head("detector", axis, Boxes((tensor.name,), sides, form))
+    return Head("detector", axes[0]) if named else None
+
+
+def beside_scores(tensor: gs.Tensor, outputs: Sequence[gs.Tensor]) -> bool:
+    """Whether an output tells the boxes of what another scores, by its shape, or its name where both are alike."""
+    shape = static_shape(tensor)
+    if shape is None or axis_of_boxes(tensor, None) is None:
+        return False
+    others = [t for t in outputs if t is not tensor and has_boxes(t, [tensor])]
+    return any(axis_of_boxes(t, None) is None for t in others) or (bool(others) and "box" in tensor.name.lower())
+
+
+def has_boxes(scores: gs.Tensor, outputs: Iterable[gs.Tensor]) -> bool:
+    """Whether other outputs tell boxes for as many places as an output (N, places, classes) or turned has."""
+    shape = static_shape(scores) or ()
+    told = [t for t in outputs if t is not scores]
+    return len(shape) == 3 and any(axis_of_boxes(t, places) is not None for places in shape[1:] for t in told)
+
+
+def axis_of_boxes(tensor: gs.Tensor, places: int | None) -> int | None:
+    """Where the four numbers are if a tensor is (N, places, 4), or turned; None where it is neither."""
+    shape = static_shape(tensor)
+    if shape is None or len(shape) != 3:
+        return None
+    known = (axis for axis in (2, 1) if shape[axis] == BOX and (places is None or shape[3 - axis] in (places, None)))
+    return next(known, None)
+
+
+def with_objectness(model: Model, output: gs.Tensor) -> tuple[gs.Tensor, Head] | None:
+    """Scores of an output of boxes, objectness and classes, (N, places, 5 + classes), as YOLO's before version 8 are.
+
+    Returns
+    -------
+    tuple or None
+        The sum of what stands before the sigmoids of both, which the graph gets, and its head.
+    """
+    shape = static_shape(output)
+    size = shape[2] if shape is not None and len(shape) == 3 else None
+    if size is None or size <= BOX + 1:
+        return None
+    if unsquashed(model, output, 2, 0, BOX) is not None:
+        return None  # boxes are more than sigmoids
+    parts = [unsquashed(model, output, 2, *bounds) for bounds in ((BOX, BOX + 1), (BOX + 1, size))]
+    found = [tensor for tensor in parts if tensor is not None]
+    if len(found) < len(parts):
+        return None
+    scores = made(model, "Add", found[::-1], (*output.shape[:2], size - BOX - 1))
+    form: Form = "offsets" if moved_alone(output) else "centred"
+    return scores, Head("detector", 2, Boxes((output.name,), 2, form), joined=2, objectness=True)
+
+
+def moved_alone(tensor: gs.Tensor) -> bool:
+    """Whether what convolutions made was moved and squashed at most: boxes in there are no boxes yet."""
+    waiting, seen = [tensor], set()
+    while waiting:
+        node = producer(waiting.pop())
+        if node is None or id(node) in seen or node.op == "Conv":
+            continue
+        seen.add(id(node))
+        if node.op not in MOVED:
+            return False
+        waiting += [part for _, part in variables(node)]
+    return True
+
+
+def of_levels(model: Model, outputs: Sequence[gs.Tensor], *, named: bool) -> tuple[gs.Tensor, Head] | None:
+    """Scores in an output for each level, (N, places, classes), and its boxes in another, as PicoDet has them.
+
+    Where the head is ``named`` boxes of an unknown form will do.
+
+    Returns
+    -------
+    tuple or None
+        What stands before the sigmoids of all levels in one tensor, which the graph gets, and its head.
+    """
+    tables = {t.name: shape for t in outputs if len(shape := static_shape(t) or ()) == 3}
+    for size in dict.fromkeys(shape[2] for shape in tables.values()):
+        levels = [t for t in outputs if t.name in tables and tables[t.name][2] == size]
+        sides = [name for name, shape in tables.items() if shape[2] != size]
+        places = [tables[t.name][1] for t in levels]
+        if size is None or len(levels) < 2 or None in places or [tables[name][1] for name in sides] != places:
+            continue
+        told = all((tables[name][2] or 1) % BOX == 0 and tables[name][2] != BOX for name in sides)
+        parts = [part for t in levels if (part := unsquashed(model, t, 2, 0, size)) is not None]
+        if (told or named) and len(parts) == len(levels):
+            boxes = Boxes(tuple(sides), 2, "distances") if told else None
+            shape = (parts[0].shape[0], sum(place or 0 for place in places), size)
+            names = tuple(t.name for t in levels)
+            return made(model, "Concat", parts, shape, axis=1), Head("detector", 2, boxes, levels=names)
+    return None
+
+
+def joined(output: gs.Tensor) -> tuple[gs.Tensor, Head] | None:
+    """Class scores behind a Sigmoid that stand in one output with their boxes, as YOLO's from version 8 on have it.
+
+    What stands behind them, numbers of masks or key points, is left alone.
+
+    Returns
+    -------
+    tuple or None
+        The tensor before the Sigmoid, and its head.
+    """
+    shape = static_shape(output)
+    for outer in (1, 2) if shape is not None and len(shape) == 3 else ():
+        node, axis = behind_scores(output, outer)
+        if not is_op(node, "Concat") or node.attrs.get("axis", 1) % 3 != axis or len(node.inputs) not in (2, 3):
+            continue
+        first, scores = static_shape(node.inputs[0]), producer(node.inputs[1])
+        behind = node.inputs[2:]
+        turned = any((static_shape(t) or (1,) * 3)[axis] == 1 for t in behind)  # boxes, by an angle
+        one = (static_shape(node.inputs[1]) or (1,) * 3)[axis] == 1
+        other = turned or (one and any(is_op(producer(t), "Sigmoid") for t in behind))  # objectness before classes
+        if first is not None and first[axis] == BOX and is_op(scores, "Sigmoid") and not other:
+            return scores.inputs[0], Head("detector", axis, Boxes((output.name,), outer, "centred"), joined=outer)
+    return None
+
+
+def behind_scores(output: gs.Tensor, axis: int) -> tuple[gs.Node | None, int]:
+    """The node that makes an output (N, ., .) but for turns and what is done to boxes; and where an axis is in it."""
+    node, size = producer(output), output.shape[axis]
+    while node is not None:
+        changed = untouched(node, axis - 3, BOX, size) if isinstance(size, int) else None
+        if is_op(node, "Transpose") and permutation(node) == [0, 2, 1]:
+            axis = 3 - axis
+        elif changed is None and not is_op(node, "Cast", "Identity"):
+            break
+        node = producer(node.inputs[0] if changed is None else changed)
+    return node, axis

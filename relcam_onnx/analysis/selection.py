@@ -1,0 +1,143 @@
+"""Detectors that choose their detections themselves: the rows they tell, and the tables that these were chosen from.
+
+Such files end in TopK or in NonMaxSuppression. What is chosen is told by indices that a run computes; values are
+followed back over whatever only chooses, moves or squashes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.analysis.heads import BOX, Columns, holds_scores
+from relcam_onnx.canon.edit import is_op
+from relcam_onnx.model import is_constant, producer, static_shape
+
+MOVES = frozenset({
+    "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Cast", "Identity", "Slice", "Split", "Expand", "Pad",
+})  # fmt: skip
+PICKS = frozenset({"Gather", "GatherND", "GatherElements", "Compress"})
+"""What chooses where its indices are computed, and moves where they are not."""
+SQUASHES = frozenset({"Softmax", "Sigmoid"})
+
+
+class Origin(NamedTuple):
+    """Where the values of a tensor come from.
+
+    Attributes
+    ----------
+    table
+        A tensor of three axes.
+    squashed
+        The op that squashed them on the way, or None.
+    chosen
+        Whether some of them were chosen on the way.
+    """
+
+    table: gs.Tensor
+    squashed: str | None
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The detections that a file chose, a row for each.
+
+    Attributes
+    ----------
+    boxes, scores
+        Where the rows tell them.
+    origin
+        What the scores were chosen from.
+    framed
+        What the boxes were chosen from as they are; None where they were made of that.
+    """
+
+    boxes: Columns
+    scores: Columns
+    origin: Origin
+    framed: gs.Tensor | None
+
+
+def selection(outputs: Sequence[gs.Tensor]) -> Selection | None:
+    """What some outputs choose; None where they are no detections that were chosen."""
+    boxes: list[tuple[Columns, Origin | None]] = []
+    scores: list[tuple[Columns, Origin]] = []
+    for output in outputs:
+        for columns, part in parts_of(output):
+            found = origin(part)
+            if columns.width == BOX:
+                boxes.append((columns, found))
+            elif columns.width < 2 and found is not None and found.chosen:
+                scores.append((columns, found))
+    if len(boxes) != 1 or len(scores) != 1:
+        return None
+    (sides, framed), (marks, scored) = boxes[0], scores[0]
+    known = framed is not None and framed.chosen and framed.squashed is None
+    return Selection(sides, marks, scored, framed.table if framed is not None and known else None)
+
+
+def parts_of(output: gs.Tensor) -> list[tuple[Columns, gs.Tensor]]:
+    """What an output's columns are made of; all of it where it is not put together of columns."""
+    current, rank, last = output, len(output.shape or ()), (static_shape(output) or (None,))[-1]
+    own = last if rank > 1 and last in (1, BOX) else 0
+    while not own and (node := producer(current)) is not None:
+        if is_op(node, "Concat"):
+            sizes = [(static_shape(t) or (None,))[-1] for t in node.inputs]
+            if int(node.attrs["axis"]) in (-1, len(node.inputs[0].shape or ()) - 1) and None not in sizes:
+                starts = [sum(size or 0 for size in sizes[:i]) for i in range(len(sizes))]
+                told = zip(node.inputs, starts, sizes, strict=True)
+                return [(Columns(output.name, start, size or 0), part) for part, start, size in told]
+        elif node.op not in MOVES | PICKS or is_op(node, "Transpose", "Reshape"):
+            break
+        current = node.inputs[0]
+    return [(Columns(output.name, 0, own or 0), output)]
+
+
+def origin(tensor: gs.Tensor, known: dict[int, Origin | None] | None = None) -> Origin | None:
+    """The table nearest to the picture that the values of a tensor were chosen from; None where there is none."""
+    known = {} if known is None else known
+    if id(tensor) not in known:
+        known[id(tensor)] = None  # a graph has no circles; this only keeps to one visit
+        known[id(tensor)] = traced(tensor, known)
+    return known[id(tensor)]
+
+
+def traced(tensor: gs.Tensor, known: dict[int, Origin | None]) -> Origin | None:
+    """One step back, and on from there."""
+    node = producer(tensor)
+    if not holds_scores(tensor):
+        return None
+    behind = [] if node is None else [found for t in values_of(node, tensor) if (found := origin(t, known)) is not None]
+    shape = tensor.shape
+    own = Origin(tensor, None, False) if shape is not None and len(shape) == 3 else None
+    if node is None or len({id(found.table) for found in behind}) != 1:
+        return own
+    first = behind[0]
+    if first.squashed is not None and node.op in SQUASHES:
+        return own
+    squashed = node.op if node.op in SQUASHES else next((f.squashed for f in behind if f.squashed), None)
+    return Origin(first.table, squashed, chooses(node) or any(found.chosen for found in behind))
+
+
+def values_of(node: gs.Node, tensor: gs.Tensor) -> list[gs.Tensor]:
+    """Those among a node's inputs whose values a tensor has, some of them or all."""
+    if node.op in MOVES | PICKS | SQUASHES | {"ReduceMax"} or (node.op == "TopK" and tensor is node.outputs[0]):
+        return [node.inputs[0]]
+    if is_op(node, "Concat"):
+        return [t for t in node.inputs if not is_constant(t)]
+    if is_op(node, "Mul") and not any(map(is_constant, node.inputs)):
+        return list(node.inputs)  # of objectness and classes, both columns of one table
+    if is_op(node, "Where"):
+        return [t for t in node.inputs[1:] if not is_constant(t)]
+    if is_op(node, "ScatterND", "ScatterElements"):
+        return [node.inputs[2]]
+    return []
+
+
+def chooses(node: gs.Node) -> bool:
+    """Whether which values are told hangs on the picture."""
+    return node.op in ("TopK", "ReduceMax", "Compress") or (node.op in PICKS and not is_constant(node.inputs[1]))

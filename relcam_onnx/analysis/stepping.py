@@ -1,0 +1,117 @@
+"""Stepping back from an output over what stands behind the scores: squashing, choice, changes of shape, factors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.analysis.heads import Scores, holds_scores
+from relcam_onnx.canon.axes import permutation
+from relcam_onnx.canon.edit import is_op
+from relcam_onnx.canon.unsquashing import made
+from relcam_onnx.model import Model, is_constant, producer, static_shape, variables
+
+SQUASHING = frozenset({"Softmax", "LogSoftmax", "Sigmoid"})
+AROUND = frozenset({
+    "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "Identity", "Dropout", "QuantizeLinear", "DequantizeLinear",
+})  # fmt: skip
+INVERSE = {"Exp": "LogSoftmax", "Log": "Softmax"}
+"""What makes one squashing of another."""
+ENLARGED = AROUND | {"Resize"}
+"""What stands behind a choice of pixels."""
+CHOOSING = frozenset({"ArgMax", "TopK", "ReduceMax", "ZipMap", "ArrayFeatureExtractor"})
+"""What chooses among scores, or names them."""
+
+
+def chosen_from(tensor: gs.Tensor) -> gs.Tensor:
+    """The table that the values of an output were chosen from: over ArgMax, TopK or ZipMap and what is around them."""
+    current = tensor
+    while (node := producer(current)) is not None and node.op in CHOOSING | AROUND:
+        # ArrayFeatureExtractor looks names up: what is computed are the indices.
+        current = next((t for _, t in variables(node)), current)
+        if node.op in CHOOSING:
+            if is_table(current):
+                tensor = current
+            elif node.op not in {"ZipMap", "ArrayFeatureExtractor"}:
+                break
+        elif len(tensor.shape or ()) == 1 and is_table(current):
+            tensor = current  # a file for one image may drop the batch's axis at the end
+    return tensor
+
+
+def step_back(tensor: gs.Tensor, *, places: bool = False) -> Scores:
+    """Step over a final Softmax, LogSoftmax or Sigmoid and the shape ops, casts and factors around it.
+
+    Where scores have ``places`` their axes are told by the ops that stay: nothing but the squashing is stepped over.
+    """
+    squashed, current, scores = None, tensor, tensor
+    while (node := producer(current)) is not None:
+        if node.op in SQUASHING and squashed is None:
+            squashed = node.op
+            current = scores = node.inputs[0]
+        elif squashed is None and node.op in INVERSE and is_op(producer(node.inputs[0]), INVERSE[node.op]):
+            current = node.inputs[0]
+        elif places or not (node.op in AROUND or (squashed is None and scales(node))):
+            break
+        elif looks_like_scores(node.inputs[0]):
+            current = node.inputs[0]
+            if squashed:
+                scores = current
+        else:
+            break
+    return Scores(scores, tensor.name, squashed)
+
+
+def scales(node: gs.Node) -> bool:
+    """Whether a node multiplies with a number above 0, or divides by one."""
+    values = [t.values for t in node.inputs[node.op == "Div" :] if is_constant(t)] if node.op in {"Mul", "Div"} else []
+    return len(values) == 1 and values[0].size == 1 and bool((values[0] > 0).all())
+
+
+def is_table(tensor: gs.Tensor) -> bool:
+    """Whether a tensor may hold scores."""
+    return looks_like_scores(tensor) and holds_scores(tensor)
+
+
+def looks_like_scores(tensor: gs.Tensor) -> bool:
+    """(N, classes), or with axes of length one beside the class axis."""
+    shape = static_shape(tensor)
+    return shape is not None and len(shape) >= 2 and sum(d != 1 for d in shape[1:]) <= 1
+
+
+def chosen_among(tensor: gs.Tensor) -> tuple[gs.Tensor, int | None]:
+    """What an ArgMax chose from, and along which axis; an output that chooses nothing, as it is."""
+    current = tensor
+    while (node := producer(current)) is not None and node.op in ENLARGED:
+        current = node.inputs[0]
+    return (node.inputs[0], int(node.attrs.get("axis", 0))) if is_op(node, "ArgMax") else (tensor, None)
+
+
+def of_turned(model: Model, tensor: gs.Tensor) -> tuple[Scores, int | None]:
+    """Step over a final squashing of scores with places, also where what it made was turned behind it.
+
+    Returns
+    -------
+    tuple
+        The scores, and the axis that a Softmax goes along. What the file has turned only behind the squashing, the
+        graph gets turned before it.
+    """
+    current, turns = tensor, []
+    while is_op(node := producer(current), "Transpose", "Cast", "Identity"):
+        turns += [permutation(node)] if node.op == "Transpose" else []
+        current = node.inputs[0]
+    scores = step_back(current, places=True)
+    axis = along(scores.tensor, scores.squashed_by)
+    if scores.squashed_by is None:
+        return Scores(tensor, tensor.name, None), None
+    for perm in reversed(turns):
+        turned = made(model, "Transpose", [scores.tensor], [scores.tensor.shape[i] for i in perm], perm=perm)
+        scores, axis = replace(scores, tensor=turned), None if axis is None else perm.index(axis % len(perm))
+    return scores, axis
+
+
+def along(tensor: gs.Tensor, squashed: str | None) -> int | None:
+    """The axis that the Softmax behind scores goes along."""
+    behind = (node for node in tensor.outputs if node.op in ("Softmax", "LogSoftmax"))
+    return next((int(node.attrs.get("axis", -1)) for node in behind if squashed == node.op), None)

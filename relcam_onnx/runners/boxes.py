@@ -1,0 +1,111 @@
+"""A detector's boxes, as left, top, right and bottom in the input's pixels, from the forms in which files tell them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relcam_onnx.analysis.heads import BOX
+from relcam_onnx.errors import TargetError
+from relcam_onnx.pictures.geometry import Floats, Size
+
+REVERSED = 0.05
+"""Where more of them end before they begin, they are no boxes yet: offsets from priors, or logarithms."""
+STRIDES = (4, 8, 16, 32, 64, 128)
+NORMALISED = 1.5
+"""Boxes are shares of the picture where three quarters of those that are any lie within so many of it."""
+
+
+def corners(levels: Sequence[Floats], size: Size, form: str) -> Floats | None:
+    """Boxes of all levels, each (N, places, ...), as left, top, right, bottom in pixels, (N, places, 4).
+
+    None where they are none yet, or a level's stride is not told.
+    """
+    if form == "offsets":
+        return in_cells(levels[0], size)
+    if form == "distances":
+        found = [around_cells(level, size) for level in levels]
+        known = [boxes for boxes in found if boxes is not None]
+        return np.concatenate(known, axis=1) if len(known) == len(found) else None
+    boxes = levels[0][:, :, :BOX]
+    boxes = around_middles(boxes) if form == "centred" else boxes
+    if (boxes[:, :, :2] > boxes[:, :, 2:]).mean() > REVERSED:
+        return None
+    far = np.abs(boxes).max(axis=2)
+    if far.any() and np.quantile(far[far > 0], 0.75) <= NORMALISED:
+        boxes = boxes * np.array([size[1], size[0]] * 2, np.float32)
+    return boxes
+
+
+def around_middles(boxes: Floats) -> Floats:
+    """Boxes told by centre and size by their corners."""
+    middle, half = boxes[..., :2], boxes[..., 2:] / 2
+    return np.concatenate([middle - half, middle + half], axis=-1)
+
+
+def in_cells(boxes: Floats, size: Size) -> Floats | None:
+    """Boxes (N, places, 4) by offsets of their centres from the corners of cells, and the logarithms of their sizes.
+
+    Both are in cells, those of all levels in rows (Ge et al. 2021, YOLOX, arXiv:2107.08430). None where the levels'
+    strides are not told by their number.
+    """
+    levels = [STRIDES[i:j] for i in range(len(STRIDES)) for j in range(i + 1, len(STRIDES) + 1)]
+    fitting = [strides for strides in levels if sum(map(len, (cells_of(s, size) for s in strides))) == boxes.shape[1]]
+    if not fitting:
+        return None
+    corner = np.concatenate([cells_of(stride, size) for stride in fitting[0]])
+    stride = np.repeat(fitting[0], [len(cells_of(stride, size)) for stride in fitting[0]])[:, None]
+    centre, extent = (boxes[:, :, :2] + corner) * stride, np.exp(boxes[:, :, 2:4]) * stride
+    return around_middles(np.concatenate([centre, extent], axis=2).astype(np.float32))
+
+
+def cells_of(stride: int, size: Size) -> NDArray[np.int64]:
+    """The cells of a level row by row, (cells, 2): how far right and down, in cells."""
+    down, across = (-(-side // stride) for side in size)
+    return np.stack(np.divmod(np.arange(down * across), across)[::-1], axis=1)
+
+
+def sides_of(box: Any) -> NDArray[np.float64]:
+    """A box that is asked for, (4,).
+
+    Raises
+    ------
+    TargetError
+        It is none.
+    """
+    try:
+        sides = np.asarray(box, np.float64)
+    except (TypeError, ValueError):
+        sides = np.zeros(0)
+    if sides.shape != (4,) or not (sides[:2] < sides[2:]).all():
+        raise TargetError(f"a box is left, top, right and bottom, not {box!r}")
+    return sides
+
+
+def around_cells(level: Floats, size: Size) -> Floats | None:
+    """Boxes by the distances of their sides from the middles of a level's cells; None where its stride is not told.
+
+    Each distance is the mean of a distribution over 0, 1, ... cells, whose logits are given (Li et al. 2020,
+    Generalized Focal Loss, arXiv:2006.04388, eq. 6).
+    """
+    count = level.shape[1]
+    strides = [s for s in STRIDES if len(cells_of(s, size)) == count]
+    if not strides:
+        return None
+    stride = strides[0]
+    logits = level.reshape(*level.shape[:2], BOX, -1).astype(np.float64)
+    powers = np.exp(logits - logits.max(axis=3, keepdims=True))
+    away = (powers * np.arange(powers.shape[3])).sum(axis=3) / powers.sum(axis=3) * stride
+    middle = (np.tile(cells_of(stride, size), 2) + 0.5) * stride
+    return np.asarray(middle + away * [-1, -1, 1, 1], np.float32)
+
+
+def overlaps(box: NDArray[Any], boxes: NDArray[Any]) -> Floats:
+    """Intersection over union of a box, (4,), with others, (M, 4)."""
+    sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
+    inner = np.prod(np.maximum(sides, 0), axis=1)
+    outer = np.prod(box[2:] - box[:2]) + np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) - inner
+    return np.asarray(inner / np.maximum(outer, 1e-9), np.float32)

@@ -1,0 +1,86 @@
+"""Detections that a file chooses itself: which place and class each of its rows is, found again by the row's score.
+
+No graph is read for that, so it holds however the file chooses: by TopK, by non-maximum suppression, in loops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relcam_onnx.analysis.heads import Columns, Rows
+from relcam_onnx.pictures.geometry import Floats, Size
+from relcam_onnx.results.detections import CONFIDENCE
+from relcam_onnx.runners.boxes import corners, overlaps
+
+SAME, ALIKE = 2e-3, 1e-6
+"""A row's score is that of its place and class but for half precision; what differs by less is alike."""
+
+
+def matched(
+    shares: Floats, boxes: Floats | None, values: Mapping[str, NDArray[Any]], rows: Rows, size: Size
+) -> tuple[Floats | None, list[list[tuple[int, int]]] | None]:
+    """Find the rows of N images again.
+
+    Parameters
+    ----------
+    shares, boxes
+        (N, places, classes), and (N, places, 4) or None: what the rows were chosen from.
+    values
+        The file's outputs.
+    rows
+        Where they tell the rows.
+    size
+        Height and width of the input.
+
+    Returns
+    -------
+    tuple
+        The boxes, those of rows as the file tells them, NaN where nothing does; and the places and classes of each
+        image's rows, best first, or None where their scores are other ones than the table's.
+    """
+    sides, marks = columns_of(values, rows.boxes, 3), columns_of(values, rows.scores, 2)
+    framed = corners([sides], size, rows.form)
+    known = np.full((*shares.shape[:2], 4), np.nan, np.float32) if boxes is None else boxes.copy()
+    found: list[list[tuple[int, int]]] = [[] for _ in shares]
+    wanted = marks > CONFIDENCE
+    for part, row in zip(*np.nonzero(wanted), strict=True):
+        images = range(part, part + 1) if len(marks) == len(shares) else range(len(shares))  # rows of all as one
+        box = None if framed is None else framed[part, row]
+        where = nearest(shares[images.start : images.stop], known[images.start : images.stop], marks[part, row], box)
+        if where is not None:
+            image, place, kind = where
+            found[images[image]].append((place, kind))
+            if box is not None:
+                known[images[image], place] = box
+    if wanted.any() and not any(found):
+        return boxes, None
+    best = [sorted(dict.fromkeys(each), key=lambda pair: -shares[i][pair]) for i, each in enumerate(found)]
+    return (boxes if framed is None else known), best
+
+
+def columns_of(values: Mapping[str, NDArray[Any]], columns: Columns, rank: int) -> Floats:
+    """Some columns of an output, (N, rows) or (N, rows, columns) by ``rank``; N is 1 where it has no such axis."""
+    value = np.asarray(values[columns.output], np.float32)
+    if columns.width:
+        value = value[..., columns.first : columns.first + columns.width]
+    if rank == 2 and columns.width:
+        value = value[..., 0]
+    return value if value.ndim == rank else value.reshape(1, *value.shape[1 - rank :])
+
+
+def nearest(shares: Floats, boxes: Floats, mark: float, box: Floats | None) -> tuple[int, int, int] | None:
+    """Image, place and class of the share nearest to a row's, of several alike the one whose box fits; or None."""
+    away = np.abs(shares - mark)
+    least = away.min()
+    if not least <= SAME:
+        return None
+    alike = np.argwhere(away <= least + ALIKE)
+    if len(alike) > 1 and box is not None:
+        fit = np.nan_to_num(overlaps(box, boxes[alike[:, 0], alike[:, 1]]))
+        alike = alike[int(fit.argmax()) :]
+    image, place, kind = map(int, alike[0])
+    return image, place, kind

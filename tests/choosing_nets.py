@@ -1,0 +1,144 @@
+"""Planted detectors that choose their detections themselves, in the forms in which files do so."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from nets import Net
+from onnx import helper
+
+SIDE, CELL = 32, 8
+"""The picture's, and a square's: red ones are class 0, green ones class 1, where their cell is."""
+
+
+class Choosing(Net):
+    """A network with ops of several outputs."""
+
+    def several(self, op: str, *inputs: str | np.ndarray, count: int, **attrs: int) -> list[str]:
+        """A node's outputs."""
+        names = [i if isinstance(i, str) else self.constant(i) for i in inputs]
+        outputs = [f"{op.lower()}{len(self.nodes)}/{i}" for i in range(count)]
+        self.nodes.append(helper.make_node(op, names, outputs, **attrs))
+        return outputs
+
+    def whole(self, *values: int) -> np.ndarray:
+        """Whole numbers."""
+        return np.array(values, np.int64)
+
+
+def squares(net: Choosing) -> tuple[str, str]:
+    """Logits (N, places, 2) and boxes (N, places, 4), corners in the input's pixels."""
+    colours = np.array([[1, -1, -1], [-1, 1, -1]], np.float32)[:, :, None, None]
+    x = net("Relu", net("Conv", net.x, colours), name="colours")
+    means = net("AveragePool", x, kernel_shape=[CELL] * 2, strides=[CELL] * 2, name="cells")
+    rows = net("Reshape", means, net.whole(0, 2, -1))
+    logits = net("Add", net("Mul", rows, np.float32(8)), np.float32(-4), name="logits")
+    centres = np.arange(CELL / 2, SIDE, CELL)
+    y, x = (grid.ravel() for grid in np.meshgrid(centres, centres, indexing="ij"))
+    corners = np.stack([x - 4, y - 4, x + 4, y + 4]).astype(np.float32)[None]
+    none = net("Mul", net("ReduceSum", rows, net.whole(1)), np.float32(0))
+    boxes = net("Add", none, corners)
+    return (net("Transpose", part, perm=[0, 2, 1], name=f"{part}/rows") for part in (logits, boxes))  # type: ignore
+
+
+def suppressed(net: Choosing, boxes: str, scores: str) -> str:
+    """NonMaxSuppression's indices, (M, 3), of scores (N, classes, places)."""
+    return net("NonMaxSuppression", boxes, scores, net.whole(50), np.array([0.5]), np.array([0.25]), name="kept")
+
+
+def column(net: Choosing, indices: str, at: int) -> str:
+    """One of them, (M)."""
+    return net("Gather", indices, net.whole(at).reshape(()), axis=1)
+
+
+def joined_rows(net: Choosing, *parts: str, axis: int, name: str = "detections") -> str:
+    """Columns side by side, whole numbers as floats."""
+    return net("Concat", *parts, axis=axis, name=name)
+
+
+def by_topk(net: Choosing) -> list[str]:
+    """(N, 5, 6): the best places, then the best classes among those, as YOLO's from version 10 on."""
+    logits, boxes = squares(net)
+    table = net("Concat", boxes, net("Sigmoid", logits), axis=2, name="table")
+    boxes, shares = net.several("Split", table, net.whole(4, 2), count=2, axis=2)
+    best = net("ReduceMax", shares, net.whole(2), keepdims=0)
+    _, place = net.several("TopK", best, net.whole(5), count=2, axis=1)
+    wide = net("Unsqueeze", place, net.whole(2))
+    boxes = net("GatherElements", boxes, net("Tile", wide, net.whole(1, 1, 4)), axis=1)
+    shares = net("GatherElements", shares, net("Tile", wide, net.whole(1, 1, 2)), axis=1)
+    marks, flat = net.several("TopK", net("Flatten", shares), net.whole(5), count=2, axis=1)
+    rank, kind = net("Div", flat, net.whole(2)), net("Mod", flat, net.whole(2))
+    boxes = net("GatherElements", boxes, net("Tile", net("Unsqueeze", rank, net.whole(2)), net.whole(1, 1, 4)), axis=1)
+    parts = [net("Unsqueeze", marks, net.whole(2)), net("Unsqueeze", net("Cast", kind, to=1), net.whole(2))]
+    return [joined_rows(net, boxes, *parts, axis=2)]
+
+
+def by_suppression(net: Choosing) -> list[str]:
+    """(M, 7): image, box, class, score; boxes made corners of centres by a product, as YOLOv7's end-to-end files."""
+    logits, boxes = squares(net)
+    turn = np.array([[0.5, 0, -1, 0], [0, 0.5, 0, -1], [0.5, 0, 1, 0], [0, 0.5, 0, 1]], np.float32)
+    back = np.array([[1, 0, 1, 0], [0, 1, 0, 1], [-0.5, 0, 0.5, 0], [0, -0.5, 0, 0.5]], np.float32)
+    sure = net("Sigmoid", net("Add", net("Mul", net("ReduceSum", logits, net.whole(2)), 0.0), 20.0))
+    table = net("Concat", net("MatMul", boxes, turn), sure, net("Sigmoid", logits), axis=2, name="table")
+    centred, one, kinds = net.several("Split", table, net.whole(4, 1, 2), count=3, axis=2)
+    shares, framed = net("Mul", kinds, one), net("MatMul", centred, back)
+    scores = net("Transpose", shares, perm=[0, 2, 1])
+    kept = suppressed(net, framed, scores)
+    image, kind, place = (column(net, kept, at) for at in range(3))
+    found = net("Unsqueeze", image, net.whole(1)), net("Unsqueeze", place, net.whole(1))
+    chosen = net("GatherND", framed, net("Concat", *found, axis=1))
+    marks = net("Unsqueeze", net("GatherND", scores, kept), net.whole(1))
+    first, named = (net("Cast", net("Unsqueeze", part, net.whole(1)), to=1) for part in (image, kind))
+    return [joined_rows(net, first, chosen, named, marks, axis=1)]
+
+
+def as_three(net: Choosing) -> list[str]:
+    """Boxes (M, 4), labels (M), scores (M) of one image, each class suppressed by itself, as torchvision's."""
+    logits, boxes = squares(net)
+    shares = net("Sigmoid", net("Squeeze", logits, net.whole(0)))
+    framed, marks, labels = [], [], []
+    for kind in range(2):
+        own = net("Gather", shares, net.whole(kind).reshape(()), axis=1)
+        sure = net("Squeeze", net("NonZero", net("Greater", own, np.float32(0.05))), net.whole(0))
+        some, sides = net("Gather", own, sure), net("Gather", net("Squeeze", boxes, net.whole(0)), sure)
+        kept = net("NonMaxSuppression", net("Unsqueeze", sides, net.whole(0)), net("Unsqueeze", some, net.whole(0, 1)),
+                   net.whole(50), np.array([0.5]), np.array([0.05]))  # fmt: skip
+        place = column(net, kept, 2)
+        marks.append(net("Gather", some, place))
+        framed.append(net("Gather", sides, place))
+        labels.append(net("Add", net("Mul", place, net.whole(0).reshape(())), net.whole(kind).reshape(())))
+    return [
+        net("Concat", *part, axis=0, name=name)
+        for part, name in ((framed, "boxes"), (labels, "labels"), (marks, "scores"))
+    ]
+
+
+def of_best(net: Choosing) -> list[str]:
+    """(1, M, 6): the best class of each place, boxes of each class moved apart, as Ultralytics' ``nms=True``."""
+    logits, boxes = squares(net)
+    table = net("Concat", boxes, net("Sigmoid", logits), axis=2, name="table")
+    framed, shares = net.several("Split", net("Squeeze", table, net.whole(0)), net.whole(4, 2), count=2, axis=1)
+    marks = net("ReduceMax", shares, net.whole(1), keepdims=0)
+    kind = net("Cast", net("ArgMax", shares, axis=1, keepdims=1), to=1)
+    apart = net("Add", framed, net("Mul", kind, np.float32(99)))
+    kept = net("NonMaxSuppression", net("Unsqueeze", apart, net.whole(0)), net("Unsqueeze", marks, net.whole(0, 1)),
+               net.whole(50), np.array([0.5]), np.array([0.25]))  # fmt: skip
+    place = column(net, kept, 2)
+    rows = joined_rows(net, framed, net("Unsqueeze", marks, net.whole(1)), kind, axis=1, name="rows")
+    return [net("Unsqueeze", net("Gather", rows, place), net.whole(0), name="detections")]
+
+
+def as_indices(net: Choosing) -> list[str]:
+    """Boxes (1, P, 4) and scores (1, classes, P) of all places, and which of them are kept."""
+    logits, boxes = squares(net)
+    scores = net("Transpose", net("Sigmoid", logits), perm=[0, 2, 1], name="shares")
+    return [boxes, scores, suppressed(net, boxes, scores)]
+
+
+FORMS = {form.__name__: form for form in (by_topk, by_suppression, as_three, of_best, as_indices)}
+
+
+def choosing(form: str, batch: int | str = 1) -> onnx.ModelProto:
+    """A detector of one of these forms."""
+    net = Choosing(batch, 3, SIDE, SIDE)
+    return net.model(*FORMS[form](net))
