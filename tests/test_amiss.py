@@ -94,14 +94,31 @@ def test_an_input_that_nothing_reads_may_be_left_out(backend: str, shape: tuple[
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_model_without_a_batch_axis_is_refused(backend: str) -> None:
-    net = Net(3, 16, 16)
-    x = net("Relu", net.conv(net("Unsqueeze", net.x, np.array([0])), 3, 4))
-    net.head(x, 4)
-    net("Squeeze", "scores", np.array([0]), name="flat")
-    for output in ("scores", "flat"):
-        with pytest.raises(rc.UnsupportedModelError, match=r"'x' \(3, 16, 16\) and the scores \(1, 5\).*batch"):
-            rc.Explainer(net.model(output), backend=backend, layers="last")
+@pytest.mark.parametrize("output", ["scores", "flat"])
+def test_a_file_for_one_picture_is_one_for_a_batch_of_one(output: str, backend: str) -> None:
+    def net(*shape: int) -> onnx.ModelProto:
+        net = Net(*shape)
+        batch = net.x if len(shape) == 4 else net("Unsqueeze", net.x, np.array([0]))
+        net.head(net("Relu", net.conv(batch, 3, 4), name="r"), 4)
+        net("Squeeze", "scores", np.array([0]), name="flat")
+        return net.model(output if len(shape) == 3 else "scores")
+
+    x, layers = picture(1, 3, 16, 16), ["r", "input"]
+    wanted = rc.Explainer(net(1, 3, 16, 16), layers, backend=backend)(x)
+    explainer = rc.Explainer(net(3, 16, 16), layers, backend=backend)
+    for array in (x, x[0]):
+        found = explainer(array)
+        for layer, value in wanted.maps.items():
+            np.testing.assert_allclose(found.maps[layer], value, rtol=0, atol=1e-6)
+    assert rc.explain(explainer, np.zeros((20, 30, 3), np.uint8), preprocess="unit").overlay("r").size == (30, 20)
+
+
+def test_a_batch_of_three_without_channels_is_none_of_colours() -> None:
+    """(N, T, features) whose scores have as many rows: the first axis is the batch."""
+    net = Net(3, 8, 6)
+    x = net("Relu", net.dense(net("Flatten", net.x), 48, 8), name="r")
+    explainer = rc.Explainer(net.model(net.dense(x, 8, 5)), ["r"], method="lrp")
+    assert explainer(picture(2, 8, 6)).maps["r"].shape[0] == 2
 
 
 # Versions

@@ -21,8 +21,9 @@ from relcam_onnx.model import producer, variables
 from relcam_onnx.ops import TABLE, Grid, key, lookup
 from relcam_onnx.ops.product import is_product
 
+JOINS = ("Concat", "Slice", "Resize")
 MOST = 4
-"""So many stages there are at most."""
+"""So many stages there are at most, but for levels that a head reads."""
 
 
 class Stage(NamedTuple):
@@ -116,7 +117,7 @@ class Stages:
         """The tensors that hold the scores, or what is moved, joined or enlarged to be them: a head's, no layers."""
         told = {self.paths.scores.name}
         for node in reversed(self.paths.nodes):
-            if node.outputs[0].name in told and (moves(node) or is_op(node, "Concat", "Slice", "Resize")):
+            if node.outputs[0].name in told and (moves(node) or is_op(node, *JOINS)):
                 told.update(t.name for t in receivers(node))
         return frozenset(told)
 
@@ -135,7 +136,11 @@ class Stages:
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
-        """At each of the four largest strides the last cut, else the tensor of the largest share; finest first."""
+        """At each of the four largest strides the last cut, else the tensor of the largest share; finest first.
+
+        Where a head reads several levels there are more, down to the finest of them: what is found there may pass no
+        coarser one.
+        """
         if steps := self._steps():
             return steps
         at: dict[Fraction, gs.Variable] = {}
@@ -144,7 +149,16 @@ class Stages:
             stride = self.strides[tensor.name]
             if stride not in at or shares[tensor.name] >= shares[at[stride].name]:
                 at[stride] = tensor
-        return tuple(Stage(f"stride{float(stride):g}", at[stride]) for stride in sorted(at)[-MOST:])
+        strides = sorted(at)
+        finest = min(self._levels) if len(self._levels) > 1 else max(strides, default=0)
+        chosen = [s for i, s in enumerate(strides) if i >= len(strides) - MOST or s >= finest]
+        return tuple(Stage(f"stride{float(stride):g}", at[stride]) for stride in chosen)
+
+    @property
+    def _levels(self) -> set[Fraction]:
+        """The strides of what a head's scores are moved or joined from."""
+        made = (node for node in self.paths.nodes if node.outputs[0].name in self.told & self.strides.keys())
+        return {self.strides[n.outputs[0].name] for n in made if not moves(n) and n.op not in JOINS}
 
     def _steps(self) -> tuple[Stage, ...]:
         """The stages of a network of residual blocks at one resolution; none where it is no such network."""

@@ -12,9 +12,17 @@ FLOOR = 1e-6
 
 
 def geometric_mean(f: Backend, maps: Sequence[Value], sizes: Sequence[Sequence[Any]]) -> Value:
-    """The geometric mean of all stages: (K·N, h, w) in 0..1, at the first one's size."""
-    logs = [f.Log(f.Max(unit, FLOOR)) for unit in aligned(f, maps, sizes)]
-    return f.Exp(f.Sum(*logs) / float(len(logs)))
+    """The geometric mean of all stages: (K·N, h, w) in 0..1, at the first one's size.
+
+    A stage that nothing of a target reaches, a coarser level than its own as a rule, does not count.
+    """
+    reached = [
+        f.Where(f.Greater(f.ReduceMax(f.Abs(m), [*range(1, 1 + len(sizes[0]))], keepdims=1), 0.0), 1.0, 0.0)
+        for m in maps
+    ]
+    logs = [f.Log(f.Max(unit, FLOOR)) * counts for unit, counts in zip(aligned(f, maps, sizes), reached, strict=True)]
+    count = f.Sum(*reached)
+    return f.Exp(f.Sum(*logs) / f.Max(count, 1.0)) * f.Min(count, 1.0)
 
 
 def product_of_all(f: Backend, maps: Sequence[Value], sizes: Sequence[Sequence[Any]]) -> Value:

@@ -22,6 +22,7 @@ from relcam_onnx.onnx_file.external_data import load_external
 from relcam_onnx.onnx_file.module_paths import read_scopes
 from relcam_onnx.onnx_file.opset import raise_opset, sized_skeleton
 from relcam_onnx.onnx_file.protos import nodes
+from relcam_onnx.onnx_file.single import give_batch
 from relcam_onnx.onnx_file.widening import widen
 
 Source = str | os.PathLike[str] | bytes | onnx.ModelProto
@@ -91,6 +92,7 @@ def _load(source: Source) -> Model:
         data = _read(path)
         proto = _parse(data)
     _tidy(proto)
+    give_batch(proto)
     write_back(proto)
     check_structure(proto)
     load_external(proto, path.parent if path else None)

@@ -15,7 +15,7 @@ from relcam_onnx.pictures.geometry import Field, Floats
 from relcam_onnx.pictures.pixels import Picture
 from relcam_onnx.results import evidence
 from relcam_onnx.results.detections import Detected, Detection, in_picture
-from relcam_onnx.results.maps import Maps
+from relcam_onnx.results.maps import Maps, stacked
 from relcam_onnx.results.probabilities import probabilities
 from relcam_onnx.results.settings import Settings
 
@@ -75,7 +75,7 @@ class Answer:
             return parts[0]
         return replace(
             parts[0],
-            outputs={n: np.concatenate([p.outputs[n] for p in parts]) for n in parts[0].outputs},
+            outputs={n: stacked([p.outputs[n] for p in parts]) for n in parts[0].outputs},
             targets=np.concatenate([p.targets for p in parts]),
             maps=Maps.joined([p.maps for p in parts]),
             weights=Maps.joined([p.weights for p in parts]),
@@ -146,7 +146,8 @@ class Answer:
         place, kind = self.targets[index, target].tolist()
         boxes = None if self.detected is None else self.detected.boxes
         geometry = self.pictures[index].geometry if self.pictures else None
-        box = None if boxes is None else in_picture(boxes[index, target], geometry)
+        sides = None if boxes is None or np.isnan(boxes[index, target]).any() else boxes[index, target]
+        box = None if sides is None else in_picture(sides, geometry)
         return Detection(box, self.label(kind), float(self.probability[index, target]), place, kind)
 
     @cached_property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,3 +78,22 @@ class Maps(dict[str, NDArray[np.float32]]):
         first = parts[0]
         arrays = {name: np.concatenate([p[name] for p in parts]) for name in first}
         return cls(arrays, first.aliases, first.with_channels)
+
+
+def stacked(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Several runs' arrays one behind the other.
+
+    Single numbers have no place to stand behind: the first one stays. Where runs differ in other axes, as the rows of
+    detections may, the shorter ones are filled up with 0.
+    """
+    first = arrays[0]
+    if not first.ndim:
+        return first
+    most = [max(sizes) for sizes in zip(*(array.shape[1:] for array in arrays), strict=True)]
+    return np.concatenate([filled_up(array, most) for array in arrays])
+
+
+def filled_up(array: NDArray[Any], sizes: Sequence[int]) -> NDArray[Any]:
+    """An array with zeros behind it up to these sizes of the axes behind the first."""
+    missing = [to - own for to, own in zip(sizes, array.shape[1:], strict=True)]
+    return np.pad(array, [(0, 0), *((0, size) for size in missing)]) if any(missing) else array

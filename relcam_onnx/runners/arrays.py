@@ -105,8 +105,10 @@ def as_array(value: Any) -> Any:
 
 
 def check_array(tensor: gs.Tensor, value: Any) -> Any:
-    """One input's array."""
-    array = as_array(value)
+    """One input's array; a file for one image may be given it without the axis of the batch."""
+    array, wanted = as_array(value), static_shape(tensor)
+    if isinstance(array, np.ndarray) and wanted is not None and wanted[:1] == (1,) and array.ndim == len(wanted) - 1:
+        array = array[None]
     dtype, given_shape = dtype_of(array), shape_of(array)
     takes = f"{np.dtype(tensor.dtype).name} {shape_text(tensor)}" if tensor.dtype is not None else shape_text(tensor)
     message = f"input {tensor.name!r} is {dtype.name} {given_shape}, the model takes {takes}"
@@ -179,8 +181,3 @@ def at(values: T | None, rows: slice) -> T | None:
 def filled(rows: np.ndarray, more: int) -> np.ndarray:
     """Rows, the last one repeated ``more`` times."""
     return np.concatenate([rows, np.repeat(rows[-1:], more, axis=0)]) if more else rows
-
-
-def stacked(arrays: list[np.ndarray]) -> np.ndarray:
-    """Several runs' arrays one behind the other; single numbers have no place to stand behind, the first one stays."""
-    return np.concatenate(arrays) if arrays[0].ndim else arrays[0]

@@ -32,7 +32,7 @@ def corners(levels: Sequence[Floats], size: Size, form: str) -> Floats | None:
         return np.concatenate(known, axis=1) if len(known) == len(found) else None
     boxes = levels[0][:, :, :BOX]
     boxes = around_middles(boxes) if form == "centred" else boxes
-    if (boxes[:, :, :2] > boxes[:, :, 2:]).mean() > REVERSED:
+    if (boxes[:, :, :2] > boxes[:, :, 2:]).sum() > REVERSED * boxes[:, :, :2].size:
         return None
     far = np.abs(boxes).max(axis=2)
     if far.any() and np.quantile(far[far > 0], 0.75) <= NORMALISED:

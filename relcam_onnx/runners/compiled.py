@@ -23,8 +23,9 @@ from relcam_onnx.lrp.maps import MapSource
 from relcam_onnx.onnx_file.store import write_model
 from relcam_onnx.pictures.geometry import Field
 from relcam_onnx.prepare import Prepared
+from relcam_onnx.results.maps import stacked
 from relcam_onnx.runners import Result, Sizes
-from relcam_onnx.runners.arrays import on_host, sizes_of, stacked
+from relcam_onnx.runners.arrays import on_host, sizes_of
 from relcam_onnx.runners.fields import fields_of
 from relcam_onnx.runners.kept import Kept
 from relcam_onnx.runners.session import SessionSettings, choose_providers, open_session, out_of_memory, run_session

@@ -14,8 +14,9 @@ from relcam_onnx.lrp.plan import Plan
 from relcam_onnx.model import static_shape
 from relcam_onnx.prepare import Prepared
 from relcam_onnx.probing.subject import Floats
+from relcam_onnx.results.maps import stacked
 from relcam_onnx.runners import Result, Runner, Sizes
-from relcam_onnx.runners.arrays import filled, on_host, sizes_of, stacked
+from relcam_onnx.runners.arrays import filled, on_host, sizes_of
 from relcam_onnx.runners.asked import Asked
 from relcam_onnx.runners.fields import fields_of
 from relcam_onnx.runners.kept import KEPT, Kept

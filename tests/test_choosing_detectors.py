@@ -1,0 +1,186 @@
+"""Detectors that choose their detections themselves, and boxes that files leave to be decoded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from choosing_nets import FORMS, SIDE, Choosing, choosing, squares, suppressed
+from nets import Net
+from test_heads import planted, street
+
+import relcam_onnx as rc
+from relcam_onnx.analysis.heads import Columns, Rows
+from relcam_onnx.runners.matching import matched
+
+OPTIONS: dict[str, Any] = {"preprocess": "unit", "labels": ["red", "green"], "layers": ["colours", "input"]}
+BACKENDS = ["eager", "compiled"]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("form", FORMS)
+def test_what_a_file_chooses_is_what_would_be_chosen_for_it(form: str, backend: str) -> None:
+    wanted = rc.explain(planted("corners"), street(64, 64), **OPTIONS)
+    found = rc.explain(choosing(form), street(64, 64), backend=backend, **OPTIONS)
+    own = {each.place: each for each in wanted.detections[0]}
+    assert {each.place for each in found.detections[0]} == own.keys()
+    for k, each in enumerate(found.detections[0]):
+        there = own[each.place]
+        assert (each.label, each.index) == (there.label, there.index)
+        assert each.box == pytest.approx(there.box, abs=1e-3)
+        assert each.score == pytest.approx(there.score, abs=1e-6)
+        (at,) = (i for i, other in enumerate(wanted.detections[0]) if other.place == each.place)
+        for layer, value in wanted.maps.items():
+            # Objectness that nothing in the picture changes is added all the same, and what it is made of shares by ε.
+            np.testing.assert_allclose(found.maps[layer][0, k], value[0, at], rtol=0, atol=2e-4 * value.max())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_can_be_asked_of_a_file_that_chooses(form: str) -> None:
+    with rc.Explainer(choosing(form), **OPTIONS) as explainer:
+        best = rc.explain(explainer, street()).detections[0][0]
+        assert rc.explain(explainer, street(), -1).detections[0] == (best,)
+        assert rc.explain(explainer, street(), {"box": best.box}).detections[0] == (best,)
+        assert rc.explain(explainer, street(), "green").detections[0][0].place == 2
+        assert rc.explain(explainer, street(), np.array([[[best.place, best.index]]])).detections[0] == (best,)
+        grey = rc.explain(explainer, np.full((SIDE, SIDE, 3), 90, np.uint8))
+        assert grey.detections == ((),)
+
+
+def test_several_pictures_have_each_their_own() -> None:
+    """A free batch in one run, and a fixed one of one picture in several, with as many rows as each has."""
+    pictures = [street(), street()[:, ::-1], np.full((SIDE, SIDE, 3), 90, np.uint8)]
+    for model in (choosing("by_topk", "N"), choosing("of_best"), choosing("as_three")):
+        found = rc.explain(model, pictures, **OPTIONS)
+        assert [found.count(i) for i in range(3)] == [3, 3, 0]
+        mirrored = {tuple(map(round, (SIDE - b[2], b[1], SIDE - b[0], b[3]))) for b in boxes_of(found, 0)}
+        assert {tuple(map(round, box)) for box in boxes_of(found, 1)} == mirrored
+
+
+def boxes_of(found: rc.Explanation, index: int) -> list[tuple[float, ...]]:
+    return [each.box for each in found.detections[index] if each.box is not None]
+
+
+def test_rows_whose_scores_are_in_no_table_leave_the_choice_to_us() -> None:
+    shares = np.array([[[0.9, 0.1], [0.3, 0.6]]], np.float32)
+    rows = Rows(Columns("y", 0, 4), Columns("y", 4, 1), "corners")
+    told = lambda *marks: {"y": np.array([[[1, 1, 9, 9, mark] for mark in marks]], np.float32)}  # noqa: E731
+    assert matched(shares, None, told(0.8, 0.5), rows, (32, 32)) == (None, None)
+    boxes, best = matched(shares, None, told(0.6, 0.9, 0.1), rows, (32, 32))
+    assert best == [[(0, 0), (1, 1)]]
+    np.testing.assert_array_equal(boxes, [[[1, 1, 9, 9]] * 2])
+
+
+def test_of_rows_alike_in_score_the_box_tells_the_place() -> None:
+    shares = np.full((1, 3, 1), 0.75, np.float32)
+    boxes = np.array([[[0, 0, 9, 9], [20, 0, 29, 9], [0, 20, 9, 29]]], np.float32)
+    rows = Rows(Columns("y", 0, 4), Columns("y", 4, 1), "corners")
+    values = {"y": np.concatenate([boxes[:, [2, 1]], np.full((1, 2, 1), 0.75, np.float32)], axis=2)}
+    assert matched(shares, boxes, values, rows, (32, 32))[1] == [[(2, 0), (1, 0)]]
+
+
+def test_boxes_told_by_centre_and_size_are_so_in_rows_too() -> None:
+    net = Choosing(1, 3, SIDE, SIDE)
+    logits, corners = squares(net)
+    turn = np.array([[0.5, 0, -1, 0], [0, 0.5, 0, -1], [0.5, 0, 1, 0], [0, 0.5, 0, 1]], np.float32)
+    boxes = net("MatMul", corners, turn, name="centred")
+    scores = net("Transpose", net("Sigmoid", logits), perm=[0, 2, 1])
+    kept = net("NonMaxSuppression", boxes, scores, net.whole(50), np.array([0.5]), np.array([0.25]), center_point_box=1)
+    place = net("Gather", kept, net.whole(2), axis=1)
+    image = net("Mul", place, net.whole(0))
+    chosen = net("GatherND", boxes, net("Concat", image, place, axis=1), name="boxes")
+    marks = net("GatherND", scores, kept, name="marks")
+    found = rc.explain(net.model(chosen, marks), street(), **OPTIONS)
+    wanted = rc.explain(planted("corners"), street(), **OPTIONS)
+    assert {tuple(map(round, box)) for box in boxes_of(found, 0)} == {tuple(map(round, b)) for b in boxes_of(wanted, 0)}
+
+
+def undecoded() -> onnx.ModelProto:
+    """YOLOX as it is exported: centres and sizes in cells of two levels, objectness, classes."""
+    net = Net("N", 3, SIDE, SIDE)
+    rows = []
+    for stride in (8, 16):
+        x = net("Relu", net("Conv", net.x, net.normal(4, 3, stride, stride, scale=0.1), strides=[stride] * 2))
+        parts = [net.conv(x, 4, count, 1) for count in (4, 1, 2)]
+        parts[1:] = [net("Sigmoid", part) for part in parts[1:]]
+        rows.append(net("Reshape", net("Concat", *parts, axis=1), np.array([0, 7, -1])))
+    return net.model(net("Transpose", net("Concat", *rows, axis=2), perm=[0, 2, 1], name="y"))
+
+
+def test_boxes_that_a_file_leaves_to_be_decoded() -> None:
+    """Ge et al. 2021: centre = (offset + cell) · stride, size = exp(logarithm) · stride."""
+    x = np.random.default_rng(3).random((2, 3, SIDE, SIDE), np.float32)
+    found = rc.Explainer(undecoded(), ["input"])(x, np.array([[[3, 0], [17, 1]], [[0, 1], [19, 0]]]))
+    for n in range(2):
+        for each in found.detections[n]:
+            row = found.outputs["y"][n, each.place]
+            stride, cell = (8, each.place) if each.place < 16 else (16, each.place - 16)
+            down, right = divmod(cell, SIDE // stride)
+            middle = (row[0] + right) * stride, (row[1] + down) * stride
+            half = np.exp(row[2:4]) * stride / 2
+            wanted = (middle[0] - half[0], middle[1] - half[1], middle[0] + half[0], middle[1] + half[1])
+            assert each.box == pytest.approx(wanted, rel=1e-4, abs=1e-4)
+            assert each.score == pytest.approx(row[4] * row[5 + each.index], rel=1e-5)
+
+
+@pytest.mark.parametrize("squash", ["Sigmoid", "Softmax"])
+@pytest.mark.parametrize("turned", ["scores", "boxes", "both"])
+def test_either_axis_may_be_that_of_places(turned: str, squash: str) -> None:
+    def net(*, turned: str) -> onnx.ModelProto:
+        net = Choosing("N", 3, SIDE, SIDE)
+        logits, boxes = squares(net)
+        shares = net(squash, logits, **({"axis": 2} if squash == "Softmax" else {}))
+        if turned in ("scores", "both"):
+            shares = net("Transpose", shares, perm=[0, 2, 1], name="turned/scores")
+        if turned in ("boxes", "both"):
+            boxes = net("Transpose", boxes, perm=[0, 2, 1], name="turned/boxes")
+        return net.model(shares, boxes)
+
+    targets = np.array([[[4, 0], [2, 1]]])
+    x = (street() / np.float32(255)).transpose(2, 0, 1)[None].astype(np.float32)
+    wanted, found = (rc.Explainer(net(turned=how), ["input"])(x, targets) for how in ("none", turned))
+    np.testing.assert_allclose(found.maps["input"], wanted.maps["input"], rtol=0, atol=1e-6)
+    assert found.detections == wanted.detections
+
+
+def test_a_level_that_a_target_does_not_reach_is_left_out_of_its_fused() -> None:
+    """Two levels that share no layer behind the first: each place's fused map is of its own stages."""
+    net = Choosing("N", 3, SIDE, SIDE)
+    fine = net("Relu", net.conv(net.x, 3, 8, stride=8), name="fine")
+    coarse = net("Relu", net.conv(net("Relu", net.conv(fine, 8, 8, stride=2)), 8, 8, stride=2), name="coarse")
+    rows = [net("Reshape", net.conv(x, 8, 6, 1), net.whole(0, 6, -1)) for x in (fine, coarse)]
+    both = net("Transpose", net("Concat", *rows, axis=2), perm=[0, 2, 1])
+    boxes, scores = net.several("Split", both, net.whole(4, 2), count=2, axis=2)
+    model = net.model(net("Sigmoid", scores, name="shares"), net("Abs", boxes, name="boxes"))
+    x = np.random.default_rng(0).random((1, 3, SIDE, SIDE), np.float32)
+    for backend in BACKENDS:
+        with rc.Explainer(model, backend=backend) as explainer:
+            found = explainer(x, np.array([[[5, 0]]]))
+        assert list(found.maps) == ["stride8", "stride16", "stride32", "fused"]
+        assert found.maps["stride8"].any()
+        assert not found.maps["stride32"].any()
+        positive = np.maximum(found.maps["stride8"], 0)
+        np.testing.assert_allclose(found.maps["fused"], np.maximum(positive / positive.max(), 1e-6), rtol=1e-5)
+
+
+def test_stages_go_down_to_the_finest_level() -> None:
+    """Five levels: what is found in the finest passes none of the four coarsest."""
+    net = Choosing("N", 3, 128, 128)
+    x = net("Relu", net.conv(net.x, 3, 4, stride=4))
+    rows = []
+    for _ in range(5):
+        x = net("Relu", net.conv(x, 4, 4, stride=2))
+        rows.append(net("Reshape", net.conv(x, 4, 6, 1), net.whole(0, 6, -1)))
+    boxes, scores = net.several("Split", net("Concat", *rows, axis=2), net.whole(4, 2), count=2, axis=1)
+    explainer = rc.Explainer(net.model(net("Sigmoid", scores), boxes), head="detector")
+    assert [s.name for s in explainer.layers.stages] == [f"stride{2**i}" for i in range(3, 8)]
+
+
+def test_indices_beside_all_places_leave_the_choice_to_us() -> None:
+    net = Choosing(1, 3, SIDE, SIDE)
+    logits, boxes = squares(net)
+    scores = net("Transpose", net("Sigmoid", logits), perm=[0, 2, 1], name="shares")
+    found = rc.explain(net.model(suppressed(net, boxes, scores), scores, boxes), street(), **OPTIONS)
+    assert found.count(0) == 3
