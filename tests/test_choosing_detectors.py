@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from choosing_nets import FORMS, SIDE, Choosing, choosing, squares, suppressed
-from nets import Net
+from nets import Net, run
 from test_heads import planted, street
 
 import relcam_onnx as rc
@@ -184,3 +184,46 @@ def test_indices_beside_all_places_leave_the_choice_to_us() -> None:
     scores = net("Transpose", net("Sigmoid", logits), perm=[0, 2, 1], name="shares")
     found = rc.explain(net.model(suppressed(net, boxes, scores), scores, boxes), street(), **OPTIONS)
     assert found.count(0) == 3
+
+
+def test_boxes_of_the_last_of_several_decoder_layers() -> None:
+    """Sigmoids of all layers in one stack, of which the last is told, as DETR has them."""
+    net = Choosing("N", 3, SIDE, SIDE)
+    tokens = net(
+        "Transpose", net("Reshape", net("Relu", net.conv(net.x, 3, 8, stride=8)), net.whole(0, 8, 16)), perm=[0, 2, 1]
+    )
+    logits = net("MatMul", tokens, net.normal(8, 3), name="logits")
+    layers = [net("Unsqueeze", net("Sigmoid", net("MatMul", tokens, net.normal(8, 4))), net.whole(1)) for _ in range(2)]
+    boxes = net("Gather", net("Concat", *layers, axis=1), net.whole(-1).reshape(()), axis=1, name="boxes")
+    x = np.random.default_rng(0).random((1, 3, SIDE, SIDE), np.float32)
+    found = rc.Explainer(net.model(logits, boxes), ["input"])(x, np.array([[[5, 1]]]))
+    across, down, width, height = found.outputs["boxes"][0, 5] * SIDE
+    wanted = (across - width / 2, down - height / 2, across + width / 2, down + height / 2)
+    assert found.detections[0][0].box == pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_queries_that_read_where_they_like(backend: str) -> None:
+    """Deformable attention over chosen queries: the gradient is that of small changes of the picture."""
+    net = Choosing(1, 3, SIDE, SIDE)
+    values = net("Relu", net.conv(net.x, 3, 8, stride=4), name="values")
+    tokens = net("Transpose", net("Reshape", values, net.whole(0, 8, 64)), perm=[0, 2, 1])
+    best = net("ReduceMax", net("MatMul", tokens, net.normal(8, 3)), net.whole(2), keepdims=0)
+    _, place = net.several("TopK", best, net.whole(4), count=2, axis=1)
+    wide = net("Tile", net("Unsqueeze", place, net.whole(2)), net.whole(1, 1, 8))
+    queries = net("GatherElements", tokens, wide, axis=1)
+    where = net("Tanh", net("MatMul", queries, net.normal(8, 6, scale=0.3)))
+    grid = net("Reshape", where, net.whole(0, 4, 3, 2))
+    read = net("ReduceSum", net("GridSample", values, grid, mode="bilinear"), net.whole(3), keepdims=0)
+    logits = net("MatMul", net("Add", net("Transpose", read, perm=[0, 2, 1]), queries), net.normal(8, 3), name="logits")
+    boxes = net("Sigmoid", net("MatMul", queries, net.normal(8, 4)), name="boxes")
+    model = net.model(logits, boxes)
+    x = np.random.default_rng(1).random((1, 3, SIDE, SIDE), np.float32)
+    options = {"preset": "gradient", "method": "lrp", "seed": "one-hot", "backend": backend}
+    slope = rc.Explainer(model, ["input"], **options)(x, np.array([[[2, 1]]])).maps["input"][0, 0]
+    step = 0.02 * slope / np.linalg.norm(slope)
+    above, below = (run(model, "logits", x=(x + sign * step).astype(np.float32))[0][0, 2, 1] for sign in (1, -1))
+    assert (above - below) / 0.04 == pytest.approx(np.linalg.norm(slope), rel=0.02)  # kinks of ReLUs within the step
+    with rc.Explainer(model, ["values", "input"], backend=backend) as explainer:
+        found = explainer(x, np.array([[[2, 1]]]))
+    assert found.maps["values"].any()

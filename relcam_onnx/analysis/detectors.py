@@ -23,9 +23,17 @@ def detector(scores: gs.Tensor, outputs: Sequence[gs.Tensor], told: int | None, 
     axes = [told % 3] if told is not None and told % 3 else [2, 1]
     for axis, tensor in ((axis, tensor) for axis in axes for tensor in outputs):
         if (sides := axis_of_boxes(tensor, shape[3 - axis])) is not None:
-            form: Form = "centred" if is_op(producer(tensor), "Sigmoid") else "corners"
+            form: Form = "centred" if is_op(maker(tensor), "Sigmoid") else "corners"
             return Head("detector", axis, Boxes((tensor.name,), sides, form))
     return Head("detector", axes[0]) if named else None
+
+
+def maker(tensor: gs.Tensor) -> gs.Node | None:
+    """What makes a tensor's values, over what only moves them; of a stack of decoder layers the last one."""
+    node = producer(tensor)
+    while node is not None and node.op in MOVED - {"Sigmoid"} | {"Gather"}:
+        node = producer(node.inputs[-1] if node.op == "Concat" else node.inputs[0])
+    return node
 
 
 def beside_scores(tensor: gs.Tensor, outputs: Sequence[gs.Tensor]) -> bool:

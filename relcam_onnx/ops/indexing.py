@@ -70,6 +70,14 @@ def place(f: Backend, s: Value, dims: Sequence[Size], read: dict[int, np.ndarray
     return s
 
 
+def spread(f: Backend, rows: Value, places: Value, shape: Sequence[Size], *, axis: int) -> Value:
+    """Zeros of (K·N, *shape), to which ``rows`` (K·N, ...) are added at ``places`` (N, ...) along an axis."""
+    leading = f.Slice(f.Shape(rows), [0], [1])
+    nothing = f.Expand(0.0, f.Concat(leading, f.sizes(shape), axis=0))
+    index = f.Expand(f.each(places), f.Shape(rows))
+    return f.ScatterElements(nothing, index, rows, axis=axis, reduction="add")
+
+
 def trilu_refuses(node: gs.Node) -> str | None:
     """Images of a batch stay apart."""
     return "it cuts along the batch" if len(node.inputs[0].shape or ()) == 2 else None
@@ -122,6 +130,20 @@ def gather(f: Backend, call: Call) -> Relay:
         return place(f, flat, dims, {axis: indices.reshape(-1) % int(dims[axis])})
 
     return moved(f, call, adjoint)
+
+
+def gather_elements_refuses(node: gs.Node) -> str | None:
+    """Images of a batch stay apart."""
+    rank = len(node.inputs[0].shape or ())
+    return "it picks along the batch" if node.attrs.get("axis", 0) in (0, -rank) else None
+
+
+@op("GatherElements", nonnegative=sign_kept, refuses=gather_elements_refuses)
+def gather_elements(f: Backend, call: Call) -> Relay:
+    """GatherElements, opset 13: which values are read, as queries that a detector chose are, is held fixed."""
+    axis, dims, indices = int(call.attr("axis", 0)), f.dims(call.x), call.value(1)
+
+    return moved(f, call, lambda s: spread(f, s, indices, dims[1:], axis=axis % len(dims)))
 
 
 def pad_nonnegative(node: gs.Node, nonnegative: Nonnegative) -> bool:

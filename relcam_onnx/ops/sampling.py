@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 import onnx_graphsurgeon as gs
+from onnx import TensorProto
 
 from relcam_onnx.model import producer
-from relcam_onnx.ops.backend import Backend, Value
+from relcam_onnx.ops.backend import Backend, Size, Value
 from relcam_onnx.ops.grids import Grid, resize_grids, sizes_of
+from relcam_onnx.ops.indexing import spread
 from relcam_onnx.ops.pool import average
 from relcam_onnx.ops.records import Call, Linear, product
 from relcam_onnx.ops.table import Nonnegative, op
@@ -81,10 +86,18 @@ def sampling_grid(node: gs.Node) -> np.ndarray | None:
 
 
 def grid_sample_refuses(node: gs.Node) -> str | None:
-    """Where it reads is not the picture's to say; cubic reads beyond a border are NumPy's to get wrong (onnx 1.23)."""
-    if is_cubic(node) and node.attrs.get("padding_mode") == "border":
+    """Cubic reads beyond a border are NumPy's to get wrong (onnx 1.23); where a run tells places, lines are known."""
+    padding = node.attrs.get("padding_mode", "zeros")
+    if is_cubic(node) and padding == "border":
         return "mode cubic with padding_mode border"
-    return "its grid is computed, or another one for each picture" if sampling_grid(node) is None else None
+    if sampling_grid(node) is not None:
+        return None
+    linear = node.attrs.get("mode", "linear") in ("linear", "bilinear")
+    if linear and padding != "reflection" and len(node.inputs[0].shape or ()) == 4:
+        return None
+    return (
+        "its grid is computed, or another one for each picture, and it is not linear in two axes with zeros or borders"
+    )
 
 
 def is_cubic(node: gs.Node) -> bool:
@@ -106,13 +119,27 @@ def sampled_grids(node: gs.Node, axes: Sequence[int]) -> tuple[Grid, ...]:
     return tuple(Grid(stride, (stride - 1) / 2) for stride in strides)
 
 
-@op("GridSample", grids=sampled_grids, nonnegative=grid_sample_nonnegative, role="average", refuses=grid_sample_refuses)
+def sampled(node: gs.Node) -> tuple[int, ...]:
+    """What has a gradient: the picture, and the places where a run tells them."""
+    return (0,) if sampling_grid(node) is not None else (0, 1)
+
+
+@op(
+    "GridSample",
+    gradient_receivers=sampled,
+    grids=sampled_grids,
+    nonnegative=grid_sample_nonnegative,
+    role="average",
+    refuses=grid_sample_refuses,
+)
 def grid_sample(f: Backend, call: Call) -> Linear:
-    """GridSample, opset 16 and later, at fixed places: one matrix for all channels, sampled from the identity."""
+    """GridSample, opset 16 and later: at fixed places one matrix for all channels, sampled from the identity."""
+    grid = sampling_grid(call.node)
+    if grid is None:
+        return sampled_anywhere(f, call)
     before, after = f.dims(call.x), f.dims(call.output)
     read, made = product(before[2:]), product(after[2:])
     attrs = call.attributes("mode", "padding_mode", "align_corners")
-    grid = sampling_grid(call.node)
     identity = f.Reshape(np.eye(int(read), dtype=np.float32), [1, read, *before[2:]])
     matrix = f.Transpose(f.Reshape(f.GridSample(identity, grid, **attrs), [read, made]), perm=[1, 0])
 
@@ -124,3 +151,75 @@ def grid_sample(f: Backend, call: Call) -> Linear:
         return f.Reshape(f.MatMul(f.Reshape(s, [0, after[1], made]), matrix), [0, *before[1:]])
 
     return average(f, call, apply, adjoint)
+
+
+def sampled_anywhere(f: Backend, call: Call) -> Linear:
+    """Linear GridSample at places that a run tells, as deformable attention has it (Zhu et al. 2021, arXiv:2010.04159).
+
+    Each place reads the four corners around it. For relevance places are numbers, as attention's weights are; a
+    gradient goes to them too.
+    """
+    x, grid = call.x, call.value(1)
+    before, after = f.dims(x), f.dims(call.output)
+    read, made = before[2] * before[3], after[2] * after[3]
+    aligned, borders = call.attr("align_corners", 0), call.attr("padding_mode", "zeros") == "border"
+    attrs = call.attributes("mode", "padding_mode", "align_corners")
+    told = [f.Reshape(f.Gather(grid, np.int64(axis), axis=3), [0, made]) for axis in (0, 1)]
+    columns, rows = (
+        around(f, place, size, aligned=bool(aligned), borders=borders)
+        for place, size in zip(told, (before[3], before[2]), strict=True)
+    )
+    corners = list(itertools.product(columns, rows))
+    width = f.sizes([before[3]])
+    places = [f.Unsqueeze(down.at * width + across.at, [1]) for across, down in corners]
+
+    def adjoint(s: Value) -> Value:
+        flat = f.Reshape(s, [0, after[1], made])
+        parts = [flat * f.each(f.Unsqueeze(across.weight * down.weight, [1])) for across, down in corners]
+        shared = spread(f, f.Concat(*parts, axis=2), f.Concat(*places, axis=2), [before[1], read], axis=2)
+        return f.Reshape(shared, [-1, *before[1:]])
+
+    def derivative(g: Value) -> dict[int, Value]:
+        values = f.Reshape(x, [0, before[1], read])
+        size = f.sizes([before[0], before[1], made])
+        corner = [f.GatherElements(values, f.Expand(place, size), axis=2) for place in places]
+        flat, slopes = f.Reshape(g, [0, after[1], made]), []
+        for axis in (0, 1):
+            factors = [f.Unsqueeze(pair[axis].slope * pair[1 - axis].weight, [1]) for pair in corners]
+            slope = f.Sum(*(value * factor for value, factor in zip(corner, factors, strict=True)))
+            slopes.append(f.Reshape(f.ReduceSum(flat * f.each(slope), [1], keepdims=0), [0, *after[2:], 1]))
+        return {0: adjoint(g), 1: f.Concat(*slopes, axis=3)}
+
+    def apply(value: Value) -> Value:
+        return f.GridSample(f.Expand(value, f.sizes(before)), grid, **attrs)  # bounds are the same for all images
+
+    record = average(f, call, apply, adjoint)
+    return replace(record, derivative=derivative)
+
+
+class End(NamedTuple):
+    """One of the two positions around places: where it is, how much it counts, and how that changes with the place."""
+
+    at: Value
+    weight: Value
+    slope: Value
+
+
+def around(f: Backend, place: Value, size: Size, *, aligned: bool, borders: bool) -> tuple[End, End]:
+    """The positions before and behind places from -1 to 1 along an axis of so many positions."""
+    count = f.number(size)
+    scale = (count - 1.0) * 0.5 if aligned else count * 0.5
+    at = (place + 1.0) * scale if aligned else (place + 1.0) * scale - 0.5
+    last, moves = count - 1.0, scale
+    if borders:
+        inside = f.And(f.Greater(at, 0.0), f.Less(at, last))
+        at, moves = f.Clip(at, 0.0, last), f.Where(inside, scale, 0.0)
+    before = f.Floor(at)
+
+    def end(position: Value, weight: Value, slope: Value | float) -> End:
+        there = f.And(f.GreaterOrEqual(position, 0.0), f.LessOrEqual(position, last))
+        index = f.Cast(f.Clip(position, 0.0, last), to=TensorProto.INT64)
+        return End(index, f.Where(there, weight, 0.0), f.Where(there, slope, 0.0))
+
+    part = at - before
+    return end(before, 1.0 - part, -moves), end(before + 1.0, part, moves)

@@ -13,6 +13,7 @@ import onnx_graphsurgeon as gs
 from relcam_onnx.ops.arithmetic import passed, unbroadcast
 from relcam_onnx.ops.backend import Backend, Value
 from relcam_onnx.ops.grids import window_grids
+from relcam_onnx.ops.indexing import spread
 from relcam_onnx.ops.movement import moved
 from relcam_onnx.ops.pool import reduced_axes, reduction_refuses
 from relcam_onnx.ops.records import Call, Message, Relay, product
@@ -45,17 +46,9 @@ def scatter(f: Backend, call: Call, winners: Value, outputs: Any) -> Relay:
 
     def adjoint(s: Value) -> Value:
         rows = f.Reshape(s, [-1, dims[1], outputs])
-        return f.Reshape(spread(f, rows, index, [dims[1], product(dims[2:])]), [-1, *dims[1:]])
+        return f.Reshape(spread(f, rows, index, [dims[1], product(dims[2:])], axis=2), [-1, *dims[1:]])
 
     return moved(f, call, adjoint)
-
-
-def spread(f: Backend, rows: Value, winners: Value, shape: list[Any]) -> Value:
-    """Zeros of (K·N, *shape) with each of ``rows`` (K·N, ..., outputs) added at its winner on the last axis."""
-    leading = f.Slice(f.Shape(rows), [0], [1])
-    nothing = f.Expand(0.0, f.Concat(leading, f.sizes(shape), axis=0))
-    index = f.Expand(f.each(winners), f.Shape(rows))
-    return f.ScatterElements(nothing, index, rows, axis=len(shape), reduction="add")
 
 
 @op("ReduceMax", nonnegative=sign_kept, refuses=reduction_refuses)
@@ -83,7 +76,7 @@ def largest_of(f: Backend, call: Call, x: Value) -> Relay:
 
     def adjoint(s: Value) -> Value:
         rows = f.Reshape(s, [-1, *turned[1 : len(kept)], 1])
-        placed = spread(f, rows, winners, [*turned[1 : len(kept)], product(turned[len(kept) :])])
+        placed = spread(f, rows, winners, [*turned[1 : len(kept)], product(turned[len(kept) :])], axis=len(kept))
         return f.Transpose(f.Reshape(placed, [-1, *turned[1:]]), perm=back)
 
     return moved(f, call, adjoint)

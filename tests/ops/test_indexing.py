@@ -38,6 +38,16 @@ def slice_(draw: Draw) -> Case:
 
 
 @st.composite
+def gather_elements(draw: Draw) -> Case:
+    """Places of their own for each image, some read twice."""
+    x, axis = noise(draw(SEED), draw(BATCH), 4, 3), draw(st.sampled_from([1, 2, -1]))
+    shape = list(x.shape)
+    shape[axis] = draw(st.integers(1, 5))
+    picked = np.random.default_rng(draw(SEED)).integers(-x.shape[axis], x.shape[axis], shape)
+    return case("GatherElements", x, fixed(picked), axis=axis)
+
+
+@st.composite
 def gather(draw: Draw) -> Case:
     x, axis = noise(draw(SEED), draw(BATCH), 4, 3, 5), draw(st.sampled_from([1, 2, 3, -1]))
     shape = draw(st.sampled_from([(), (1,), (3,), (2, 2)]))
@@ -67,7 +77,13 @@ def pad(draw: Draw) -> Case:
     return case("Pad", x, ints(0, 0, *amounts[:2], 0, 0, *amounts[2:]), mode=mode)
 
 
-CASES: dict[str, st.SearchStrategy[Case]] = {"Slice": slice_(), "Gather": gather(), "Trilu": trilu(), "Pad": pad()}
+CASES: dict[str, st.SearchStrategy[Case]] = {
+    "Slice": slice_(),
+    "Gather": gather(),
+    "GatherElements": gather_elements(),
+    "Trilu": trilu(),
+    "Pad": pad(),
+}
 
 
 @pytest.mark.parametrize(
