@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -83,6 +82,8 @@ class Explainer:
         negative and a positive class. None: those that come with the model.
     max_batch
         At most so many images at a time; None: all that are given (in two halves where memory does not suffice).
+    max_targets
+        At most so many targets of each image at a time, each with a pass of its own; None: all in one pass.
     threads
         Of onnxruntime's forward pass; None: as many as it likes.
     session_options
@@ -115,14 +116,16 @@ class Explainer:
         preprocess: Option | None = None,
         labels: Labels | None = None,
         max_batch: int | None = None,
+        max_targets: int | None = None,
         threads: int | None = None,
         session_options: onnxruntime.SessionOptions | None = None,
         cache: str | PathLike[str] | None = None,
         samples: int | None = None,
         random_state: int | None = None,
     ) -> None:
-        if max_batch is not None and max_batch < 1:
-            raise OptionError(f"max_batch must be at least 1, not {max_batch}")
+        for name, most in (("max_batch", max_batch), ("max_targets", max_targets)):
+            if most is not None and most < 1:
+                raise OptionError(f"{name} must be at least 1, not {most}")
         self.prepared = Prepared(model, layers, method, preset, seed, output, preprocess, labels, head)
         self.model, self.layers, self.facts = self.prepared.model, self.prepared.layers, self.prepared.facts
         self.method, self.preset, self.seed = self.prepared.method, self.prepared.preset, self.prepared.seed
@@ -130,11 +133,11 @@ class Explainer:
         self._max_batch = max_batch
         self._empty: set[str] = set()
         session = SessionSettings(providers, threads, session_options)
-        kept = None if cache is None else Path(cache)
-        backend = backend or "compiled"
-        make = partial(
-            make_runner, backend=backend, settings=session, cache=kept, samples=samples, random_state=random_state
-        )
+        kept, backend = None if cache is None else Path(cache), backend or "compiled"
+
+        def make(prepared: Prepared) -> Runner:
+            return make_runner(prepared, backend, session, kept, samples, random_state, max_targets)
+
         self._runner: Runner | None = make(self.prepared)
         self._starters = Starters(self.prepared, make, session)
         self._detector = Detector(self.prepared, session) if self.prepared.choices.head.kind == "detector" else None

@@ -59,6 +59,13 @@ def test_several_pictures_have_each_their_own() -> None:
         assert {tuple(map(round, box)) for box in boxes_of(found, 1)} == mirrored
 
 
+def test_one_detection_at_a_time_is_all_of_them() -> None:
+    wanted, found = (rc.explain(choosing("of_best"), street(), max_targets=most, **OPTIONS) for most in (None, 1))
+    assert found.detections == wanted.detections
+    np.testing.assert_array_equal(found.scores, wanted.scores)
+    np.testing.assert_allclose(found.maps["input"], wanted.maps["input"], rtol=0, atol=1e-6)
+
+
 def boxes_of(found: rc.Explanation, index: int) -> list[tuple[float, ...]]:
     return [each.box for each in found.detections[index] if each.box is not None]
 

@@ -133,6 +133,21 @@ def test_max_batch_changes_nothing() -> None:
         rc.Explainer(plain(), max_batch=0)
 
 
+@pytest.mark.parametrize("backend", ["eager", "compiled"])
+def test_max_targets_changes_nothing(backend: str) -> None:
+    targets = [[0, 1, 2, -1, 3]] * 3
+    options: dict[str, Any] = {"layers": ["stages", "fused"], "backend": backend}
+    with rc.Explainer(plain(), max_targets=2, **options) as few, rc.Explainer(plain(), **options) as many:
+        x = picture(3, 3, 32, 32)
+        got, wanted = few(x, targets), many(x, targets)
+    np.testing.assert_array_equal(got.targets, wanted.targets)
+    np.testing.assert_array_equal(got.scores, wanted.scores)
+    for layer, value in wanted.maps.items():
+        np.testing.assert_allclose(got.maps[layer], value, rtol=0, atol=1e-5 * np.abs(value).max())
+    with pytest.raises(rc.OptionError, match="max_targets must be at least 1, not 0"):
+        rc.Explainer(plain(), max_targets=0)
+
+
 def test_a_dynamic_picture_size() -> None:
     with rc.Explainer(residual(size="size")) as dynamic:
         for size in (32, 48):

@@ -15,6 +15,7 @@ from relcam_onnx.results.settings import Settings
 from relcam_onnx.runners import Runner
 from relcam_onnx.runners.compiled import CompiledRunner
 from relcam_onnx.runners.eager import EagerRunner
+from relcam_onnx.runners.few import FewTargets
 from relcam_onnx.runners.likeness import Likeness
 from relcam_onnx.runners.probing import ProbingRunner
 from relcam_onnx.runners.segmenting import Segmenter
@@ -31,6 +32,7 @@ def make_runner(
     cache: Path | None,
     samples: int | None,
     random_state: int | None,
+    max_targets: int | None,
 ) -> Runner:
     """The runner of a method and a backend.
 
@@ -42,7 +44,8 @@ def make_runner(
     eager = choose("backend", backend, BACKENDS) == "eager"
 
     def walker(prepared: Prepared) -> Runner:
-        return EagerRunner(prepared, settings) if eager else CompiledRunner(prepared, settings, cache)
+        runner = EagerRunner(prepared, settings) if eager else CompiledRunner(prepared, settings, cache)
+        return runner if max_targets is None else FewTargets(runner, max_targets)
 
     how = prepared.maps.how
     if samples is not None and (samples < 1 or not isinstance(how, Probe) or not how.samples):
