@@ -142,11 +142,11 @@ def joined(output: gs.Tensor) -> tuple[gs.Tensor, Head] | None:
             continue
         first, scores = static_shape(node.inputs[0]), producer(node.inputs[1])
         behind = node.inputs[2:]
-        turned = any((static_shape(t) or (1,) * 3)[axis] == 1 for t in behind)  # boxes, by an angle
-        one = (static_shape(node.inputs[1]) or (1,) * 3)[axis] == 1
-        other = turned or (one and any(is_op(producer(t), "Sigmoid") for t in behind))  # objectness before classes
-        if first is not None and first[axis] == BOX and is_op(scores, "Sigmoid") and not other:
-            return scores.inputs[0], Head("detector", axis, Boxes((output.name,), outer, "centred"), joined=outer)
+        one, last = ((static_shape(t) or (1,) * 3)[axis] == 1 for t in (node.inputs[1], node.inputs[-1]))
+        objectness = one and any(is_op(producer(t), "Sigmoid") for t in behind)  # which stands before the classes
+        if first is not None and first[axis] == BOX and is_op(scores, "Sigmoid") and not objectness:
+            form: Form = "turned" if behind and last else "centred"
+            return scores.inputs[0], Head("detector", axis, Boxes((output.name,), outer, form), joined=outer)
     return None
 
 

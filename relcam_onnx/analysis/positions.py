@@ -15,7 +15,7 @@ from relcam_onnx.analysis.merging import merged
 from relcam_onnx.analysis.rows import concatenated, cut, leaves_row
 from relcam_onnx.canon.axes import RESHAPES, Size, groups, moves, permutation
 from relcam_onnx.canon.edit import is_op
-from relcam_onnx.model import consumers, static_shape
+from relcam_onnx.model import consumers, is_constant, static_shape
 from relcam_onnx.ops import Grid
 from relcam_onnx.ops.sampling import sampling_grid
 
@@ -99,8 +99,9 @@ def of_node(node: gs.Node, layouts: Mapping[str, Layout]) -> Layout | None:
     if not fitting:
         return None
     tensor, layout = fitting[0]
-    if is_op(node, "GatherElements") or (is_op(node, "GridSample") and sampling_grid(node) is None):
-        return None  # chosen ones, in an order that a run tells
+    chosen = is_op(node, "Gather", "GatherElements") and not is_constant(node.inputs[1])
+    if chosen or (is_op(node, "GridSample") and sampling_grid(node) is None):
+        return None  # in an order that a run tells
     if is_op(node, "Transpose"):
         perm = permutation(node)
         return replace(layout, axes=tuple(perm.index(axis) for axis in layout.axes))

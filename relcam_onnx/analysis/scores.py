@@ -13,6 +13,7 @@ from relcam_onnx.analysis.detectors import (
     detector,
     has_boxes,
     joined,
+    maker,
     of_levels,
     with_objectness,
 )
@@ -21,6 +22,7 @@ from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.selection import selection
 from relcam_onnx.analysis.stepping import along, chosen_among, chosen_from, is_table, of_turned, step_back
 from relcam_onnx.analysis.support import check_supported, problem
+from relcam_onnx.canon.edit import is_op
 from relcam_onnx.errors import OptionError, UnsupportedModelError, nearest
 from relcam_onnx.model import Model, static_shape
 from relcam_onnx.ops import TABLE, key
@@ -113,7 +115,9 @@ def of_selection(model: Model, outputs: Sequence[gs.Tensor]) -> Scores | None:
         scores = None if head is None else Scores(table, table.name, squashed, head)
     if scores is None:
         return None
-    centred = framed is not None and any(node.attrs.get("center_point_box") for node in suppressing(framed))
+    centred = framed is not None and (
+        is_op(maker(framed), "Sigmoid") or any(node.attrs.get("center_point_box") for node in suppressing(framed))
+    )
     form: Form = "centred" if centred else "corners"
     boxes = scores.head.boxes
     if framed is not None and boxes is not None:

@@ -68,7 +68,7 @@ def selection(outputs: Sequence[gs.Tensor]) -> Selection | None:
     scores: list[tuple[Columns, Origin]] = []
     for output in outputs:
         for columns, part in parts_of(output):
-            found = origin(part)
+            found = origin(part, frozenset() if columns.width == BOX else SQUASHES)
             if columns.width == BOX:
                 boxes.append((columns, found))
             elif columns.width < 2 and found is not None and found.chosen:
@@ -76,8 +76,7 @@ def selection(outputs: Sequence[gs.Tensor]) -> Selection | None:
     if len(boxes) != 1 or len(scores) != 1:
         return None
     (sides, framed), (marks, scored) = boxes[0], scores[0]
-    known = framed is not None and framed.chosen and framed.squashed is None
-    return Selection(sides, marks, scored, framed.table if framed is not None and known else None)
+    return Selection(sides, marks, scored, framed.table if framed is not None and framed.chosen else None)
 
 
 def parts_of(output: gs.Tensor) -> list[tuple[Columns, gs.Tensor]]:
@@ -86,46 +85,53 @@ def parts_of(output: gs.Tensor) -> list[tuple[Columns, gs.Tensor]]:
     own = last if rank > 1 and last in (1, BOX) else 0
     while not own and (node := producer(current)) is not None:
         if is_op(node, "Concat"):
-            sizes = [(static_shape(t) or (None,))[-1] for t in node.inputs]
-            if int(node.attrs["axis"]) in (-1, len(node.inputs[0].shape or ()) - 1) and None not in sizes:
-                starts = [sum(size or 0 for size in sizes[:i]) for i in range(len(sizes))]
+            sizes = [size or 0 for t in node.inputs if (size := (static_shape(t) or (None,))[-1]) is not None]
+            along = int(node.attrs["axis"]) in (-1, len(node.inputs[0].shape or ()) - 1)
+            if along and len(sizes) == len(node.inputs) and sum(sizes) == last:
+                starts = [sum(sizes[:i]) for i in range(len(sizes))]
                 told = zip(node.inputs, starts, sizes, strict=True)
-                return [(Columns(output.name, start, size or 0), part) for part, start, size in told]
-        elif node.op not in MOVES | PICKS or is_op(node, "Transpose", "Reshape"):
+                return [(Columns(output.name, start, size), part) for part, start, size in told if size]
+        elif is_op(node, "ScatterND", "ScatterElements"):
+            current = node.inputs[2]  # one image's rows among those of all
+            continue
+        elif node.op not in MOVES | PICKS or is_op(node, "Transpose"):
             break
         current = node.inputs[0]
     return [(Columns(output.name, 0, own or 0), output)]
 
 
-def origin(tensor: gs.Tensor, known: dict[int, Origin | None] | None = None) -> Origin | None:
-    """The table nearest to the picture that the values of a tensor were chosen from; None where there is none."""
+def origin(tensor: gs.Tensor, over: frozenset[str], known: dict[int, Origin | None] | None = None) -> Origin | None:
+    """The table nearest to the picture that the values of a tensor were chosen from; None where there is none.
+
+    ``over`` are the ops that squash and are stepped over, one of them at most.
+    """
     known = {} if known is None else known
     if id(tensor) not in known:
         known[id(tensor)] = None  # a graph has no circles; this only keeps to one visit
-        known[id(tensor)] = traced(tensor, known)
+        known[id(tensor)] = traced(tensor, over, known)
     return known[id(tensor)]
 
 
-def traced(tensor: gs.Tensor, known: dict[int, Origin | None]) -> Origin | None:
+def traced(tensor: gs.Tensor, over: frozenset[str], known: dict[int, Origin | None]) -> Origin | None:
     """One step back, and on from there."""
-    node = producer(tensor)
     if not holds_scores(tensor):
         return None
-    behind = [] if node is None else [found for t in values_of(node, tensor) if (found := origin(t, known)) is not None]
-    shape = tensor.shape
+    node, shape = producer(tensor), tensor.shape
     own = Origin(tensor, None, False) if shape is not None and len(shape) == 3 else None
+    values = [] if node is None else values_of(node, tensor, over)
+    behind = [found for t in values if (found := origin(t, over, known)) is not None]
     if node is None or len({id(found.table) for found in behind}) != 1:
         return own
-    first = behind[0]
-    if first.squashed is not None and node.op in SQUASHES:
+    squashed = next((found.squashed for found in behind if found.squashed), None)
+    if squashed is not None and node.op in over:
         return own
-    squashed = node.op if node.op in SQUASHES else next((f.squashed for f in behind if f.squashed), None)
-    return Origin(first.table, squashed, chooses(node) or any(found.chosen for found in behind))
+    chosen = chooses(node) or any(found.chosen for found in behind)
+    return Origin(behind[0].table, node.op if node.op in over else squashed, chosen)
 
 
-def values_of(node: gs.Node, tensor: gs.Tensor) -> list[gs.Tensor]:
+def values_of(node: gs.Node, tensor: gs.Tensor, over: frozenset[str]) -> list[gs.Tensor]:
     """Those among a node's inputs whose values a tensor has, some of them or all."""
-    if node.op in MOVES | PICKS | SQUASHES | {"ReduceMax"} or (node.op == "TopK" and tensor is node.outputs[0]):
+    if node.op in MOVES | PICKS | over | {"ReduceMax"} or (node.op == "TopK" and tensor is node.outputs[0]):
         return [node.inputs[0]]
     if is_op(node, "Concat"):
         return [t for t in node.inputs if not is_constant(t)]

@@ -17,6 +17,9 @@ from relcam_onnx.canon.leading import AXES, AXIS, EACH
 from relcam_onnx.canon.sizes import READS_SIZES
 from relcam_onnx.model import variables
 
+TABLE = 2
+"""The axes of a table, which a dense layer reads: there positions and images stand on one."""
+
 
 class Home(NamedTuple):
     """Where the batch stands: an axis of outer · N · inner indices, in row-major order."""
@@ -44,7 +47,7 @@ class Home(NamedTuple):
 
 def read(node: gs.Node) -> list[gs.Variable]:
     """The computed tensors whose values a node works on: shapes, bounds and the like are not."""
-    shaped = is_op(node, *READS_SIZES, *RESHAPES, *AXES)
+    shaped = is_op(node, *READS_SIZES, *RESHAPES, *AXES, "Gather")
     return [t for index, t in variables(node) if index == 0 or not shaped]
 
 
@@ -92,18 +95,24 @@ def reshape(batch: Size, node: gs.Node, homes: list[Home]) -> Written | None:
 def through_reshape(
     before: Sequence[Size] | None, after: Sequence[Size] | None, home: Home, batch: Size
 ) -> Home | None:
-    """Where the batch stands in another shape of the same elements; None where that is not told."""
+    """Where the batch stands in another shape of the same elements; None where that is not told.
+
+    One image fits in many places: but in a table, with as little else on its axis as may be, heads behind it.
+    """
     if before is None or after is None:
         return None
     first, last = [*before[: home.axis], home.outer], [home.inner, *before[home.axis + 1 :]]
+    fitting = []
     for axis, size in enumerate(after):
         outer, inner = over(first, after[:axis]), over(last, after[axis + 1 :])
         if outer is None or inner is None:
             continue
         if isinstance(size, int) and (not isinstance(batch, int) or size != outer * batch * inner):
             continue
-        return Home(axis, outer, inner)
-    return None
+        fitting.append(Home(axis, outer, inner))
+    if len(after) > TABLE:
+        fitting.sort(key=lambda new: (new.outer, new.inner))
+    return next(iter(fitting), None)
 
 
 def over(sizes: Sequence[Size], by: Sequence[Size]) -> int | None:
@@ -142,6 +151,17 @@ def along(batch: Size, node: gs.Node, homes: list[Home]) -> Written | None:
             return None
         home = home._replace(axis=home.axis + (len(node.inputs[1].shape) - 1) * (axis < home.axis))
     return None if is_op(node, "LayerNormalization") and axis < home.axis else (home, node.inputs, node.op, attrs)
+
+
+def gather(batch: Size, node: gs.Node, homes: list[Home]) -> Written | None:
+    """Of one image a run may choose among positions that stand on the batch's axis."""
+    chosen, home = node.inputs[1], homes[0]
+    if isinstance(chosen, gs.Constant):
+        return along(batch, node, homes)
+    count = chosen.shape[0] if len(chosen.shape or ()) == 1 else None
+    if batch != 1 or not home.leads or not isinstance(count, int) or node.attrs.get("axis", 0) != 0:
+        return None
+    return home._replace(inner=count), node.inputs, node.op, dict(node.attrs)
 
 
 def along_some(batch: Size, node: gs.Node, homes: list[Home]) -> Written | None:
@@ -200,6 +220,7 @@ WRITE: dict[str, Callable[[Size, gs.Node, list[Home]], Written | None]] = {
     "Transpose": transpose,
     **dict.fromkeys(EACH, each),
     **dict.fromkeys(AXIS, along),
+    "Gather": gather,
     **dict.fromkeys(AXES, along_some),
     "MatMul": matmul,
     "Gemm": gemm,

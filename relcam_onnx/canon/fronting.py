@@ -37,8 +37,8 @@ class Fronting:
         """All nodes."""
         for node in list(self.model.graph.nodes):
             computed = read(node)
-            if not computed and is_op(node, "Expand") and list(node.outputs[0].shape or ())[:1] == [self.batch]:
-                self.homes[node.outputs[0].name] = Home()  # a class token, for each image
+            if not computed and (begun := self.begun(node)) is not None:
+                self.homes[node.outputs[0].name] = begun
             homes = [home for t in computed if (home := self.homes.get(t.name)) is not None]
             if not homes or len(homes) < len(computed) or len(node.outputs) != 1 or node.outputs[0].shape is None:
                 continue
@@ -51,6 +51,17 @@ class Fronting:
                     self.put(node, home, inputs, op, attrs)
             elif write is None and all(home.leads and home == homes[0] for home in homes):
                 self.homes[node.outputs[0].name] = homes[0]
+
+    def begun(self, node: gs.Node) -> Home | None:
+        """Where the batch stands in what is made of constants: a class token for each image, what one image chose."""
+        shape = node.outputs[0].shape if len(node.outputs) == 1 else None
+        if is_op(node, "Expand") and list(shape or ())[:1] == [self.batch]:
+            return Home()
+        if self.batch != 1 or not shape or not is_op(node, "Gather") or len(node.inputs[1].shape or ()) != 1:
+            return None
+        if node.attrs.get("axis", 0) == 0:
+            return Home(inner=shape[0]) if isinstance(shape[0], int) else None
+        return Home() if shape[0] == 1 else None
 
     def put(self, node: gs.Node, home: Home, inputs: Sequence[gs.Tensor], op: str, attrs: dict[str, object]) -> None:
         """The node with the batch in front; where its result has it there, it takes the node's place."""

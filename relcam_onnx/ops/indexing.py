@@ -15,7 +15,7 @@ from relcam_onnx.model import static_shape
 from relcam_onnx.ops.backend import Backend, Size, Value
 from relcam_onnx.ops.grids import pad_grids, slice_grids
 from relcam_onnx.ops.movement import moved
-from relcam_onnx.ops.records import Call, Relay
+from relcam_onnx.ops.records import Call, Relay, product
 from relcam_onnx.ops.table import Nonnegative, op, sign_kept
 
 
@@ -90,10 +90,11 @@ def trilu(f: Backend, call: Call) -> Relay:
 
 
 def gather_refuses(node: gs.Node) -> str | None:
-    """Positions that do not depend on the picture, and not along the batch, but for the same ones of each image."""
+    """Not along the batch, but for the same positions of each image; those that a run tells are of one image."""
     if node.attrs.get("axis", 0) == 0 and places_per_image(node) is None:
         return "it picks along the batch"
-    return None if isinstance(node.inputs[1], gs.Constant) else "its indices are computed"
+    single = (static_shape(node.inputs[0]) or (None,))[0] == 1
+    return None if single or isinstance(node.inputs[1], gs.Constant) else "its indices are computed"
 
 
 def places_per_image(node: gs.Node) -> np.ndarray | None:
@@ -111,19 +112,24 @@ def places_per_image(node: gs.Node) -> np.ndarray | None:
 
 @op("Gather", nonnegative=sign_kept, refuses=gather_refuses)
 def gather(f: Backend, call: Call) -> Relay:
-    """Gather, opset 13, by constant indices."""
+    """Gather, opset 13; which positions one image's run chooses is held fixed."""
     dims = f.dims(call.x)
     axis = int(call.attr("axis", 0)) % len(dims)
+    if not call.constant(1):
+        count = product(f.dims(call.value(1)))
+        places = f.Reshape(call.value(1), [1] * axis + [count] + [1] * (len(dims) - axis - 1))
+        apart = [-1, *dims[1:axis], count, *dims[axis + 1 :]]
+        return moved(f, call, lambda s: spread(f, f.Reshape(s, apart), places, dims[1:], axis=axis))
     indices = np.asarray(call.value(1)).astype(np.int64)
     own = places_per_image(call.node) if axis == 0 else None
     if own is not None:
         images = (len(indices), dims[0] // len(indices))
 
-        def spread(s: Value) -> Value:
+        def of_images(s: Value) -> Value:
             rows = place(f, f.Reshape(s, [-1, own.size]), images, {1: own.reshape(-1)})
             return f.Reshape(rows, [-1])
 
-        return moved(f, call, spread)
+        return moved(f, call, of_images)
 
     def adjoint(s: Value) -> Value:
         flat = f.Reshape(s, [-1, *dims[1:axis], indices.size, *dims[axis + 1 :]])

@@ -30,9 +30,11 @@ def corners(levels: Sequence[Floats], size: Size, form: str) -> Floats | None:
         found = [around_cells(level, size) for level in levels]
         known = [boxes for boxes in found if boxes is not None]
         return np.concatenate(known, axis=1) if len(known) == len(found) else None
-    boxes = levels[0][:, :, :BOX]
-    boxes = around_middles(boxes) if form == "centred" else boxes
-    if (boxes[:, :, :2] > boxes[:, :, 2:]).sum() > REVERSED * boxes[:, :, :2].size:
+    boxes = levels[0][:, :, :BOX] if form != "turned" else around_turned(levels[0])
+    # Where ends come before beginnings and nothing is negative, those are sizes.
+    sizes = form == "corners" and (boxes >= 0).all() and reversed_share(boxes) > REVERSED
+    boxes = around_middles(boxes) if form in ("centred", "turned") or sizes else boxes
+    if reversed_share(boxes) > REVERSED:
         return None
     far = np.abs(boxes).max(axis=2)
     if far.any() and np.quantile(far[far > 0], 0.75) <= NORMALISED:
@@ -40,10 +42,23 @@ def corners(levels: Sequence[Floats], size: Size, form: str) -> Floats | None:
     return boxes
 
 
+def reversed_share(boxes: Floats) -> float:
+    """How many of them end before they begin."""
+    return float((boxes[..., :2] > boxes[..., 2:]).sum() / max(boxes[..., :2].size, 1))
+
+
 def around_middles(boxes: Floats) -> Floats:
     """Boxes told by centre and size by their corners."""
     middle, half = boxes[..., :2], boxes[..., 2:] / 2
     return np.concatenate([middle - half, middle + half], axis=-1)
+
+
+def around_turned(table: Floats) -> Floats:
+    """Centre and size of what encloses boxes that are turned by the angles in the last column, in radians."""
+    width, height, angle = table[..., 2], table[..., 3], table[..., -1]
+    across, down = np.abs(np.cos(angle)), np.abs(np.sin(angle))
+    sides = np.stack([width * across + height * down, width * down + height * across], axis=-1)
+    return np.concatenate([table[..., :2], sides], axis=-1)
 
 
 def in_cells(boxes: Floats, size: Size) -> Floats | None:
