@@ -234,3 +234,41 @@ def test_queries_that_read_where_they_like(backend: str) -> None:
     with rc.Explainer(model, ["values", "input"], backend=backend) as explainer:
         found = explainer(x, np.array([[[2, 1]]]))
     assert found.maps["values"].any()
+
+
+def test_a_turned_box_is_the_upright_one_around_it() -> None:
+    """Centre, size, scores and an angle, (N, 4 + classes + 1, places), as Ultralytics' oriented boxes."""
+    net = Choosing("N", 3, SIDE, SIDE)
+    logits, corners = squares(net)
+    rows = [net("Transpose", part, perm=[0, 2, 1]) for part in (corners, net("Sigmoid", logits))]
+    angle = net("Mul", net("Sigmoid", net("ReduceSum", logits, net.whole(2))), np.float32(np.pi))
+    y = net("Concat", *rows, net("Transpose", angle, perm=[0, 2, 1]), axis=1, name="y")
+    x = (street() / np.float32(255)).transpose(2, 0, 1)[None].astype(np.float32)
+    found = rc.Explainer(net.model(y), ["input"])(x, np.array([[[6, 1]]]))
+    across, down, width, height, *_, turn = found.outputs["y"][0, :, 6]
+    ends = np.array([[sx * width / 2, sy * height / 2] for sx in (-1, 1) for sy in (-1, 1)])
+    ends = ends @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) + [across, down]
+    assert found.detections[0][0].box == pytest.approx((*ends.min(axis=0), *ends.max(axis=0)), rel=1e-4)
+    assert found.detections[0][0].score == pytest.approx(found.outputs["y"][0, 5, 6], rel=1e-5)
+
+
+def test_the_last_columns_of_rows_may_be_anything() -> None:
+    """Rows filled up to a fixed number, flat on the way, written among those of all images; masks' numbers behind."""
+    net = Choosing(1, 3, SIDE, SIDE)
+    logits, boxes = squares(net)
+    table = net("Squeeze", net("Concat", boxes, net("Sigmoid", logits), net("Tanh", logits), axis=2), net.whole(0))
+    framed, shares, more = net.several("Split", table, net.whole(4, 2, 2), count=3, axis=1)
+    marks, kind = net("ReduceMax", shares, net.whole(1)), net("Cast", net("ArgMax", shares, axis=1), to=1)
+    sure = net(
+        "Squeeze", net("NonZero", net("Greater", net("Squeeze", marks, net.whole(1)), np.float32(0.25))), net.whole(0)
+    )
+    rows = net("Concat", *(net("Gather", part, sure) for part in (framed, marks, kind, more)), axis=-1)
+    flat = net("Reshape", rows, net.whole(-1))
+    missing = net("Sub", net.whole(20 * 8), net("Shape", flat))
+    padded = net("Pad", flat, net("Concat", net.whole(0), missing, axis=0))
+    nothing, first = np.zeros((1, 20, 8), np.float32), net.whole(0).reshape(1, 1)
+    every = net("ScatterND", nothing, first, net("Reshape", padded, net.whole(1, 20, 8)))
+    found = rc.explain(net.model(every), street(), **OPTIONS)
+    wanted = rc.explain(planted("corners"), street(), **OPTIONS)
+    assert {(d.place, d.index) for d in found.detections[0]} == {(d.place, d.index) for d in wanted.detections[0]}
+    np.testing.assert_allclose(sorted(boxes_of(found, 0)), sorted(boxes_of(wanted, 0)), atol=1e-4)

@@ -125,7 +125,7 @@ def of_levels(model: Model, outputs: Sequence[gs.Tensor], *, named: bool) -> tup
     return None
 
 
-def joined(output: gs.Tensor) -> tuple[gs.Tensor, Head] | None:
+def joined(model: Model, output: gs.Tensor) -> tuple[gs.Tensor, Head] | None:
     """Class scores behind a Sigmoid that stand in one output with their boxes, as YOLO's from version 8 on have it.
 
     What stands behind them, numbers of masks or key points, is left alone.
@@ -140,13 +140,16 @@ def joined(output: gs.Tensor) -> tuple[gs.Tensor, Head] | None:
         node, axis = behind_scores(output, outer)
         if not is_op(node, "Concat") or node.attrs.get("axis", 1) % 3 != axis or len(node.inputs) not in (2, 3):
             continue
-        first, scores = static_shape(node.inputs[0]), producer(node.inputs[1])
+        first, part = static_shape(node.inputs[0]), node.inputs[1]
         behind = node.inputs[2:]
         one, last = ((static_shape(t) or (1,) * 3)[axis] == 1 for t in (node.inputs[1], node.inputs[-1]))
         objectness = one and any(is_op(producer(t), "Sigmoid") for t in behind)  # which stands before the classes
-        if first is not None and first[axis] == BOX and is_op(scores, "Sigmoid") and not objectness:
+        count = (static_shape(part) or (None,) * 3)[axis]
+        if first is None or first[axis] != BOX or count is None or objectness:
+            continue
+        if (scores := unsquashed(model, part, axis, 0, count)) is not None:
             form: Form = "turned" if behind and last else "centred"
-            return scores.inputs[0], Head("detector", axis, Boxes((output.name,), outer, form), joined=outer)
+            return scores, Head("detector", axis, Boxes((output.name,), outer, form), joined=outer)
     return None
 
 

@@ -83,7 +83,7 @@ def of_places(
     for output in sorted(named, key=lambda tensor: beside_scores(tensor, outputs)):
         others = [t for t in outputs if t is not output]
         alone = kind in (None, "detector") and not has_boxes(output, outputs)
-        together = joined(output) or with_objectness(model, output) if alone else None
+        together = joined(model, output) or with_objectness(model, output) if alone else None
         if together is not None:
             return Scores(together[0], output.name, "Sigmoid", together[1])
         chosen, told = chosen_among(output)
@@ -115,11 +115,12 @@ def of_selection(model: Model, outputs: Sequence[gs.Tensor]) -> Scores | None:
         scores = None if head is None else Scores(table, table.name, squashed, head)
     if scores is None:
         return None
-    centred = framed is not None and (
-        is_op(maker(framed), "Sigmoid") or any(node.attrs.get("center_point_box") for node in suppressing(framed))
-    )
-    form: Form = "centred" if centred else "corners"
+    alone = bool(beside) and is_op(maker(beside[0]), "Sigmoid")
+    told = framed is not None and any(node.attrs.get("center_point_box") for node in suppressing(framed))
     boxes = scores.head.boxes
+    form: Form = "centred" if alone or told else "corners"
+    if boxes is not None and boxes.form == "turned":
+        form = "turned"
     if framed is not None and boxes is not None:
         sides = axis_of_boxes(framed, None) if beside else boxes.axis
         boxes = Boxes((framed.name,), boxes.axis if sides is None else sides, form)

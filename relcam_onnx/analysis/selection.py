@@ -73,9 +73,9 @@ def selection(outputs: Sequence[gs.Tensor]) -> Selection | None:
                 boxes.append((columns, found))
             elif columns.width < 2 and found is not None and found.chosen:
                 scores.append((columns, found))
-    if len(boxes) != 1 or len(scores) != 1:
+    if len(boxes) != 1 or not scores:
         return None
-    (sides, framed), (marks, scored) = boxes[0], scores[0]
+    (sides, framed), (marks, scored) = boxes[0], scores[0]  # the angle of a turned box comes behind its score
     return Selection(sides, marks, scored, framed.table if framed is not None and framed.chosen else None)
 
 
@@ -87,7 +87,7 @@ def parts_of(output: gs.Tensor) -> list[tuple[Columns, gs.Tensor]]:
         if is_op(node, "Concat"):
             sizes = [size or 0 for t in node.inputs if (size := (static_shape(t) or (None,))[-1]) is not None]
             along = int(node.attrs["axis"]) in (-1, len(node.inputs[0].shape or ()) - 1)
-            if along and len(sizes) == len(node.inputs) and sum(sizes) == last:
+            if along and len(sizes) == len(node.inputs) and last in (None, sum(sizes)):
                 starts = [sum(sizes[:i]) for i in range(len(sizes))]
                 told = zip(node.inputs, starts, sizes, strict=True)
                 return [(Columns(output.name, start, size), part) for part, start, size in told if size]

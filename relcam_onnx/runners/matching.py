@@ -43,7 +43,7 @@ def matched(
         image's rows, best first, or None where their scores are other ones than the table's.
     """
     sides, marks = columns_of(values, rows.boxes, 3), columns_of(values, rows.scores, 2)
-    framed = corners([sides], size, rows.form)
+    framed = None if rows.form == "turned" else corners([sides], size, rows.form)  # their angles stand elsewhere
     known = np.full((*shares.shape[:2], 4), np.nan, np.float32) if boxes is None else boxes.copy()
     found: list[list[tuple[int, int]]] = [[] for _ in shares]
     wanted = marks > CONFIDENCE
