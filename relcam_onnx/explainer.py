@@ -219,7 +219,8 @@ class Explainer:
         result = runner.run(inputs, filled(targets, fill), None if seeds is None else filled(seeds, fill))
         check_maps(result.maps, count + fill)
         result = result.first(count) if fill else result
-        warn_of_nothing(result.maps, self._empty, result.targets >= 0)
+        of_layers = {source.name: result.maps[source.name] for source in result.sources if source.tensor is not None}
+        warn_of_nothing(of_layers, self._empty, result.targets >= 0)
         named = as_told(result, targets, self.prepared.choices, given=seeds is not None)
         reader = self._detector
         return Explanation(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
+from itertools import chain
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +19,7 @@ from relcam_onnx import __version__
 from relcam_onnx.analysis.batch import check_batch, check_frames
 from relcam_onnx.analysis.bounds import Bounds
 from relcam_onnx.analysis.choices import Choices
-from relcam_onnx.analysis.layers import FUSED, INPUT, LAST, Layer, Layers, as_names, unique
+from relcam_onnx.analysis.layers import INPUT, Layer, Layers, as_names, unique
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.scores import find_scores
 from relcam_onnx.canon import canonicalise
@@ -109,15 +111,15 @@ class Prepared:
         self.paths = Paths(self.model, self.scores.tensor)
         self.layers = Layers(self.model, self.paths)
         check_batch(self.scores.tensor, self.paths.images)
-        wanted, stages = self._resolve(self._asked.layers)
+        wanted, fused = self._resolve(self._asked.layers)
         self._know_bounds()
-        walked = unique((*wanted, *stages))
+        walked = unique((*wanted, *chain.from_iterable(fused.values())))
         if isinstance(how, Probe) and how.gradient is None:
             plan = reading_plan(self.paths, unique((*walked, self.layers.picture)))
         else:
             plan = make_plan(self.paths, self.layers.geometry, self.preset, walked, self.bounds)
         windows = {layer.name: self._window(layer) for layer in walked}
-        self.maps = MapPlan(plan, wanted, stages, self.method, windows)
+        self.maps = MapPlan(plan, wanted, fused, self.method, windows)
 
     def sized(self, sizes: Mapping[str, Sequence[int | None]]) -> Prepared:
         """The same explanation of the same file for inputs of these sizes behind the batch.
@@ -179,61 +181,67 @@ class Prepared:
         own = [rule for match, rule in self.preset.rules if callable(match) or not is_ours(type(rule))]
         if own or not all(is_ours(op.build) for op in TABLE.values()):
             return None
-        bounds = None if self.bounds is None else [side.tolist() for side in self.bounds]
+        bounds = {name: [side.tolist() for side in sides] for name, sides in self.bounds.items()}
         told = self.choices
         head = (self.scores.output, told.head, told.paired, told.background)
         options = (bounds, self.maps.names, self.method, self.preset, self.seed, *head)
         return repr((__version__, self.model.sha256, *options))
 
     def _window(self, layer: Layer) -> int:
-        """How many positions of a layer, a side, the model's deepest stage sees as one."""
-        strides = [s.stride for s in self.layers.stages] or list(self.layers.geometry.strides.values())
+        """How many positions of a layer, a side, the deepest stage of its picture sees as one."""
+        own = self.layers.towers.get(layer.picture or "", self.layers.stages)
+        strides = [s.stride for s in own] or list(self.layers.geometry.strides.values())
         deepest = max((s for s in strides if s is not None), default=1)
         return window_size(float(deepest), float(layer.stride or deepest))
 
-    def _resolve(self, names: Iterable[str]) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
-        """The layers that are asked for, and those of the fused map."""
+    def _resolve(self, names: Sequence[str]) -> tuple[tuple[Layer, ...], dict[str, tuple[Layer, ...]]]:
+        """The layers that are asked for, and the fused maps with their stages."""
         how = METHODS[self.method]
-        picture = isinstance(how, Probe) and how.picture is not None
-        resolved = [(n, (self.layers.picture,) if picture and n == INPUT else self.layers.resolve(n)) for n in names]
-        if not resolved:
+        if not names:
             raise LayerError("no layer was asked for; layers= takes 'stages', 'fused', 'last', 'input' or a name")
-        wanted = unique(layer for _, layers in resolved for layer in layers)
-        stages = self.layers.stages if any(name == FUSED for name, _ in resolved) else ()
-        for layer in unique((*wanted, *stages)):
+        if isinstance(how, Probe) and len(pictures := self.layers.pictures) > 1:
+            inputs = ", ".join(repr(layer.tensor.name) for layer in pictures)
+            raise LayerError(
+                f"method {self.method!r} alters one picture, and this model reads several ({inputs}): take a method "
+                "that walks the model once, such as 'local-relevance-cam'"
+            )
+        altered = isinstance(how, Probe) and how.picture is not None
+        resolved = {n: (self.layers.picture,) if altered and n == INPUT else self.layers.resolve(n) for n in names}
+        fused = {name: stages for n in names for name, stages in self.layers.fused_by(n).items()}
+        wanted = unique(chain.from_iterable(resolved.values()))
+        walked = unique((*wanted, *chain.from_iterable(fused.values())))
+        for layer in walked:
             check_frames(layer.name, layer.tensor, self.paths.images)
-        self.aliases = {LAST: self.layers.stages[-1].name} if self.layers.stages else {}
-        self.aliases |= {alias: layer.name for layer in wanted for alias in self.layers.names_of(layer.tensor)}
-        if how.explains_input_alone and (stages or [layer.name for layer in wanted] != [INPUT]):
+        self.aliases = {alias: layer.name for layer in wanted for alias in self.layers.names_of(layer.tensor)}
+        self.aliases = {**self.layers.aliases, **self.aliases}
+        if how.explains_input_alone and (fused or not all(layer.is_input for layer in wanted)):
             raise LayerError(f"method {self.method!r} explains the input alone: leave layers= out, or name 'input'")
-        for layer in unique((*wanted, *stages)):
-            if not how.keeps_channels and layer.name != INPUT and layer.stride is None:
+        for layer in walked:
+            if not how.keeps_channels and not layer.is_input and layer.stride is None:
                 raise LayerError(
                     f"layer {layer.name!r} has no positions to make a map of; method 'lrp' gives its relevance"
                 )
-            if isinstance(how, Probe) and how.layer is not None and layer.name == INPUT:
+            if isinstance(how, Probe) and how.layer is not None and layer.is_input:
                 raise LayerError(f"method {self.method!r} explains layers, not the input itself; name others")
             if isinstance(how, Probe) and how.changes_layer and layer.tensor.name in self.model.views:
                 raise LayerError(
                     f"layer {layer.name!r} is no tensor of the file, only what its tensors amount to, so method "
                     f"{self.method!r} cannot put anything in its place; 'relcam layers' lists others"
                 )
-        return wanted, stages
+        return wanted, fused
 
     def _know_bounds(self) -> None:
-        """Set the bounds of zᴮ where the preprocessing is known, and the image is what the first layers read."""
-        images = self.paths.images
+        """Set the bounds of zᴮ for each picture where the preprocessing is known."""
         self.preprocess: Preprocess | None = None
-        self.bounds: Bounds | None = None
+        self.bounds: dict[str, Bounds] = {}
         preprocess = self.facts.usable_preprocess
-        shape = static_shape(images[0]) if len(images) == 1 else None
-        if preprocess is None or shape is None:
+        if preprocess is None:
             return
-        try:
-            self.preprocess = preprocess.fitted(shape, dtype=np.dtype(images[0].dtype or np.float32).name)
-        except InputError:
-            return  # an input that takes no pictures has no bounds
-        self.bounds = self.preprocess.bounds
+        for image in self.paths.images:
+            with suppress(InputError):  # an input that takes no pictures has no bounds
+                fitted = preprocess.fitted(static_shape(image) or (), dtype=np.dtype(image.dtype or np.float32).name)
+                self.preprocess = self.preprocess or fitted
+                self.bounds[image.name] = fitted.bounds
 
 
 def choose(what: str, name: str, names: Any) -> str:

@@ -14,6 +14,7 @@ import relcam_onnx as rc
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.scores import find_scores
 from relcam_onnx.analysis.stages import Stages
+from relcam_onnx.analysis.towers import Stage, towers
 
 
 def paths_of(model: onnx.ModelProto) -> Paths:
@@ -21,9 +22,15 @@ def paths_of(model: onnx.ModelProto) -> Paths:
     return Paths(loaded, find_scores(loaded).tensor)
 
 
+def stages_of(geometry: Stages) -> tuple[Stage, ...]:
+    """Those of the one picture."""
+    (stages,) = towers(geometry).values()
+    return stages
+
+
 def stages(model: onnx.ModelProto) -> dict[str, Fraction]:
     geometry = Stages(paths_of(model))
-    return {tensor.name: geometry.strides[tensor.name] for _, tensor in geometry.stages}
+    return {tensor.name: geometry.strides[tensor.name] for _, tensor in stages_of(geometry)}
 
 
 def stride(model: onnx.ModelProto, tensor: str) -> Fraction | None:
@@ -156,7 +163,8 @@ def ensemble() -> onnx.ModelProto:
 def test_without_a_cut_the_largest_share_of_paths_is_a_stage() -> None:
     """Of 6 paths 4 go through the second network: each of its two blocks has two ways."""
     geometry = Stages(paths_of(ensemble()))
-    assert [(stage.name, stage.tensor.name) for stage in geometry.stages] == [("stride2", "b2"), ("stride4", "blast")]
+    found = [(stage.name, stage.tensor.name) for stage in stages_of(geometry)]
+    assert found == [("stride2", "b2"), ("stride4", "blast")]
     assert geometry.paths.shares["blast"] == Fraction(4, 6)
     assert geometry.paths.shares["alast"] == Fraction(2, 6)
 
@@ -167,7 +175,7 @@ def test_a_vector_beside_the_picture_takes_no_part() -> None:
     picture = net("Flatten", net("GlobalAveragePool", net("Relu", net.conv(net.x, 3, 4, stride=2), name="seen")))
     both = net("Concat", picture, net("Relu", net.dense(vector, 4, 4)), axis=1)
     geometry = Stages(paths_of(net.model(net.dense(both, 8, 3))))
-    assert [(stage.name, stage.tensor.name) for stage in geometry.stages] == [("stride2", "seen")]
+    assert [(stage.name, stage.tensor.name) for stage in stages_of(geometry)] == [("stride2", "seen")]
     assert geometry.paths.shares["seen"] == 1
 
 
@@ -179,7 +187,7 @@ def test_what_a_pool_leaves_is_no_stage(size: int | str) -> None:
     pooled = net("AveragePool", x, kernel_shape=[8, 8])
     model = net.model(net("Conv", pooled, net.normal(5, 4, 1, 1)))
     geometry = Stages(Paths(loaded := canonical(model), loaded.graph.outputs[0]))
-    assert [stage.tensor.name for stage in geometry.stages] == ["seen"]
+    assert [stage.tensor.name for stage in stages_of(geometry)] == ["seen"]
 
 
 def test_zeros_around_a_tensor_make_it_no_layer() -> None:
@@ -214,7 +222,7 @@ def mixer(blocks: int, tokens: bool) -> onnx.ModelProto:
 def test_a_network_of_one_resolution_has_stages_by_depth(tokens: bool) -> None:
     """Blocks count, not sums: of 6 the second, third, fifth and last."""
     geometry = Stages(paths_of(mixer(6, tokens)))
-    assert [(stage.name, stage.tensor.name) for stage in geometry.stages] == [
+    assert [(stage.name, stage.tensor.name) for stage in stages_of(geometry)] == [
         (f"depth{number}", f"block{number}") for number in (2, 3, 5, 6)
     ]
 

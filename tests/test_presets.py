@@ -41,7 +41,8 @@ def rules_of(chosen: Preset, model: onnx.ModelProto, bounds: Bounds | None = Non
     """Tensor -> the rule of the node that makes it, down to the image."""
     loaded = canonical(model, batch_norm=chosen.fold_batch_norm)
     paths = Paths(loaded, find_scores(loaded).tensor)
-    plan = make_plan(paths, Stages(paths), chosen, [Layer(t.name, t, None) for t in paths.images], bounds)
+    layers, known = [Layer(t.name, t, None) for t in paths.images], {} if bounds is None else {"x": bounds}
+    plan = make_plan(paths, Stages(paths), chosen, layers, known)
     return {step.node.outputs[0].name: step.rule for step in plan.steps}
 
 

@@ -33,17 +33,15 @@ def explained(picture: np.ndarray | None = None, **options):
 def test_a_sheet_has_the_picture_and_every_map_a_row_a_target() -> None:
     e = explained(targets=[[4, 1, 3]])
     content = sheet.panels(e)
-    assert content.titles == ["image 0", "stride 1", "stride 2", "stride 4", "fused"]
-    assert [row.caption for row in content.rows] == [words.caption(e, 0, place) for place in range(3)]
-    assert [row.caption.split(" %")[0].rsplit(" ", 1)[0] for row in content.rows] == ["4 东北虎", "1 dog", "3 ship"]
-    assert all(
-        f", margin {m:.1f}: no evidence" in row.caption for m, row in zip(e.margin[0], content.rows, strict=True)
-    )
-    width, height = content.rows[0].panels[0].size
+    assert content[0].titles == ["image 0", "stride 1", "stride 2", "stride 4", "fused"]
+    assert [row.caption for row in content] == [words.caption(e, 0, place) for place in range(3)]
+    assert [row.caption.split(" %")[0].rsplit(" ", 1)[0] for row in content] == ["4 东北虎", "1 dog", "3 ship"]
+    assert all(f", margin {m:.1f}: no evidence" in row.caption for m, row in zip(e.margin[0], content, strict=True))
+    width, height = content[0].panels[0].size
     assert width / height == pytest.approx(60 / 40, rel=0.01)
     drawn = e.sheet()
-    for number, row in enumerate(content.rows):
-        assert len(row.panels) == len(content.titles)
+    for number, row in enumerate(content):
+        assert len(row.panels) == len(content[0].titles)
         for column, panel in enumerate(row.panels):
             left = sheet.MARGIN + column * (width + sheet.GAP)
             top = sheet.MARGIN + 2 * sheet.LINE + number * (sheet.LINE + height + sheet.GAP)
@@ -55,7 +53,7 @@ def test_a_panel_is_the_overlay_seen_smaller() -> None:
     """Of a smooth picture: drawn at a panel's size, or drawn in full and then made smaller."""
     pixels = np.asarray(Image.fromarray(noise(5, 8)).resize((1200, 750), Image.Resampling.BICUBIC))
     e = explained(pixels)
-    (row,) = sheet.panels(e).rows
+    (row,) = sheet.panels(e)
     for layer, panel in zip(e.maps, row.panels[1:], strict=True):
         full = e.overlay(layer).resize(panel.size, Image.Resampling.BOX)
         difference = np.abs(np.asarray(full, float) - np.asarray(panel))
@@ -69,12 +67,12 @@ def test_a_map_finer_than_its_panel_is_averaged() -> None:
     e = explained(noise(64, 64), layers=["stage1"])
     e.maps["stage1"] = np.random.default_rng(0).standard_normal((1, 1, 640, 640), np.float32)
     content = sheet.panels(e)
-    size = content.rows[0].panels[0].size
+    size = content[0].panels[0].size
     assert size == (220, 220)
     # 640 cells for 220 pixels: three places are read for each pixel of a side.
     fine = e.heat("stage1", size=(660, 660)).reshape(220, 3, 220, 3).mean(axis=(1, 3))
-    wanted = render.overlay(content.rows[0].panels[0], fine, faint=e.doubt() is not None)
-    np.testing.assert_allclose(np.asarray(content.rows[0].panels[1], int), np.asarray(wanted, int), atol=2)
+    wanted = render.overlay(content[0].panels[0], fine, faint=e.doubt() is not None)
+    np.testing.assert_allclose(np.asarray(content[0].panels[1], int), np.asarray(wanted, int), atol=2)
 
 
 @given(st.tuples(st.integers(1, 20_000), st.integers(1, 20_000)))
@@ -120,15 +118,15 @@ def test_arrays_have_a_sheet_of_maps_alone() -> None:
     with rc.Explainer(plain()) as explainer:
         e = explainer(np.full((2, 3, 32, 32), 0.5, np.float32), targets=1)
     content = sheet.panels(e, 1)
-    assert content.titles == ["stride 1", "stride 2", "stride 4", "fused"]
-    assert content.rows[0].caption.startswith("class 1 ")
+    assert content[0].titles == ["stride 1", "stride 2", "stride 4", "fused"]
+    assert content[0].caption.startswith("class 1 ")
     assert e.sheet(1).width == 2 * sheet.MARGIN + 4 * (220 + sheet.GAP) - sheet.GAP
 
 
 def test_layers_without_positions_are_left_out() -> None:
     e = explained(layers=["scores", "stage4", "input"], method="lrp")
     assert e.maps.drawable == ["stage4", "input"]
-    assert sheet.panels(e).titles == ["image 0", "stage4, stride 4", "input"]
+    assert sheet.panels(e)[0].titles == ["image 0", "stage4, stride 4", "input"]
     bare = explained(layers="scores", method="lrp")
     with pytest.raises(rc.LayerError, match=r"scores.*two axes of positions"):
         bare.sheet()
@@ -203,9 +201,9 @@ def test_the_figure_has_the_panels_of_the_sheet(monkeypatch: pytest.MonkeyPatch)
     e = explained(labels=["$a^2_", "$\\frac$", "<c>", "d", "e"], targets=[[0, 1]])
     figure, content = e.plot(), sheet.panels(e)
     figure.canvas.draw()
-    assert [part.get_suptitle().replace("\n", " ") for part in figure.subfigs] == [row.caption for row in content.rows]
-    for part, row in zip(figure.subfigs, content.rows, strict=True):
-        assert [axes.get_title() for axes in part.axes] == content.titles
+    assert [part.get_suptitle().replace("\n", " ") for part in figure.subfigs] == [row.caption for row in content]
+    for part, row in zip(figure.subfigs, content, strict=True):
+        assert [axes.get_title() for axes in part.axes] == row.titles
         for axes, panel in zip(part.axes, row.panels, strict=True):
             np.testing.assert_array_equal(axes.images[0].get_array(), np.asarray(panel))
     pyplot.close(figure)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeAlias
 
 import numpy as np
@@ -26,25 +27,24 @@ MOST = 2**22
 """Elements that are moved at most."""
 
 
-def image_bounds(paths: Paths, low: ArrayLike, high: ArrayLike) -> dict[str, Bounds]:
-    """Tensor -> bounds, from the image up to the first layers, as far as they can be followed.
+def image_bounds(paths: Paths, ends: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> dict[str, Bounds]:
+    """Tensor -> bounds, from the pictures up to the first layers, as far as they can be followed.
 
     Parameters
     ----------
     paths
-        Of a model with one image.
-    low, high
-        (C,), what the smallest and the largest pixel become in each channel of the image; or a number for all.
+        Of a model.
+    ends
+        Picture -> low and high, (C,) each, what the smallest and the largest pixel become in each of its channels; or
+        a number for all.
     """
-    if len(paths.images) != 1:
-        return {}
-    (image,) = paths.images
-    layout, rank = of_image(image), len(image.shape or ())
-    if layout is None or len(layout.channels) != 1:
-        return {}
-    shape = [-1 if axis == layout.channels[0] else 1 for axis in range(rank)]
-    ends = [np.asarray(end, np.float32).reshape(shape) for end in (low, high)]
-    bounds: dict[str, Bounds] = {image.name: (ends[0], ends[1])}
+    bounds: dict[str, Bounds] = {}
+    for image in paths.pictures:
+        layout = of_image(image)
+        if image.name in ends and layout is not None and len(layout.channels) == 1:
+            shape = [-1 if axis == layout.channels[0] else 1 for axis in range(layout.rank)]
+            low, high = (np.asarray(end, np.float32).reshape(shape) for end in ends[image.name])
+            bounds[image.name] = (low, high)
     for name, node in paths.raw.items():
         if (followed := behind(node, bounds)) is not None:
             bounds[name] = followed

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
+from itertools import zip_longest
 
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.analysis.layout import Layout
+from relcam_onnx.analysis.names import Names
 from relcam_onnx.analysis.paths import Paths, origin
 from relcam_onnx.analysis.positions import of_image
 from relcam_onnx.analysis.stages import Stages
 from relcam_onnx.analysis.support import check_supported
-from relcam_onnx.errors import LayerError, nearest
+from relcam_onnx.analysis.towers import towers
+from relcam_onnx.errors import LayerError
 from relcam_onnx.model import Model
-from relcam_onnx.onnx_file.module_paths import module_outputs
 from relcam_onnx.ops import TABLE, key
 from relcam_onnx.ops.arithmetic import is_halved
 
@@ -59,12 +61,28 @@ class LayerInfo:
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer that was asked for: its name, its tensor, and where it has positions its stride and its layout."""
+    """A layer that was asked for.
+
+    Attributes
+    ----------
+    name
+        What it was asked for by.
+    tensor
+        The ONNX tensor.
+    stride, layout
+        Where it has positions.
+    picture
+        The one picture that it is made of where a model reads several; None where it is made of all, or of none.
+    is_input
+        Whether it is an input, asked for as such: its map keeps its channels.
+    """
 
     name: str
     tensor: gs.Tensor
     stride: Fraction | None
     layout: Layout | None = None
+    picture: str | None = None
+    is_input: bool = False
 
 
 class Layers:
@@ -73,63 +91,79 @@ class Layers:
     def __init__(self, model: Model, paths: Paths) -> None:
         self.model, self.paths = model, paths
         self.geometry = Stages(paths)
-        self.modules = module_outputs(model)
+        self.names = Names(model, self.tensors)
 
     @cached_property
     def tensors(self) -> dict[str, gs.Tensor]:
         """Every tensor that relevance passes, by name."""
         return {t.name: t for t in (*self.paths.images, *self.paths.tensors)}
 
-    @cached_property
-    def _preferred(self) -> dict[str, str]:
-        """Tensor -> the outermost module whose output it is."""
-        names: dict[str, str] = {}
-        for path, tensor in self.modules.items():
-            current = self.model.current(tensor)
-            if current not in names or path.count(".") < names[current].count("."):
-                names[current] = path
-        return names
-
     def _named(self, name: str, tensor: gs.Tensor) -> Layer:
-        return Layer(name, tensor, self.geometry.strides.get(tensor.name), self.geometry.layouts.get(tensor.name))
+        strides, layouts, origins = self.geometry.strides, self.geometry.layouts, self.paths.origins[tensor.name]
+        alone = len(self.paths.pictures) > 1 and len(origins) == 1
+        picture = next(iter(origins)) if alone else None
+        return Layer(name, tensor, strides.get(tensor.name), layouts.get(tensor.name), picture)
+
+    @cached_property
+    def towers(self) -> dict[str, tuple[Layer, ...]]:
+        """Picture -> its stages, finest first, under their names."""
+        found = towers(self.geometry)
+        return {picture: tuple(self._named(*stage) for stage in stages) for picture, stages in found.items()}
 
     @cached_property
     def stages(self) -> tuple[Layer, ...]:
-        """The stages, finest first, under their names."""
-        return tuple(self._named(stage.name, stage.tensor) for stage in self.geometry.stages)
+        """All stages, finest first; where several pictures have some, those of one place side by side."""
+        columns = zip_longest(*(stages[::-1] for stages in self.towers.values()))
+        return unique(stage for column in columns for stage in column[::-1] if stage is not None)[::-1]
+
+    @cached_property
+    def fused(self) -> dict[str, tuple[Layer, ...]]:
+        """Fused map -> the stages that it is made of: one for each picture, or for all where they have the same."""
+        if len({tuple(layer.name for layer in stages) for stages in self.towers.values()}) == 1:
+            return {FUSED: self.stages}
+        return {f"{FUSED}/{picture}": stages for picture, stages in self.towers.items()}
 
     def names_of(self, tensor: gs.Tensor) -> list[str]:
         """Everything that a tensor can be called: stage, module paths, tensors of the file."""
-        stages = [stage.name for stage in self.stages if stage.tensor is tensor]
-        paths = [path for path, output in self.modules.items() if self.model.current(output) == tensor.name]
-        gone = [name for name in self.model.replaced if self.model.current(name) == tensor.name]
-        return [*stages, *paths, tensor.name, *gone]
+        return [*(stage.name for stage in self.stages if stage.tensor is tensor), *self.names.of(tensor)]
+
+    @cached_property
+    def aliases(self) -> dict[str, str]:
+        """Another name of a map -> its own."""
+        aliases = {f"{LAST}/{picture}": stages[-1].name for picture, stages in self.towers.items()}
+        aliases |= {f"{FUSED}/{picture}": FUSED for picture in self.towers if FUSED in self.fused}
+        aliases |= {f"{INPUT}/{layer.tensor.name}": layer.name for layer in self.inputs}
+        if len(deepest := {stages[-1].name for stages in self.towers.values()}) == 1:
+            aliases[LAST] = deepest.pop()
+        if len(self.inputs) > 1 and len(self.paths.pictures) == 1:
+            aliases[INPUT] = f"{INPUT}/{self.paths.pictures[0].name}"
+        return {alias: name for alias, name in aliases.items() if alias != name}
+
+    @cached_property
+    def inputs(self) -> tuple[Layer, ...]:
+        """The inputs that relevance reaches: ``input``, or ``input/<name>`` where there are several."""
+        images = self.paths.images
+        names = [INPUT] if len(images) == 1 else [f"{INPUT}/{tensor.name}" for tensor in images]
+        layers = (self._named(name, tensor) for name, tensor in zip(names, images, strict=True))
+        return tuple(replace(layer, is_input=True) for layer in layers)
 
     @property
-    def image(self) -> Layer:
-        """The image input, under the name ``input``.
-
-        Raises
-        ------
-        LayerError
-            Relevance reaches no input, or several.
-        """
-        images = self.paths.images
-        if len(images) != 1:
-            names = ", ".join(repr(t.name) for t in images) or "none"
-            raise LayerError(f"'input' means the one input that relevance reaches; here they are {names}: name one")
-        return self._named(INPUT, images[0])
+    def pictures(self) -> tuple[Layer, ...]:
+        """Those of them that have positions, or all; where an op on the way is unknown, the model's only input."""
+        read = [tensor for tensor in self.model.graph.inputs if tensor.outputs]
+        if not self.inputs and len(read) == 1:
+            return (Layer(INPUT, read[0], None, of_image(read[0]), is_input=True),)
+        return tuple(layer for layer in self.inputs if layer.layout is not None) or self.inputs
 
     @property
     def picture(self) -> Layer:
-        """The same; where relevance reaches no input, since an op on the way is unknown, the model's only one."""
-        inputs = [tensor for tensor in self.model.graph.inputs if tensor.outputs]
-        if self.paths.images or len(inputs) != 1:
-            return self.image
-        return Layer(INPUT, inputs[0], None, of_image(inputs[0]))
+        """The first of them; `LayerError` where there is none."""
+        if not self.pictures:
+            raise LayerError("relevance reaches none of this model's inputs: name a layer")
+        return self.pictures[0]
 
     def resolve(self, name: str) -> tuple[Layer, ...]:
-        """The layers that a name means; several for ``stages``, none for ``fused`` (a map, not a layer).
+        """The layers that a name means; several for ``stages``, none for a fused map, which is no layer.
 
         Raises
         ------
@@ -137,7 +171,12 @@ class Layers:
             No such layer, one that folding removed, or one that relevance does not pass.
         """
         if name == INPUT:
-            return (self.image,)
+            if not self.inputs:
+                raise LayerError("relevance reaches none of this model's inputs: name another layer")
+            return self.inputs
+        name = self.aliases.get(name, name)
+        if inputs := [layer for layer in self.inputs if layer.name == name]:
+            return tuple(inputs)
         if name in (STAGES, LAST, FUSED):
             if not self.stages:
                 check_supported(self.model, self.paths.nodes)  # an op that nobody knows hides all behind it
@@ -145,63 +184,30 @@ class Layers:
                     f"{name!r}: this model has no stage, no tensor with positions that every path passes; "
                     "method 'lrp' with layers='input' remains"
                 )
-            return {STAGES: self.stages, LAST: self.stages[-1:], FUSED: ()}[name]
+            deepest = unique(stages[-1] for stages in self.towers.values())
+            return {STAGES: self.stages, LAST: deepest, FUSED: ()}[name]
+        if name in self.fused:
+            return ()
         if stage := [layer for layer in self.stages if layer.name == name]:
             return tuple(stage)
-        return (self._named(name, self._tensor(name)),)
+        return (self._named(name, self.names.tensor(name, self._words)),)
 
-    def _tensor(self, name: str) -> gs.Tensor:
-        """The tensor of a module path, a tensor name or a node name."""
-        known = name in self._every or name in self.tensors  # the table lists tensors that only rewriting made, too
-        original = self.modules.get(name) or (name if known else self._nodes.get(name))
-        if original is None:
-            stages = [layer.name for layer in self.stages]
-            possible = [
-                INPUT,
-                STAGES,
-                LAST,
-                FUSED,
-                *stages,
-                *self.modules,
-                *self.tensors,
-                *(n for n in self._nodes if n),
-            ]
-            raise LayerError(
-                f"no layer is called {name!r}{nearest(name, possible)}; `relcam layers MODEL` lists what can be named"
-            )
-        current = self.model.current(original)
-        if current in self.model.folded:
-            into = self.model.folded[current]
-            while into in self.model.folded:
-                into = self.model.folded[into]
-            label = self._preferred.get(into, into)
-            raise LayerError(
-                f"layer {name!r} was folded into {label!r}, with the bias, batch normalisation, padding or sum between "
-                "the two: name that one. Presets that do not fold batch normalisation, such as 'official', keep what "
-                "stands before it"
-            )
-        if current not in self.tensors:
-            raise LayerError(
-                f"layer {name!r} (tensor {current!r}) lies on no path that relevance takes from the scores to the image"
-            )
-        return self.tensors[current]
+    def fused_by(self, name: str) -> dict[str, tuple[Layer, ...]]:
+        """The fused maps that a name means."""
+        name = self.aliases.get(name, name)
+        return {fused: stages for fused, stages in self.fused.items() if name in (FUSED, fused)}
 
-    @cached_property
-    def _nodes(self) -> dict[str, str]:
-        """Node -> its first output."""
-        return {node.name: node.output[0] for node in self.model.proto.graph.node if node.output}
-
-    @cached_property
-    def _every(self) -> frozenset[str]:
-        """All tensors of the file."""
-        graph = self.model.proto.graph
-        return frozenset(name for node in graph.node for name in node.output) | {i.name for i in graph.input}
+    @property
+    def _words(self) -> list[str]:
+        """What is no tensor's name."""
+        inputs, stages = ([layer.name for layer in layers] for layers in (self.inputs, self.stages))
+        return [INPUT, STAGES, LAST, FUSED, *inputs, *stages, *self.fused, *self.aliases]
 
     def table(self) -> list[LayerInfo]:
         """Every layer that can be named: each module's output, and each tensor that is no module's."""
         stages = {layer.tensor.name: layer.name for layer in self.stages}
         names: dict[str, list[str]] = {}
-        for path, tensor in self.modules.items():
+        for path, tensor in self.names.modules.items():
             names.setdefault(self.model.current(tensor), []).append(path)
         return [
             LayerInfo(

@@ -93,25 +93,36 @@ class Paths:
         return tuple(node.outputs[0] for node in self.nodes)
 
     @cached_property
-    def shares(self) -> dict[str, Fraction]:
-        """Tensor -> the share of all paths from a picture to the scores that pass it; 1 at a cut."""
-        arriving: dict[str, int] = defaultdict(int, {t.name: 1 for t in self.pictures})
+    def origins(self) -> dict[str, frozenset[str]]:
+        """Tensor -> the pictures that it is made of, by name."""
+        origins: dict[str, frozenset[str]] = defaultdict(frozenset)
+        origins |= {t.name: frozenset({t.name}) for t in self.pictures}
         for node in self.nodes:
-            arriving[node.outputs[0].name] += sum(arriving[t.name] for t in receivers(node))
+            origins[node.outputs[0].name] = frozenset().union(*(origins[t.name] for t in receivers(node)))
+        return origins
+
+    @cached_property
+    def shares(self) -> dict[str, Fraction]:
+        """Tensor -> the share of the paths from its pictures to the scores that pass it; 1 at a cut of those."""
         leaving: dict[str, int] = defaultdict(int, {self.scores.name: 1})
         for node in reversed(self.nodes):
             for t in receivers(node):
                 leaving[t.name] += leaving[node.outputs[0].name]
-        total = arriving[self.scores.name]
-        return {t.name: Fraction(arriving[t.name] * leaving[t.name], total or 1) for t in self.tensors}
+        arriving: dict[str, int] = defaultdict(int, {t.name: 1 for t in self.pictures})
+        for node in self.nodes:
+            arriving[node.outputs[0].name] += sum(arriving[t.name] for t in receivers(node))
+        totals = {own: sum(leaving[name] for name in own) or 1 for own in {*self.origins.values()}}
+        return {
+            t.name: Fraction(arriving[t.name] * leaving[t.name], totals[self.origins[t.name]]) for t in self.tensors
+        }
 
     @cached_property
     def raw(self) -> dict[str, gs.Node]:
-        """The tensors that images become before any layer -> the nodes that make them."""
+        """The tensors that pictures become before any layer -> the nodes that make them."""
         raw: dict[str, gs.Node] = {}
-        images = {t.name for t in self.images}
+        pictures = {t.name for t in self.pictures}
         for node in self.nodes:
-            if any(t.name in images or t.name in raw for t in receivers(node)) and not (
+            if any(t.name in pictures or t.name in raw for t in receivers(node)) and not (
                 key(node) in TABLE and has_weights(node)
             ):
                 raw[node.outputs[0].name] = node
@@ -119,13 +130,13 @@ class Paths:
 
     @cached_property
     def first(self) -> frozenset[str]:
-        """The outputs of the layers that the image reaches without passing another."""
-        images = {t.name for t in self.images}
+        """The outputs of the layers that a picture reaches without passing another."""
+        pictures = {t.name for t in self.pictures}
         return frozenset(
             node.outputs[0].name
             for node in self.nodes
             if node.outputs[0].name not in self.raw
-            and any(t.name in images or t.name in self.raw for t in receivers(node))
+            and any(t.name in pictures or t.name in self.raw for t in receivers(node))
         )
 
     @cached_property

@@ -1,13 +1,10 @@
-"""Stages: one layer for each of a network's resolutions, or at equal steps of depth where it keeps one."""
+"""Where the tensors between the pictures and the scores have positions, and which of them may be stages."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import cached_property
-from itertools import pairwise
-from typing import NamedTuple
 
 import onnx_graphsurgeon as gs
 
@@ -22,19 +19,10 @@ from relcam_onnx.ops import TABLE, Grid, key, lookup
 from relcam_onnx.ops.product import is_product
 
 JOINS = ("Concat", "Slice", "Resize")
-MOST = 4
-"""So many stages there are at most, but for levels that a head reads."""
-
-
-class Stage(NamedTuple):
-    """A stage's name, ``stride8`` or ``depth6``, and its tensor."""
-
-    name: str
-    tensor: gs.Variable
 
 
 class Stages:
-    """The layouts, grids, strides and stages of one model's paths."""
+    """The layouts, grids and strides of one model's paths, and what may be a stage of it."""
 
     def __init__(self, paths: Paths) -> None:
         self.paths = paths
@@ -135,42 +123,10 @@ class Stages:
         )
 
     @cached_property
-    def stages(self) -> tuple[Stage, ...]:
-        """At each of the four largest strides the last cut, else the tensor of the largest share; finest first.
-
-        Where a head reads several levels there are more, down to the finest of them: what is found there may pass no
-        coarser one.
-        """
-        if steps := self._steps():
-            return steps
-        at: dict[Fraction, gs.Variable] = {}
-        shares = self.paths.shares
-        for tensor in self.candidates:
-            stride = self.strides[tensor.name]
-            if stride not in at or shares[tensor.name] >= shares[at[stride].name]:
-                at[stride] = tensor
-        strides = sorted(at)
-        finest = min(self._levels) if len(self._levels) > 1 else max(strides, default=0)
-        chosen = [s for i, s in enumerate(strides) if i >= len(strides) - MOST or s >= finest]
-        return tuple(Stage(f"stride{float(stride):g}", at[stride]) for stride in chosen)
-
-    @property
-    def _levels(self) -> set[Fraction]:
+    def levels(self) -> set[Fraction]:
         """The strides of what a head's scores are moved or joined from."""
         made = (node for node in self.paths.nodes if node.outputs[0].name in self.told & self.strides.keys())
         return {self.strides[n.outputs[0].name] for n in made if not moves(n) and n.op not in JOINS}
-
-    def _steps(self) -> tuple[Stage, ...]:
-        """The stages of a network of residual blocks at one resolution; none where it is no such network."""
-        cuts = [t for t in self.candidates if self.paths.shares[t.name] == 1]
-        outputs = self._blocks(cuts)
-        # Attention may stand on convolutions that bring the picture down to its resolution.
-        alike = outputs if self.paths.attends else self.candidates
-        depth = len(outputs)
-        if depth < MOST or len({self.strides[t.name] for t in alike}) != 1:
-            return ()
-        chosen = [math.ceil(Fraction(depth * step, MOST)) for step in range(1, MOST + 1)]
-        return tuple(Stage(f"depth{number}", outputs[number - 1]) for number in chosen)
 
     @cached_property
     def reaching(self) -> frozenset[str]:
@@ -184,19 +140,6 @@ class Stages:
                 if layout is not None and (mixed or lost or result in reaching):
                     reaching.add(tensor.name)
         return frozenset(reaching)
-
-    def _blocks(self, cuts: Sequence[gs.Variable]) -> list[gs.Variable]:
-        """What residual blocks hand on: a block begins where positions are mixed, and joins that mix none are its own.
-
-        The cut before a join is where its branch began, so it is what the block before handed on.
-        """
-        places = {node.outputs[0].name: place for place, node in enumerate(self.paths.nodes)}
-        ends = []
-        for before, tensor in pairwise(cuts):
-            between = self.paths.nodes[places[before.name] + 1 : places[tensor.name] + 1]
-            if len(receivers(between[-1])) > 1 and any(self.mixes(node) for node in between):
-                ends.append(before)
-        return [*ends[1:], cuts[-1]] if ends else []
 
     def mixes(self, node: gs.Node) -> bool:
         """Whether a node makes each position of several: of a kernel, by attention, or of a product over positions."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
 from relcam_onnx import __version__
-from relcam_onnx.analysis.layers import FUSED, INPUT, Layer
+from relcam_onnx.analysis.layers import Layer
 from relcam_onnx.backends.emit import Emit
 from relcam_onnx.backends.symbols import Symbol
 from relcam_onnx.compiling.assembly import Assembly
@@ -83,15 +83,16 @@ class Writer:
         made = make_maps(f, prepared.maps, values, as_scores(f, prepared.choices.head, start, f.dims(raw)), valid)
         maps = made.maps
         shapes = {layer.name: self._shape(layer, values) for layer in prepared.maps.walked}
-        if FUSED in maps:
-            shapes[FUSED] = positions(f, prepared.maps.stages[0], values)
+        shapes |= {name: positions(f, stages[0], values) for name, stages in prepared.maps.fused.items()}
         for name, value in maps.items():
             self._add(map_output(prepared, name), value, shapes[name])
         if heatmap:
-            size = positions(f, prepared.layers.image, {name: self._symbol(name) for name in self._images()})
-            flat = {layer.name for layer in prepared.maps.walked if layer.stride is None}
-            for name in (name for name in maps if name != INPUT and name not in flat):
-                self._add(f"heatmap/{name}", self._heat(name, maps[name], size), size)
+            pictures = {layer.tensor.name: layer for layer in prepared.layers.pictures}
+            flat = {layer.name for layer in prepared.maps.walked if layer.stride is None or layer.is_input}
+            for source in (source for source in prepared.maps.sources if source.name not in flat):
+                picture = pictures.get(source.picture or "", prepared.layers.picture)
+                size = positions(f, picture, {picture.tensor.name: self._symbol(picture.tensor.name)})
+                self._add(f"heatmap/{source.name}", self._heat(source.name, maps[source.name], size), size)
         if weights:
             for layer in prepared.maps.walked:
                 if layer.name in made.weights:
@@ -113,10 +114,6 @@ class Writer:
         else:
             self.assembly.add_input(TARGETS, TensorProto.INT64, shape)
         return self.assembly.finish(f, self._metadata())
-
-    def _images(self) -> tuple[str, ...]:
-        """The image input, by name."""
-        return (self.prepared.layers.image.tensor.name,)
 
     def _channels(self, layer: Layer, values: Mapping[str, Symbol]) -> Size:
         """How many channels a layer has."""
@@ -193,7 +190,7 @@ class Writer:
             "relcam.preset": prepared.preset.name,
             "relcam.method": prepared.method,
             "relcam.seed": prepared.seed,
-            "relcam.layers": json.dumps([asdict(source) for source in prepared.maps.sources]),
+            "relcam.layers": json.dumps([source.told() for source in prepared.maps.sources]),
             SOURCE: prepared.model.sha256,
         }
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from relcam_onnx.analysis.layers import FUSED
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.lrp.plan import Plan
 from relcam_onnx.lrp.presets import Preset
@@ -44,11 +43,11 @@ def warn_of_epsilon(plan: Plan, paths: Paths, preset: Preset, seed: str) -> None
 
 
 def warn_of_nothing(maps: Mapping[str, np.ndarray], warned: set[str], there: np.ndarray) -> None:
-    """Say where no relevance arrives, for each layer once: ``warned`` has those that it was said of.
+    """Say where no relevance arrives, for each layer of ``maps`` once: ``warned`` has those that it was said of.
 
     ``there`` tells, (N, K), which targets exist.
     """
-    images = {name: m.reshape(*m.shape[:2], -1).any(axis=2) for name, m in maps.items() if name != FUSED}
+    images = {name: m.reshape(*m.shape[:2], -1).any(axis=2) for name, m in maps.items()}
     empty = [name for name, some in images.items() if not np.asarray(some)[there].all() and name not in warned]
     if not empty:
         return

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from relcam_onnx.analysis.layers import FUSED, INPUT, Layer, unique
+from relcam_onnx.analysis.layers import Layer, unique
 from relcam_onnx.analysis.layout import Layout
 from relcam_onnx.lrp.methods import METHODS, Probe, Walked
 from relcam_onnx.lrp.plan import Plan
@@ -29,11 +29,19 @@ class MapSource:
         The ONNX tensor; None for ``fused``, which is made of several.
     stride
         Input pixels per position; None for ``fused``, and for tensors without positions.
+    picture
+        The one picture that it is of, where a model reads several; None where it is of all.
     """
 
     name: str
     tensor: str | None = None
     stride: float | None = None
+    picture: str | None = None
+
+    def told(self) -> dict[str, Any]:
+        """As files tell it: ``picture`` where there are several."""
+        whole = asdict(self)
+        return whole if self.picture else {name: value for name, value in whole.items() if name != "picture"}
 
 
 @dataclass(frozen=True)
@@ -46,8 +54,8 @@ class MapPlan:
         The reverse walk to all layers.
     layers
         Those whose own maps are asked for.
-    stages
-        Those that the fused map is made of, finest first; empty where it is not asked for.
+    fused
+        Fused map -> the stages that it is made of, finest first; one for each picture that has stages of its own.
     method
         The name of how a map is made of relevance.
     windows
@@ -56,9 +64,14 @@ class MapPlan:
 
     plan: Plan
     layers: tuple[Layer, ...]
-    stages: tuple[Layer, ...]
+    fused: Mapping[str, tuple[Layer, ...]]
     method: str
     windows: Mapping[str, int]
+
+    @property
+    def stages(self) -> tuple[Layer, ...]:
+        """Those that fused maps are made of; empty where none is asked for."""
+        return unique(stage for stages in self.fused.values() for stage in stages)
 
     @property
     def walked(self) -> tuple[Layer, ...]:
@@ -68,16 +81,18 @@ class MapPlan:
     @property
     def names(self) -> list[str]:
         """The names of the maps, in order."""
-        return [layer.name for layer in self.layers] + ([FUSED] if self.stages else [])
+        return [*(layer.name for layer in self.layers), *self.fused]
 
     @property
     def sources(self) -> tuple[MapSource, ...]:
         """What each map is of, in order."""
+        strides = (None if layer.stride is None else float(layer.stride) for layer in self.layers)
         layers = (
-            MapSource(layer.name, layer.tensor.name, None if layer.stride is None else float(layer.stride))
-            for layer in self.layers
+            MapSource(layer.name, layer.tensor.name, stride, layer.picture)
+            for layer, stride in zip(self.layers, strides, strict=True)
         )
-        return (*layers, *([MapSource(FUSED)] if self.stages else []))
+        fused = (MapSource(name, picture=name.partition("/")[2] or None) for name in self.fused)
+        return (*layers, *fused)
 
     @property
     def how(self) -> Walked | Probe:
@@ -92,7 +107,8 @@ class MapPlan:
 
     def has_channels(self, name: str) -> bool:
         """Whether the map of this name keeps its channels: (N, K, C, h, w)."""
-        return name == INPUT or (self.how.keeps_channels and name != FUSED)
+        inputs = [layer.name for layer in self.layers if layer.is_input]
+        return name in inputs or (self.how.keeps_channels and name not in self.fused)
 
 
 class Made(NamedTuple):
@@ -144,7 +160,7 @@ def make_maps(
         if layer.layout is not None and layer.layout.tokens:
             tokens[layer.name] = beside_positions(f, layer.layout, relevance)
         activation, relevance = (channels_first(f, layer, value, values) for value in (activation, relevance))
-        if layer.name == INPUT:
+        if layer.is_input:
             own = how.explains_input_alone
             by_layer[layer.name] = how.make(f, activation, relevance, 1) if own else relevance
             continue
@@ -152,13 +168,13 @@ def make_maps(
         if layer.stride is not None:
             kept = how.weights(f, activation, relevance)
             weights[layer.name] = f.Squeeze(kept, list(range(2, len(f.dims(activation)))))
-    if maps.stages:
-        parts = [by_layer[stage.name] for stage in maps.stages]
+    for name, stages in maps.fused.items():
+        parts = [by_layer[stage.name] for stage in stages]
         if how.keeps_channels:
             parts = [f.ReduceSum(part, [1], keepdims=0) for part in parts]
-        sizes = [positions(f, stage, values) for stage in maps.stages]
+        sizes = [positions(f, stage, values) for stage in stages]
         fused = how.fuse(f, parts, sizes)
-        by_layer[FUSED] = fused if exists is None else fused * f.Unsqueeze(exists, list(range(2, 1 + len(sizes[0]))))
+        by_layer[name] = fused if exists is None else fused * f.Unsqueeze(exists, list(range(2, 1 + len(sizes[0]))))
     return Made(*({n: made[n] for n in maps.names if n in made} for made in (by_layer, weights, tokens)))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from typing import Any
 
 import onnx_graphsurgeon as gs
 
@@ -71,7 +72,7 @@ class Plan:
 
 
 def make_plan(
-    paths: Paths, geometry: Stages, preset: Preset, layers: Sequence[Layer], bounds: Bounds | None = None
+    paths: Paths, geometry: Stages, preset: Preset, layers: Sequence[Layer], bounds: Mapping[str, Bounds]
 ) -> Plan:
     """Choose what runs.
 
@@ -84,7 +85,7 @@ def make_plan(
     layers
         Where relevance is wanted.
     bounds
-        The smallest and largest values that the image can have, (C,) each, for zᴮ; None where nobody knows.
+        Picture -> the smallest and largest values that it can have, (C,) each, for zᴮ; of those where they are known.
 
     Raises
     ------
@@ -132,19 +133,20 @@ def reading_plan(paths: Paths, layers: Sequence[Layer], more: Sequence[str] = ()
     return Plan((), paths.scores, tuple(sorted(names)), paths.model.views, frozenset())
 
 
-def bounded(rule: ZBox, paths: Paths, reads: Sequence[str], bounds: Bounds | None) -> ZBox:
-    """zᴮ with the image's bounds as they are where a layer reads it: those that were set, else those that are known."""
+def bounded(rule: ZBox, paths: Paths, reads: Sequence[str], bounds: Mapping[str, Bounds]) -> ZBox:
+    """zᴮ with the pictures' bounds as they are where a layer reads it: those that were set, else those known."""
     low, high = rule.low, rule.high
-    if low is None and high is None:
-        if not rule.known_bounds or bounds is None:
-            return rule
-        low, high = bounds
-    ends = (low if low is not None else high, high if high is not None else low)
-    followed = image_bounds(paths, *ends)  # type: ignore[arg-type]  # one of them is set
+    known = low is None and high is None
+    ends: Any = (low if low is not None else high, high if high is not None else low)
+    told = {picture.name: ends for picture in paths.pictures}
+    if known:
+        told = dict(bounds) if rule.known_bounds else {}
+    followed = image_bounds(paths, told)
     box = next((followed[name] for name in reads if name in followed), None)
     if box is None:
         return rule
-    return replace(rule, low=None if low is None else box[0], high=None if high is None else box[1])
+    return replace(rule, low=box[0] if known or low is not None else None,
+                   high=box[1] if known or high is not None else None)  # fmt: skip
 
 
 def sizes_of(layout: Layout) -> tuple[int | None, ...]:

@@ -47,6 +47,8 @@ class Answer:
         "Softmax", "LogSoftmax", "Sigmoid" or None: what follows the scores in the model.
     pictures
         The N pictures; () where arrays were explained.
+    beside
+        Where a model reads several: input -> its N pictures, ``pictures`` among them.
     labels
         The names of the classes, or None.
     detected
@@ -64,6 +66,7 @@ class Answer:
     settings: Settings
     squashed_by: str | None = None
     pictures: tuple[Picture, ...] = ()
+    beside: Mapping[str, tuple[Picture, ...]] = field(default_factory=dict)
     labels: Sequence[str] | None = None
     fields: Mapping[str, Field] = field(default_factory=dict)
     detected: Detected | None = None
@@ -83,6 +86,7 @@ class Answer:
             scores=np.concatenate([p.scores for p in parts]),
             detected=Detected.joined(found) if (found := [d for p in parts if (d := p.detected) is not None]) else None,
             pictures=tuple(picture for p in parts for picture in p.pictures),
+            beside={name: tuple(picture for p in parts for picture in p.beside[name]) for name in parts[0].beside},
         )
 
     def single(self, index: int) -> Self:
@@ -98,7 +102,31 @@ class Answer:
             scores=self.scores[rows],
             detected=None if self.detected is None else self.detected.rows(rows),
             pictures=self.pictures[rows],
+            beside={name: pictures[rows] for name, pictures in self.beside.items()},
         )
+
+    def map_name(self, layer: str | None = None, picture: str | None = None) -> str:
+        """The map that a layer's name means, with that of a picture input where each has its own.
+
+        None: ``fused`` if it was asked for, else the last one; of the first picture where they differ.
+        """
+        own = [source for source in self.settings.layers if picture is None or source.picture in (None, picture)]
+        if layer is None and own:
+            fused = [source for source in own if source.tensor is None]
+            return (fused or own[::-1])[0].name
+        if layer is None or layer in self.maps:
+            return layer or next(reversed(self.maps))
+        alike = [source.name for source in own if source.picture and source.name == f"{layer}/{source.picture}"]
+        return alike[0] if alike else self.maps.aliases.get(layer, layer)
+
+    def picture_of(self, name: str, index: int, picture: str | None = None) -> Picture | None:
+        """The picture that a map lies on, or the one of an input; None where arrays were explained."""
+        own = next((source.picture for source in self.settings.layers if source.name == name), None)
+        if picture is not None and (own not in (None, picture) or (self.pictures and picture not in self.beside)):
+            there = ", ".join([own] if own else self.beside) or "the only picture"
+            raise InputError(f"map {name!r} is of {there}, not of an input {picture!r}")
+        pictures = self.beside.get(picture or own or "", self.pictures)
+        return pictures[index] if pictures else None
 
     @property
     def classes(self) -> NDArray[np.int64]:

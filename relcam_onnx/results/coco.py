@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from relcam_onnx.analysis.layers import FUSED
 from relcam_onnx.files import whole
 from relcam_onnx.results.regions import Region
 from relcam_onnx.results.shapes import components, polygons, run_lengths
@@ -39,15 +38,22 @@ class Coco:
         """
         if not explanation.pictures or not explanation.maps.drawable:
             return
-        picture = explanation.pictures[0]
+        for picture in explanation.beside or [None]:
+            self._add(explanation, picture)
+
+    def _add(self, explanation: Explanation, picture: str | None) -> None:
+        """The regions in one of several pictures, or in the only one."""
         drawable = explanation.maps.drawable
-        layer = FUSED if FUSED in drawable else drawable[-1]
+        layer = explanation.map_name(None, picture)
+        layer = layer if layer in drawable else drawable[-1]
+        shown = explanation.picture_of(layer, 0, picture)
+        assert shown is not None
         number = len(self._images) + 1
-        height, width = picture.size
-        self._images.append({"id": number, "file_name": picture.file or "", "width": width, "height": height})
+        height, width = shown.size
+        self._images.append({"id": number, "file_name": shown.file or "", "width": width, "height": height})
         for place, index in enumerate(explanation.classes[0, : explanation.count()].tolist()):
             self._categories[index] = explanation.label(index) or str(index)
-            region = Region.of(explanation, layer, place, self._rule, refine=self._refine)
+            region = Region.of(explanation, layer, place, self._rule, refine=self._refine, picture=picture)
             for part in components(region.cells):
                 if part.sum() >= LEAST * part.size:
                     self._annotate(Region(part, region.size), number, index, float(explanation.probability[0, place]))

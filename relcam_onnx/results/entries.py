@@ -8,15 +8,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from relcam_onnx.pictures.pixels import Picture
     from relcam_onnx.results.detections import Detection
     from relcam_onnx.results.explanation import Explanation
 
 
 def picture(explanation: Explanation) -> dict[str, Any]:
-    """The picture and its targets."""
+    """The picture and its targets; where a model reads several, each of them by its input."""
     shown = explanation.pictures[0] if explanation.pictures else None
-    size = {"width": shown.size[1], "height": shown.size[0]} if shown else {}
-    return {"file": shown.file if shown else None, **size, "targets": targets(explanation)}
+    several = {name: described(pictures[0]) for name, pictures in explanation.beside.items()}
+    inputs = {"inputs": several} if several else {}
+    return {**(described(shown) if shown else {"file": None}), **inputs, "targets": targets(explanation)}
+
+
+def described(shown: Picture) -> dict[str, Any]:
+    """Where a picture comes from, and its size."""
+    return {"file": shown.file, "width": shown.size[1], "height": shown.size[0]}
 
 
 def targets(explanation: Explanation) -> list[dict[str, Any]]:

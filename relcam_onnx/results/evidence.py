@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from relcam_onnx.analysis.layers import FUSED
 from relcam_onnx.backends.eager import Eager
 from relcam_onnx.lrp.methods import METHODS
 from relcam_onnx.lrp.presets import GRADIENTS
@@ -60,7 +59,8 @@ def kept(explanation: Answer) -> dict[str, Floats]:
     total = started_as(explanation)
     if total is None:
         return {}
-    sums = {layer: arrived(explanation, layer) for layer in explanation.maps if layer != FUSED}
+    fused = {source.name for source in explanation.settings.layers if source.tensor is None}
+    sums = {layer: arrived(explanation, layer) for layer in explanation.maps if layer not in fused}
     return {layer: (held / total).astype(np.float32) for layer, held in sums.items()}
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from relcam_onnx.analysis.layers import FUSED
 from relcam_onnx.errors import InputError, OptionError
 from relcam_onnx.files import cannot_write, make_folder
 from relcam_onnx.pictures.geometry import Floats, Geometry, Size
@@ -35,7 +34,15 @@ class Explanation(Answer):
         """What a notebook shows: one sheet a picture."""
         return page.notebook(self)
 
-    def heat(self, layer: str | None = None, index: int = 0, target: int = 0, size: Size | None = None) -> Floats:
+    def heat(
+        self,
+        layer: str | None = None,
+        index: int = 0,
+        target: int = 0,
+        size: Size | None = None,
+        *,
+        picture: str | None = None,
+    ) -> Floats:
         """One map as pictures show it: signed, channels summed, at the picture's size.
 
         Parameters
@@ -48,6 +55,9 @@ class Explanation(Answer):
             Which of the image's K targets, by place.
         size
             Height and width to see the picture, or an array's input, at; None: its own.
+        picture
+            Where a model reads several: the input whose picture, and whose map where each has its own; None: the
+            map's own, or the first.
 
         Returns
         -------
@@ -64,10 +74,12 @@ class Explanation(Answer):
             No such target.
         """
         self.check(index, target)
-        name = layer or (FUSED if FUSED in self.maps else next(reversed(self.maps)))
-        values, field = self.maps.plane(name, index, target), self.fields.get(self.maps.aliases.get(name, name))
-        if self.pictures:
-            geometry = self.pictures[index].geometry
+        name = self.map_name(layer, picture)
+        values, field = self.maps.plane(name, index, target), self.fields.get(name)
+        if (shown := self.picture_of(name, index, picture)) is not None:
+            geometry = shown.geometry
+            if field is not None and field.size != geometry.size:
+                field = None  # that of another picture
         elif size is None or field is None:
             return render.resize_map(values, size) if size else values
         else:
@@ -75,13 +87,19 @@ class Explanation(Answer):
         return (geometry.seen_at(size) if size else geometry).undo(values, field)
 
     def overlay(
-        self, layer: str | None = None, image: PictureSource | None = None, index: int = 0, target: int = 0
+        self,
+        layer: str | None = None,
+        image: PictureSource | None = None,
+        index: int = 0,
+        target: int = 0,
+        *,
+        picture: str | None = None,
     ) -> Image.Image:
         """The positive part of a map over its picture.
 
         Parameters
         ----------
-        layer, index, target
+        layer, index, target, picture
             As in `heat`.
         image
             Another picture to draw on (path, PIL image or pixels), as large as it likes; None: the original.
@@ -96,14 +114,16 @@ class Explanation(Answer):
         InputError
             Arrays were explained, and no image is given to draw on; else as in `heat`.
         """
+        faint = self.doubt(index, target) is not None
         if image is not None:
-            picture = open_picture(image)
-            heat = self.heat(layer, index, target, (picture.height, picture.width))
-            return render.overlay(picture, heat, faint=self.doubt(index, target) is not None)
-        heat = self.heat(layer, index, target)
-        if not self.pictures:
+            ground = open_picture(image)
+            heat = self.heat(layer, index, target, (ground.height, ground.width), picture=picture)
+            return render.overlay(ground, heat, faint=faint)
+        heat = self.heat(layer, index, target, picture=picture)
+        shown = self.picture_of(self.map_name(layer, picture), index, picture)
+        if shown is None:
             raise InputError("an array was explained, so there is no picture to draw on; give one with image=")
-        return render.overlay(self.pictures[index].full(), heat, faint=self.doubt(index, target) is not None)
+        return render.overlay(shown.full(), heat, faint=faint)
 
     def sheet(self, index: int = 0) -> Image.Image:
         """All there is to see of one image: the picture and every map, a row a target with its label and margin.

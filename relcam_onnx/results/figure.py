@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from relcam_onnx.errors import OptionError
-from relcam_onnx.results.sheet import Panels
+from relcam_onnx.results.sheet import Row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,7 +20,7 @@ LETTERS = 24
 """So many of a caption find room over a panel."""
 
 
-def draw(content: Panels) -> Figure:
+def draw(rows: list[Row]) -> Figure:
     """Lay out a figure: a part with its caption for each row, and the titles over the panels.
 
     Raises
@@ -32,14 +32,14 @@ def draw(content: Panels) -> Figure:
         from matplotlib import pyplot  # noqa: PLC0415 - needed here alone
     except ImportError as error:
         raise OptionError("plot() needs Matplotlib: pip install matplotlib; sheet() shows the same without") from error
-    width, height = (side / DOTS for side in content.rows[0].panels[0].size)
-    size = (len(content.titles) * (width + 0.1), len(content.rows) * (height + 0.6))
-    figure = pyplot.figure(figsize=size, layout="constrained")
-    parts = figure.subfigures(len(content.rows), squeeze=False)[:, 0]
-    for part, row in zip(parts, content.rows, strict=True):
-        part.suptitle(fill(row.caption, LETTERS * len(content.titles)), parse_math=False)
+    width, height = (max(row.panels[0].size[side] for row in rows) / DOTS for side in (0, 1))
+    columns = max(len(row.titles) for row in rows)
+    figure = pyplot.figure(figsize=(columns * (width + 0.1), len(rows) * (height + 0.6)), layout="constrained")
+    parts = figure.subfigures(len(rows), squeeze=False)[:, 0]
+    for part, row in zip(parts, rows, strict=True):
+        part.suptitle(fill(row.caption, LETTERS * len(row.titles)), parse_math=False)
         for axes, title, panel in zip(
-            part.subplots(1, len(row.panels), squeeze=False)[0], content.titles, row.panels, strict=True
+            part.subplots(1, len(row.panels), squeeze=False)[0], row.titles, row.panels, strict=True
         ):
             axes.imshow(np.asarray(panel))
             axes.set_title(title, parse_math=False, fontsize="medium")

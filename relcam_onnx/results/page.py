@@ -149,7 +149,8 @@ def _section(number: int, image: Mapping[str, Any]) -> str:
 
 
 def _name(image: Mapping[str, Any], number: int) -> str:
-    return text(image["file"] or f"image {number}")
+    several = ", ".join(f"{name}: {each['file'] or 'a picture'}" for name, each in image.get("inputs", {}).items())
+    return text(several or image["file"] or f"image {number}")
 
 
 def _said(target: Mapping[str, Any]) -> str:

@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -60,22 +59,29 @@ class Record:
         OSError
             The disk is full, or the file cannot be written any more.
         """
-        options = asdict(settings)
-        digest = None
-        with suppress(OSError):  # the picture may have gone meanwhile
-            digest = sha256(Path(image["file"])) if image["file"] else None
+        options = settings.told()
+        inputs = {name: told(each["file"]) for name, each in image.get("inputs", {}).items()}
         line = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "version": __version__,
             "model": {"file": options.pop("model"), "sha256": options.pop("sha256")},
             "options": options,
-            "picture": {"file": image["file"], "sha256": digest},
+            "picture": told(image["file"]),
+            **({"inputs": inputs} if inputs else {}),
             "targets": image["targets"],
             "layers": image["layers"],
             "folder": str(folder.resolve()),
             "sheet": image["sheet"],
         }
         append(self.file, json.dumps(line, allow_nan=False))
+
+
+def told(file: str | None) -> dict[str, str | None]:
+    """A picture's file and what identifies it."""
+    digest = None
+    with suppress(OSError):  # the picture may have gone meanwhile
+        digest = sha256(Path(file)) if file else None
+    return {"file": file, "sha256": digest}
 
 
 def append(file: Path, line: str) -> None:

@@ -35,18 +35,28 @@ class Region(NamedTuple):
     size: Size
 
     @classmethod
-    def of(cls, explanation: Explanation, layer: str, place: int, rule: str = MASS, *, refine: bool = False) -> Self:
+    def of(
+        cls,
+        explanation: Explanation,
+        layer: str,
+        place: int,
+        rule: str = MASS,
+        *,
+        refine: bool = False,
+        picture: str | None = None,
+    ) -> Self:
         """What the map of one layer and target marks in the first image; errors as in `Explanation.heat`.
 
-        ``refine``: with the picture's own edges, as `shapes.refined`.
+        ``refine``: with the picture's own edges, as `shapes.refined`; ``picture`` as in `Explanation.heat`.
         """
-        picture = explanation.pictures[0]
-        heat = explanation.heat(layer, target=place, size=told_at(picture.size))
+        shown = explanation.picture_of(layer, 0, picture)
+        assert shown is not None
+        heat = explanation.heat(layer, target=place, size=told_at(shown.size), picture=picture)
         cells = segment(heat, rule)
         if refine:
-            seen = picture.pixels.resized(cells.shape, Image.Resampling.BOX).convert("RGB")
+            seen = shown.pixels.resized(cells.shape, Image.Resampling.BOX).convert("RGB")
             cells = refined(heat, cells, np.asarray(seen))
-        return cls(cells, picture.size)
+        return cls(cells, shown.size)
 
     @property
     def mask(self) -> NDArray[np.bool_]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -144,7 +144,7 @@ class Report:
 
     def write(self) -> None:
         """Write ``results.json``, and ``index.html`` if asked for; `OSError` as in `add`."""
-        options = asdict(self.settings)
+        options = self.settings.told()
         results = {
             "version": __version__,
             "model": options.pop("model"),
@@ -168,7 +168,6 @@ class Report:
                 file.writelines(piece.encode() for piece in page(results))
 
     def _write(self, explanation: Explanation, name: str, written: list[Path]) -> dict[str, Any]:
-        picture = explanation.pictures[0] if explanation.pictures else None
         image = entries.picture(explanation)
         maps = {layer: values[0] for layer, values in explanation.maps.items()}
         drawn = self._sheets and explanation.maps.drawable
@@ -178,10 +177,10 @@ class Report:
         # All names are given out here, in order.
         drawings = [
             self._drawing(image["layers"][layer][place], name, layer, place, explanation)
-            for layer in (explanation.maps.drawable if picture else ())
+            for layer in (explanation.maps.drawable if explanation.pictures else ())
             for place in range(explanation.count())
         ]
-        full = picture.full() if picture and "png" in self.formats else None
+        full = self._full(explanation) if "png" in self.formats else {}
         draw = partial(self._draw, explanation, full, written)
         if full or self.mask:  # colouring and packing take two cores
             with ThreadPoolExecutor(DRAWERS) as pool:
@@ -198,23 +197,27 @@ class Report:
         overlay = self._names.take(stem, ".png") if "png" in self.formats else None
         return Drawing(entry, layer, place, overlay, self._names.take(stem, ".mask.png") if self.mask else None)
 
-    def _draw(self, explanation: Explanation, full: Image.Image | None, written: list[Path], drawing: Drawing) -> None:
+    def _full(self, explanation: Explanation) -> dict[str, Image.Image]:
+        """The picture of each map that can be drawn, at its own size."""
+        shown = {layer: explanation.picture_of(layer, 0) for layer in explanation.maps.drawable}
+        images = {id(picture): picture.full() for picture in shown.values() if picture is not None}
+        return {layer: images[id(picture)] for layer, picture in shown.items() if picture is not None}
+
+    def _draw(
+        self, explanation: Explanation, full: Mapping[str, Image.Image], written: list[Path], drawing: Drawing
+    ) -> None:
         """One map's overlay, its region, and that as a mask in the picture's pixels."""
         if drawing.overlay and full:
             heat = explanation.heat(drawing.layer, target=drawing.place)
             faint = explanation.doubt(0, drawing.place) is not None
-            self._save_picture(drawing.overlay, render.overlay(full, heat, faint=faint), written)
+            self._save_picture(drawing.overlay, render.overlay(full[drawing.layer], heat, faint=faint), written)
         region = Region.of(explanation, drawing.layer, drawing.place, self.mask_rule, refine=self.refine)
         if drawing.mask:
             bits = Image.fromarray(region.mask.astype(np.uint8) * np.uint8(255))
             self._save_picture(drawing.mask, bits, written)
         drawing.entry["png"] = drawing.overlay
-        drawing.entry["mask"] = {
-            "png": drawing.mask,
-            "rule": self.mask_rule,
-            "box": region.box,
-            "area": region.area,
-        }
+        told = {"png": drawing.mask, "rule": self.mask_rule, "box": region.box, "area": region.area}
+        drawing.entry["mask"] = told
 
     def _save_sheet(self, stem: str, explanation: Explanation, written: list[Path]) -> dict[str, Any]:
         """The sheet as JPEG: its file, width and height."""

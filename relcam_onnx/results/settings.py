@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from relcam_onnx.lrp.maps import MapSource
 from relcam_onnx.pictures.preprocess import Preprocess
@@ -41,3 +42,7 @@ class Settings:
     classes: int | None
     head: str = "classifier"
     preprocess: Preprocess | None = None
+
+    def told(self) -> dict[str, Any]:
+        """As ``results.json`` tells it."""
+        return {**asdict(self), "layers": [source.told() for source in self.layers]}

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from relcam_onnx.errors import LayerError
+from relcam_onnx.lrp.maps import MapSource
 from relcam_onnx.pictures.geometry import Floats, Size
 from relcam_onnx.results import render, words
 from relcam_onnx.results.detections import Box
@@ -34,21 +35,17 @@ PAPER, INK, FAINT, BLANK = "#ffffff", "#111111", "#555555", "#e6e6e6"
 
 
 class Row(NamedTuple):
-    """One target: its label, probability and margin, and a panel for each title."""
+    """One target in one picture: its label, probability and margin, and a panel for each title; panels of one size."""
 
     caption: str
+    titles: list[str]
     panels: list[Image.Image]
 
 
-class Panels(NamedTuple):
-    """What there is to see of one image: a title for each column, and a row for each target; panels of one size."""
+def panels(explanation: Explanation, index: int = 0) -> list[Row]:
+    """The picture and every map that can be drawn, at the size that a sheet shows, a row for each target.
 
-    titles: list[str]
-    rows: list[Row]
-
-
-def panels(explanation: Explanation, index: int = 0) -> Panels:
-    """The picture and every map that can be drawn, at the size that a sheet shows.
+    Where a model reads several pictures each has rows of its own.
 
     Raises
     ------
@@ -61,20 +58,35 @@ def panels(explanation: Explanation, index: int = 0) -> Panels:
     sources = [source for source in explanation.settings.layers if source.name in explanation.maps.drawable]
     if not sources:
         raise LayerError(f"no map of {', '.join(explanation.maps)} has the two axes of positions that a picture needs")
-    picture = explanation.pictures[index] if explanation.pictures else None
+    several = list(explanation.beside) or list(dict.fromkeys(source.picture for source in sources if source.picture))
+    inputs: list[str | None] = [*several] or [None]
+    return [
+        row
+        for name in inputs
+        if (own := [source for source in sources if name is None or source.picture in (None, name)])
+        for row in _rows(explanation, index, name, own)
+    ]
+
+
+def _rows(explanation: Explanation, index: int, name: str | None, sources: list[MapSource]) -> list[Row]:
+    """Those of one of several picture inputs, or of the only one."""
+    picture = explanation.picture_of(sources[-1].name, index, name)
     size = fitted(picture.size if picture else explanation.heat(sources[-1].name, index).shape)
     base = picture.pixels.resized(size, Image.Resampling.BICUBIC) if picture else Image.new("RGB", size[::-1], BLANK)
     titles, rows = [words.title(source) for source in sources], []
+    if picture:
+        titles.insert(0, Path(words.picture(explanation, index, name)).name)
     for place in range(max(1, explanation.count(index))):
         faint = explanation.doubt(index, place) is not None
-        heats = [_heat(explanation, source.name, index, place, size) for source in sources]
+        heats = [_heat(explanation, source.name, index, place, size, name) for source in sources]
         shown = [render.overlay(base, heat, faint=faint) for heat in heats]
         shown = [base.copy(), *shown] if picture else shown
         if picture and (box := box_of(explanation, index, place)) is not None:
             for panel in shown:
                 outline(panel, box, picture.size)
-        rows.append(Row(words.caption(explanation, index, place), shown))
-    return Panels([Path(words.picture(explanation, index)).name, *titles] if picture else titles, rows)
+        caption = words.caption(explanation, index, place)
+        rows.append(Row(caption if name is None else f"{name}: {caption}", titles, shown))
+    return rows
 
 
 def box_of(explanation: Explanation, index: int, place: int) -> Box | None:
@@ -94,11 +106,11 @@ def outline(panel: Image.Image, box: Box, size: tuple[int, ...]) -> None:
             pen.rectangle(corners, outline=colour)
 
 
-def _heat(explanation: Explanation, layer: str, index: int, place: int, size: Size) -> Floats:
+def _heat(explanation: Explanation, layer: str, index: int, place: int, size: Size, picture: str | None) -> Floats:
     """A map at a panel's size; the mean over the places of one pixel where the map is finer than that."""
     shape = explanation.maps[layer].shape[-2:]
     finer = max(1, math.ceil(max(shape[axis] / size[axis] for axis in (0, 1))))
-    heat = explanation.heat(layer, index, place, (finer * size[0], finer * size[1]))
+    heat = explanation.heat(layer, index, place, (finer * size[0], finer * size[1]), picture=picture)
     return heat if finer == 1 else np.asarray(heat.reshape(size[0], finer, size[1], finer).mean(axis=(1, 3)))
 
 
@@ -108,26 +120,27 @@ def fitted(size: tuple[int, ...]) -> Size:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def draw(content: Panels) -> Image.Image:
+def draw(rows: list[Row]) -> Image.Image:
     """Lay out a sheet.
 
     Returns
     -------
     Image.Image
-        RGB; titles above, then for each row its caption and under it the panels.
+        RGB; for each row its caption and under it the panels, titles above where they are others than before.
     """
-    width, height = content.rows[0].panels[0].size
-    step = max(width, NARROWEST) + GAP
-    across = 2 * MARGIN + step * len(content.titles) - GAP
-    down = 2 * MARGIN + LINE + (LINE + height + GAP) * len(content.rows) - GAP
-    sheet = Image.new("RGB", (across, down), PAPER)
-    for column, title in enumerate(content.titles):
-        _write(sheet, (MARGIN + step * column, MARGIN), title, step - GAP, FAINT)
-    for number, row in enumerate(content.rows):
-        top = MARGIN + LINE + (LINE + height + GAP) * number
+    step = max(NARROWEST, *(row.panels[0].width for row in rows)) + GAP
+    across = 2 * MARGIN + step * max(len(row.titles) for row in rows) - GAP
+    titled = [number == 0 or row.titles != rows[number - 1].titles for number, row in enumerate(rows)]
+    down = 2 * MARGIN + LINE * sum(titled) + sum(LINE + row.panels[0].height + GAP for row in rows) - GAP
+    sheet, top = Image.new("RGB", (across, down), PAPER), MARGIN
+    for row, new in zip(rows, titled, strict=True):
+        for column, title in enumerate(row.titles if new else []):
+            _write(sheet, (MARGIN + step * column, top), title, step - GAP, FAINT)
+        top += LINE * new
         _write(sheet, (MARGIN, top), row.caption, across - 2 * MARGIN, INK)
         for column, panel in enumerate(row.panels):
             sheet.paste(panel, (MARGIN + step * column, top + LINE))
+        top += LINE + row.panels[0].height + GAP
     return sheet
 
 

@@ -53,14 +53,16 @@ def targets(explanation: Explanation, index: int) -> str:
 
 def title(source: MapSource) -> str:
     """What a map is called where there is room for words: ``stride 8``, ``layer4, stride 32``, ``fused``."""
-    if step := re.fullmatch(r"(stride|depth)([\d.]+)", source.name):
+    name = source.name.removesuffix(f"/{source.picture}")
+    if step := re.fullmatch(r"(stride|depth)([\d.]+)", name):
         return " ".join(step.groups())
-    return f"{source.name}, stride {source.stride:g}" if source.stride and source.stride != 1 else source.name
+    return f"{name}, stride {source.stride:g}" if source.stride and source.stride != 1 else name
 
 
-def picture(explanation: Explanation, index: int) -> str:
-    """What an image is called: its file, else its place."""
-    file = explanation.pictures[index].file if explanation.pictures else None
+def picture(explanation: Explanation, index: int, name: str | None = None) -> str:
+    """What an image is called: its file, else its place; with ``name``, the picture of that input."""
+    pictures = explanation.beside.get(name or "", explanation.pictures)
+    file = pictures[index].file if pictures else None
     return file or f"image {index}"
 
 

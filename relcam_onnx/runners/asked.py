@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from relcam_onnx.analysis.layers import FUSED, Layer
+from relcam_onnx.analysis.layers import Layer
 from relcam_onnx.backends.eager import Eager
 from relcam_onnx.lrp.heads import Table, aim, as_table, begin, ranking
 from relcam_onnx.lrp.maps import channels_first, positions
@@ -62,10 +62,10 @@ class Asked(Subject):
                 of_input = probe.picture or probe.gradient
                 assert of_input is not None
                 made[layer.name] = of_input(self)
-        if plan.stages:
+        for name, stages in plan.fused.items():
             f: Any = Eager()
-            parts: list[Any] = [made[stage.name] for stage in plan.stages]
-            made[FUSED] = np.asarray(probe.fuse(f, parts, [positions(f, s, self._values) for s in plan.stages]))
+            parts: list[Any] = [made[stage.name] for stage in stages]
+            made[name] = np.asarray(probe.fuse(f, parts, [positions(f, s, self._values) for s in stages]))
         return (
             {name: np.asarray(made[name], np.float32) for name in plan.names},
             {name: np.asarray(weights[name], np.float32) for name in plan.names if name in weights},

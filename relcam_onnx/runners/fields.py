@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from relcam_onnx.analysis.layers import FUSED
+from collections.abc import Mapping
+
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.analysis.layout import Layout
 from relcam_onnx.model import static_shape
-from relcam_onnx.pictures.geometry import Field
+from relcam_onnx.pictures.geometry import Field, Size
 from relcam_onnx.prepare import Prepared
 
 
 def fields_of(prepared: Prepared) -> dict[str, Field]:
-    """Map -> where its cells lie in the picture input, where both have two axes of positions and sizes are known."""
+    """Map -> where its cells lie in its picture, or in the first: where both have two axes and sizes are known."""
     geometry, maps = prepared.layers.geometry, prepared.maps
-    image = next((t for t in prepared.paths.pictures if t.name in geometry.layouts), None)
-    if image is None:
-        return {}
-    shape = static_shape(image) or ()
-    sizes = [size for size in (shape[axis] for axis in geometry.layouts[image.name].axes) if size is not None]
-    if len(sizes) != 2:
-        return {}
-    layers = {layer.name: layer for layer in maps.layers} | ({FUSED: maps.stages[0]} if maps.stages else {})
+    sizes = {t.name: size for t in prepared.paths.pictures if (size := size_of(t, geometry.layouts)) is not None}
+    layers = {layer.name: layer for layer in maps.layers} | {name: stages[0] for name, stages in maps.fused.items()}
     fields = {}
     for name, layer in layers.items():
-        if len(grids := geometry.grids.get(layer.tensor.name, ())) == 2:
+        size = sizes.get(layer.picture or "", next(iter(sizes.values()), None))
+        if size is not None and len(grids := geometry.grids.get(layer.tensor.name, ())) == 2:
             (down, across), (top, left) = zip(*((float(g.stride), float(g.offset)) for g in grids), strict=True)
-            fields[name] = Field((sizes[0], sizes[1]), (down, across), (top, left))
+            fields[name] = Field(size, (down, across), (top, left))
     return fields
+
+
+def size_of(picture: gs.Tensor, layouts: Mapping[str, Layout]) -> Size | None:
+    """The height and width of a picture input; None where it has no such two axes, or they are not known."""
+    shape = static_shape(picture) or ()
+    axes = layouts[picture.name].axes if picture.name in layouts else ()
+    sizes = [size for size in (shape[axis] for axis in axes) if size is not None]
+    return (sizes[0], sizes[1]) if len(sizes) == len(axes) == 2 else None

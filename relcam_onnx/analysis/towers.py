@@ -1,0 +1,110 @@
+"""Stages: one layer for each of a network's resolutions, or at equal steps of depth where it keeps one.
+
+Where a model reads several pictures each has stages of its own, as far as its tower goes: up to where they meet.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from itertools import pairwise
+from typing import NamedTuple
+
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.analysis.paths import receivers
+from relcam_onnx.analysis.stages import Stages
+
+MOST = 4
+"""So many stages a picture has at most, but for levels that a head reads."""
+
+
+class Stage(NamedTuple):
+    """A stage's name, ``stride8`` or ``depth6``, and its tensor."""
+
+    name: str
+    tensor: gs.Variable
+
+
+def towers(geometry: Stages) -> dict[str, tuple[Stage, ...]]:
+    """Picture -> its stages, finest first; pictures without any are left out.
+
+    Where several have stages, those that are of some pictures alone bear their names: ``stride8/left``.
+    """
+    found = {t.name: Tower(geometry, t.name).stages for t in geometry.paths.pictures}
+    found = {picture: stages for picture, stages in found.items() if stages}
+
+    def named(stage: Stage) -> Stage:
+        own = [picture for picture in found if picture in geometry.paths.origins[stage.tensor.name]]
+        return stage if len(own) == len(found) else stage._replace(name=f"{stage.name}/{'+'.join(own)}")
+
+    return {picture: tuple(map(named, stages)) for picture, stages in found.items()}
+
+
+@dataclass(frozen=True)
+class Tower:
+    """What a network makes of one picture, and of others with it."""
+
+    geometry: Stages
+    picture: str
+
+    def holds(self, name: str) -> bool:
+        """Whether a tensor is made of the picture."""
+        return self.picture in self.geometry.paths.origins[name]
+
+    @cached_property
+    def candidates(self) -> list[gs.Variable]:
+        """The tensors that may be its stages, in order."""
+        return [t for t in self.geometry.candidates if self.holds(t.name)]
+
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """At each of the four largest strides the last cut, else the tensor of the largest share; finest first.
+
+        Of tensors alike in that, one that other pictures have no part in tells more. Where a head reads several levels
+        there are more, down to the finest of them: what is found there may pass no coarser one.
+        """
+        if steps := self._steps():
+            return steps
+        at: dict[Fraction, gs.Variable] = {}
+        for tensor in self.candidates:
+            stride = self.geometry.strides[tensor.name]
+            if stride not in at or self._worth(tensor) >= self._worth(at[stride]):
+                at[stride] = tensor
+        strides, levels = sorted(at), self.geometry.levels
+        finest = min(levels) if len(levels) > 1 else max(strides, default=0)
+        chosen = [s for i, s in enumerate(strides) if i >= len(strides) - MOST or s >= finest]
+        return tuple(Stage(f"stride{float(stride):g}", at[stride]) for stride in chosen)
+
+    def _worth(self, tensor: gs.Variable) -> tuple[Fraction, int]:
+        paths = self.geometry.paths
+        return paths.shares[tensor.name], -len(paths.origins[tensor.name])
+
+    def _steps(self) -> tuple[Stage, ...]:
+        """The stages of a network of residual blocks at one resolution; none where it is no such network."""
+        geometry = self.geometry
+        outputs = self._blocks([t for t in self.candidates if geometry.paths.shares[t.name] == 1])
+        # Attention may stand on convolutions that bring the picture down to its resolution.
+        alike = outputs if geometry.paths.attends else self.candidates
+        depth = len(outputs)
+        if depth < MOST or len({geometry.strides[t.name] for t in alike}) != 1:
+            return ()
+        chosen = [math.ceil(Fraction(depth * step, MOST)) for step in range(1, MOST + 1)]
+        return tuple(Stage(f"depth{number}", outputs[number - 1]) for number in chosen)
+
+    def _blocks(self, cuts: Sequence[gs.Variable]) -> list[gs.Variable]:
+        """What residual blocks hand on: a block begins where positions are mixed, and joins that mix none are its own.
+
+        The cut before a join is where its branch began, so it is what the block before handed on.
+        """
+        nodes = [node for node in self.geometry.paths.nodes if self.holds(node.outputs[0].name)]
+        places = {node.outputs[0].name: place for place, node in enumerate(nodes)}
+        ends = []
+        for before, tensor in pairwise(cuts):
+            between = nodes[places[before.name] + 1 : places[tensor.name] + 1]
+            if len(receivers(between[-1])) > 1 and any(self.geometry.mixes(node) for node in between):
+                ends.append(before)
+        return [*ends[1:], cuts[-1]] if ends else []
