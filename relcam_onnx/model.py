@@ -41,7 +41,8 @@ class View(NamedTuple):
     """How a tensor that only the canonical graph has is made of tensors of the file.
 
     ``op`` is an ONNX op over ``inputs``: tensors, which may be views, or constants. ``"Like"`` stands for Reshape to
-    the sizes of the second input, of which nothing but the sizes is read.
+    the sizes of the second input, of which nothing but the sizes is read. ``"Part"`` stands for the rows of the first
+    that are those of the ``part``-th of several images of one batch, the second input being one of them.
     """
 
     op: str

@@ -27,6 +27,7 @@ from relcam_onnx.canon.split import slice_splits
 from relcam_onnx.canon.stacks import combine_stacks
 from relcam_onnx.canon.strided import name_strided
 from relcam_onnx.canon.sums import flatten_sums
+from relcam_onnx.canon.unstacking import unstack
 from relcam_onnx.model import Model
 
 
@@ -41,6 +42,7 @@ def canonicalise(model: Model, *, batch_norm: bool) -> None:
     name_strided(model)
     combine_stacks(model)
     slice_splits(model)
+    unstack(model)
     front_batch(model)
     batch_first(model)
     trim_repeated(model)

@@ -14,6 +14,7 @@ from relcam_onnx.backends.symbols import UnknownSizeError
 from relcam_onnx.lrp.plan import Plan, Step
 from relcam_onnx.model import View
 from relcam_onnx.ops import ZERO, Backend, Call, Message, Record, Value, lookup, meet
+from relcam_onnx.ops.records import product
 from relcam_onnx.rules.base import Messages, pass_back
 
 T = TypeVar("T")
@@ -120,6 +121,9 @@ def seen(f: Backend, view: View, value: Callable[[str], T]) -> T:
     inputs: list[Any] = [value(part.name) if isinstance(part, gs.Tensor) else part for part in view.inputs]
     if view.op == "Like":
         return cast(T, f.Reshape(inputs[0], f.dims(inputs[1])))
+    if view.op == "Part":
+        rows, number = f.dims(inputs[1])[0], view.attrs["part"]
+        return cast(T, f.Slice(inputs[0], [product([rows, number])], [product([rows, number + 1])], [0]))
     return cast(T, getattr(f, view.op)(*inputs, **view.attrs))
 
 

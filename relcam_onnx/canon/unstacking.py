@@ -1,0 +1,200 @@
+"""Pictures that are concatenated along the batch to share one encoder get a copy of it each.
+
+``encoder(concat(a, b))``, taken apart behind it, is ``encoder(a)`` and ``encoder(b)``. What the encoder makes of each
+is a view of the file's tensor: some of its rows. Where a part of that is not known to work row by row, all stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.canon.axes import RESHAPES, Size
+from relcam_onnx.canon.edit import detach, fresh, is_op, sweep, view
+from relcam_onnx.canon.fronted import WRITE, Home, over, read
+from relcam_onnx.canon.identity import WHOLE, integers
+from relcam_onnx.canon.leading import put
+from relcam_onnx.canon.size_rules import calculate, factors, named, quotient
+from relcam_onnx.canon.sizes import READS_SIZES
+from relcam_onnx.model import Model, producer, variables
+from relcam_onnx.ops import TABLE, key
+
+
+def unstack(model: Model) -> None:
+    """Rewrite every such encoder."""
+    images = [tensor for tensor in model.graph.inputs if tensor.shape and len(tensor.shape) > 1]
+    for node in list(model.graph.nodes) if len(images) > 1 else ():
+        if is_op(node, "Concat") and node.attrs["axis"] == 0 and len(list(variables(node))) == len(node.inputs):
+            batch = images[0].shape[0]
+            if isinstance(batch, int | str) and all((t.shape or (None,))[0] == batch for t in node.inputs):
+                Stack(model, node, batch).take_apart()
+    sweep(model)
+
+
+class Stack:
+    """Tensors whose rows are those of several images, one image's batch behind the other's."""
+
+    def __init__(self, model: Model, joining: gs.Node, batch: int | str) -> None:
+        self.model, self.batch, self.parts = model, batch, list(joining.inputs)
+        self.rows = times(len(self.parts), batch)
+        self.stacked: dict[str, gs.Variable] = {}
+        self.apart: dict[str, str] = {}  # what has an axis of parts in front -> the stack that was reshaped to it
+        self._take(joining.outputs[0])
+
+    def _take(self, tensor: gs.Variable) -> None:
+        tensor.shape = [self.rows, *tensor.shape[1:]]
+        self.stacked[tensor.name] = tensor
+
+    def take_apart(self) -> None:
+        """Write each node between joining and parting once for each part; nothing where one is not understood."""
+        between: list[gs.Node] = []
+        ends: list[tuple[gs.Node, list[int]]] = []
+        for node in self.model.graph.nodes:
+            reads = [t for t in node.inputs if t.name in self.stacked or t.name in self.apart]
+            if not reads or node.outputs[0].name in self.stacked or is_op(node, "Shape", "Size"):
+                continue
+            if self.by_rows(node):
+                self._take(node.outputs[0])
+                between.append(node)
+            elif self.sets_apart(node):
+                self.apart[node.outputs[0].name] = node.inputs[0].name
+            elif places := self.parting(node):
+                ends.append((node, places))
+            else:
+                return
+        if ends:
+            self.write(between, ends)
+
+    def by_rows(self, node: gs.Node) -> bool:
+        """Whether a node makes each row of those of its inputs that have the same place."""
+        result, shape = node.outputs[0], node.outputs[0].shape
+        constants = [t for t in node.inputs if isinstance(t, gs.Constant)]
+        if len(node.outputs) != 1 or not shape or any(t.name not in self.stacked for t in read(node)):
+            return False
+        if shape[0] != self.rows and isinstance(shape[0], int):
+            return False
+        if is_op(node, "Gemm"):
+            return len(read(node)) == 1 and not node.attrs.get("transA")
+        if not is_op(node, *WRITE):
+            return key(node) in TABLE and not is_op(node, *READS_SIZES - {"Pad"})
+        if any(len(t.shape) == len(shape) and t.shape[0] != 1 for t in constants) and not is_op(node, "MatMul"):
+            return False
+        result.shape = [self.rows, *shape[1:]]
+        written = WRITE[node.op](self.rows, node, [Home()] * len(read(node)))
+        result.shape = shape
+        return written is not None and written[0] == Home()
+
+    def sets_apart(self, node: gs.Node) -> bool:
+        """Whether a node gives the parts an axis of their own, in front."""
+        source, after = node.inputs[0], list(node.outputs[0].shape or ())
+        if not is_op(node, *RESHAPES) or source.name not in self.stacked or after[:1] != [len(self.parts)]:
+            return False
+        told = len(after) > 1 and (after[1] == self.batch or not isinstance(after[1], int))
+        return told and over(source.shape[1:], after[2:]) == 1
+
+    def parting(self, node: gs.Node) -> list[int]:
+        """Which part each output of a node is; nothing where they are no parts."""
+        count, axis = len(self.parts), int(node.attrs.get("axis", 0))
+        if node.inputs[0].name in self.apart:
+            first, axes = integers(node, 1), integers(node, 3) if is_op(node, "Slice") else [axis]
+            wide = is_op(node, "Slice") and integers(node, 2) == [n + 1 for n in first or ()]
+            one = is_op(node, "Gather") and not node.inputs[1].shape
+            return [n % count for n in first] if first and axes == [0] and (wide or one) else []
+        if is_op(node, "Split") and axis == 0:
+            sizes = told(node.inputs[1]) if len(node.inputs) > 1 else [self.batch] * len(node.outputs)
+            equal = sizes is not None and all(size == self.batch for size in sizes)
+            return list(range(count)) if equal and len(node.outputs) == count else []
+        if is_op(node, "Slice"):
+            starts, ends, axes = (told(t) for t in node.inputs[1:4])
+            if axes is None or starts is None or ends is None or list(axes) != [0]:
+                return []
+            start, end = self.place(starts[0]), self.place(ends[0])
+            return [start] if start is not None and end == start + 1 else []
+        if is_op(node, "Gather") and axis == 0 and self.batch == 1:
+            index = integers(node, 1)
+            return [index[0] % count] if index and not node.inputs[1].shape else []
+        return []
+
+    def place(self, row: Size) -> int | None:
+        """The part that begins at a row; their number behind the last."""
+        if isinstance(row, int | np.integer) and not isinstance(self.batch, int):
+            return 0 if row == 0 else len(self.parts) if row >= WHOLE else None
+        if row is None or isinstance(row, str) != isinstance(self.batch, str):
+            return None
+        (count, name), (step, own) = factors(row), factors(self.batch)
+        if name != own or count < 0 or (count % step and count < WHOLE):
+            return None
+        return min(count // step, len(self.parts))
+
+    def write(self, between: Sequence[gs.Node], ends: Sequence[tuple[gs.Node, list[int]]]) -> None:
+        """Put the copies, and let what parted them read its own."""
+        made: dict[str, list[gs.Tensor]] = {next(iter(self.stacked)): list(self.parts)}
+        for node in between:
+            result = node.outputs[0]
+            made[result.name] = [self.seen(result, number) for number in range(len(self.parts))]
+            for number, part in enumerate(made[result.name]):
+                inputs = [made[t.name][number] if t.name in made else t for t in node.inputs]
+                if is_op(node, *RESHAPES):
+                    put(self.model, "Reshape", {}, inputs[:1], part)
+                else:
+                    put(self.model, node.op, dict(node.attrs), inputs, part)
+                    self.model.graph.nodes[-1].domain = node.domain
+        for node, places in ends:
+            source, results, one = node.inputs[0].name, list(node.outputs), is_op(node, "Gather")
+            parts = made[self.apart.get(source, source)]
+            if source in self.apart:
+                results[0].shape = [*[1] * (not one), self.batch, *node.inputs[0].shape[2:]]
+            detach(node)
+            for number, result in zip(places, results, strict=True):
+                if source in self.apart:
+                    put(self.model, "Reshape", {}, [parts[number]], result)
+                elif one:  # an image of a batch of one, without that axis
+                    index = gs.Constant(f"{result.name}/index", np.array(0, np.int64))
+                    put(self.model, "Gather", {"axis": 0}, [parts[number], index], result)
+                else:
+                    put(self.model, "Identity", {}, [parts[number]], result)
+
+    def seen(self, tensor: gs.Variable, number: int) -> gs.Variable:
+        """The rows of one part, as a view of the file's tensor."""
+        like = gs.Variable("", tensor.dtype, [self.batch, *tensor.shape[1:]])
+        name = fresh(self.model, f"{tensor.name}/{self.parts[number].name}")
+        return view(self.model, like, name, "Part", tensor, self.parts[number], part=number)
+
+
+def times(count: int, size: int | str) -> int | str:
+    """A multiple of a size."""
+    number, name = factors(size)
+    return named(count * number, name)
+
+
+def told(tensor: gs.Tensor) -> list[Size] | None:
+    """A list of sizes as far as the file tells; None where it does not."""
+    found = sizes_of(tensor)
+    return None if found is None else found.reshape(-1).tolist()
+
+
+def sizes_of(tensor: gs.Tensor) -> np.ndarray | None:
+    """The same as an array of numbers, or of numbers and names."""
+    if isinstance(tensor, gs.Constant):
+        return np.asarray(tensor.values)
+    node = producer(tensor)
+    if is_op(node, "Shape"):
+        shape = [size if isinstance(size, int | str) else None for size in node.inputs[0].shape or ()]
+        return np.array(shape, object)[slice(node.attrs.get("start", 0), node.attrs.get("end"))] if shape else None
+    if (rounded := rounded_up(node)) is not None:
+        return np.array([rounded], object)
+    results = [] if node is None or tensor.is_empty() else calculate(node, [sizes_of(t) for t in node.inputs])
+    return results[0] if results else None
+
+
+def rounded_up(node: gs.Node | None) -> Size:
+    """A size over a number, rounded up as ``(size + number - 1) / number``; None where it is no such thing."""
+    above = producer(node.inputs[0]) if is_op(node, "Div") else None
+    if node is None or not is_op(above, "Add"):
+        return None
+    size, more, by = (told(t) or [None] for t in (*above.inputs, node.inputs[1]))
+    if len(size) != 1 or not isinstance(by[0], int) or more != [by[0] - 1]:
+        return None
+    return quotient(size, by)
