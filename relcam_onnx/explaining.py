@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
-from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
-from relcam_onnx.errors import InputError, LayerError, ModelFileError, OptionError, TargetError, UnsupportedModelError
+from relcam_onnx.errors import LayerError, ModelFileError, OptionError, TargetError, UnsupportedModelError
 from relcam_onnx.explainer import Explainer
-from relcam_onnx.model import static_shape
 from relcam_onnx.pictures.asked import as_targets, in_inputs
-from relcam_onnx.pictures.conventions import Option, guess_preprocess
+from relcam_onnx.pictures.conventions import Option
 from relcam_onnx.pictures.facts import Labels
 from relcam_onnx.pictures.finding import Found
-from relcam_onnx.pictures.pixels import Picture, read_pixels
 from relcam_onnx.pictures.reading import PictureSource
 from relcam_onnx.results.explanation import Explanation
-from relcam_onnx.runners.arrays import is_read
+from relcam_onnx.sources import Feeds, Ready, Sources
 
 BATCH = 2
 """So many pictures at a time, where the model does not say otherwise: more gains no speed and costs memory."""
@@ -30,7 +26,7 @@ BATCH = 2
 
 def explain(
     model: str | PathLike[str] | bytes | onnx.ModelProto | Explainer,
-    images: PictureSource | Sequence[PictureSource],
+    images: PictureSource | Sequence[PictureSource] | Mapping[str, Any],
     targets: Any = None,
     preprocess: Option | None = None,
     labels: Labels | None = None,
@@ -46,7 +42,8 @@ def explain(
     model
         Path, bytes, ``onnx.ModelProto``, or an `Explainer` that is kept open (and then no options).
     images
-        A path, a PIL image or an array of pixels (H, W[, 1|3|4]), or a list of them.
+        A path, a PIL image or an array of pixels (H, W[, 1|3|4]), or a list of them. For a model with several inputs
+        a dict: such for each picture input, numbers or arrays for others, as many rows as there are pictures.
     targets
         As `Explainer` takes them: None (the top class), an int, N, or (N, K). Labels may stand for ints.
     preprocess
@@ -81,13 +78,6 @@ def explain(
         return PictureExplainer(explainer, preprocess, labels, exact=exact, baselines=baselines)(images, targets)
 
 
-class Ready(NamedTuple):
-    """A picture that was read, and the array that the model takes for it."""
-
-    array: NDArray[Any]
-    picture: Picture
-
-
 Result: TypeAlias = tuple[Found, Explanation | Exception]
 """A picture with its explanation (N = 1), or with what went wrong with it alone."""
 
@@ -95,10 +85,21 @@ Result: TypeAlias = tuple[Found, Explanation | Exception]
 class PictureExplainer:
     """An `Explainer` for pictures: it knows the model's preprocessing and labels.
 
+    Parameters
+    ----------
+    explainer
+        Of the model.
+    preprocess, labels, exact, baselines
+        As in `explain`.
+    inputs
+        By name what goes with every picture, texts as on the command line: other pictures, vectors, numbers.
+    alone
+        Whether that is all: then the first picture among them is the one to explain, ``leading``.
+
     Raises
     ------
     InputError
-        The model takes no pictures, or several inputs.
+        The model takes no pictures; what is given for an input does not fit it.
     OptionError
         Preprocessing or labels are malformed or do not fit the model.
     """
@@ -111,45 +112,39 @@ class PictureExplainer:
         *,
         exact: bool = False,
         baselines: Sequence[PictureSource] = (),
+        inputs: Mapping[str, str] | None = None,
+        alone: bool = False,
     ) -> None:
-        read = [tensor for tensor in explainer.inputs if is_read(tensor)]
-        if len(read) != 1:
-            names = ", ".join(repr(tensor.name) for tensor in read)
-            raise InputError(
-                f"pictures go into models with one input; this one has {names}: call an Explainer with a dict of arrays"
-            )
-        (tensor,) = read
-        shape, dtype = static_shape(tensor) or (), np.dtype(tensor.dtype).name
-        self.explainer, self.exact = explainer, exact
+        self.explainer = explainer
         facts = explainer.facts.given(preprocess, labels)
-        if facts.preprocess is not None:
-            self.preprocess = facts.preprocess.fitted(shape, dtype)
-        else:
-            self.preprocess = guess_preprocess(shape, dtype, explainer.model.scalings.get(tensor.name))
-        self.labels = facts.labels
+        self.sources, self.labels = Sources(explainer, facts, exact=exact), facts.labels
+        named = {name: self.sources.from_text(name, text) for name, text in (inputs or {}).items()}
+        if alone:
+            self.sources.check(named)
+        left = [name for name in self.sources.preprocess if name not in named]
+        self._main = left[0] if left else next(iter(self.sources.preprocess))
+        self.leading = named.pop(self._main) if alone else None
+        self.preprocess = self.sources.preprocess[self._main]
         self.settings = replace(explainer.settings, preprocess=self.preprocess)
-        self._fixed_batch = shape[0]
+        self._fixed_batch = explainer.prepared.batch
         self._check_labels()
         self._baselines = np.stack([self._read(source).array for source in baselines]) if baselines else None
+        self._beside = self.sources.feeds(named)
+        if wrong := [name for name, array in self._beside.arrays.items() if array.ndim and len(array) > 1]:
+            raise InputError(f"input {wrong[0]!r} has {len(self._beside.arrays[wrong[0]])} rows, and one goes with all")
 
-    def __call__(self, images: PictureSource | Sequence[PictureSource], targets: Any = None) -> Explanation:
+    def __call__(
+        self, images: PictureSource | Sequence[PictureSource] | Mapping[str, Any], targets: Any = None
+    ) -> Explanation:
         """Explain one picture or a list of them at once; see `explain`."""
-        several = images if isinstance(images, list | tuple) else [cast(PictureSource, images)]
-        if not several:
-            raise InputError("the list of pictures is empty; give at least one")
-        batch = [self._read(source) for source in several]
-        shapes = {each.array.shape for each in batch}
-        if len(shapes) > 1:
-            sizes = ", ".join(sorted(map(str, shapes)))
-            raise InputError(
-                f"the pictures come to the model in different sizes ({sizes}): explain them one at a time, or give "
-                "preprocess= a size"
-            )
-        return self._explain(batch, self.indices(targets))
+        if not isinstance(images, Mapping):
+            images = {self.sources.main(self._beside.arrays): images}
+        self.sources.check({**self._beside.arrays, **images})
+        return self._explain(self.sources.feeds(images), self.indices(targets))
 
     def passes(self, picture: PictureSource) -> int:
         """How often the model runs for a picture: 1 but for methods that ask again."""
-        return self.explainer.passes(self._read(picture).array[None])
+        return self.explainer.passes(self._beside.beside(self.sources.feeds({self._main: picture})).arrays)
 
     @property
     def batch(self) -> int:
@@ -178,6 +173,7 @@ class PictureExplainer:
         """
         done: dict[int, Explanation | Exception] = {}
         shapes: dict[tuple[int, ...], list[tuple[int, Ready]]] = {}
+        self.sources.check({self.sources.main(self._beside.arrays): None, **self._beside.arrays})
         for place, picture in enumerate(pictures):
             try:
                 ready = self._read(picture.path)
@@ -195,24 +191,31 @@ class PictureExplainer:
         return as_targets(targets, self.labels, lambda source: self._read(source).array, detector=detector)
 
     def _read(self, source: PictureSource) -> Ready:
-        needed, opacity = None if self.exact else self.preprocess.needed, self.preprocess.channels.endswith("A")
-        pixels = read_pixels(source, needed, opacity=opacity)
-        array, geometry = self.preprocess.apply(pixels)
-        return Ready(array, Picture(pixels.opaque, geometry, str(source) if isinstance(source, str | Path) else None))
+        """A picture for the input that no other is named for."""
+        return self.sources.picture(self._main, source)
 
-    def _explain(self, batch: Sequence[Ready], targets: Any) -> Explanation:
-        pictures = tuple(each.picture for each in batch)
-        placed = in_inputs(targets, [picture.geometry for picture in pictures])
-        explanation = self.explainer(np.stack([each.array for each in batch]), placed, baselines=self._baselines)
-        settings = replace(explanation.settings, preprocess=self.preprocess)
-        return replace(explanation, pictures=pictures, labels=explanation.labels or self.labels, settings=settings)
+    def _explain(self, given: Feeds, targets: Any) -> Explanation:
+        feeds = self._beside.beside(given)
+        pictures = {name: feeds.pictures[name] for name in self.sources.preprocess}
+        first = next(iter(pictures.values()))  # boxes and masks are of that
+        placed = in_inputs(targets, [picture.geometry for picture in first])
+        explanation = self.explainer(feeds.arrays, placed, baselines=self._baselines)
+        return replace(
+            explanation,
+            pictures=pictures[self._main],
+            beside=pictures if len(pictures) > 1 else {},
+            labels=explanation.labels or self.labels,
+            settings=replace(explanation.settings, preprocess=self.preprocess),
+        )
 
     def _alike(
         self, batch: Sequence[tuple[int, Ready]], targets: Sequence[Any] | None
     ) -> Iterator[tuple[int, Explanation | Exception]]:
         """Pictures of one size, by place; where their batch fails they are tried alone."""
         try:
-            together = self._explain([ready for _, ready in batch], targets and [list(targets)] * len(batch))
+            array, pictures = np.stack([each.array for _, each in batch]), tuple(each.picture for _, each in batch)
+            feeds = Feeds({self._main: array}, {self._main: pictures})
+            together = self._explain(feeds, targets and [list(targets)] * len(batch))
         except (TargetError, OptionError, LayerError, ModelFileError, UnsupportedModelError):
             raise  # no picture is to blame
         except Exception as error:  # as in `each`

@@ -36,6 +36,7 @@ ORDER = [
         "compiling",
         "runners",
         "explainer",
+        "sources",
         "explaining",
         "audit",
         "cli",

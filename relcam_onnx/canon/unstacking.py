@@ -98,10 +98,10 @@ class Stack:
         """Which part each output of a node is; nothing where they are no parts."""
         count, axis = len(self.parts), int(node.attrs.get("axis", 0))
         if node.inputs[0].name in self.apart:
-            first, axes = integers(node, 1), integers(node, 3) if is_op(node, "Slice") else [axis]
+            first, along = integers(node, 1), integers(node, 3) if is_op(node, "Slice") else [axis]
             wide = is_op(node, "Slice") and integers(node, 2) == [n + 1 for n in first or ()]
             one = is_op(node, "Gather") and not node.inputs[1].shape
-            return [n % count for n in first] if first and axes == [0] and (wide or one) else []
+            return [n % count for n in first] if first and along == [0] and (wide or one) else []
         if is_op(node, "Split") and axis == 0:
             sizes = told(node.inputs[1]) if len(node.inputs) > 1 else [self.batch] * len(node.outputs)
             equal = sizes is not None and all(size == self.batch for size in sizes)

@@ -18,7 +18,6 @@ from relcam_onnx.cli.options import (
     Method,
     Model,
     Output,
-    Pictures,
     Preprocess,
     Preset,
     Seed,
@@ -50,10 +49,21 @@ def relcam(
 @app.command(cls=Command)
 def explain(
     model: Model,
-    sources: Pictures,
     out: Annotated[
         Path, typer.Option("-o", "--out", help="The folder to write to.", metavar="FOLDER", show_default=False)
     ],
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(help="Files, folders, globs.", metavar="PICTURES...", show_default=False),
+    ] = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            help="What goes into another input: a picture, or numbers as JSON, .json or .npy; repeatable.",
+            metavar="NAME=FILE",
+        ),
+    ] = None,
     layer: Layer = None,
     target: Annotated[
         list[str] | None,
@@ -150,8 +160,9 @@ def explain(
         )
         code = explain_pictures(
             model,
-            sources,
+            sources or (),
             out,
+            inputs=inputs or (),
             targets=[*(target or []), *range(-1, -1 - (top or 0), -1), *({"like": file} for file in like or [])],
             labels=labels,
             preprocess=preprocess,

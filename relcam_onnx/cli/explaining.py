@@ -20,7 +20,8 @@ from PIL import Image
 
 from relcam_onnx.canon.constants import SILENT, WARNINGS
 from relcam_onnx.cli.console import NOTHING_DONE, SOME_FAILED, say, unexpected
-from relcam_onnx.errors import RelcamError
+from relcam_onnx.cli.options import by_name
+from relcam_onnx.errors import OptionError, RelcamError
 from relcam_onnx.explainer import Explainer
 from relcam_onnx.explaining import PictureExplainer, Result
 from relcam_onnx.files import cannot_write, make_folder
@@ -43,6 +44,7 @@ def explain_pictures(
     sources: Sequence[str],
     out: Path,
     *,
+    inputs: Sequence[str],
     targets: Sequence[Any],
     labels: str | None,
     preprocess: str | None,
@@ -63,7 +65,7 @@ def explain_pictures(
 
     Parameters
     ----------
-    model, sources, out, targets, labels, preprocess, formats, mask, mask_rule, exact, batch, max_pixels, debug
+    model, sources, out, inputs, targets, labels, preprocess, formats, mask, mask_rule, exact, batch, max_pixels, debug
         As on the command line.
     threads, baselines, record, refine
         As on the command line.
@@ -80,13 +82,20 @@ def explain_pictures(
     RelcamError
         Nothing could be done: the model, an option or the folder is at fault.
     """
+    named = by_name(inputs)
+    if not sources and not named:
+        raise OptionError("there is nothing to explain: name pictures, or each input with --input NAME=FILE")
     pictures, missing = find_pictures(sources)
     # The eager walk's products have threads of their own, which would wait for each other.
     at_once = 1 if options.get("backend") == "eager" else min(AT_ONCE, -(-len(pictures) // (batch or 1))) or 1
     session = session_options(threads, at_once, log=WARNINGS if debug else SILENT)
     explainer = Explainer(model, preprocess=preprocess, labels=labels, session_options=session, **options)
     with allowing(max_pixels), explainer:
-        pictorial = PictureExplainer(explainer, preprocess, labels, exact=exact, baselines=baselines)
+        pictorial = PictureExplainer(
+            explainer, preprocess, labels, exact=exact, baselines=baselines, inputs=named, alone=not sources
+        )
+        if pictorial.leading is not None:
+            pictures, missing = find_pictures([pictorial.leading])
         classes = pictorial.indices(list(targets)) or None
         kept = [p.path.name for p in pictures if p.path.resolve().parent == out.resolve()]
         report = Report(

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from relcam_onnx.errors import OptionError
+
 
 def chosen(**options: Any) -> dict[str, Any]:
     """Those that were given: whatever was not is the call's to decide."""
     return {name: value for name, value in options.items() if value is not None}
+
+
+def by_name(inputs: Sequence[str]) -> dict[str, str]:
+    """What ``--input NAME=FILE`` says; `OptionError` where it says nothing, or two things of one input."""
+    named: dict[str, str] = {}
+    for text in inputs:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise OptionError(f"--input takes NAME=FILE, such as --input right=b.jpg, not {text!r}")
+        if name in named:
+            raise OptionError(f"--input names {name!r} twice; one file goes with every picture")
+        named[name] = value
+    return named
 
 
 Model = Annotated[Path, typer.Argument(help="The ONNX file.", metavar="MODEL", show_default=False)]

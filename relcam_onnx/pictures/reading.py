@@ -33,7 +33,7 @@ def open_picture(
     ----------
     source
         A file, a PIL image, or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4): uint8, uint16, bool, or
-        floats in 0..1. A PIL image of mode F may hold 0..1 or 0..255.
+        floats in 0..1; a .npy file holds such an array. A PIL image of mode F may hold 0..1 or 0..255.
     opened
         Called with a file that is open and not yet decoded: it may say how fine the pixels need be.
     opacity
@@ -56,6 +56,8 @@ def open_picture(
     try:
         if isinstance(source, np.ndarray):
             return _upright(_from_array(source), opacity=opacity)
+        if isinstance(source, str | Path) and Path(source).suffix.lower() == ".npy":
+            return _upright(_from_array(np.load(source, allow_pickle=False)), opacity=opacity)
         if isinstance(source, Image.Image):
             return _upright(source, opacity=opacity)
         with warnings.catch_warnings():
