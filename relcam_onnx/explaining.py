@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import onnx
 
-from relcam_onnx.errors import LayerError, ModelFileError, OptionError, TargetError, UnsupportedModelError
+from relcam_onnx.errors import InputError, LayerError, ModelFileError, OptionError, TargetError, UnsupportedModelError
 from relcam_onnx.explainer import Explainer
 from relcam_onnx.pictures.asked import as_targets, in_inputs
 from relcam_onnx.pictures.conventions import Option
