@@ -96,10 +96,10 @@ def test_an_empty_list_is_refused(model):
         rc.explain(model, [])
 
 
-def test_a_model_with_two_inputs_takes_no_pictures():
+def test_which_of_two_pictures_is_which_must_be_said():
     net = Net("N", 3, 32, 32)
     x = net("Add", net.x, net.input("other", "N", 3, 32, 32))
-    with pytest.raises(rc.InputError, match="'x', 'other'"):
+    with pytest.raises(rc.InputError, match=r"2 picture inputs \('x' .*, 'other' .*name what goes where"):
         rc.explain(net.model(net.head(net("Relu", net.conv(x, 3, 4)), 4)), noise(), preprocess="unit", layers="last")
 
 

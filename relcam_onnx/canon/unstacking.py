@@ -148,13 +148,8 @@ class Stack:
                 results[0].shape = [*[1] * (not one), self.batch, *node.inputs[0].shape[2:]]
             detach(node)
             for number, result in zip(places, results, strict=True):
-                if source in self.apart:
-                    put(self.model, "Reshape", {}, [parts[number]], result)
-                elif one:  # an image of a batch of one, without that axis
-                    index = gs.Constant(f"{result.name}/index", np.array(0, np.int64))
-                    put(self.model, "Gather", {"axis": 0}, [parts[number], index], result)
-                else:
-                    put(self.model, "Identity", {}, [parts[number]], result)
+                # An index drops an axis: that of the parts, or that of a batch of one.
+                put(self.model, "Reshape" if one or source in self.apart else "Identity", {}, [parts[number]], result)
 
     def seen(self, tensor: gs.Variable, number: int) -> gs.Variable:
         """The rows of one part, as a view of the file's tensor."""
