@@ -37,6 +37,7 @@ from relcam_onnx.runners.arrays import (
 )
 from relcam_onnx.runners.choosing import Starters, make_runner, settings_of
 from relcam_onnx.runners.detecting import Detector
+from relcam_onnx.runners.fields import frames_of
 from relcam_onnx.runners.found import Told
 from relcam_onnx.runners.probing import ProbingRunner
 from relcam_onnx.runners.session import SessionSettings
@@ -142,7 +143,7 @@ class Explainer:
         self._starters = Starters(self.prepared, make, session)
         self._detector = Detector(self.prepared, session) if self.prepared.choices.head.kind == "detector" else None
         # Picture by picture, that runner fills its own batches.
-        self._batch = None if isinstance(self._runner, ProbingRunner) else self.prepared.batch
+        self._batch = None if isinstance(self._runner, ProbingRunner) else self.prepared.clips
         self.settings = settings_of(self.prepared, backend)
 
     def __call__(self, x: Any, targets: Any = None, *, seed: Any = None, baselines: Any = None) -> Explanation:
@@ -168,12 +169,14 @@ class Explainer:
             `InputError` or `TargetError`.
         """
         arrays = check_inputs(self.inputs, x)
-        images = batch_of(arrays)
+        frames = self.prepared.frames
+        images = batch_of(arrays, frames)
         if (seed is not None) != (self.seed == GIVEN):
             raise OptionError(
                 "an array as seed goes with Explainer(seed='given'), and that with an array: explainer(x, seed=array)"
             )
-        batches = list(pieces(arrays, self._batch or self._max_batch, fixed=self._batch is not None))
+        size = self._batch or self._max_batch
+        batches = list(pieces(arrays, size, fixed=self._batch is not None, frames=frames))
         starter = self._starters.of(targets)
         runner = self._with(baselines, starter)
         if starter is not None:
@@ -215,10 +218,10 @@ class Explainer:
         """One piece of a batch, whose inputs may have been filled up, and in which something was ``found``."""
         count = len(targets)
         fill = (self._batch or count) - count
-        inputs = {**inputs, **fillers(self.inputs, count + fill)}
+        inputs = {**inputs, **fillers(self.inputs, (count + fill) * self.prepared.frames)}
         result = runner.run(inputs, filled(targets, fill), None if seeds is None else filled(seeds, fill))
-        check_maps(result.maps, count + fill)
-        result = result.first(count) if fill else result
+        check_maps(result.maps, count + fill, self.prepared.frames)
+        result = result.first(count, count + fill)
         of_layers = {source.name: result.maps[source.name] for source in result.sources if source.tensor is not None}
         warn_of_nothing(of_layers, self._empty, result.targets >= 0)
         named = as_told(result, targets, self.prepared.choices, given=seeds is not None)
@@ -233,6 +236,7 @@ class Explainer:
             settings=replace(self.settings, layers=result.sources),
             squashed_by=self.prepared.scores.squashed_by,
             fields=result.fields,
+            frames=frames_of(self.prepared, inputs),
             detected=None if reader is None else reader.detected(found, result.outputs, inputs, named),
         )
 

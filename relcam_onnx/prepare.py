@@ -7,7 +7,6 @@ from contextlib import suppress
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
-from itertools import chain
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,14 +15,15 @@ import numpy as np
 import onnx
 
 from relcam_onnx import __version__
-from relcam_onnx.analysis.batch import check_batch, check_frames
+from relcam_onnx.analysis.batch import check_batch
 from relcam_onnx.analysis.bounds import Bounds
 from relcam_onnx.analysis.choices import Choices
-from relcam_onnx.analysis.layers import INPUT, Layer, Layers, as_names, unique
+from relcam_onnx.analysis.frames import rows_for
+from relcam_onnx.analysis.layers import Layer, Layers, as_names, unique
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.scores import find_scores
 from relcam_onnx.canon import canonicalise
-from relcam_onnx.errors import InputError, LayerError, ModelFileError, OptionError, nearest
+from relcam_onnx.errors import InputError, ModelFileError, OptionError, nearest
 from relcam_onnx.lrp.cautions import warn_of_epsilon, warn_of_folded
 from relcam_onnx.lrp.maps import MapPlan
 from relcam_onnx.lrp.methods import METHODS, Probe
@@ -32,7 +32,8 @@ from relcam_onnx.lrp.preset_file import resolve
 from relcam_onnx.lrp.presets import Preset
 from relcam_onnx.lrp.relevance_cams import window_size
 from relcam_onnx.lrp.seeds import CONTRASTIVE, GIVEN, SEEDS
-from relcam_onnx.model import Model, fixed_batch, rows_per_image, static_shape
+from relcam_onnx.lrp.wanted import resolve_layers
+from relcam_onnx.model import Model, fixed_batch, static_shape
 from relcam_onnx.onnx_file.load import load, with_sizes
 from relcam_onnx.ops import TABLE
 from relcam_onnx.pictures.conventions import Option
@@ -111,15 +112,15 @@ class Prepared:
         self.paths = Paths(self.model, self.scores.tensor)
         self.layers = Layers(self.model, self.paths)
         check_batch(self.scores.tensor, self.paths.images)
-        wanted, fused = self._resolve(self._asked.layers)
+        wanted = resolve_layers(self.layers, self._asked.layers, self.method)
+        self.aliases, walked = wanted.aliases, wanted.walked
         self._know_bounds()
-        walked = unique((*wanted, *chain.from_iterable(fused.values())))
         if isinstance(how, Probe) and how.gradient is None:
             plan = reading_plan(self.paths, unique((*walked, self.layers.picture)))
         else:
             plan = make_plan(self.paths, self.layers.geometry, self.preset, walked, self.bounds)
         windows = {layer.name: self._window(layer) for layer in walked}
-        self.maps = MapPlan(plan, wanted, fused, self.method, windows)
+        self.maps = MapPlan(plan, wanted.layers, wanted.fused, self.method, windows, self.frames)
 
     def sized(self, sizes: Mapping[str, Sequence[int | None]]) -> Prepared:
         """The same explanation of the same file for inputs of these sizes behind the batch.
@@ -164,6 +165,11 @@ class Prepared:
         """The batch size that the file fixes."""
         return fixed_batch(list(self.paths.images))
 
+    @property
+    def clips(self) -> int | None:
+        """The same in clips, whose frames are rows of the batch; images are clips of one."""
+        return None if self.batch is None else self.batch // self.frames
+
     @cached_property
     def free_sizes(self) -> bool:
         """Whether an input has a size, behind the batch, that only a run knows."""
@@ -171,9 +177,14 @@ class Prepared:
 
     @cached_property
     def joins_batch(self) -> bool:
-        """Whether the walk reads tensors with several rows for each image."""
-        tensors, images = self.model.graph.tensors(), self.paths.images
-        return any(rows_per_image(tensors[name], image) > 1 for name in self.maps.plan.tensors for image in images[:1])
+        """Whether the walk reads tensors with several rows for each row of the scores."""
+        tensors = self.model.graph.tensors()
+        return any(rows_for(tensors[name], self.scores.tensor) > 1 for name in self.maps.plan.tensors)
+
+    @cached_property
+    def frames(self) -> int:
+        """How many rows of the input are one clip: frames that the caller folds into the batch; 1 as a rule."""
+        return rows_for(self.layers.picture.tensor, self.scores.tensor) if self.layers.pictures else 1
 
     @cached_property
     def fingerprint(self) -> str | None:
@@ -193,42 +204,6 @@ class Prepared:
         strides = [s.stride for s in own] or list(self.layers.geometry.strides.values())
         deepest = max((s for s in strides if s is not None), default=1)
         return window_size(float(deepest), float(layer.stride or deepest))
-
-    def _resolve(self, names: Sequence[str]) -> tuple[tuple[Layer, ...], dict[str, tuple[Layer, ...]]]:
-        """The layers that are asked for, and the fused maps with their stages."""
-        how = METHODS[self.method]
-        if not names:
-            raise LayerError("no layer was asked for; layers= takes 'stages', 'fused', 'last', 'input' or a name")
-        if isinstance(how, Probe) and len(pictures := self.layers.pictures) > 1:
-            inputs = ", ".join(repr(layer.tensor.name) for layer in pictures)
-            raise LayerError(
-                f"method {self.method!r} alters one picture, and this model reads several ({inputs}): take a method "
-                "that walks the model once, such as 'local-relevance-cam'"
-            )
-        altered = isinstance(how, Probe) and how.picture is not None
-        resolved = {n: (self.layers.picture,) if altered and n == INPUT else self.layers.resolve(n) for n in names}
-        fused = {name: stages for n in names for name, stages in self.layers.fused_by(n).items()}
-        wanted = unique(chain.from_iterable(resolved.values()))
-        walked = unique((*wanted, *chain.from_iterable(fused.values())))
-        for layer in walked:
-            check_frames(layer.name, layer.tensor, self.paths.images)
-        self.aliases = {alias: layer.name for layer in wanted for alias in self.layers.names_of(layer.tensor)}
-        self.aliases = {**self.layers.aliases, **self.aliases}
-        if how.explains_input_alone and (fused or not all(layer.is_input for layer in wanted)):
-            raise LayerError(f"method {self.method!r} explains the input alone: leave layers= out, or name 'input'")
-        for layer in walked:
-            if not how.keeps_channels and not layer.is_input and layer.stride is None:
-                raise LayerError(
-                    f"layer {layer.name!r} has no positions to make a map of; method 'lrp' gives its relevance"
-                )
-            if isinstance(how, Probe) and how.layer is not None and layer.is_input:
-                raise LayerError(f"method {self.method!r} explains layers, not the input itself; name others")
-            if isinstance(how, Probe) and how.changes_layer and layer.tensor.name in self.model.views:
-                raise LayerError(
-                    f"layer {layer.name!r} is no tensor of the file, only what its tensors amount to, so method "
-                    f"{self.method!r} cannot put anything in its place; 'relcam layers' lists others"
-                )
-        return wanted, fused
 
     def _know_bounds(self) -> None:
         """Set the bounds of zᴮ for each picture where the preprocessing is known."""

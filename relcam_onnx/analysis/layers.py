@@ -10,6 +10,7 @@ from itertools import zip_longest
 
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.analysis.frames import rows_over
 from relcam_onnx.analysis.layout import Layout
 from relcam_onnx.analysis.names import Names
 from relcam_onnx.analysis.paths import Paths, origin
@@ -75,6 +76,8 @@ class Layer:
         The one picture that it is made of where a model reads several; None where it is made of all, or of none.
     is_input
         Whether it is an input, asked for as such: its map keeps its channels.
+    frames
+        How many of its rows are the frames of one clip that the model folded into the batch; 1 as a rule.
     """
 
     name: str
@@ -83,6 +86,7 @@ class Layer:
     layout: Layout | None = None
     picture: str | None = None
     is_input: bool = False
+    frames: int = 1
 
 
 class Layers:
@@ -102,7 +106,8 @@ class Layers:
         strides, layouts, origins = self.geometry.strides, self.geometry.layouts, self.paths.origins[tensor.name]
         alone = len(self.paths.pictures) > 1 and len(origins) == 1
         picture = next(iter(origins)) if alone else None
-        return Layer(name, tensor, strides.get(tensor.name), layouts.get(tensor.name), picture)
+        frames = self.paths.frames if rows_over(tensor, self.paths.pictures[0]) == self.paths.frames else 1
+        return Layer(name, tensor, strides.get(tensor.name), layouts.get(tensor.name), picture, frames=frames)
 
     @cached_property
     def towers(self) -> dict[str, tuple[Layer, ...]]:

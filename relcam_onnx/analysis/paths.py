@@ -13,6 +13,7 @@ from functools import cached_property
 
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.analysis.frames import frames_first, rows_for
 from relcam_onnx.model import Model, captured, producer, static_shape, variables
 from relcam_onnx.ops import TABLE, key, lookup
 from relcam_onnx.ops.product import attends
@@ -58,6 +59,16 @@ class Paths:
     def pictures(self) -> tuple[gs.Variable, ...]:
         """The images that have positions; all of them where none has any."""
         return tuple(t for t in self.images if len(t.shape or ()) >= 3) or self.images
+
+    @cached_property
+    def frames(self) -> int:
+        """How many frames of a clip are rows of the batch, in the input or within, for each row of the scores."""
+        (picture, *_) = self.pictures or (self.scores,)
+        if (folded := rows_for(picture, self.scores)) > 1:
+            return folded
+        count = (static_shape(picture) or ())[1:2] if frames_first(picture) else ()
+        within = any(rows_for(tensor, self.scores) == count[0] for tensor in self.tensors) if count else False
+        return (count[0] or 1) if within else 1
 
     @cached_property
     def computed(self) -> frozenset[str]:

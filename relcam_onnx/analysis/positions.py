@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.analysis.frames import frames_first
 from relcam_onnx.analysis.layout import Layout
 from relcam_onnx.analysis.merging import merged
 from relcam_onnx.analysis.rows import concatenated, cut, leaves_row
@@ -24,10 +25,15 @@ SPATIAL = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool", "DepthTo
 
 
 def of_image(tensor: gs.Tensor) -> Layout | None:
-    """The layout of an input: its last axes, or those before the channels; None where it has no positions."""
+    """The layout of an input: its last axes, or those before the channels; None where it has no positions.
+
+    Frames of a clip are positions too, in front of the others.
+    """
     rank = len(tensor.shape or ())
     if rank < 3:
         return None
+    if frames_first(tensor):
+        return Layout((1, 3, 4), rank)
     return Layout(tuple(range(1, rank - 1) if looks_channels_last(tensor) else range(2, rank)), rank)
 
 
@@ -126,6 +132,9 @@ def reshaped(node: gs.Node, tensor: gs.Tensor, layout: Layout) -> Layout | None:
         for old, new in groups(before, after)
         if any(axis in layout.axes for axis in old)
     ]
+    if len(whole) > 1 and not layout.grid and whole[0][1] == [0]:  # frames go into the batch
+        alone = all(len(old) == len(new) == 1 for old, new in whole[1:])
+        return Layout(tuple(new[0] for _, new in whole[1:]), len(after)) if alone else None
     if all(len(old) == len(new) == 1 for old, new in whole):
         moved = {old[0]: new[0] for old, new in whole}
         return replace(layout, axes=tuple(moved[axis] for axis in layout.axes), rank=len(after))

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.analysis.frames import rows_for
 from relcam_onnx.analysis.layout import Layout
 from relcam_onnx.analysis.paths import Paths, has_weights, receivers
 from relcam_onnx.analysis.positions import SPATIAL, follow
@@ -113,13 +114,17 @@ class Stages:
     def candidates(self) -> tuple[gs.Variable, ...]:
         """The tensors that may be a stage, in order: behind the first layer and before the scores, of positions.
 
-        What is pooled or padded is none, and what only moves values no layer of its own.
+        What is pooled or padded is none, and what only moves values no layer of its own; nor what is of a clip where
+        frames are.
         """
+        frames = self.paths.frames
         begun = {t.name for t in self.paths.images} | set(self.paths.raw) | self.told
         return tuple(
             t
             for t in self.paths.tensors
-            if t.name in self.reaching & self.strides.keys() - begun - self.pooled and not is_moved(t)
+            if t.name in self.reaching & self.strides.keys() - begun - self.pooled
+            and not is_moved(t)
+            and (frames == 1 or rows_for(t, self.paths.scores) == frames)
         )
 
     @cached_property

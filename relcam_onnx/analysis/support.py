@@ -6,9 +6,10 @@ from collections.abc import Callable, Container, Iterable, Sequence
 
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.analysis.frames import rows_over
 from relcam_onnx.analysis.paths import Paths, receiving
 from relcam_onnx.errors import UnsupportedModelError
-from relcam_onnx.model import Model, rows_per_image, static_shape
+from relcam_onnx.model import Model, static_shape
 from relcam_onnx.ops import TABLE, key, lookup
 
 SHOWN = 2
@@ -55,7 +56,7 @@ def lowest_explained(paths: Paths, placed: Container[str], *, gradient: bool) ->
 def has_one_row(tensor: gs.Tensor, image: gs.Tensor) -> bool:
     """Whether a tensor has one row for each image, as far as the file tells."""
     (rows, *_), (batch, *_) = static_shape(tensor) or (None,), static_shape(image) or (None,)
-    return rows_per_image(tensor, image) == 1 and (rows is None or batch is None or rows == batch)
+    return rows_over(tensor, image) == 1 and (rows is None or batch is None or rows == batch)
 
 
 def counted(named: Sequence[str]) -> str:

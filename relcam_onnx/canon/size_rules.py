@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from fractions import Fraction
 from functools import partial
 from math import prod
 from typing import Any, TypeAlias, TypeGuard
@@ -155,37 +156,55 @@ def reshape(node: gs.Node, values: Values) -> Shape:
     sizes: list[Size] = [n if isinstance(n, str) else None if n is None else int(n) for n in target.tolist()]
     if not node.attrs.get("allowzero"):
         sizes = [(before[i] if before and i < len(before) else None) if n == 0 else n for i, n in enumerate(sizes)]
-    if -1 in sizes:
-        place = sizes.index(-1)
-        sizes[place] = quotient(before, [*sizes[:place], *sizes[place + 1 :]])
+    unknown = -1 if -1 in sizes else None
+    if sizes.count(unknown) == 1:  # the elements are as many as before
+        place = sizes.index(unknown)
+        sizes[place] = quotient(before, [*sizes[:place], *sizes[place + 1 :]], exact=True)
     return sizes
 
 
-def quotient(sizes: Shape, others: Sequence[Size]) -> Size:
-    """The product of sizes over that of others; ``4*N`` where a name is left."""
+def quotient(sizes: Shape, others: Sequence[Size], *, exact: bool = False) -> Size:
+    """The product of sizes over that of others; ``4*N`` where a name is left, ``N/4`` where it is known to be whole."""
     if sizes is None or None in sizes or None in others:
         return None
     over, under = ([factors(n) for n in part if n is not None] for part in (sizes, others))
     names = Counter(name for _, name in over if name)
     names.subtract(name for _, name in under if name)
     left = [name for name, count in names.items() if count]
-    count, divisor = (prod(number for number, _ in part) for part in (over, under))
-    if not divisor or count % divisor or len(left) > 1 or (left and names[left[0]] != 1):
+    count, divisor = (prod((number for number, _ in part), start=Fraction(1)) for part in (over, under))
+    if not divisor or len(left) > 1 or (left and names[left[0]] != 1):
         return None
-    return named(count // divisor, left[0] if left else None)
+    share = count / divisor
+    whole = share.denominator == 1 or (exact and left)
+    return named(share, left[0] if left else None) if whole else None
 
 
-def factors(size: int | str) -> tuple[int, str | None]:
+def factors(size: int | str) -> tuple[Fraction, str | None]:
     """A size as a number times a name."""
-    if isinstance(size, int):
-        return size, None
+    if isinstance(size, int | np.integer):
+        return Fraction(int(size)), None
     count, times, name = size.partition("*")
-    return (int(count), name) if times and count.isdecimal() else (1, size)
+    number, name = (Fraction(int(count)), name) if times and count.isdecimal() else (Fraction(1), size)
+    whole, over, divisor = name.rpartition("/")
+    if over and divisor.isdecimal() and not whole.endswith("/"):  # with two of them PyTorch rounds down
+        return number / int(divisor), whole
+    return number, name
 
 
-def named(count: int, name: str | None) -> int | str:
+def named(count: Fraction, name: str | None) -> int | str:
     """A number times a name as a size."""
-    return count if name is None else name if count == 1 else f"{count}*{name}"
+    if name is None:
+        return int(count)
+    times = name if count.numerator == 1 else f"{count.numerator}*{name}"
+    return times if count.denominator == 1 else f"{times}/{count.denominator}"
+
+
+def ratio(size: Size, other: Size) -> Fraction | None:
+    """A size over another; None where that only a run knows."""
+    if size is None or other is None or 0 in (size, other):
+        return None
+    (count, name), (by, own) = factors(size), factors(other)
+    return count / by if name == own else None
 
 
 def expand(node: gs.Node, values: Values) -> Shape:

@@ -7,6 +7,7 @@ is a view of the file's tensor: some of its rows. Where a part of that is not kn
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -16,7 +17,7 @@ from relcam_onnx.canon.edit import detach, fresh, is_op, sweep, view
 from relcam_onnx.canon.fronted import WRITE, Home, over, read
 from relcam_onnx.canon.identity import WHOLE, integers
 from relcam_onnx.canon.leading import put
-from relcam_onnx.canon.size_rules import calculate, factors, named, quotient
+from relcam_onnx.canon.size_rules import calculate, factors, named, quotient, ratio
 from relcam_onnx.canon.sizes import READS_SIZES
 from relcam_onnx.model import Model, producer, variables
 from relcam_onnx.ops import TABLE, key
@@ -123,10 +124,10 @@ class Stack:
             return 0 if row == 0 else len(self.parts) if row >= WHOLE else None
         if row is None or isinstance(row, str) != isinstance(self.batch, str):
             return None
-        (count, name), (step, own) = factors(row), factors(self.batch)
-        if name != own or count < 0 or (count % step and count < WHOLE):
+        share = Fraction(0) if row == 0 else ratio(row, self.batch)
+        if share is None or share < 0 or (share.denominator > 1 and share < len(self.parts)):
             return None
-        return min(count // step, len(self.parts))
+        return min(int(share), len(self.parts))
 
     def write(self, between: Sequence[gs.Node], ends: Sequence[tuple[gs.Node, list[int]]]) -> None:
         """Put the copies, and let what parted them read its own."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ class Assembly:
         self._renamed: dict[str, str] = {}
         self._before = 0
         self._rows: Symbol | None = None
+        self._per: Callable[[str], int] = lambda name: 1
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
 
@@ -38,8 +39,8 @@ class Assembly:
         """What a tensor of the model is called within the file."""
         return self._renamed.get(name, name)
 
-    def repeat_images(self, f: Emit, times: Any, rows: Any) -> None:
-        """Let the model run on every input repeated; its own outputs keep the first ``rows``."""
+    def repeat_images(self, f: Emit, times: Any, rows: Any, per: Callable[[str], int]) -> None:
+        """Let the model run on every input repeated; its own outputs keep the first ``rows``, ``per`` image."""
         graph = self.proto.graph
         for value in graph.input:
             rank = len(value.type.tensor_type.shape.dim)
@@ -50,7 +51,7 @@ class Assembly:
             self._renamed[value.name] = f.Tile(whole, amounts).name
         for value in self._repeated_outputs():
             self._renamed[value.name] = f.fresh("own")
-        self._before, self._rows = len(f.nodes), rows
+        self._before, self._rows, self._per = len(f.nodes), rows, per
 
     def _repeated_outputs(self) -> list[onnx.ValueInfoProto]:
         """The model's outputs whose rows are images: no constant of the file, no one number for all, no list."""
@@ -110,8 +111,9 @@ class Assembly:
     def _cut(self, f: Emit, whole: str, name: str) -> None:
         """Write the first rows of something repeated."""
         assert self._rows is not None
-        starts = f.initializer_name(np.array([0], np.int64))
-        f.nodes.append(helper.make_node("Slice", [whole, starts, self._rows.name, starts], [name]))
+        starts, per = f.initializer_name(np.array([0], np.int64)), self._per(name)
+        rows = self._rows if per == 1 else f.Mul(self._rows, np.array([per], np.int64))
+        f.nodes.append(helper.make_node("Slice", [whole, starts, rows.name, starts], [name]))
 
     def _cut_before_lists(self, f: Emit) -> None:
         """Let what makes lists, which nothing cuts, read the first rows: ZipMap, which names scores."""

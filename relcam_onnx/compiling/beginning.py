@@ -56,7 +56,7 @@ class Beginning:
         resolved = f.Where(exists, f.Where(f.Less(targets, 0), found, targets), -1)
         self.assembly.add_output(f, CLASSES, resolved, [None, None])
         rows = resolved if self.single else f.Reshape(f.Transpose(resolved, perm=[1, 0]), [-1, 1])
-        sizes = (prepared.batch or 1, self.table.places, self.table.classes)
+        sizes = (prepared.clips or 1, self.table.places, self.table.classes)
         every = self.table._replace(value=f.each(f.sized(self.table.value, sizes)))
         target = aim(f, choices, every, rows)
         start = begin(f, choices, every, target, prepared.seed, gradient=prepared.gradient)

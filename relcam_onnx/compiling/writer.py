@@ -20,6 +20,7 @@ import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
 from relcam_onnx import __version__
+from relcam_onnx.analysis.frames import rows_for
 from relcam_onnx.analysis.layers import Layer
 from relcam_onnx.backends.emit import Emit
 from relcam_onnx.backends.symbols import Symbol
@@ -41,7 +42,7 @@ class Writer:
 
     def __init__(self, prepared: Prepared, *, single: bool) -> None:
         self.prepared, self.single = prepared, single
-        self.batch, self.nonnegative = prepared.batch, prepared.maps.nonnegative
+        self.batch, self.nonnegative = prepared.clips, prepared.maps.nonnegative
         seen = (part for view in prepared.model.views.values() for part in view.inputs if isinstance(part, gs.Tensor))
         self.tensors = {**{tensor.name: tensor for tensor in seen}, **prepared.model.graph.tensors()}
         self.assembly = Assembly(prepared.model)
@@ -60,9 +61,13 @@ class Writer:
             many = f.Greater(self.k, 1)
             if not self.prepared.joins_batch:
                 many = f.And(many, f.Greater(n, 1))
-            self.assembly.repeat_images(f, f.Where(many, self.k, f.sizes([1])), n)
+            self.assembly.repeat_images(f, f.Where(many, self.k, f.sizes([1])), n, self._rows)
         elif self.batch > 1 or self.prepared.joins_batch:
             f.repeat = self.k
+
+    def _rows(self, name: str) -> int:
+        """How many rows a tensor of the model has for each of the scores'."""
+        return rows_for(self.tensors[name], self.prepared.scores.tensor) if name in self.tensors else 1
 
     def _asked(self) -> Symbol:
         """The input that names the targets."""
@@ -83,7 +88,9 @@ class Writer:
         made = make_maps(f, prepared.maps, values, as_scores(f, prepared.choices.head, start, f.dims(raw)), valid)
         maps = made.maps
         shapes = {layer.name: self._shape(layer, values) for layer in prepared.maps.walked}
-        shapes |= {name: positions(f, stages[0], values) for name, stages in prepared.maps.fused.items()}
+        for name, stages in prepared.maps.fused.items():
+            frames = (stages[0].frames,) if stages[0].frames > 1 else ()
+            shapes[name] = (*frames, *positions(f, stages[0], values))
         for name, value in maps.items():
             self._add(map_output(prepared, name), value, shapes[name])
         if heatmap:
@@ -122,12 +129,13 @@ class Writer:
 
     def _shape(self, layer: Layer, values: Mapping[str, Symbol]) -> Sequence[Size]:
         """The sizes of a layer's map behind N and K."""
-        dims = self.f.dims(values[layer.tensor.name])
+        dims, places = self.f.dims(values[layer.tensor.name]), positions(self.f, layer, values)
+        places = (layer.frames, *places) if layer.frames > 1 else places
         if not self.prepared.maps.has_channels(layer.name):
-            return positions(self.f, layer, values)
+            return places
         if len(dims) < 3:
             return dims[1:]
-        return (self._channels(layer, values), *positions(self.f, layer, values))
+        return (self._channels(layer, values), *places)
 
     def _symbol(self, name: str) -> Symbol:
         """A tensor of the model as the emitter sees it; floats of other sizes are cast to float32."""

@@ -47,7 +47,8 @@ def warn_of_nothing(maps: Mapping[str, np.ndarray], warned: set[str], there: np.
 
     ``there`` tells, (N, K), which targets exist.
     """
-    images = {name: m.reshape(*m.shape[:2], -1).any(axis=2) for name, m in maps.items()}
+    images = {name: np.any(m.reshape(len(there), -1, *m.shape[1:]).swapaxes(1, 2), axis=tuple(range(2, m.ndim + 1)))
+              for name, m in maps.items()}  # fmt: skip
     empty = [name for name, some in images.items() if not np.asarray(some)[there].all() and name not in warned]
     if not empty:
         return

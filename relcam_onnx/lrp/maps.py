@@ -60,6 +60,8 @@ class MapPlan:
         The name of how a map is made of relevance.
     windows
         Layer name -> how many of its positions, a side, the model's deepest stage sees as one.
+    frames
+        How many rows of the input are one clip; 1 as a rule.
     """
 
     plan: Plan
@@ -67,6 +69,7 @@ class MapPlan:
     fused: Mapping[str, tuple[Layer, ...]]
     method: str
     windows: Mapping[str, int]
+    frames: int = 1
 
     @property
     def stages(self) -> tuple[Layer, ...]:
@@ -168,14 +171,35 @@ def make_maps(
         if layer.stride is not None:
             kept = how.weights(f, activation, relevance)
             weights[layer.name] = f.Squeeze(kept, list(range(2, len(f.dims(activation)))))
+            if layer.frames > 1:
+                apart = f.Reshape(weights[layer.name], [-1, layer.frames, f.dims(activation)[1]])
+                weights[layer.name] = f.ReduceMean(apart, [1], keepdims=0)
     for name, stages in maps.fused.items():
         parts = [by_layer[stage.name] for stage in stages]
         if how.keeps_channels:
             parts = [f.ReduceSum(part, [1], keepdims=0) for part in parts]
         sizes = [positions(f, stage, values) for stage in stages]
-        fused = how.fuse(f, parts, sizes)
-        by_layer[name] = fused if exists is None else fused * f.Unsqueeze(exists, list(range(2, 1 + len(sizes[0]))))
+        # One maximum for the whole clip: a frame that says little has a dark map.
+        frames = [stages[0].frames if maps.frames == 1 else maps.frames] * (stages[0].frames > 1 or maps.frames > 1)
+        whole = [(*frames, *size) for size in sizes]
+        parts = [f.Reshape(part, [-1, *size]) if frames else part for part, size in zip(parts, whole, strict=True)]
+        fused = how.fuse(f, parts, whole)
+        fused = fused if exists is None else fused * f.Unsqueeze(exists, list(range(2, 1 + len(whole[0]))))
+        by_layer[name] = f.Reshape(fused, [-1, *sizes[0]]) if maps.frames > 1 else fused
+    for layer in maps.walked:
+        if layer.frames > 1:
+            by_layer[layer.name] = of_clips(f, layer, by_layer[layer.name], values, maps)
     return Made(*({n: made[n] for n in maps.names if n in made} for made in (by_layer, weights, tokens)))
+
+
+def of_clips(f: Backend, layer: Layer, value: Value, values: Mapping[str, Value], maps: MapPlan) -> Value:
+    """The map of a layer whose rows are frames, (K·N·T, ...), with those on an axis in front of the positions."""
+    places = positions(f, layer, values)
+    if not maps.has_channels(layer.name):
+        return f.Reshape(value, [-1, layer.frames, *places])
+    channels = f.dims(channels_first(f, layer, values[layer.tensor.name], values))[1]
+    apart = f.Reshape(value, [-1, layer.frames, channels, *places])
+    return f.Transpose(apart, perm=[0, 2, 1, *range(3, 3 + len(places))])
 
 
 def beside_positions(f: Backend, layout: Layout, relevance: Value) -> Value:

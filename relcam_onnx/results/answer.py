@@ -51,6 +51,8 @@ class Answer:
         Where a model reads several: input -> its N pictures, ``pictures`` among them.
     labels
         The names of the classes, or None.
+    frames
+        How many frames a clip has: ``pictures``, `heat` and its like count frames, N times as many; 1 as a rule.
     detected
         A detector's boxes of the targets; None for other heads.
     fields
@@ -70,6 +72,7 @@ class Answer:
     labels: Sequence[str] | None = None
     fields: Mapping[str, Field] = field(default_factory=dict)
     detected: Detected | None = None
+    frames: int = 1
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
@@ -91,18 +94,19 @@ class Answer:
 
     def single(self, index: int) -> Self:
         """The explanation of one of the images, N = 1."""
-        rows = slice(index, index + 1)
+        rows, images = slice(index, index + 1), len(self.targets)
+        frames = slice(index * self.frames, (index + 1) * self.frames)
         return replace(
             self,
-            outputs={name: values[rows] for name, values in self.outputs.items()},
+            outputs={name: values[frames if len(values) > images else rows] for name, values in self.outputs.items()},
             targets=self.targets[rows],
-            maps=self.maps.rows(rows),
-            weights=self.weights.rows(rows),
-            tokens=self.tokens.rows(rows),
+            maps=self.maps.single(index, images),
+            weights=self.weights.single(index, images),
+            tokens=self.tokens.single(index, images),
             scores=self.scores[rows],
             detected=None if self.detected is None else self.detected.rows(rows),
-            pictures=self.pictures[rows],
-            beside={name: pictures[rows] for name, pictures in self.beside.items()},
+            pictures=self.pictures[frames],
+            beside={name: pictures[frames] for name, pictures in self.beside.items()},
         )
 
     def map_name(self, layer: str | None = None, picture: str | None = None) -> str:
@@ -118,6 +122,20 @@ class Answer:
             return layer or next(reversed(self.maps))
         alike = [source.name for source in own if source.picture and source.name == f"{layer}/{source.picture}"]
         return alike[0] if alike else self.maps.aliases.get(layer, layer)
+
+    def plane(self, name: str, index: int, target: int) -> Floats:
+        """One map as pictures show it, (h, w); of clips a frame's. Errors as in `Maps.plane`."""
+        clip, frame = divmod(index % (len(self.targets) * self.frames), self.frames)
+        by_frame = len(self.maps[name]) > len(self.targets)
+        row = clip * self.frames + frame if by_frame else clip
+        return self.maps.plane(name, row, target, (frame + 0.5) / self.frames)
+
+    def most(self, name: str, index: int, target: int) -> float | None:
+        """The largest value of a map in all frames of a clip, which they are drawn by; None where there is one."""
+        if self.frames == 1:
+            return None
+        first = index // self.frames * self.frames
+        return max(float(self.plane(name, first + frame, target).max()) for frame in range(self.frames))
 
     def picture_of(self, name: str, index: int, picture: str | None = None) -> Picture | None:
         """The picture that a map lies on, or the one of an input; None where arrays were explained."""
@@ -202,7 +220,7 @@ class Answer:
 
     def doubt(self, index: int = 0, target: int = 0) -> str | None:
         """What a sheet says of a target, by place, that the model has no evidence for; None where it has."""
-        self.check(index, target)
+        self.check(index * self.frames, target)
         return evidence.doubt(self, index, target)
 
     def label(self, target: int) -> str | None:
@@ -211,9 +229,10 @@ class Answer:
 
     def check(self, index: int, target: int = 0) -> None:
         """Raise what `heat` raises where there is no such image or target."""
-        images, targets = self.targets.shape[:2]
+        images, targets = len(self.targets) * self.frames, self.targets.shape[1]
         if not -images <= index < images:
-            raise InputError(f"there is no image {index}: {images} were explained, counted from 0")
+            what = "image" if self.frames == 1 else "frame"
+            raise InputError(f"there is no {what} {index}: {images} were explained, counted from 0")
         if not -targets <= target < targets:
             raise TargetError(
                 f"there is no target {target}: each image has {targets}, counted from 0; target= is a place among "

@@ -69,7 +69,8 @@ def held_by_tokens(explanation: Answer) -> dict[str, Floats]:
     total = started_as(explanation)
     if total is None:
         return {}
-    return {layer: (held / total[:, :, None]).astype(np.float32) for layer, held in explanation.tokens.items()}
+    tokens = {layer: of_clips(held, len(total)) for layer, held in explanation.tokens.items()}
+    return {layer: (held / total[:, :, None]).astype(np.float32) for layer, held in tokens.items()}
 
 
 def started_as(explanation: Answer) -> NDArray[np.float64] | None:
@@ -86,8 +87,15 @@ def arrived(explanation: Answer, layer: str) -> NDArray[np.float64]:
     """The sum of a layer's relevance, (N, K): of the map where that is relevance, else of the channels' means."""
     values = explanation.maps[layer]
     if layer in explanation.maps.with_channels:
-        return np.asarray(values.sum(axis=tuple(range(2, values.ndim)), dtype=np.float64))
-    return np.asarray(explanation.weights[layer].sum(axis=2, dtype=np.float64) * math.prod(values.shape[2:]))
+        held = np.asarray(values.sum(axis=tuple(range(2, values.ndim)), dtype=np.float64))
+    else:
+        held = np.asarray(explanation.weights[layer].sum(axis=2, dtype=np.float64) * math.prod(values.shape[2:]))
+    return of_clips(held, len(explanation.targets))
+
+
+def of_clips(held: NDArray[Any], clips: int) -> NDArray[Any]:
+    """What frames hold, (N·T, K, ...), summed over those of each clip."""
+    return np.asarray(held.reshape(clips, -1, *held.shape[1:]).sum(axis=1))
 
 
 def started(explanation: Answer, seed: str) -> Floats:

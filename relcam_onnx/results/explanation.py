@@ -50,7 +50,7 @@ class Explanation(Answer):
         layer
             Which map; None: ``fused`` if it was asked for, else the last one.
         index
-            Which image.
+            Which image; of clips which frame, counted through all of them.
         target
             Which of the image's K targets, by place.
         size
@@ -75,7 +75,7 @@ class Explanation(Answer):
         """
         self.check(index, target)
         name = self.map_name(layer, picture)
-        values, field = self.maps.plane(name, index, target), self.fields.get(name)
+        values, field = self.plane(name, index, target), self.fields.get(name)
         if (shown := self.picture_of(name, index, picture)) is not None:
             geometry = shown.geometry
             if field is not None and field.size != geometry.size:
@@ -114,16 +114,18 @@ class Explanation(Answer):
         InputError
             Arrays were explained, and no image is given to draw on; else as in `heat`.
         """
-        faint = self.doubt(index, target) is not None
+        self.check(index, target)
+        faint = self.doubt(index // self.frames, target) is not None
+        most = self.most(self.map_name(layer, picture), index, target)
         if image is not None:
             ground = open_picture(image)
             heat = self.heat(layer, index, target, (ground.height, ground.width), picture=picture)
-            return render.overlay(ground, heat, faint=faint)
+            return render.overlay(ground, heat, faint=faint, most=most)
         heat = self.heat(layer, index, target, picture=picture)
         shown = self.picture_of(self.map_name(layer, picture), index, picture)
         if shown is None:
             raise InputError("an array was explained, so there is no picture to draw on; give one with image=")
-        return render.overlay(shown.full(), heat, faint=faint)
+        return render.overlay(shown.full(), heat, faint=faint, most=most)
 
     def sheet(self, index: int = 0) -> Image.Image:
         """All there is to see of one image: the picture and every map, a row a target with its label and margin.
@@ -131,7 +133,7 @@ class Explanation(Answer):
         Parameters
         ----------
         index
-            Which image.
+            Which image, or clip, whose frames are rows.
 
         Returns
         -------

@@ -41,11 +41,11 @@ class Maps(dict[str, NDArray[np.float32]]):
 
     @property
     def drawable(self) -> list[str]:
-        """The layers whose maps a picture can show: those with two axes of positions."""
-        return [name for name, values in self.items() if values.ndim - (name in self.with_channels) == 4]
+        """The layers whose maps a picture can show: those with two axes of positions, or of time and two more."""
+        return [name for name, values in self.items() if values.ndim - (name in self.with_channels) in (4, 5)]
 
-    def plane(self, name: str, index: int, target: int) -> Floats:
-        """One map as pictures show it, channels summed.
+    def plane(self, name: str, index: int, target: int, time: float = 0.5) -> Floats:
+        """One map as pictures show it, channels summed; of a clip at a ``time``, 0..1.
 
         Returns
         -------
@@ -62,15 +62,20 @@ class Maps(dict[str, NDArray[np.float32]]):
         values: Floats = self[name][index, target]
         if self.aliases.get(name, name) in self.with_channels:
             values = values.sum(axis=0)
+        if values.ndim == 3:
+            place = min(max(time * len(values) - 0.5, 0.0), len(values) - 1.0)
+            before, share = int(place), np.float32(place % 1)
+            values = values[before] * (1 - share) + values[min(before + 1, len(values) - 1)] * share
         if values.ndim != 2:
             raise LayerError(f"layer {name!r} has {values.ndim} axes of positions; a picture needs two")
         if not np.isfinite(values).all():
             raise InputError(f"the map of layer {name!r} is not finite: the model's values overflow on this image")
         return values
 
-    def rows(self, rows: slice) -> Maps:
-        """The maps of some of the images."""
-        return Maps({name: values[rows] for name, values in self.items()}, self.aliases, self.with_channels)
+    def single(self, index: int, images: int) -> Maps:
+        """The maps of one of so many images, of all frames where each has several."""
+        each = {name: values.reshape(images, -1, *values.shape[1:]) for name, values in self.items()}
+        return Maps({name: values[index] for name, values in each.items()}, self.aliases, self.with_channels)
 
     @classmethod
     def joined(cls, parts: Sequence[Maps]) -> Maps:

@@ -44,7 +44,7 @@ def _opacity(most: float) -> list[int]:
 OPACITY, FAINTLY, PALETTE = _opacity(ALPHA), _opacity(FAINT), HEAT.tobytes()
 
 
-def overlay(image: Image.Image, heat: Floats, *, faint: bool = False) -> Image.Image:
+def overlay(image: Image.Image, heat: Floats, *, faint: bool = False, most: float | None = None) -> Image.Image:
     """Lay the positive part of a map over its picture.
 
     Opacity grows with the value: where nothing is relevant the picture stays as it is.
@@ -57,6 +57,8 @@ def overlay(image: Image.Image, heat: Floats, *, faint: bool = False) -> Image.I
         (H, W), raw, at the picture's size.
     faint
         For a map of a class that the model has no evidence for.
+    most
+        The value that has the last colour; None: the map's maximum.
 
     Returns
     -------
@@ -72,18 +74,18 @@ def overlay(image: Image.Image, heat: Floats, *, faint: bool = False) -> Image.I
         raise InputError(
             f"a map of {heat.shape} does not fit a picture of {(image.height, image.width)}; use resize_map"
         )
-    levels = Image.fromarray(to_levels(heat))
+    levels = Image.fromarray(to_levels(heat, most))
     veil = levels.point(FAINTLY if faint else OPACITY)
     levels.putpalette(PALETTE)
     return Image.composite(levels.convert("RGB"), image.convert("RGB"), veil)
 
 
-def to_levels(heat: Floats) -> NDArray[np.uint8]:
-    """The positive part of a map over its maximum in 0..255; 0 everywhere where nothing is positive."""
+def to_levels(heat: Floats, most: float | None = None) -> NDArray[np.uint8]:
+    """The positive part of a map over its maximum, or ``most``, in 0..255; 0 where nothing is positive."""
     share = _positive(heat)
-    share /= max(share.max(), np.finfo(np.float32).tiny)
+    share /= max(share.max() if most is None else most, np.finfo(np.float32).tiny)
     share *= 255
-    return np.rint(share).astype(np.uint8)
+    return np.rint(np.minimum(share, 255)).astype(np.uint8)
 
 
 def _positive(heat: Floats) -> Floats:

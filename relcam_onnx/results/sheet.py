@@ -54,7 +54,7 @@ def panels(explanation: Explanation, index: int = 0) -> list[Row]:
     LayerError
         No map can be drawn.
     """
-    explanation.check(index)
+    explanation.check(index * explanation.frames)
     sources = [source for source in explanation.settings.layers if source.name in explanation.maps.drawable]
     if not sources:
         raise LayerError(f"no map of {', '.join(explanation.maps)} has the two axes of positions that a picture needs")
@@ -64,27 +64,32 @@ def panels(explanation: Explanation, index: int = 0) -> list[Row]:
         row
         for name in inputs
         if (own := [source for source in sources if name is None or source.picture in (None, name)])
-        for row in _rows(explanation, index, name, own)
+        for frame in range(index * explanation.frames, (index + 1) * explanation.frames)
+        for row in _rows(explanation, frame, name, own)
     ]
 
 
 def _rows(explanation: Explanation, index: int, name: str | None, sources: list[MapSource]) -> list[Row]:
-    """Those of one of several picture inputs, or of the only one."""
+    """Those of one of several picture inputs, or of the only one, and of one frame where an image is a clip."""
+    image = index // explanation.frames
     picture = explanation.picture_of(sources[-1].name, index, name)
     size = fitted(picture.size if picture else explanation.heat(sources[-1].name, index).shape)
     base = picture.pixels.resized(size, Image.Resampling.BICUBIC) if picture else Image.new("RGB", size[::-1], BLANK)
     titles, rows = [words.title(source) for source in sources], []
     if picture:
         titles.insert(0, Path(words.picture(explanation, index, name)).name)
-    for place in range(max(1, explanation.count(index))):
-        faint = explanation.doubt(index, place) is not None
+    for place in range(max(1, explanation.count(image))):
+        faint = explanation.doubt(image, place) is not None
+        most = [explanation.most(source.name, index, place) for source in sources]
         heats = [_heat(explanation, source.name, index, place, size, name) for source in sources]
-        shown = [render.overlay(base, heat, faint=faint) for heat in heats]
+        shown = [render.overlay(base, heat, faint=faint, most=m) for heat, m in zip(heats, most, strict=True)]
         shown = [base.copy(), *shown] if picture else shown
-        if picture and (box := box_of(explanation, index, place)) is not None:
+        if picture and (box := box_of(explanation, image, place)) is not None:
             for panel in shown:
                 outline(panel, box, picture.size)
-        caption = words.caption(explanation, index, place)
+        caption = words.caption(explanation, image, place)
+        if explanation.frames > 1:
+            caption = f"frame {index % explanation.frames}: {caption}"
         rows.append(Row(caption if name is None else f"{name}: {caption}", titles, shown))
     return rows
 

@@ -47,16 +47,22 @@ class Result:
     sources: tuple[MapSource, ...]
     fields: Mapping[str, Field]
 
-    def first(self, count: int) -> Result:
-        """The first so many images of a batch that was filled up; an output without a batch is for all of them."""
+    def first(self, count: int, filled: int) -> Result:
+        """The first so many images of a batch that was ``filled`` up; an output without a batch is for all of them."""
+        if count == filled:
+            return self
+
+        def rows(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+            return {n: v[: len(v) * count // filled] if np.ndim(v) else v for n, v in values.items()}
+
         return replace(
             self,
-            outputs={name: value[:count] if np.ndim(value) else value for name, value in self.outputs.items()},
+            outputs=rows(self.outputs),
             targets=self.targets[:count],
             scores=self.scores[:count],
-            maps={name: value[:count] for name, value in self.maps.items()},
-            weights={name: value[:count] for name, value in self.weights.items()},
-            tokens={name: value[:count] for name, value in self.tokens.items()},
+            maps=rows(self.maps),
+            weights=rows(self.weights),
+            tokens=rows(self.tokens),
         )
 
 

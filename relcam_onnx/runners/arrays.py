@@ -83,9 +83,18 @@ def sizes_of(arrays: Mapping[str, Any]) -> Sizes:
     return tuple((name, shape_of(array)[1:]) for name, array in arrays.items())
 
 
-def batch_of(arrays: Mapping[str, Any]) -> int:
-    """How many images there are; inputs of one number for all have no say."""
-    return next(shape[0] for array in arrays.values() if (shape := shape_of(array)))
+def batch_of(arrays: Mapping[str, Any], frames: int = 1) -> int:
+    """How many images there are, or clips of so many ``frames``; inputs of one number for all have no say.
+
+    Raises
+    ------
+    InputError
+        Frames are left over.
+    """
+    rows = next(shape[0] for array in arrays.values() if (shape := shape_of(array)))
+    if rows % frames:
+        raise InputError(f"the model takes clips of {frames} frames, and {rows} frames are no whole clips")
+    return rows // frames
 
 
 def on_host(array: Any) -> np.ndarray:
@@ -138,9 +147,14 @@ def dtype_of(array: Any) -> np.dtype[Any]:
     return dtype
 
 
-def pieces(arrays: Mapping[str, Any], size: int | None, *, fixed: bool) -> Iterator[tuple[slice, dict[str, Any]]]:
-    """The batch in pieces of ``size`` images, each with its place; ``fixed`` fills up the last with its last image."""
-    total = batch_of(arrays)
+def pieces(
+    arrays: Mapping[str, Any], size: int | None, *, fixed: bool, frames: int = 1
+) -> Iterator[tuple[slice, dict[str, Any]]]:
+    """The batch in pieces of ``size`` images, each with its place; ``fixed`` fills up the last with its last image.
+
+    Where each has several rows, ``frames``, they stay together.
+    """
+    total = batch_of(arrays, frames)
     step = size or total
     if step == total or (step > total and not fixed):
         yield slice(0, total), dict(arrays)
@@ -148,17 +162,16 @@ def pieces(arrays: Mapping[str, Any], size: int | None, *, fixed: bool) -> Itera
     hosted = {name: on_host(array) for name, array in arrays.items()}
     for start in range(0, total, step):
         place = slice(start, min(start + step, total))
-        piece = {name: array[place] if array.ndim else array for name, array in hosted.items()}
-        short = step - (place.stop - place.start)
-        if fixed and short:
+        piece = rows_of(hosted, place, frames)
+        if short := (step - (place.stop - place.start)) * frames if fixed else 0:
             piece = {
                 n: np.concatenate([a, np.repeat(a[-1:], short, axis=0)]) if a.ndim else a for n, a in piece.items()
             }
         yield place, piece
 
 
-def check_maps(maps: Mapping[str, np.ndarray], images: int) -> None:
-    """There is one for each image.
+def check_maps(maps: Mapping[str, np.ndarray], images: int, frames: int) -> None:
+    """There is one for each image, or for each of its frames.
 
     Raises
     ------
@@ -166,7 +179,7 @@ def check_maps(maps: Mapping[str, np.ndarray], images: int) -> None:
         A layer has more.
     """
     for name, value in maps.items():
-        if len(value) != images:
+        if len(value) not in (images, images * frames):
             raise UnsupportedModelError(
                 f"layer {name!r} has {len(value)} maps for {images} images: the model folds parts of one into the "
                 "batch there, which is not supported; name layers outside of that part, such as 'input'"
@@ -176,6 +189,12 @@ def check_maps(maps: Mapping[str, np.ndarray], images: int) -> None:
 def at(values: T | None, rows: slice) -> T | None:
     """Some rows of what may be nothing."""
     return None if values is None else values[rows]
+
+
+def rows_of(arrays: Mapping[str, Any], place: slice, frames: int = 1) -> dict[str, Any]:
+    """Some images of each input, of so many rows each."""
+    rows = slice(place.start * frames, place.stop * frames)
+    return {name: host[rows] if (host := on_host(value)).ndim else host for name, value in arrays.items()}
 
 
 def filled(rows: np.ndarray, more: int) -> np.ndarray:

@@ -25,7 +25,7 @@ from relcam_onnx.pictures.geometry import Field
 from relcam_onnx.prepare import Prepared
 from relcam_onnx.results.maps import stacked
 from relcam_onnx.runners import Result, Sizes
-from relcam_onnx.runners.arrays import on_host, sizes_of
+from relcam_onnx.runners.arrays import rows_of, sizes_of
 from relcam_onnx.runners.fields import fields_of
 from relcam_onnx.runners.kept import Kept
 from relcam_onnx.runners.session import SessionSettings, choose_providers, open_session, out_of_memory, run_session
@@ -66,7 +66,7 @@ class CompiledRunner:
         images, several = asked.shape[:2]
         if images > 1 and several > 1 and self._prepared.batch is None:
             # Image by image, so that the K targets of each share one forward pass.
-            return joined([self._run(rows(inputs, i), asked[i : i + 1]) for i in range(images)])
+            return joined([self._part(inputs, asked, slice(i, i + 1)) for i in range(images)])
         try:
             return self._run(inputs, asked)
         except InputError as error:
@@ -77,7 +77,11 @@ class CompiledRunner:
                 f"there is not enough memory for {images} images at once, trying {half}; set max_batch", stacklevel=4
             )
             parts = (slice(0, half), slice(half, images))
-            return joined([self._run({n: on_host(v)[p] for n, v in inputs.items()}, asked[p]) for p in parts])
+            return joined([self._part(inputs, asked, part) for part in parts])
+
+    def _part(self, inputs: Mapping[str, Any], asked: np.ndarray, place: slice) -> Result:
+        """A run for some of the images."""
+        return self._run(rows_of(inputs, place, self._prepared.frames), asked[place])
 
     def _run(self, inputs: Mapping[str, Any], asked: np.ndarray) -> Result:
         """One run of a session."""
@@ -138,11 +142,6 @@ def read_cached(file: Path) -> onnx.ModelProto | None:
         return onnx.load(file)
     except (OSError, DecodeError, onnx.checker.ValidationError):
         return None
-
-
-def rows(inputs: Mapping[str, Any], image: int) -> dict[str, Any]:
-    """One image of each input."""
-    return {name: host[image : image + 1] if (host := on_host(value)).ndim else host for name, value in inputs.items()}
 
 
 def joined(parts: list[Result]) -> Result:
