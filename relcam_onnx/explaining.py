@@ -124,9 +124,9 @@ class PictureExplainer:
         left = [name for name in self.sources.preprocess if name not in named]
         self._main = left[0] if left else next(iter(self.sources.preprocess))
         self.leading = named.pop(self._main) if alone else None
-        self.preprocess = self.sources.preprocess[self._main]
+        self.preprocess, self.frames = self.sources.preprocess[self._main], self.sources.frames[self._main]
         self.settings = replace(explainer.settings, preprocess=self.preprocess)
-        self._fixed_batch = explainer.prepared.batch
+        self._fixed_batch = explainer.prepared.clips
         self._check_labels()
         self._baselines = np.stack([self._read(source).array for source in baselines]) if baselines else None
         self._beside = self.sources.feeds(named)
@@ -144,7 +144,8 @@ class PictureExplainer:
 
     def passes(self, picture: PictureSource) -> int:
         """How often the model runs for a picture: 1 but for methods that ask again."""
-        return self.explainer.passes(self._beside.beside(self.sources.feeds({self._main: picture})).arrays)
+        frames = [picture] * (self.frames or 1)
+        return self.explainer.passes(self._beside.beside(self.sources.feeds({self._main: frames})).arrays)
 
     @property
     def batch(self) -> int:
@@ -172,15 +173,15 @@ class PictureExplainer:
             `TargetError` or `OptionError`: what holds for every picture.
         """
         done: dict[int, Explanation | Exception] = {}
-        shapes: dict[tuple[int, ...], list[tuple[int, Ready]]] = {}
+        shapes: dict[tuple[int, ...], list[tuple[int, list[Ready]]]] = {}
         self.sources.check({self.sources.main(self._beside.arrays): None, **self._beside.arrays})
         for place, picture in enumerate(pictures):
             try:
-                ready = self._read(picture.path)
+                ready = self.sources.pictures(self._main, picture.frames or [picture.path])
             except Exception as error:  # whatever is wrong with one picture, the others go on
                 done[place] = error
             else:
-                shapes.setdefault(ready.array.shape, []).append((place, ready))
+                shapes.setdefault((len(ready), *ready[0].array.shape), []).append((place, ready))
         for batch in shapes.values():
             done.update(self._alike(batch, targets))
         return [(picture, done[place]) for place, picture in enumerate(pictures)]
@@ -209,12 +210,13 @@ class PictureExplainer:
         )
 
     def _alike(
-        self, batch: Sequence[tuple[int, Ready]], targets: Sequence[Any] | None
+        self, batch: Sequence[tuple[int, list[Ready]]], targets: Sequence[Any] | None
     ) -> Iterator[tuple[int, Explanation | Exception]]:
         """Pictures of one size, by place; where their batch fails they are tried alone."""
         try:
-            array, pictures = np.stack([each.array for _, each in batch]), tuple(each.picture for _, each in batch)
-            feeds = Feeds({self._main: array}, {self._main: pictures})
+            every = [each for _, ready in batch for each in ready]
+            array = self.sources.stacked(self._main, [each.array for each in every])
+            feeds = Feeds({self._main: array}, {self._main: tuple(each.picture for each in every)})
             together = self._explain(feeds, targets and [list(targets)] * len(batch))
         except (TargetError, OptionError, LayerError, ModelFileError, UnsupportedModelError):
             raise  # no picture is to blame

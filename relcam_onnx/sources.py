@@ -13,6 +13,7 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 from PIL.Image import Image
 
+from relcam_onnx.analysis.frames import frames_first
 from relcam_onnx.analysis.scores import shape_text
 from relcam_onnx.errors import InputError, nearest
 from relcam_onnx.explainer import Explainer
@@ -74,8 +75,14 @@ class Sources:
         self.tensors = {tensor.name: tensor for tensor in explainer.inputs if is_read(tensor)}
         self.preprocess: dict[str, Preprocess] = {}
         self._exact = exact
+        self.frames: dict[str, int | None] = {}
+        self._time: dict[str, int] = {}  # the axis of frames, where they have one
         for name, tensor in self.tensors.items():
             shape, dtype = static_shape(tensor) or (), np.dtype(tensor.dtype).name
+            self.frames[name] = explainer.prepared.frames if len(shape) == 4 else 1
+            if len(shape) == 5:
+                self._time[name] = time = 1 if frames_first(tensor) else 2
+                self.frames[name], shape = shape[time], (*shape[:time], *shape[time + 1 :])
             with suppress(*([InputError] if len(self.tensors) > 1 else [])):  # others take numbers
                 if facts.preprocess is not None:
                     self.preprocess[name] = facts.preprocess.fitted(shape, dtype)
@@ -117,9 +124,19 @@ class Sources:
     def feeds(self, given: Mapping[str, Any]) -> Feeds:
         """What is brought for some inputs, as the model takes it; errors as in `pictures` and `numbers`."""
         pictures = {name: self.pictures(name, given[name]) for name in self.preprocess if name in given}
-        arrays = {name: np.stack([each.array for each in batch]) for name, batch in pictures.items()}
+        arrays = {name: self.stacked(name, [each.array for each in batch]) for name, batch in pictures.items()}
         arrays |= {name: self.numbers(name, value) for name, value in given.items() if name not in pictures}
         return Feeds(arrays, {name: tuple(each.picture for each in batch) for name, batch in pictures.items()})
+
+    def stacked(self, name: str, arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """Pictures, (C, H, W) each, as the model takes them; `InputError` where frames make no whole clips."""
+        whole, time = np.stack(arrays), self._time.get(name)
+        if time is None:
+            return whole
+        length = self.frames[name] or len(whole)
+        if len(whole) % length:
+            raise InputError(f"the model takes clips of {length} frames, and {len(whole)} pictures are no whole clips")
+        return np.ascontiguousarray(np.moveaxis(whole.reshape(-1, length, *whole.shape[1:]), 1, time))
 
     def picture(self, name: str, source: PictureSource) -> Ready:
         """A picture for an input; `InputError` where it cannot be read."""
@@ -135,6 +152,7 @@ class Sources:
     def pictures(self, name: str, sources: PictureSource | Sequence[PictureSource]) -> list[Ready]:
         """One picture or a list of them, of one size as the model sees them."""
         several: list[Any] = list(sources) if isinstance(sources, list | tuple) else [sources]
+        several = [each for one in several for each in (one if isinstance(one, list | tuple) else [one])]  # of clips
         if not several:
             raise InputError("the list of pictures is empty; give at least one")
         batch = [self.picture(name, source) for source in several]

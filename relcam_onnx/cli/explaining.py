@@ -26,7 +26,7 @@ from relcam_onnx.explainer import Explainer
 from relcam_onnx.explaining import PictureExplainer, Result
 from relcam_onnx.files import cannot_write, make_folder
 from relcam_onnx.lrp.methods import METHODS, Probe
-from relcam_onnx.pictures.finding import Found, find_pictures
+from relcam_onnx.pictures.finding import Found, as_clips, find_pictures
 from relcam_onnx.results import words
 from relcam_onnx.results.explanation import Explanation
 from relcam_onnx.results.report import DEFAULT, Report
@@ -96,6 +96,9 @@ def explain_pictures(
         )
         if pictorial.leading is not None:
             pictures, missing = find_pictures([pictorial.leading])
+        if pictorial.frames != 1:
+            pictures, left_over = as_clips(pictures, pictorial.frames)
+            missing = [*missing, *left_over]
         classes = pictorial.indices(list(targets)) or None
         kept = [p.path.name for p in pictures if p.path.resolve().parent == out.resolve()]
         report = Report(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -24,10 +25,14 @@ UNREAD = {
 
 @dataclass(frozen=True)
 class Found:
-    """One picture to read: its path, and the stem that no other picture's output files have."""
+    """One picture to read: its path, and the stem that no other picture's output files have.
+
+    Of a clip all frames in order; its path and name are those of the first.
+    """
 
     path: Path
     name: str
+    frames: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,34 @@ def find_pictures(sources: Sequence[str | Path]) -> tuple[list[Found], list[Fail
                 stem = "-".join(path.relative_to(root).with_suffix("").parts)
                 pictures[path.resolve()] = Found(path, _unique(stem, taken))
     return list(pictures.values()), failed
+
+
+def as_clips(pictures: Sequence[Found], frames: int | None) -> tuple[list[Found], list[Failed]]:
+    """Put the pictures of each folder, in the natural order of their names, into clips of so many ``frames``.
+
+    None: each folder is one. The second list has what is left over.
+    """
+    folders: dict[Path, list[Found]] = {}
+    for picture in pictures:
+        folders.setdefault(picture.path.parent, []).append(picture)
+    clips, failed = [], []
+    for inside in folders.values():
+        inside.sort(key=lambda picture: natural(picture.path.name))
+        length = frames or len(inside)
+        for start in range(0, len(inside), length):
+            clip = inside[start : start + length]
+            if len(clip) == length:
+                clips.append(Found(clip[0].path, clip[0].name, tuple(picture.path for picture in clip)))
+            else:
+                first = str(clip[0].path)
+                failed.append(Failed(first, f"{first}: {len(clip)} frames are left over, and a clip has {length}"))
+    return clips, failed
+
+
+def natural(name: str) -> tuple[tuple[int, int, str], ...]:
+    """A key that sorts ``frame2`` before ``frame10``."""
+    parts = re.split(r"(\d+)", name.lower())
+    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part)
 
 
 def _expand(source: str) -> tuple[Path, list[Path]]:

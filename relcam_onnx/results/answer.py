@@ -130,6 +130,13 @@ class Answer:
         row = clip * self.frames + frame if by_frame else clip
         return self.maps.plane(name, row, target, (frame + 0.5) / self.frames)
 
+    def planes(self, name: str, index: int, target: int) -> Floats:
+        """One map as it is kept, channels and all; of clips a frame's where it can be drawn."""
+        if self.frames > 1 and name in self.maps.drawable:
+            return self.plane(name, index, target)
+        whole: Floats = self.maps[name][index // self.frames, target]
+        return whole
+
     def most(self, name: str, index: int, target: int) -> float | None:
         """The largest value of a map in all frames of a clip, which they are drawn by; None where there is one."""
         if self.frames == 1:

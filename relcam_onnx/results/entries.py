@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from relcam_onnx.pictures.pixels import Picture
@@ -17,8 +18,10 @@ def picture(explanation: Explanation) -> dict[str, Any]:
     """The picture and its targets; where a model reads several, each of them by its input."""
     shown = explanation.pictures[0] if explanation.pictures else None
     several = {name: described(pictures[0]) for name, pictures in explanation.beside.items()}
-    inputs = {"inputs": several} if several else {}
-    return {**(described(shown) if shown else {"file": None}), **inputs, "targets": targets(explanation)}
+    more: dict[str, Any] = {"inputs": several} if several else {}
+    if explanation.frames > 1:
+        more["frames"] = [picture.file for picture in explanation.pictures]
+    return {**(described(shown) if shown else {"file": None}), **more, "targets": targets(explanation)}
 
 
 def described(shown: Picture) -> dict[str, Any]:
@@ -48,26 +51,38 @@ def detection(found: Detection) -> dict[str, Any]:
 
 
 def layers(explanation: Explanation, file: str | None) -> dict[str, list[dict[str, Any]]]:
-    """The map of each target, by layer, in the NPZ ``file``; what is drawn of it is to be filled in."""
+    """The map of each target, by layer, in the NPZ ``file``; what is drawn of it is to be filled in.
+
+    Of a clip one for each frame of each target.
+    """
     kept, classes = explanation.relevance_kept, explanation.classes[0, : explanation.count()].tolist()
     tokens = explanation.tokens_kept
     return {
         layer: [
             {
                 "target": index,
+                **({"frame": frame} if explanation.frames > 1 else {}),
                 "file": file,
                 "key": layer,
-                "minimum": number(values[0, place].min()),
-                "maximum": number(values[0, place].max()),
-                "sum": number(values[0, place].sum(dtype=np.float64)),
+                **figures(explanation.planes(layer, frame, place)),
                 "relevance_kept": number(kept[layer][0, place]) if layer in kept else None,
                 "tokens_kept": list(map(number, tokens[layer][0, place])) if layer in tokens else None,
                 "png": None,
                 "mask": None,
             }
             for place, index in enumerate(classes)
+            for frame in range(explanation.frames)
         ]
-        for layer, values in explanation.maps.items()
+        for layer in explanation.maps
+    }
+
+
+def figures(values: NDArray[Any]) -> dict[str, float | None]:
+    """The least, the largest and all of a map."""
+    return {
+        "minimum": number(values.min()),
+        "maximum": number(values.max()),
+        "sum": number(values.sum(dtype=np.float64)),
     }
 
 

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from relcam_onnx.errors import LayerError
 from relcam_onnx.results import sheet, words
+from relcam_onnx.results.animation import ANIMATED
 
 if TYPE_CHECKING:
     from relcam_onnx.results.explanation import Explanation
@@ -124,8 +125,12 @@ def _section(number: int, image: Mapping[str, Any]) -> str:
         for target in image["targets"]
     ]
     links = []
+    frames = len(image.get("frames", [None]))
     for place, target in enumerate(image["targets"]):
-        if pngs := [link(maps[place]["png"], layer) for layer, maps in layers.items() if maps[place]["png"]]:
+        own = [(layer, entry) for layer, maps in layers.items() for entry in maps[place * frames :][:frames]]
+        named = [(layer if frames == 1 else f"{layer}, frame {entry['frame']}", entry["png"]) for layer, entry in own]
+        moving = [("moving", image[form][place]) for form in ANIMATED if form in image]
+        if pngs := [link(png, name) for name, png in [*moving, *named] if png]:
             links.append(f"<p>Overlays for {_said(target)}: {', '.join(pngs)}</p>\n")
     if file := next((maps[0]["file"] for maps in layers.values() if maps), None):
         links.append(f"<p>Maps as numbers: {link(file, file)}</p>\n")

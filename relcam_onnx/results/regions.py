@@ -44,14 +44,15 @@ class Region(NamedTuple):
         *,
         refine: bool = False,
         picture: str | None = None,
+        index: int = 0,
     ) -> Self:
-        """What the map of one layer and target marks in the first image; errors as in `Explanation.heat`.
+        """What the map of one layer and target marks in an image or frame; errors as in `Explanation.heat`.
 
         ``refine``: with the picture's own edges, as `shapes.refined`; ``picture`` as in `Explanation.heat`.
         """
-        shown = explanation.picture_of(layer, 0, picture)
+        shown = explanation.picture_of(layer, index, picture)
         assert shown is not None
-        heat = explanation.heat(layer, target=place, size=told_at(shown.size), picture=picture)
+        heat = explanation.heat(layer, index, place, told_at(shown.size), picture=picture)
         cells = segment(heat, rule)
         if refine:
             seen = shown.pixels.resized(cells.shape, Image.Resampling.BOX).convert("RGB")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -18,6 +17,8 @@ from relcam_onnx import __version__
 from relcam_onnx.errors import OptionError
 from relcam_onnx.files import Names, plain, whole
 from relcam_onnx.results import entries, render
+from relcam_onnx.results.animation import ANIMATED, animated
+from relcam_onnx.results.archive import Pictures, archived, stem
 from relcam_onnx.results.coco import Coco
 from relcam_onnx.results.page import page
 from relcam_onnx.results.record import Record
@@ -30,9 +31,9 @@ from relcam_onnx.results.sheet import encoded
 if TYPE_CHECKING:
     from relcam_onnx.results.explanation import Explanation
 
-FORMATS = ("sheet", "png", "npz", "json", "html", "coco")
-"""What can be written: sheets, overlays, raw maps, a page, regions; "json" adds nothing to ``results.json``, always
-there."""
+FORMATS = ("sheet", "png", "npz", "json", "html", "coco", *ANIMATED)
+"""What can be written: sheets, overlays, raw maps, a page, regions, a clip's overlays as WebP ("anim") or GIF; "json"
+adds nothing to ``results.json``, always there."""
 
 DEFAULT = ("sheet", "npz", "html")
 """What is written if nothing else is said."""
@@ -47,6 +48,7 @@ class Drawing(NamedTuple):
     entry: dict[str, Any]
     layer: str
     place: int
+    frame: int
     overlay: str | None
     mask: str | None
 
@@ -172,17 +174,20 @@ class Report:
         maps = {layer: values[0] for layer, values in explanation.maps.items()}
         drawn = self._sheets and explanation.maps.drawable
         image["sheet"] = self._save_sheet(name, explanation, written) if drawn else None
-        file = self._save_maps(name, maps, written) if "npz" in self.formats else None
+        file = self._save(name, ".npz", archived(maps), written) if "npz" in self.formats else None
+        for form in ANIMATED:
+            if form in self.formats:
+                image[form] = self._save_moving(name, form, explanation, written)
         image["layers"] = entries.layers(explanation, file)
         # All names are given out here, in order.
         drawings = [
-            self._drawing(image["layers"][layer][place], name, layer, place, explanation)
+            self._drawing(entry, name, layer, number, explanation)
             for layer in (explanation.maps.drawable if explanation.pictures else ())
-            for place in range(explanation.count())
+            for number, entry in enumerate(image["layers"][layer])
         ]
-        full = self._full(explanation) if "png" in self.formats else {}
+        full = Pictures(explanation)
         draw = partial(self._draw, explanation, full, written)
-        if full or self.mask:  # colouring and packing take two cores
+        if "png" in self.formats or self.mask:  # colouring and packing take two cores
             with ThreadPoolExecutor(DRAWERS) as pool:
                 list(pool.map(draw, drawings))
         else:
@@ -190,28 +195,24 @@ class Report:
                 draw(drawing)
         return image
 
-    def _drawing(self, entry: dict[str, Any], name: str, layer: str, place: int, explanation: Explanation) -> Drawing:
+    def _drawing(self, entry: dict[str, Any], name: str, layer: str, count: int, explanation: Explanation) -> Drawing:
         """What is to be drawn of one map, and its file names: several targets by class, detections by number."""
+        place, frame = divmod(count, explanation.frames)
         number = place if explanation.detections else int(explanation.classes[0, place])
         stem = f"{name}.{self._layers[layer]}" + (f".{number}" if explanation.targets.shape[1] > 1 else "")
+        stem += f".f{frame}" if explanation.frames > 1 else ""
         overlay = self._names.take(stem, ".png") if "png" in self.formats else None
-        return Drawing(entry, layer, place, overlay, self._names.take(stem, ".mask.png") if self.mask else None)
+        return Drawing(entry, layer, place, frame, overlay, self._names.take(stem, ".mask.png") if self.mask else None)
 
-    def _full(self, explanation: Explanation) -> dict[str, Image.Image]:
-        """The picture of each map that can be drawn, at its own size."""
-        shown = {layer: explanation.picture_of(layer, 0) for layer in explanation.maps.drawable}
-        images = {id(picture): picture.full() for picture in shown.values() if picture is not None}
-        return {layer: images[id(picture)] for layer, picture in shown.items() if picture is not None}
-
-    def _draw(
-        self, explanation: Explanation, full: Mapping[str, Image.Image], written: list[Path], drawing: Drawing
-    ) -> None:
+    def _draw(self, explanation: Explanation, full: Pictures, written: list[Path], drawing: Drawing) -> None:
         """One map's overlay, its region, and that as a mask in the picture's pixels."""
-        if drawing.overlay and full:
-            heat = explanation.heat(drawing.layer, target=drawing.place)
-            faint = explanation.doubt(0, drawing.place) is not None
-            self._save_picture(drawing.overlay, render.overlay(full[drawing.layer], heat, faint=faint), written)
-        region = Region.of(explanation, drawing.layer, drawing.place, self.mask_rule, refine=self.refine)
+        layer, place, frame = drawing.layer, drawing.place, drawing.frame
+        if drawing.overlay:
+            heat = explanation.heat(layer, frame, place)
+            faint, most = explanation.doubt(0, place) is not None, explanation.most(layer, frame, place)
+            shown = render.overlay(full.of(layer, frame), heat, faint=faint, most=most)
+            self._save_picture(drawing.overlay, shown, written)
+        region = Region.of(explanation, layer, place, self.mask_rule, refine=self.refine, index=frame)
         if drawing.mask:
             bits = Image.fromarray(region.mask.astype(np.uint8) * np.uint8(255))
             self._save_picture(drawing.mask, bits, written)
@@ -221,30 +222,29 @@ class Report:
 
     def _save_sheet(self, stem: str, explanation: Explanation, written: list[Path]) -> dict[str, Any]:
         """The sheet as JPEG: its file, width and height."""
-        drawn, file_name = explanation.sheet(), self._names.take(stem, ".jpg")
-        with whole(self.folder / file_name) as file:
-            file.write(encoded(drawn))
-        written.append(self.folder / file_name)
+        drawn = explanation.sheet()
+        file_name = self._save(stem, ".jpg", encoded(drawn), written)
         return {"file": file_name, "width": drawn.width, "height": drawn.height}
+
+    def _save_moving(self, name: str, form: str, explanation: Explanation, written: list[Path]) -> list[str]:
+        """The overlays of a clip as one animated picture for each target."""
+        classes = explanation.classes[0, : explanation.count()].tolist()
+        stems = [f"{name}.{index}" if len(classes) > 1 else name for index in classes]
+        return [
+            self._save(stem, f".{ANIMATED[form].lower()}", animated(explanation, place, form), written)
+            for place, stem in enumerate(stems)
+        ]
+
+    def _save(self, stem: str, suffix: str, content: bytes, written: list[Path]) -> str:
+        """A file by a name that none has yet."""
+        file_name = self._names.take(stem, suffix)
+        with whole(self.folder / file_name) as file:
+            file.write(content)
+        written.append(self.folder / file_name)
+        return file_name
 
     def _save_picture(self, name: str, image: Image.Image, written: list[Path]) -> None:
         with whole(self.folder / name) as file:
             # Photographs are 6 % smaller at level 6, which takes five times as long.
             image.save(file, "PNG", compress_level=1)
         written.append(self.folder / name)
-
-    def _save_maps(self, stem: str, maps: dict[str, np.ndarray], written: list[Path]) -> str:
-        """All maps as NPZ. `numpy.savez` takes keys as arguments, and a layer may be called like one of its own."""
-        file_name = self._names.take(stem, ".npz")
-        with whole(self.folder / file_name) as file, zipfile.ZipFile(file, "w") as archive:
-            for layer, values in maps.items():
-                with archive.open(f"{layer}.npy", "w", force_zip64=True) as entry:
-                    np.lib.format.write_array(entry, values, allow_pickle=False)
-        written.append(self.folder / file_name)
-        return file_name
-
-
-def stem(explanation: Explanation) -> str:
-    """What an image's files start with: its picture's file name."""
-    file = explanation.pictures[0].file if explanation.pictures else None
-    return Path(file).stem if file else "image"

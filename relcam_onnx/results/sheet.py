@@ -27,6 +27,9 @@ AREA, LONGEST, NARROWEST = 220**2, 440, 120
 MARGIN, GAP, TEXT, LINE = 14, 8, 19, 28
 """Pixels: around all, between panels, the height of letters, and of a line of them."""
 
+FRAMES = 8
+"""Of a clip there are so many at most."""
+
 QUALITY = 85
 """Of JPEG: letters stay clean, and a sheet takes some 100 kB."""
 
@@ -64,9 +67,15 @@ def panels(explanation: Explanation, index: int = 0) -> list[Row]:
         row
         for name in inputs
         if (own := [source for source in sources if name is None or source.picture in (None, name)])
-        for frame in range(index * explanation.frames, (index + 1) * explanation.frames)
-        for row in _rows(explanation, frame, name, own)
+        for frame in frames_of(explanation.frames)
+        for row in _rows(explanation, index * explanation.frames + frame, name, own)
     ]
+
+
+def frames_of(count: int) -> list[int]:
+    """The frames of a clip that a sheet has room for, evenly spaced."""
+    shown = min(count, FRAMES)
+    return [(2 * number + 1) * count // (2 * shown) for number in range(shown)]
 
 
 def _rows(explanation: Explanation, index: int, name: str | None, sources: list[MapSource]) -> list[Row]:
