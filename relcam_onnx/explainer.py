@@ -31,7 +31,6 @@ from relcam_onnx.runners.arrays import (
     check_maps,
     filled,
     fillers,
-    on_host,
     pieces,
     sizes_of,
 )
@@ -169,14 +168,12 @@ class Explainer:
             `InputError` or `TargetError`.
         """
         arrays = check_inputs(self.inputs, x)
-        frames = self.prepared.frames
-        images = batch_of(arrays, frames)
+        images = batch_of(arrays, frames := self.prepared.frames)
         if (seed is not None) != (self.seed == GIVEN):
             raise OptionError(
                 "an array as seed goes with Explainer(seed='given'), and that with an array: explainer(x, seed=array)"
             )
-        size = self._batch or self._max_batch
-        batches = list(pieces(arrays, size, fixed=self._batch is not None, frames=frames))
+        batches = list(pieces(arrays, self._batch or self._max_batch, fixed=self._batch is not None, frames=frames))
         starter = self._starters.of(targets)
         runner = self._with(baselines, starter)
         if starter is not None:
@@ -210,7 +207,7 @@ class Explainer:
             return runner
         if not isinstance(runner, ProbingRunner) or runner.probe.gradient is None:
             raise OptionError(f"method {self.method!r} takes no baselines; leave them out")
-        return runner.with_baselines(on_host(check_array(self.prepared.layers.picture.tensor, baselines)))
+        return runner.with_baselines(check_array(self.prepared.layers.picture.tensor, baselines))
 
     def _explain(
         self, runner: Runner, inputs: dict[str, Any], targets: np.ndarray, seeds: np.ndarray | None, found: Told | None
@@ -222,8 +219,7 @@ class Explainer:
         result = runner.run(inputs, filled(targets, fill), None if seeds is None else filled(seeds, fill))
         check_maps(result.maps, count + fill, self.prepared.frames)
         result = result.first(count, count + fill)
-        of_layers = {source.name: result.maps[source.name] for source in result.sources if source.tensor is not None}
-        warn_of_nothing(of_layers, self._empty, result.targets >= 0)
+        warn_of_nothing(result.of_layers, self._empty, result.targets >= 0)
         named = as_told(result, targets, self.prepared.choices, given=seeds is not None)
         reader = self._detector
         return Explanation(

@@ -200,7 +200,8 @@ class PictureExplainer:
         pictures = {name: feeds.pictures[name] for name in self.sources.preprocess}
         first = next(iter(pictures.values()))  # boxes and masks are of that
         placed = in_inputs(targets, [picture.geometry for picture in first])
-        explanation = self.explainer(feeds.arrays, placed, baselines=self._baselines)
+        x = feeds.arrays if len(feeds.arrays) > 1 else next(iter(feeds.arrays.values()))
+        explanation = self.explainer(x, placed, baselines=self._baselines)
         return replace(
             explanation,
             pictures=pictures[self._main],

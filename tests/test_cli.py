@@ -24,7 +24,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import relcam_onnx as rc
-from relcam_onnx import explaining, files
+from relcam_onnx import files, sources
 from relcam_onnx.cli import app
 from relcam_onnx.cli.explaining import ahead, session_options
 from relcam_onnx.results import report
@@ -400,14 +400,14 @@ def test_baselines_are_pictures(model, out, tmp_path):
 def test_an_interrupted_run_keeps_what_it_has(model, out, tmp_path, monkeypatch):
     for place in range(3):
         noise(tmp_path / "in" / f"{place}.png")
-    read = explaining.read_pixels
+    read = sources.read_pixels
 
     def interrupted(source, needed, **options):
         if source.stem == "2":
             raise KeyboardInterrupt
         return read(source, needed, **options)
 
-    monkeypatch.setattr(explaining, "read_pixels", interrupted)
+    monkeypatch.setattr(sources, "read_pixels", interrupted)
     result = relcam("explain", model, tmp_path / "in", "-o", out, "--batch", 1)
     assert result.exit_code == 1
     assert "interrupted" in result.stderr

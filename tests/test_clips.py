@@ -169,7 +169,7 @@ def test_a_folder_of_frames(tmp_path: Path) -> None:
         Image.fromarray(value).save(tmp_path / "in" / f"f{number + 5}.png")
     onnx.save(folded("N"), tmp_path / "clips.onnx")
     command = ["explain", tmp_path / "clips.onnx", tmp_path / "in", "-o", tmp_path / "out", "--preprocess", "unit"]
-    formats = [part for form in ("anim", "gif", "sheet", "png", "html") for part in ("--format", form)]
+    formats = [part for form in ("anim", "anim.gif", "sheet", "png", "html") for part in ("--format", form)]
     found = relcam(*command, *formats, "--output", "scores", "--target", 0)
     assert found.exit_code == 1
     assert "f11.png: 2 frames are left over, and a clip has 3" in found.stderr
@@ -179,7 +179,7 @@ def test_a_folder_of_frames(tmp_path: Path) -> None:
         ["f8", "f9", "f10"],
     ]
     for image in made["images"]:
-        for form in ("anim", "gif"):
+        for form in ("anim", "anim.gif"):
             with Image.open(tmp_path / "out" / image[form][0]) as moving:
                 assert (moving.n_frames, moving.size) == (3, (32, 24))
     entries = made["images"][1]["layers"]["fused"]

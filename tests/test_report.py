@@ -18,6 +18,7 @@ import relcam_onnx as rc
 from relcam_onnx.files import LONGEST, Names, make_folder, shortened, whole
 from relcam_onnx.files import plain as plain_name
 from relcam_onnx.results import report
+from relcam_onnx.results.animation import ANIMATED
 from relcam_onnx.results.record import append
 from relcam_onnx.results.report import FORMATS, Report
 
@@ -193,7 +194,7 @@ def test_a_picture_whose_files_do_not_fit_leaves_none(tmp_path, monkeypatch):
 def test_a_report_keeps_nothing_of_an_image_but_its_record(tmp_path):
     """So that memory does not grow with the number of pictures, the page included."""
     found = explained()
-    results = Report(tmp_path, found.settings, FORMATS, mask=True)
+    results = Report(tmp_path, found.settings, [form for form in FORMATS if form not in ANIMATED], mask=True)
     results.add(found)
     kept = [weakref.ref(found.maps["fused"]), weakref.ref(found.pictures[0].pixels.image)]
     del found

@@ -88,7 +88,7 @@ def explain(
         typer.Option(
             "--format",
             help="sheet (a JPEG a picture), png (an overlay a map), npz (the maps), html (a page of all sheets), "
-            "coco (regions.json, regions as polygons), anim or gif (a clip's overlays, WebP or GIF), json "
+            "coco (regions.json, regions as polygons), anim or anim.gif (a clip's overlays, moving), json "
             "(results.json alone, always there); repeatable. Default: sheet, npz and html.",
             metavar="NAME",
         ),

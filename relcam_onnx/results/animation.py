@@ -10,7 +10,7 @@ from relcam_onnx.errors import OptionError
 if TYPE_CHECKING:
     from relcam_onnx.results.explanation import Explanation
 
-ANIMATED = {"anim": "WEBP", "gif": "GIF"}
+ANIMATED = {"anim": "WEBP", "anim.gif": "GIF"}
 """Format -> how Pillow calls it; in small letters the suffix of its files."""
 PACE = 200
 """Milliseconds a frame."""
@@ -28,7 +28,7 @@ def animated(explanation: Explanation, target: int, form: str) -> bytes:
     target
         Which target, by place.
     form
-        "anim" (WebP) or "gif".
+        One of `ANIMATED`.
 
     Raises
     ------

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from relcam_onnx.results.explanation import Explanation
 
 FORMATS = ("sheet", "png", "npz", "json", "html", "coco", *ANIMATED)
-"""What can be written: sheets, overlays, raw maps, a page, regions, a clip's overlays as WebP ("anim") or GIF; "json"
-adds nothing to ``results.json``, always there."""
+"""What can be written: sheets, overlays, raw maps, a page, regions, a clip's overlays as WebP ("anim") or GIF;
+"json" adds nothing to ``results.json``, always there."""
 
 DEFAULT = ("sheet", "npz", "html")
 """What is written if nothing else is said."""

@@ -47,6 +47,11 @@ class Result:
     sources: tuple[MapSource, ...]
     fields: Mapping[str, Field]
 
+    @property
+    def of_layers(self) -> dict[str, np.ndarray]:
+        """The maps that are of one layer: not the fused ones."""
+        return {source.name: self.maps[source.name] for source in self.sources if source.tensor is not None}
+
     def first(self, count: int, filled: int) -> Result:
         """The first so many images of a batch that was ``filled`` up; an output without a batch is for all of them."""
         if count == filled:

@@ -62,10 +62,10 @@ class ProbingRunner:
         self.baselines: Floats | None = None
         self.reading(prepared, prepared.maps.plan, self._outputs)
 
-    def with_baselines(self, baselines: np.ndarray) -> ProbingRunner:
+    def with_baselines(self, baselines: Any) -> ProbingRunner:
         """The same, with what stands for nothing, (B, ...) as the model takes it."""
         other = copy(self)
-        other.baselines = baselines.astype(np.float32)
+        other.baselines = on_host(baselines).astype(np.float32)
         return other
 
     def passes(self, sizes: Sizes) -> int:
