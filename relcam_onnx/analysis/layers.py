@@ -104,8 +104,7 @@ class Layers:
 
     def _named(self, name: str, tensor: gs.Tensor) -> Layer:
         strides, layouts, origins = self.geometry.strides, self.geometry.layouts, self.paths.origins[tensor.name]
-        alone = len(self.paths.pictures) > 1 and len(origins) == 1
-        picture = next(iter(origins)) if alone else None
+        picture = next(iter(origins)) if len(self.paths.pictures) > 1 and len(origins) == 1 else None
         frames = self.paths.frames if rows_over(tensor, self.paths.pictures[0]) == self.paths.frames else 1
         return Layer(name, tensor, strides.get(tensor.name), layouts.get(tensor.name), picture, frames=frames)
 
@@ -129,19 +128,17 @@ class Layers:
         return {f"{FUSED}/{picture}": stages for picture, stages in self.towers.items()}
 
     def names_of(self, tensor: gs.Tensor) -> list[str]:
-        """Everything that a tensor can be called: stage, module paths, tensors of the file."""
+        """Everything that a tensor can be called."""
         return [*(stage.name for stage in self.stages if stage.tensor is tensor), *self.names.of(tensor)]
 
     @cached_property
     def aliases(self) -> dict[str, str]:
         """Another name of a map -> its own."""
-        aliases = {f"{LAST}/{picture}": stages[-1].name for picture, stages in self.towers.items()}
-        aliases |= {f"{FUSED}/{picture}": FUSED for picture in self.towers if FUSED in self.fused}
+        last = {f"{LAST}/{picture}": stages[-1].name for picture, stages in self.towers.items()}
+        aliases = {LAST: next(iter(last.values()))} if len(set(last.values())) == 1 else {}
+        aliases |= last | {f"{FUSED}/{picture}": FUSED for picture in self.towers if FUSED in self.fused}
         aliases |= {f"{INPUT}/{layer.tensor.name}": layer.name for layer in self.inputs}
-        if len(deepest := {stages[-1].name for stages in self.towers.values()}) == 1:
-            aliases[LAST] = deepest.pop()
-        if len(self.inputs) > 1 and len(self.paths.pictures) == 1:
-            aliases[INPUT] = f"{INPUT}/{self.paths.pictures[0].name}"
+        aliases |= {INPUT: self.picture.name} if len(self.pictures) == 1 else {}
         return {alias: name for alias, name in aliases.items() if alias != name}
 
     @cached_property
@@ -175,13 +172,13 @@ class Layers:
         LayerError
             No such layer, one that folding removed, or one that relevance does not pass.
         """
+        if name == INPUT and not self.inputs:
+            raise LayerError("relevance reaches none of this model's inputs: name another layer")
         if name == INPUT:
-            if not self.inputs:
-                raise LayerError("relevance reaches none of this model's inputs: name another layer")
             return self.inputs
         name = self.aliases.get(name, name)
-        if inputs := [layer for layer in self.inputs if layer.name == name]:
-            return tuple(inputs)
+        if known := [layer for layer in (*self.inputs, *self.stages) if layer.name == name]:
+            return tuple(known)
         if name in (STAGES, LAST, FUSED):
             if not self.stages:
                 check_supported(self.model, self.paths.nodes)  # an op that nobody knows hides all behind it
@@ -193,8 +190,6 @@ class Layers:
             return {STAGES: self.stages, LAST: deepest, FUSED: ()}[name]
         if name in self.fused:
             return ()
-        if stage := [layer for layer in self.stages if layer.name == name]:
-            return tuple(stage)
         return (self._named(name, self.names.tensor(name, self._words)),)
 
     def fused_by(self, name: str) -> dict[str, tuple[Layer, ...]]:
@@ -205,8 +200,7 @@ class Layers:
     @property
     def _words(self) -> list[str]:
         """What is no tensor's name."""
-        inputs, stages = ([layer.name for layer in layers] for layers in (self.inputs, self.stages))
-        return [INPUT, STAGES, LAST, FUSED, *inputs, *stages, *self.fused, *self.aliases]
+        return [INPUT, STAGES, LAST, FUSED, *(n.name for n in (*self.inputs, *self.stages)), *self.fused, *self.aliases]
 
     def table(self) -> list[LayerInfo]:
         """Every layer that can be named: each module's output, and each tensor that is no module's."""

@@ -174,9 +174,8 @@ def quotient(sizes: Shape, others: Sequence[Size], *, exact: bool = False) -> Si
     count, divisor = (prod((number for number, _ in part), start=Fraction(1)) for part in (over, under))
     if not divisor or len(left) > 1 or (left and names[left[0]] != 1):
         return None
-    share = count / divisor
-    whole = share.denominator == 1 or (exact and left)
-    return named(share, left[0] if left else None) if whole else None
+    whole = (count / divisor).denominator == 1 or (exact and left)
+    return named(count / divisor, left[0] if left else None) if whole else None
 
 
 def factors(size: int | str) -> tuple[Fraction, str | None]:
@@ -186,9 +185,8 @@ def factors(size: int | str) -> tuple[Fraction, str | None]:
     count, times, name = size.partition("*")
     number, name = (Fraction(int(count)), name) if times and count.isdecimal() else (Fraction(1), size)
     whole, over, divisor = name.rpartition("/")
-    if over and divisor.isdecimal() and not whole.endswith("/"):  # with two of them PyTorch rounds down
-        return number / int(divisor), whole
-    return number, name
+    parted = over and divisor.isdecimal() and not whole.endswith("/")  # with two of them PyTorch rounds down
+    return (number / int(divisor), whole) if parted else (number, name)
 
 
 def named(count: Fraction, name: str | None) -> int | str:
