@@ -136,7 +136,7 @@ def test_an_account_tells_what_biases_and_tokens_take(
     prepared = Prepared(vit, ["input"], "lrp", preset("epsilon-plus"))
     reading = Reading.of(prepared.model, prepared.maps.plan, SessionSettings(), spinning=False)
     _, values = reading.run({prepared.layers.picture.tensor.name: picture.numpy()})
-    _, _, taken = account(prepared, values, int(stored[f"targets/{label}"][0]), len(picture))
+    _, _, taken = account(prepared, values, int(stored[f"targets/{label}"][0]))
     whole = {key: sum(getattr(part, key) for part in taken.values()) for key in TAKERS}
     held = {name: float(stored[f"taken/epsilon-plus/{name}/{label}"][0]) for names in TAKERS.values() for name in names}
     wanted = {key: sum(held[name] for name in names) for key, names in TAKERS.items()}

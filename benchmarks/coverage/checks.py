@@ -156,7 +156,7 @@ def booked(model: onnx.ModelProto, array: np.ndarray) -> tuple[float, ...]:
     reading = Reading.of(prepared.model, prepared.maps.plan, SessionSettings(), spinning=False)
     name = prepared.layers.picture.tensor.name
     _, values = reading.run({name: array})
-    _, _, taken = account(prepared, values, LABEL, count=len(array))
+    _, _, taken = account(prepared, values, LABEL)
     start = sum(sum(vars(part).values()) for part in taken.values())
     return tuple(
         sum(getattr(part, key) for part in taken.values()) / start

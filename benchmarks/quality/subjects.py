@@ -8,12 +8,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from relcam_onnx.audit.model import Audited
-from relcam_onnx.audit.outlines import drawn, seen
-from relcam_onnx.audit.subjects import Subject, Told, read_subjects
+from relcam_onnx.audit.outlines import Outlined, drawn, seen
+from relcam_onnx.audit.subjects import Subject, read_subjects
+from relcam_onnx.audit.told import Told
 from relcam_onnx.pictures.finding import Found
 from relcam_onnx.pictures.preprocess import Preprocess
 
@@ -62,16 +60,16 @@ def read(files: Mapping[Path, int], model: Audited, outlines: Path) -> list[Subj
     """All pictures, with the model's scores."""
     polygons = read_outlines(outlines)
 
-    def mask(picture: Found) -> NDArray[np.bool_] | None:
-        outlined = polygons.get(picture.path.name)
-        if outlined is None:
+    def outlined(picture: Found) -> Outlined | None:
+        shapes = polygons.get(picture.path.name)
+        if shapes is None:
             return None
         height, width = model.upright(picture.path)
-        corners = [[(x * width, y * height) for x, y in polygon] for polygon in outlined]
-        return seen(model, drawn((height, width), corners))
+        corners = [[(x * width, y * height) for x, y in polygon] for polygon in shapes]
+        return Outlined((None,), lambda places: seen(model, drawn((height, width), corners)))
 
     told = {file.resolve(): Told(str(label), str(label)) for file, label in files.items()}
-    subjects, failed = read_subjects(model, [Found(file, file.name) for file in files], told, mask)
+    subjects, failed = read_subjects(model, [Found(file, file.name) for file in files], told, outlined)
     if failed:
         raise SystemExit(f"{Path(failed[0].file).name}: {failed[0].error}: other labels?")
     return subjects

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from relcam_onnx.audit import metrics
 from relcam_onnx.audit.looking import GRID, cells
-from relcam_onnx.audit.model import Floats
+from relcam_onnx.pictures.geometry import Floats
 
 MOST = 8
 """Clusters of one group."""

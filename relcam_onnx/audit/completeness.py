@@ -15,11 +15,11 @@ from relcam_onnx.analysis.paths import receiving
 from relcam_onnx.audit.experiments import Item, sampled
 from relcam_onnx.audit.model import Audited, Source
 from relcam_onnx.audit.rows import AUDITED
+from relcam_onnx.audit.spots import Spot
 from relcam_onnx.audit.store import Found
 from relcam_onnx.audit.subjects import Subject
 from relcam_onnx.backends.eager import Eager
 from relcam_onnx.lrp.plan import Step
-from relcam_onnx.lrp.seeds import starting
 from relcam_onnx.lrp.walk import describe, going_on, walk
 from relcam_onnx.ops import Message, lookup
 from relcam_onnx.prepare import Prepared
@@ -29,6 +29,8 @@ from relcam_onnx.runners.reading import Reading
 
 NEARLY = 1e-6
 """Of a rule's ε: so much of it takes nothing that could be told."""
+WHOLE = Spot()
+"""A classifier's one place."""
 
 
 @dataclass
@@ -56,7 +58,8 @@ def by_account(subjects: Sequence[Subject], count: int, model: Audited, seed: in
         return
     given = model.prepared
     names = [*(layer.name for layer in given.layers.stages), INPUT]
-    walked = Prepared(model.file, names, "lrp", given.preset, given.seed, given.scores.output, **model.given)
+    options = {key: model.options.get(key) for key in ("output", "head")}
+    walked = Prepared(model.file, names, "lrp", given.preset, given.seed, **options, **model.given)
 
     @cache
     def ready(size: tuple[int, ...]) -> tuple[Prepared, Reading]:
@@ -69,8 +72,7 @@ def by_account(subjects: Sequence[Subject], count: int, model: Audited, seed: in
             feeds = model.feeds(subject.array[None])
             prepared, reading = ready(feeds[given.layers.picture.tensor.name].shape[1:])
             _, values = reading.run(feeds)
-            count = len(feeds[given.layers.picture.tensor.name])
-            start, whole, taken = account(prepared, values, subject.label, count)
+            start, whole, taken = account(prepared, values, subject.label, subject.spot)
             if abs(start) <= CANCELLED * whole:
                 return {AUDITED: {}}
             shares = {layer: {key: value / start for key, value in vars(t).items()} for layer, t in taken.items()}
@@ -81,9 +83,9 @@ def by_account(subjects: Sequence[Subject], count: int, model: Audited, seed: in
 
 @np.errstate(all="ignore")
 def account(
-    prepared: Prepared, values: Mapping[str, Any], target: int, count: int = 1
+    prepared: Prepared, values: Mapping[str, Any], target: int, spot: Spot = WHOLE
 ) -> tuple[float, float, dict[str, Taken]]:
-    """Walk a plan for one picture, the first of ``count`` that values are of, and keep books.
+    """Walk a plan for a class of one picture, the first of those that values are of, and keep books.
 
     Returns
     -------
@@ -91,11 +93,8 @@ def account(
         What relevance started as, its magnitude, and stage by stage, from the top, what became of it.
     """
     f, plan, layers = Eager(), prepared.maps.plan, prepared.maps.layers
-    table = values[plan.scores.name].reshape(count, -1)
-    classes = 2 if prepared.choices.paired else table.shape[1]
-    hot: Any = np.eye(classes, dtype=np.float32)[[target] * count]
-    seed: Any = np.array(starting(f, prepared.seed, table, hot, paired=prepared.choices.paired, gradient=False))
-    seed[1:] = 0
+    start = np.array(spot.start(prepared, values[plan.scores.name], target))
+    start[1:] = 0
     names = {layer.tensor.name: layer.name for layer in layers}
     taken = {name: Taken() for name in [*(n for n in reversed(names.values()) if n != INPUT), INPUT]}
     below = iter(taken.values())
@@ -107,10 +106,9 @@ def account(
             current = next(below, current)
         book(f, step, values, message, handed, current)
 
-    start = seed.reshape(values[plan.scores.name].shape)
     for tensor, message in walk(f, plan, values, start, [layer.tensor for layer in layers], watch).items():
         taken[names[tensor]].arrives = total(f, message)
-    return float(seed.sum(dtype=np.float64)), float(np.abs(seed).sum(dtype=np.float64)), taken
+    return float(start.sum(dtype=np.float64)), float(np.abs(start).sum(dtype=np.float64)), taken
 
 
 def book(f: Eager, step: Step, values: Mapping[str, Any], message: Message, handed: Messages, taken: Taken) -> None:

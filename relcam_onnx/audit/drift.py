@@ -1,4 +1,4 @@
-"""Does one file still say and see what another does: outputs, maps, and the first layer where the two depart."""
+"""Does one file still say and see what another does: outputs and maps."""
 
 from __future__ import annotations
 
@@ -8,20 +8,25 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from relcam_onnx.analysis.layers import Layer
 from relcam_onnx.audit import metrics
+from relcam_onnx.audit.asking import winners
 from relcam_onnx.audit.experiments import Item, log
 from relcam_onnx.audit.kept import REFERENCE, Kept
-from relcam_onnx.audit.model import Audited, Floats, Maps, Source, planes
+from relcam_onnx.audit.matching import compared, pairs
+from relcam_onnx.audit.model import Audited, Source
+from relcam_onnx.audit.planes import Maps, planes
 from relcam_onnx.audit.rows import AUDITED
+from relcam_onnx.audit.spots import Likeness, Place, Segment
 from relcam_onnx.audit.store import Found
 from relcam_onnx.audit.subjects import Subject
 from relcam_onnx.errors import InputError, ModelFileError, OptionError
-from relcam_onnx.lrp.plan import reading_plan
 from relcam_onnx.model import static_shape
+from relcam_onnx.pictures import finding
+from relcam_onnx.pictures.geometry import Floats
+from relcam_onnx.results.detections import Detection
 from relcam_onnx.results.render import resize_map
-from relcam_onnx.runners.reading import Reading
 
 OUTPUTS = "outputs"
 """What stands for a layer where outputs are compared."""
@@ -30,8 +35,8 @@ OUTPUTS = "outputs"
 class Reference(Protocol):
     """What a model is held against."""
 
-    def look(self, subject: Subject) -> tuple[Floats | None, Maps]:
-        """Probabilities, (classes,), None where only maps were kept; and layer -> (1, h, w) for the subject's class."""
+    def look(self, subject: Subject) -> tuple[dict[str, float], Maps]:
+        """How the subject's outputs differ, as far as they can be told; and layer -> (1, h, w) for its class."""
 
 
 class OtherFile:
@@ -44,6 +49,11 @@ class OtherFile:
     """
 
     def __init__(self, model: Audited, reference: Audited) -> None:
+        if model.kind != reference.kind:
+            raise InputError(
+                f"the reference is a {reference.kind}, the model a {model.kind}: they do not do the same task; give "
+                "the file that this one was made of"
+            )
         mine, its = model.prepared.choices.classes, reference.prepared.choices.classes
         if mine is not None and its is not None and mine != its:
             raise InputError(
@@ -56,12 +66,29 @@ class OtherFile:
                 f"the reference takes pictures {sizes[1]}, the model {sizes[0]}: they do not do the same task; give "
                 "the file that this one was made of"
             )
-        self._reference = reference
+        self._model, self._reference = model, reference
 
-    def look(self, subject: Subject) -> tuple[Floats | None, Maps]:
+    def look(self, subject: Subject) -> tuple[dict[str, float], Maps]:
         """See `Reference`."""
-        explained = self._reference.explain(self._reference.read(subject.file)[None], [subject.label])
-        return explained.probabilities[0], planes(explained)
+        x, spot = self._reference.read(subject.file)[None], subject.spot
+        if isinstance(spot, Place):
+            other = self._counterpart(subject, spot)
+            return {}, {} if other is None else planes(self._reference.explain(x, [(other.place, other.index)]))
+        explained = self._reference.explain(x, subject.targets(subject.label))
+        if isinstance(spot, Segment):
+            return {}, planes(explained)
+        if isinstance(spot, Likeness):
+            cosines = self._reference.scores(x)[0]
+            return of_cosines(subject, cosines), planes(explained)
+        return of_outputs(subject.probabilities, explained.probabilities[0]), planes(explained)
+
+    def _counterpart(self, subject: Subject, spot: Place) -> Detection | None:
+        """What the reference has of a detection."""
+        mine, theirs = self._model.detections(subject.file), self._reference.detections(subject.file)
+        if spot.found not in mine:  # told by its class, and too weak to be detected
+            mine = (spot.found,)
+        own = mine.index(spot.found)
+        return next((theirs[pair.theirs] for pair in pairs(mine, theirs) if pair.mine == own), None)
 
 
 class WrittenMaps:
@@ -81,15 +108,15 @@ class WrittenMaps:
             raise OptionError(f"reference {str(folder)!r} is no folder that 'relcam explain' wrote: {error}") from error
         self._folder = folder
 
-    def look(self, subject: Subject) -> tuple[Floats | None, Maps]:
-        """See `Reference`."""
-        return None, self._maps(subject)
+    def look(self, subject: Subject) -> tuple[dict[str, float], Maps]:
+        """See `Reference`: a folder of maps tells no outputs."""
+        return {}, self._maps(subject)
 
     def _maps(self, subject: Subject) -> Maps:
         image = self._images.get(subject.file.name)
         if image is None:
             return {}
-        place = next((i for i, t in enumerate(image["targets"]) if t["index"] == subject.label), None)
+        place = place_of(subject, image["targets"])
         files = {entry["file"] for entries in image["layers"].values() for entry in entries if entry.get("file")}
         if place is None or not files:
             return {}
@@ -103,20 +130,61 @@ class WrittenMaps:
         return found
 
 
+def place_of(subject: Subject, targets: Sequence[Mapping[str, Any]]) -> int | None:
+    """Which of the targets in ``results.json`` a subject is."""
+    spot = subject.spot
+    if isinstance(spot, Likeness):
+        return next((i for i, t in enumerate(targets) if t["label"] == f"like {spot.names[subject.label]}"), None)
+    if not isinstance(spot, Place):
+        return next((i for i, t in enumerate(targets) if t["index"] == subject.label), None)
+    theirs = [Detection(t["box"] and tuple(t["box"]), t["label"], t["probability"] or 0, t["place"], t["index"])
+              for t in targets]  # fmt: skip
+    return next((pair.theirs for pair in pairs([spot.found], theirs)), None)
+
+
 def by_reference(subjects: Sequence[Subject], reference: Reference, kept: Kept) -> Iterator[Item]:
     """Outputs and maps of the same pictures; the model's maps are kept already, the reference's are from now on."""
     for subject in subjects:
 
         def measure(source: Source, subject: Subject = subject) -> Found:
-            probabilities, theirs = reference.look(subject)
+            outputs, theirs = reference.look(subject)
             kept.add(subject.name, theirs, REFERENCE)
             mine = kept.maps(subject.name)
-            found = {layer: of_maps(mine[layer][0], theirs[layer][0]) for layer in mine if layer in theirs}
-            if probabilities is not None:
-                found = {OUTPUTS: of_outputs(subject.probabilities, probabilities), **found}
-            return {AUDITED: found}
+            # What nothing arrives at in either file is no agreement.
+            common = {k: (mine[k][0], theirs[k][0]) for k in mine if k in theirs and (mine[k].any() or theirs[k].any())}
+            found = {layer: of_maps(*pair) for layer, pair in common.items()}
+            return {AUDITED: {OUTPUTS: outputs, **found} if outputs else found}
 
         yield Item(subject.name, measure, 0, 1)
+
+
+def by_outputs(pictures: Sequence[finding.Found], model: Audited, reference: Audited) -> Iterator[Item]:
+    """What two detectors detect in a picture, or which class two segmenters see in each pixel."""
+    for picture in pictures if model.kind in ("detector", "segmenter") else ():
+
+        def measure(source: Source, file: Path = picture.path) -> Found:
+            if model.kind == "detector":
+                return {AUDITED: {OUTPUTS: compared(model.detections(file), reference.detections(file))}}
+            seen = [next(each.say(each.read(file)[None])) for each in (model, reference)]
+            won = [winners(said.table, paired=model.prepared.choices.paired)[0] for said in seen]
+            return {AUDITED: {OUTPUTS: of_pixels(*won) if seen[0].grid == seen[1].grid else {}}}
+
+        yield Item(picture.name, measure, 2, 0)
+
+
+def of_pixels(mine: NDArray[np.intp], theirs: NDArray[np.intp]) -> dict[str, float]:
+    """The share of pixels of one class, and the mean over classes of the IoU of where they are seen."""
+    kinds = np.union1d(mine, theirs)
+    return {
+        "pixels": float((mine == theirs).mean()),
+        "miou": float(np.mean([metrics.iou(mine == kind, theirs == kind) for kind in kinds])),
+    }
+
+
+def of_cosines(subject: Subject, theirs: Floats) -> dict[str, float]:
+    """How two files' cosines of a picture differ; of several, whether it is most like the same."""
+    found = {"likeness": float(abs(subject.scores[subject.label] - theirs[subject.label]))}
+    return found if len(theirs) == 1 else {**found, "top1": float(subject.scores.argmax() == theirs.argmax())}
 
 
 def of_outputs(mine: Floats, theirs: Floats) -> dict[str, float]:
@@ -142,69 +210,11 @@ def of_maps(mine: Floats, theirs: Floats) -> dict[str, float]:
     }
 
 
-def by_activations(subjects: Sequence[Subject], model: Audited, reference: Audited) -> Iterator[Item]:
-    """Every layer that both files have, in the order that the model runs them: how far activations are apart.
-
-    ``difference``: the root of the mean square of what differs, over that of the reference's activation.
-    """
-    common = common_layers(model, reference)
-    if not common:
-        return
-    readings = []
-    for side, audited in enumerate((model, reference)):
-        plan = reading_plan(audited.prepared.paths, [pair[side] for pair in common.values()])
-        readings.append(Reading.of(audited.prepared.model, plan, audited.settings, spinning=False))
-    for subject in subjects:
-
-        def measure(source: Source, subject: Subject = subject) -> Found:
-            values = [
-                reading.run(audited.feeds(audited.read(subject.file)[None]))[1]
-                for reading, audited in zip(readings, (model, reference), strict=True)
-            ]
-            return {AUDITED: {
-                name: {"difference": apart(values[0][pair[0].tensor.name], values[1][pair[1].tensor.name])}
-                for name, pair in common.items()
-            }}  # fmt: skip
-
-        yield Item(subject.name, measure, 2, 0)
-
-
-def apart(mine: np.ndarray, theirs: np.ndarray) -> float:
-    """Of two activations; NaN where their sizes differ."""
-    if mine.shape != theirs.shape:
-        return float("nan")
-    a, b = mine.astype(np.float64), theirs.astype(np.float64)
-    norm = float(np.sqrt(np.square(b).mean()))
-    return float(np.sqrt(np.square(a - b).mean())) / norm if norm else float("nan")
-
-
-def common_layers(model: Audited, reference: Audited) -> dict[str, tuple[Layer, Layer]]:
-    """The layers that both have under one name, in the model's order; a stage by its stride, each tensor once."""
-    mine, its = (named_layers(audited) for audited in (model, reference))
-    found: dict[str, tuple[Layer, Layer]] = {}
-    taken: set[str] = set()
-    for name, layer in mine.items():
-        if name in its and layer.tensor.name not in taken:
-            taken.add(layer.tensor.name)
-            found[name] = (layer, its[name])
-    return found
-
-
-def named_layers(audited: Audited) -> Mapping[str, Layer]:
-    """Every layer by each name, from the image on."""
-    layers = audited.prepared.layers
-    found: dict[str, Layer] = {}
-    for row in layers.table():
-        for name in (row.stage or row.name, row.name):
-            found.setdefault(name, layers.resolve(row.stage or row.name)[0])
-    return found
-
-
 def read_reference(model: Audited, path: Path) -> tuple[Reference, Audited | None]:
     """What ``--reference`` names: another model, explained as this one is, or a folder of maps."""
     if path.is_dir():
         return WrittenMaps(path), None
     if not path.exists():
         raise ModelFileError(f"reference {str(path)!r}: there is no such file or folder")
-    other = Audited(path, **model.given, options=model.options)
+    other = Audited(path, **model.given, options=model.options, like=model.like)
     return OtherFile(model, other), other

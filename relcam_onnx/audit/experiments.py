@@ -10,9 +10,11 @@ import numpy as np
 
 from relcam_onnx.analysis.layers import FUSED
 from relcam_onnx.audit import metrics
-from relcam_onnx.audit.model import Audited, Floats, Maps, Source
+from relcam_onnx.audit.model import Audited, Source
+from relcam_onnx.audit.planes import Maps
 from relcam_onnx.audit.store import Found
 from relcam_onnx.audit.subjects import Mosaic, Subject, mosaics
+from relcam_onnx.pictures.geometry import Floats
 from relcam_onnx.results.render import resize_map
 from relcam_onnx.results.segment import segment
 
@@ -94,7 +96,30 @@ def in_outlines(subjects: Sequence[Subject], count: int) -> Iterator[Item]:
                     "deviation": metrics.iou(segment(heat, "deviation"), mask),
                 }
 
-            return each(source(subject.array[None], [subject.label]), of)
+            return each(source(subject.array[None], subject.targets(subject.label)), of)
+
+        yield Item(subject.name, measure, 0, 1)
+
+
+def in_regions(subjects: Sequence[Subject], count: int) -> Iterator[Item]:
+    """Maps against what the model itself marks: the detection's box, the class's segment; ``share`` is its area."""
+    for subject in [s for s in subjects if s.spot.region is not None and s.spot.region.any()][:count]:
+
+        def measure(source: Source, subject: Subject = subject) -> Found:
+            region = subject.spot.region
+            assert region is not None
+
+            def of(maps: Floats) -> dict[str, float]:
+                if not maps[0].any():
+                    return {}  # a stage that nothing of this detection passes
+                heat = resize_map(maps[0], (region.shape[0], region.shape[1]))
+                return {
+                    "mass": metrics.mass_accuracy(heat, region),
+                    "pointing": float(metrics.points(heat, region)),
+                    "share": float(region.mean()),
+                }
+
+            return each(source(subject.array[None], subject.targets(subject.label)), of)
 
         yield Item(subject.name, measure, 0, 1)
 
@@ -122,10 +147,10 @@ def by_deleting(
     """The single-deletion score of the picture's class and of the next one; of fused maps what curves tell."""
 
     @lru_cache(count)
-    def drops(subject: Subject) -> tuple[Floats, Floats]:
+    def falls(subject: Subject) -> tuple[Floats, Floats]:
         """By how much logits and log-probabilities of both classes fall without each patch, (16, 2)."""
         classes, without = [subject.label, subject.second], metrics.without_patches(subject.array)
-        scores, shares = model.answers(without)
+        scores, shares = model.answers(without, subject.spot)
         logits = subject.scores[classes] - scores[:, classes]
         logs = log(subject.probabilities)[classes] - log(shares)[:, classes]
         return logits, logs
@@ -133,22 +158,22 @@ def by_deleting(
     @lru_cache(count)
     def faded(subject: Subject) -> float:
         """The probability of the picture's class in its blur."""
-        return float(model.probabilities(metrics.blurred(subject.array)[None])[0, subject.label])
+        return float(model.probabilities(metrics.blurred(subject.array)[None], subject.spot)[0, subject.label])
 
     for subject in sampled(subjects, count, seed):
 
         def measure(source: Source, subject: Subject = subject) -> Found:
-            (logits, logs), x = drops(subject), subject.array
+            (logits, logs), x = falls(subject), subject.array
 
             def of(maps: Floats) -> dict[str, float]:
-                names = ("logit", "log-probability")
-                top = {n: metrics.single_deletion(d[:, 0], maps[0]) for n, d in zip(names, (logits, logs), strict=True)}
+                drops = {"logit": logits, "log-probability": logs} if subject.spot.likely else {"logit": logits}
+                top = {name: metrics.single_deletion(each[:, 0], maps[0]) for name, each in drops.items()}
                 return {**top, "second": metrics.single_deletion(logits[:, 1], maps[1])}
 
             def probability(pictures: Floats) -> Floats:
-                return model.probabilities(pictures)[:, subject.label]
+                return model.probabilities(pictures, subject.spot)[:, subject.label]
 
-            maps = source(x[None], [subject.label, subject.second])
+            maps = source(x[None], subject.pair)
             found = each(maps, of)
             for row, layers in maps.items():
                 if FUSED in layers:
@@ -167,7 +192,7 @@ def of_curves(
     if curves.insertion:
         found["insertion"] = metrics.insertion(probability, x, heat, ends)
         found["deletion"] = metrics.deletion(probability, x, heat, ends)
-    if curves.masking:
+    if curves.masking and ends[1] >= 0:  # of a negative cosine no share can be left
         usual = metrics.left(probability, ends[1], metrics.times_map(x, heat))
         half = metrics.left(probability, ends[1], metrics.first_half(x, heat))
         found |= {"drop": usual.drop, "increase": usual.increase}

@@ -30,6 +30,8 @@ class Figure:
         Its mean, interval and n.
     less
         In pairs, what the audited method has less of it: an interval without 0 is a lead; None for itself.
+    chance
+        What says nothing gets, if that is known.
     """
 
     name: str
@@ -37,12 +39,13 @@ class Figure:
     layer: str
     estimate: Estimate
     less: Estimate | None = None
+    chance: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         """For ``report.json`` and the table; what is not a number is None."""
         of = MEASURES[self.name]
         record = {"name": self.name, "row": self.row, "layer": self.layer, **named(self.estimate)}
-        record |= {"better": of.better, "chance": of.chance}
+        record |= {"better": of.better, "chance": self.chance}
         pairs = named(self.less) if self.less else dict.fromkeys(Estimate._fields)
         return {**record, **{f"paired_{key}": value for key, value in pairs.items()}}
 
@@ -62,12 +65,16 @@ def of_measure(store: Store, name: str, seed: int) -> Iterator[Figure]:
     of = MEASURES[name]
     values = store.values(of.experiment, of.key)
     audited = values.get(AUDITED, {})
+    by_chance = store.values(of.experiment, of.chance) if isinstance(of.chance, str) else {}
     for row, layers in sorted(values.items(), key=lambda item: item[0] != AUDITED):
         for layer, items in layers.items():
             less = None
             if row != AUDITED and layer in audited:
                 less = bootstrap(differences(audited[layer], items), seed)
-            yield Figure(name, row, layer, bootstrap(list(items.values()), seed), less)
+            chance = of.fixed_chance
+            if by_chance:
+                chance = float(np.mean([by_chance[row][layer][item] for item in items]))
+            yield Figure(name, row, layer, bootstrap(list(items.values()), seed), less, chance)
 
 
 def differences(first: Mapping[str, float], second: Mapping[str, float]) -> list[float]:

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from relcam_onnx.audit.model import Floats, Maps
+from relcam_onnx.audit.planes import Maps
 from relcam_onnx.audit.store import Store
 from relcam_onnx.files import whole
+from relcam_onnx.pictures.geometry import Floats
 
 WORK = ".work"
 """The folder, in the report's."""

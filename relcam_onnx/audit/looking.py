@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from relcam_onnx.analysis.layers import FUSED
 from relcam_onnx.audit import metrics
 from relcam_onnx.audit.metrics.places import overlaps, positive
-from relcam_onnx.audit.model import Floats
 from relcam_onnx.audit.subjects import Subject
+from relcam_onnx.pictures.geometry import Floats
 from relcam_onnx.results.render import resize_map
 
 TWENTIETHS = 20

@@ -17,20 +17,35 @@ class Of(NamedTuple):
     better
         "higher", "lower", or "" where neither is.
     chance
-        What says nothing gets; None where that hangs on the pictures (a baseline is then beside it).
+        What says nothing gets: a number, or the key under which the experiment has it of each picture; None where that
+        hangs on the pictures (a baseline is then beside it).
     """
 
     experiment: str
     key: str
     said: str
     better: str = ""
-    chance: float | None = None
+    chance: float | str | None = None
+
+    @property
+    def fixed_chance(self) -> float | None:
+        """That number, where it is one for all pictures."""
+        return None if isinstance(self.chance, str) else self.chance
 
 
 MEASURES: dict[str, Of] = {
     "drift.top1": Of("drift", "top1", "the share of pictures with the same top class", "higher"),
     "drift.kl": Of("drift", "kl", "KL divergence from the reference's probabilities, nats", "lower"),
     "drift.largest": Of("drift", "largest", "the largest difference of a probability", "lower"),
+    "drift.matched": Of("outputs", "matched", "the share of both files' detections that are matched: one class, IoU at "
+                        "least 0.5", "higher"),
+    "drift.lost": Of("outputs", "lost", "detections of a picture that only the reference has", "lower"),
+    "drift.new": Of("outputs", "new", "detections of a picture that only the model has", "lower"),
+    "drift.box-iou": Of("outputs", "box", "IoU of the boxes of matched detections", "higher"),
+    "drift.confidence": Of("outputs", "confidence", "how far confidence in matched detections is apart", "lower"),
+    "drift.pixels": Of("outputs", "pixels", "the share of pixels with the same class", "higher"),
+    "drift.miou": Of("outputs", "miou", "mean over classes of the IoU of where the two files see them", "higher"),
+    "drift.likeness": Of("drift", "likeness", "how far the two files' cosines of a picture are apart", "lower"),
     "drift.cosine": Of("drift", "cosine", "the cosine of the two maps", "higher", 0.0),
     "drift.rank": Of("drift", "rank", "the rank correlation of the two maps", "higher", 0.0),
     "drift.iou": Of("drift", "iou", "IoU of the two regions that hold 80 % of each map", "higher"),
@@ -54,6 +69,9 @@ MEASURES: dict[str, Of] = {
     "places.gridpg": Of("grid", "share", "GridPG: share in the one tile of four that shows the class", "higher", 0.25),
     "places.focus": Of("focus", "share", "Focus: share in the two tiles of four that show the class", "higher", 0.5),
     "places.pointing": Of("grid", "pointing", "pointing game, one tile of four", "higher", 0.25),
+    "places.energy": Of("region", "mass", "share in the model's own region: the detection's box, the class's segment",
+                        "higher", "share"),
+    "places.peak": Of("region", "pointing", "pointing game, the model's own region", "higher", "share"),
     "places.mass": Of("outline", "mass", "relevance mass accuracy in what is outlined", "higher"),
     "places.rank": Of("outline", "rank", "relevance rank accuracy", "higher"),
     "places.hit": Of("outline", "pointing", "pointing game, what is outlined", "higher"),

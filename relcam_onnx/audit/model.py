@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,29 +11,27 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from relcam_onnx.analysis.layers import FUSED, INPUT, as_names
+from relcam_onnx.analysis.layers import INPUT, as_names
+from relcam_onnx.audit.asking import Asking
+from relcam_onnx.audit.planes import Maps, planes, spread
+from relcam_onnx.audit.spots import Likeness, Said, Spot
 from relcam_onnx.backends.eager import Eager
-from relcam_onnx.errors import UnsupportedModelError
+from relcam_onnx.errors import OptionError
 from relcam_onnx.explainer import Explainer
 from relcam_onnx.explaining import PictureExplainer
 from relcam_onnx.lrp.methods import METHODS, Probe
 from relcam_onnx.lrp.seeds import class_scores
-from relcam_onnx.pictures.geometry import Size
+from relcam_onnx.pictures.geometry import Floats, Geometry, Size
 from relcam_onnx.pictures.pixels import read_pixels
+from relcam_onnx.results.detections import Detection, in_picture
 from relcam_onnx.results.explanation import Explanation
-from relcam_onnx.results.probabilities import probabilities
-from relcam_onnx.runners.arrays import filled
-from relcam_onnx.runners.probing import AT_A_TIME
-from relcam_onnx.runners.reading import Reading
+from relcam_onnx.runners.found import Told, detections
 from relcam_onnx.runners.session import SessionSettings, own_options
 
-Floats: TypeAlias = NDArray[np.float32]
-Maps: TypeAlias = dict[str, Floats]
-"""Layer -> (K, h, w), of one picture."""
-Source: TypeAlias = Callable[[Floats, Sequence[int]], dict[str, Maps]]
-"""A picture, (1, C, H, W), and K classes -> row -> maps."""
+Source: TypeAlias = Callable[[Floats, Sequence[Any]], dict[str, Maps]]
+"""A picture, (1, C, H, W), and K targets of it, as `Explainer` takes them -> row -> maps."""
 
-SHARED = ("output", "layers", "providers")
+SHARED = ("output", "head", "layers", "providers")
 """Options of the audited method that others beside it have too."""
 KEPT = 64
 """Pictures that are kept as arrays."""
@@ -50,16 +48,22 @@ class Audited:
         As in `relcam_onnx.explain`.
     options
         Of `Explainer`: the method that is audited.
+    like
+        Of an embedding: the pictures that others are asked to be like.
 
     Attributes
     ----------
+    kind
+        What the model does: a head's name.
+    whole
+        What is asked of a picture as a whole: a classifier's place, or an embedding's likeness.
     usual
         Files of pictures that stand for the usual, for methods that need such baselines.
 
     Raises
     ------
-    UnsupportedModelError
-        The model is no classifier.
+    OptionError
+        An embedding without pictures to be like, or such pictures for another head.
     """
 
     def __init__(
@@ -68,19 +72,38 @@ class Audited:
         preprocess: Any = None,
         labels: Any = None,
         options: Mapping[str, Any] | None = None,
+        like: Sequence[Path] = (),
     ) -> None:
         self.file, self.given = model, {"preprocess": preprocess, "labels": labels}
         self.options = dict(options or {})
         self.explainer = self.explaining()
         self.pictures = PictureExplainer(self.explainer, preprocess, labels)
         self.prepared = self.explainer.prepared
-        if (kind := self.prepared.choices.head.kind) != "classifier":
-            raise UnsupportedModelError(
-                f"{model} is a {kind}, and the audit's measures are of classifiers; 'relcam explain' explains it"
-            )
-        self._reading = Reading.of_scores(self.prepared, self.settings)
-        self.read = lru_cache(KEPT)(self._read)
+        self.asking = Asking(self.prepared, self.settings)
+        self._reading = lru_cache(KEPT)(self._laid)
+        self.detections = cache(self._detections)
         self.usual: Sequence[Path] = ()
+        self.like, self.kind = tuple(like), self._kind(bool(like))
+        self.whole = self._likeness() if like else Spot()
+
+    def _kind(self, like: bool) -> str:
+        """What the model does."""
+        kind = self.prepared.choices.head.kind
+        if like and kind != "classifier":
+            raise OptionError(f"--like is for embeddings, tables (N, D); {self.file.name} is a {kind}: leave it out")
+        if not like and self.prepared.named_head == "embedding":
+            raise OptionError(
+                f"an audit of an embedding asks what makes pictures like another: name that, or several of them, with "
+                f"--like PICTURE ({self.file.name} was called an embedding)"
+            )
+        return "embedding" if like else kind
+
+    def _likeness(self) -> Likeness:
+        """Cosines with the pictures to be like."""
+        arrays = [self._placed(self.read(file)[None]) for file in self.like]
+        vectors = np.concatenate([piece.table[:, 0] for array in arrays for piece in self.asking(array)])
+        names = tuple(file.name for file in self.like)
+        return Likeness(names=names, pictures=tuple(arrays), vectors=vectors.astype(np.float64))
 
     @property
     def settings(self) -> SessionSettings:
@@ -99,61 +122,97 @@ class Audited:
     def source(self, row: str, **options: Any) -> Source:
         """What makes a row's maps: the audited method, or another."""
         explainer = self.explaining(**options) if options else self.explainer
-        return lambda x, classes: {row: self.maps(explainer, x, classes)}
+        return lambda x, targets: {row: self.maps(explainer, x, targets)}
 
-    def maps(self, explainer: Explainer, x: Floats, classes: Sequence[int]) -> Maps:
+    def maps(self, explainer: Explainer, x: Floats, targets: Sequence[Any]) -> Maps:
         """Of one picture, channels summed: layer -> (K, h, w), those that lie in the picture's plane."""
-        return planes(self.explained(explainer, x, classes))
+        return planes(self.explained(explainer, x, targets))
 
-    def explain(self, x: Floats, classes: Sequence[int]) -> Explanation:
+    def explain(self, x: Floats, targets: Sequence[Any]) -> Explanation:
         """One picture, (1, C, H, W), by the audited method."""
-        return self.explained(self.explainer, x, classes)
+        return self.explained(self.explainer, x, targets)
 
-    def explained(self, explainer: Explainer, x: Floats, classes: Sequence[int]) -> Explanation:
+    def explained(self, explainer: Explainer, x: Floats, targets: Sequence[Any]) -> Explanation:
         """The same by another."""
         method = METHODS[explainer.method]
         usual = None
         if isinstance(method, Probe) and method.needs_baselines and self.usual:
             usual = self._placed(spread(np.stack([self.read(file) for file in self.usual]), x))
-        return explainer(self._placed(x), [list(classes)], baselines=usual)
+        return explainer(self._placed(x), [list(targets)], baselines=usual)
 
     def passes(self, x: Floats) -> int:
         """How often the model runs for the audited method's map of a picture like this, (1, C, H, W)."""
         return self.explainer.passes(self._placed(x))
 
-    def scores(self, x: Floats) -> Floats:
+    def scores(self, x: Floats, spot: Spot | None = None) -> Floats:
         """(N, C, H, W) to (N, classes): what comes before any softmax."""
-        return self.answers(x)[0]
+        return self.answers(x, spot)[0]
 
-    def probabilities(self, x: Floats) -> Floats:
+    def probabilities(self, x: Floats, spot: Spot | None = None) -> Floats:
         """(N, C, H, W) to (N, classes)."""
-        return self.answers(x)[1]
+        return self.answers(x, spot)[1]
 
-    def answers(self, x: Floats) -> tuple[Floats, Floats]:
-        """Scores and probabilities."""
-        raw: Any = self._raw(x)
+    def answers(self, x: Floats, spot: Spot | None = None) -> tuple[Floats, Floats]:
+        """Scores and probabilities, at a spot or of the whole."""
+        return self.told(self.say(x), spot)
+
+    def say(self, x: Floats) -> Iterator[Said]:
+        """What the model says of (N, C, H, W), a few at a time."""
+        return self.asking(self._placed(x))
+
+    def told(self, said: Iterable[Said], spot: Spot | None = None) -> tuple[Floats, Floats]:
+        """Scores and probabilities of what was said."""
+        spot = spot or self.whole
+        rows, sure = [], []
+        for table, _, told in said:
+            rows.append(spot.rows(table))
+            if told is not None:
+                sure.append(spot.rows(told.shares[: len(table)]))
+        raw: Any = np.concatenate(rows)
         classes = class_scores(Eager(), raw, paired=self.prepared.choices.paired)
-        shares = probabilities(raw, self.prepared.scores.squashed_by, self.prepared.choices.classes)
-        return np.asarray(classes, np.float32), shares
+        return np.asarray(classes, np.float32), np.concatenate(sure) if sure else spot.shares(self.prepared, raw)
 
-    def _raw(self, x: Floats) -> Floats:
-        size, found = self.prepared.batch or AT_A_TIME, []
-        for start in range(0, len(x), size):
-            piece = x[start : start + size]
-            _, values = self._reading.run(self.feeds(piece))
-            scores = np.asarray(values[self.prepared.scores.tensor.name])
-            found.append(scores.reshape(len(scores), -1)[: len(piece)])
-        return np.concatenate(found)
+    def count(self, said: Said) -> int:
+        """How many classes there are to ask for."""
+        if isinstance(self.whole, Likeness):
+            return len(self.whole.names)
+        return 2 if self.prepared.choices.paired else said.table.shape[2]
+
+    def _detections(self, file: Path) -> tuple[Detection, ...]:
+        """All that a detector detects in a picture, best first, boxes in its own pixels."""
+        (said,) = self.say(self.read(file)[None])
+        assert said.told is not None
+        return tuple(self.detection(file, said.told, *each) for each in detections(said.told, 0))
+
+    def detection(self, file: Path, told: Told, place: int, kind: int) -> Detection:
+        """A class at a place of a picture, as its outputs tell it."""
+        box = None if told.boxes is None else in_picture(told.boxes[0, place], self.geometry(file))
+        return Detection(box, self.label(kind), float(told.shares[0, place, kind]), place, kind)
 
     def feeds(self, x: Floats) -> dict[str, NDArray[Any]]:
         """What a session of the model takes for pictures (N, C, H, W): filled up where the file fixes a batch."""
-        rows = filled(self._placed(x), (self.prepared.batch or len(x)) - len(x))
-        return {self.prepared.layers.picture.tensor.name: rows}
+        return self.asking.feeds(self._placed(x))
 
-    def _read(self, file: Path) -> Floats:
+    @property
+    def labels(self) -> Sequence[str] | None:
+        """The names of the classes, or of what pictures may be like."""
+        return self.whole.names if isinstance(self.whole, Likeness) else self.pictures.labels
+
+    def label(self, kind: int) -> str | None:
+        """The name of a class; None where there is none."""
+        return self.labels[kind] if self.labels is not None and kind < len(self.labels) else None
+
+    def read(self, file: Path) -> Floats:
         """A picture as the model takes it, (C, H, W)."""
-        array, _ = self.pictures.preprocess.apply(read_pixels(file, self.pictures.preprocess.needed))
-        return self._first(array)
+        return self._reading(file)[0]
+
+    def geometry(self, file: Path) -> Geometry:
+        """How it was laid into that."""
+        return self._reading(file)[1]
+
+    def _laid(self, file: Path) -> tuple[Floats, Geometry]:
+        array, geometry = self.pictures.preprocess.apply(read_pixels(file, self.pictures.preprocess.needed))
+        return self._first(array), geometry
 
     def upright(self, file: Path) -> Size:
         """A picture's height and width, as people see it: turned by what its file says."""
@@ -175,8 +234,7 @@ class Audited:
     @property
     def providers(self) -> list[str]:
         """Onnxruntime's, in order."""
-        found: list[str] = self._reading.session.get_providers()
-        return found
+        return self.asking.providers
 
     @property
     def _last(self) -> bool:
@@ -186,25 +244,3 @@ class Audited:
     def free(self) -> bool:
         """Whether it takes pictures of any size."""
         return self.prepared.free_sizes
-
-
-def spread(usual: Floats, x: Floats) -> Floats:
-    """Pictures (M, C, H, W) as large as others, which may be mosaics: repeated side by side."""
-    height, width = x.shape[2:]
-    times = (1, 1, -(-height // usual.shape[2]), -(-width // usual.shape[3]))
-    return np.tile(usual, times)[:, :, :height, :width]
-
-
-def planes(found: Explanation) -> Maps:
-    """The maps of an explanation of one picture that lie in its plane, channels summed: layer -> (K, h, w).
-
-    Where none is fused, the last one stands for it under that name.
-    """
-    kept = {}
-    for layer, values in found.maps.items():
-        summed = values[0].sum(axis=1) if layer in found.maps.with_channels else values[0]
-        if summed.ndim == 3:
-            kept[layer] = np.asarray(summed, np.float32)
-    if kept and FUSED not in kept:
-        kept[FUSED] = kept.pop(list(kept)[-1])
-    return kept

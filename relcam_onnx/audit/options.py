@@ -15,10 +15,12 @@ class Extent:
 
     Attributes
     ----------
+    each
+        Of a picture: detections, or classes of most pixels.
     grids, pairs, outlines, deletions, classes, weights, disturbed, activations, shattering, confidence,
     accounts
-        Of GridPG, Focus, outlines, deleting, classes, weights drawn anew, noise and shifts, activations against the
-        reference's, the two plots of gradients, and where relevance goes.
+        Of GridPG, Focus, outlines and the model's own regions, deleting, classes, weights drawn anew, noise and shifts,
+        activations against the reference's, the two plots of gradients, and where relevance goes.
     curves
         What deleting measures.
     depths
@@ -27,6 +29,7 @@ class Extent:
         Row -> options of `Explainer`: other methods, measured in pairs with the audited one.
     """
 
+    each: int
     grids: int
     pairs: int
     outlines: int
@@ -44,12 +47,12 @@ class Extent:
 
 
 QUICK = Extent(
-    grids=3, pairs=3, outlines=20, deletions=3, classes=20, weights=5, disturbed=3, activations=2,
+    each=3, grids=3, pairs=3, outlines=20, deletions=3, classes=20, weights=5, disturbed=3, activations=2,
     shattering=0, confidence=0, accounts=0,
     curves=Curves(road=False), depths=(1.0,),
 )  # fmt: skip
 FULL = Extent(
-    grids=60, pairs=40, outlines=200, deletions=60, classes=80, weights=20, disturbed=40, activations=10,
+    each=5, grids=60, pairs=40, outlines=200, deletions=60, classes=80, weights=20, disturbed=40, activations=10,
     shattering=10, confidence=3, accounts=5,
     curves=Curves(), depths=(0.0, 0.1, 0.25, 0.5, 1.0),
     beside={

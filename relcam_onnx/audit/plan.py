@@ -10,16 +10,20 @@ import numpy as np
 
 from relcam_onnx.audit import drift, experiments, sanity
 from relcam_onnx.audit.completeness import by_account
+from relcam_onnx.audit.departing import by_activations
 from relcam_onnx.audit.experiments import Item
 from relcam_onnx.audit.kept import Kept
+from relcam_onnx.audit.leaving import left_out
 from relcam_onnx.audit.looking import where
-from relcam_onnx.audit.model import Audited, Source, planes
+from relcam_onnx.audit.model import Audited, Source
 from relcam_onnx.audit.options import Extent
+from relcam_onnx.audit.planes import planes
 from relcam_onnx.audit.rows import AUDITED, baselines
 from relcam_onnx.audit.shattering import by_confidence, by_shattering
 from relcam_onnx.audit.store import Found
 from relcam_onnx.audit.subjects import Subject
 from relcam_onnx.errors import InputError
+from relcam_onnx.pictures import finding
 
 BASELINE = "baselines"
 """The source of baselines."""
@@ -39,8 +43,8 @@ class Plan:
 
     Parameters
     ----------
-    model, subjects, extent, seed
-        What is audited, on what, how much of it, and what random choices go by.
+    model, pictures, subjects, extent, seed
+        What is audited, on which pictures and what in them, how much of it, and what random choices go by.
     reference, other
         What it is held against, and that as a model where it is one.
     kept
@@ -50,6 +54,7 @@ class Plan:
     def __init__(
         self,
         model: Audited,
+        pictures: list[finding.Found],
         subjects: list[Subject],
         extent: Extent,
         seed: int,
@@ -57,7 +62,7 @@ class Plan:
         other: Audited | None,
         kept: Kept,
     ) -> None:
-        self.model, self.subjects, self._kept = model, subjects, kept
+        self.model, self.pictures, self.subjects, self._kept = model, pictures, subjects, kept
         self.notes: list[str] = []
         if not model.prepared.maps.stages:
             last = model.prepared.maps.names[-1]
@@ -68,17 +73,19 @@ class Plan:
             BASELINE: lambda: baselines,
         }
         own, others = [AUDITED], list(extent.beside)
-        few = subjects[: extent.activations]
+        few = pictures[: extent.activations]
         none: Iterator[Item] = iter(())
         # Experiment, what it is done for, its items. Baselines see neither class nor network.
         kinds: list[tuple[str, list[str], Callable[[], Iterator[Item]]]] = [
             ("picture", own, partial(self._pictures, seed)),
             ("drift", own, lambda: drift.by_reference(subjects, reference, kept) if reference else none),
-            ("activations", own, lambda: drift.by_activations(few, model, other) if other else none),
+            ("outputs", own, lambda: drift.by_outputs(pictures, model, other) if other else none),
+            ("activations", own, lambda: by_activations(few, model, other) if other else none),
             ("deletion", [*own, *others, BASELINE],
              partial(experiments.by_deleting, subjects, extent.deletions, model, extent.curves, seed)),
             ("grid", [*own, *others, BASELINE], partial(self._mosaics, extent.grids, opposite=False, seed=seed)),
             ("focus", [*own, *others, BASELINE], partial(self._mosaics, extent.pairs, opposite=True, seed=seed)),
+            ("region", [*own, *others, BASELINE], partial(experiments.in_regions, subjects, extent.outlines)),
             ("outline", [*own, *others, BASELINE], partial(experiments.in_outlines, subjects, extent.outlines)),
             ("picture", others, partial(sanity.by_class, subjects, extent.classes, seed)),
             ("disturbed", [*own, *others], partial(sanity.by_disturbing, subjects, extent.disturbed, seed)),
@@ -87,9 +94,13 @@ class Plan:
             ("shattering", own, partial(by_shattering, subjects, extent.shattering, model, seed)),
             ("confidence", own, partial(by_confidence, subjects, extent.confidence, model, seed)),
         ]  # fmt: skip
+        without = list(left_out(model, subjects, against=reference is not None))
+        self.notes += [left.said for left in without]
+        skipped = {left.experiment for left in without}
         self.work = [
             Work(experiment, source, item)
             for experiment, sources, items in kinds
+            if experiment not in skipped
             for listed in [self._listed(experiment, items)]
             for source in sources
             for item in listed
@@ -98,7 +109,7 @@ class Plan:
     @property
     def passes(self) -> int:
         """How many pictures the models answer for all of it, by one forward pass each."""
-        each = self.model.passes(self.subjects[0].array[None])
+        each = self.model.passes(self.subjects[0].array[None]) if self.subjects else 0
         return sum(
             # Baselines are three maps, and no explanation.
             3 * (work.item.scored if work.experiment == "deletion" else 0)
@@ -137,7 +148,7 @@ class Plan:
         for subject in self.subjects:
 
             def measure(source: Source, subject: Subject = subject) -> Found:
-                explained = self.model.explain(subject.array[None], sanity.asked(subject, seed))
+                explained = self.model.explain(subject.array[None], subject.targets(*sanity.asked(subject, seed)))
                 maps = planes(explained)
                 self._kept.add(subject.name, {layer: heat[:1] for layer, heat in maps.items()})
                 found = {k: {**where(v[0], subject.mask), **sanity.of_classes(subject, v)} for k, v in maps.items()}

@@ -6,9 +6,10 @@ import hashlib
 import os
 import platform
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import onnx
@@ -21,12 +22,17 @@ from relcam_onnx.compiling.compile import compile_prepared
 from relcam_onnx.files import sha256
 from relcam_onnx.lrp.methods import Probe
 from relcam_onnx.ops import key
+from relcam_onnx.pictures.finding import Found
 
 PACKAGES = ("numpy", "onnx", "onnx-graphsurgeon", "onnxruntime", "onnxruntime-gpu", "Pillow", "scipy", "scikit-learn")
 
 
 def provenance(
-    model: Audited, reference: Audited | None, subjects: Sequence[Subject], options: Mapping[str, Any]
+    model: Audited,
+    reference: Audited | None,
+    pictures: Sequence[Found],
+    subjects: Sequence[Subject],
+    options: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Hashes, versions, options: what somebody needs to do the same again."""
     return {
@@ -47,11 +53,21 @@ def provenance(
             "providers": model.providers,
         },
         "options": dict(options),
-        "pictures": [
-            {"name": s.name, "file": s.file.name, "sha256": sha256(s.file), "class": s.label, "told": s.told}
-            for s in subjects
-        ],
+        "pictures": list(of_pictures(pictures, subjects)),
+        **({"like": [{"file": f.name, "sha256": sha256(f)} for f in model.like]} if model.like else {}),
     }  # fmt: skip
+
+
+def of_pictures(pictures: Sequence[Found], subjects: Sequence[Subject]) -> Iterator[dict[str, Any]]:
+    """Each picture; its class is that of what is asked first of it, None where nothing is."""
+    first: dict[Path, Subject] = {}
+    for subject in subjects:
+        first.setdefault(subject.file, subject)
+    for picture in pictures:
+        own = first.get(picture.path)
+        kind, told = (None, False) if own is None else (own.label, own.told)
+        digest = sha256(picture.path)
+        yield {"name": picture.name, "file": picture.path.name, "sha256": digest, "class": kind, "told": told}
 
 
 def told_time() -> str:

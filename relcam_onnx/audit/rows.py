@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from relcam_onnx.analysis.layers import FUSED
-from relcam_onnx.audit.model import Floats, Maps
+from relcam_onnx.audit.planes import Maps
+from relcam_onnx.pictures.geometry import Floats
 
 AUDITED = "audited"
 """The row of the method that is audited."""
 BASELINES = ("centre", "edges", "random")
 
 
-def baselines(x: Floats, classes: Sequence[int]) -> dict[str, Maps]:
+def baselines(x: Floats, targets: Sequence[Any]) -> dict[str, Maps]:
     """The picture's middle, its edges, chance; each as a fused map, at a quarter of the picture's size."""
     grey = x[0].mean(axis=0)
     height, width = (max(1, size // 4) for size in grey.shape)
@@ -24,4 +26,4 @@ def baselines(x: Floats, classes: Sequence[int]) -> dict[str, Maps]:
     edges = steps[: 4 * height, : 4 * width].reshape(height, 4, width, 4).mean(axis=(1, 3))
     chance = np.random.default_rng(0).random((height, width))
     found = dict(zip(BASELINES, (centre, edges, chance), strict=True))
-    return {k: {FUSED: np.stack([v.astype(np.float32)] * len(classes))} for k, v in found.items()}
+    return {k: {FUSED: np.stack([v.astype(np.float32)] * len(targets))} for k, v in found.items()}

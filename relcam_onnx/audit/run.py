@@ -13,18 +13,21 @@ from relcam_onnx.audit.drift import read_reference
 from relcam_onnx.audit.figures import Figure, figures
 from relcam_onnx.audit.kept import REFERENCE, Kept
 from relcam_onnx.audit.looking import by_group
-from relcam_onnx.audit.model import Audited, Floats
+from relcam_onnx.audit.matching import Unmatched, unmatched
+from relcam_onnx.audit.model import Audited
 from relcam_onnx.audit.options import EXTENTS
-from relcam_onnx.audit.outlines import no_masks, read_boxes, read_masks
+from relcam_onnx.audit.outlines import Outlines, no_masks, read_boxes, read_masks
 from relcam_onnx.audit.plan import Plan, Work
 from relcam_onnx.audit.store import Store
-from relcam_onnx.audit.subjects import Masks, Subject, as_groups, classes_of, read_subjects
+from relcam_onnx.audit.subjects import Subject, read_subjects
 from relcam_onnx.audit.thresholds import Outcome, Threshold, check
+from relcam_onnx.audit.told import as_groups, classes_of
 from relcam_onnx.errors import InputError, OptionError
 from relcam_onnx.extras import require
 from relcam_onnx.files import make_folder, sha256
 from relcam_onnx.lrp.methods import METHODS, Probe
-from relcam_onnx.pictures.finding import Failed, find_pictures
+from relcam_onnx.pictures.finding import Failed, Found, find_pictures
+from relcam_onnx.pictures.geometry import Floats
 
 NEEDED = ("jinja2", "matplotlib", "scipy", "sklearn")
 """What the extra ``audit`` brings."""
@@ -43,6 +46,7 @@ class Request:
     classes: Path | None = None
     boxes: Path | None = None
     masks: Path | None = None
+    like: Sequence[Path] = ()
     extent: str = "quick"
     preprocess: str | None = None
     labels: str | None = None
@@ -59,6 +63,7 @@ class Request:
     def told(self) -> dict[str, Any]:
         """As the report tells it: files by their names, not by where they lie."""
         names = {key: value.name if isinstance(value, Path) else value for key, value in vars(self).items()}
+        names["like"] = [file.name for file in self.like]
         names["thresholds"] = [threshold.said for threshold in self.thresholds]
         del names["pictures"], names["out"]
         return {**names, "options": dict(self.options)}
@@ -72,12 +77,14 @@ class Audit:
     ----------
     request, model, reference
         What was asked for, and the models.
-    subjects, failed
-        The pictures that were read, and those that could not be.
+    pictures, subjects, failed
+        The pictures that were read, what is asked of them, and those that could not be read.
     figures, outcomes, clusters
         Measures, thresholds, and clusters of maps, the most suspicious first.
     maps, others
         Picture -> layer -> (1, h, w): the model's, and the reference's where there is one.
+    unmatched
+        Detections that only one of two files has.
     notes
         What was left out, and why.
     passes
@@ -89,6 +96,7 @@ class Audit:
     request: Request
     model: Audited
     reference: Audited | None
+    pictures: Sequence[Found]
     subjects: Sequence[Subject]
     failed: Sequence[Failed]
     figures: Sequence[Figure]
@@ -96,6 +104,7 @@ class Audit:
     clusters: Sequence[Cluster]
     maps: Mapping[str, Mapping[str, Floats]]
     others: Mapping[str, Mapping[str, Floats]]
+    unmatched: Sequence[Unmatched]
     notes: Sequence[str]
     passes: int
     store: Store
@@ -134,7 +143,7 @@ def audit(
         raise InputError(missing[0].error if missing else "no picture was named")
     only = Path(request.pictures[0]) if len(request.pictures) == 1 else None
     classes = classes_of(found, only if only is not None and only.is_dir() else None, request.classes)
-    model = Audited(request.model, request.preprocess, request.labels, request.explaining)
+    model = Audited(request.model, request.preprocess, request.labels, request.explaining, request.like)
     notes: list[str] = []
     if classes is not None and request.classes is None and (groups := as_groups(model, classes)) is not None:
         classes = groups
@@ -144,23 +153,31 @@ def audit(
         reference, other = read_reference(model, request.reference)
     if request.boxes is not None and request.masks is not None:
         raise OptionError("boxes and masks both say where objects are; give one of them")
-    masks: Masks = no_masks
+    outlines: Outlines = no_masks
     if request.boxes is not None:
-        masks, strange = read_boxes(request.boxes, found, model)
+        outlines, strange = read_boxes(request.boxes, found, model)
         notes += strange
     elif request.masks is not None:
-        masks = read_masks(request.masks, found, model)
+        outlines = read_masks(request.masks, found, model)
     make_folder(request.out)
-    subjects, failed = read_subjects(model, found, classes, masks)
-    if not subjects:
+    extent = EXTENTS[request.extent]
+    subjects, failed = read_subjects(model, found, classes, outlines, extent.each)
+    unread = {each.file for each in failed}
+    pictures = [picture for picture in found if str(picture.path) not in unread]
+    if not pictures:
         raise InputError(f"none of {len(found)} pictures could be read; {failed[0].error}")
-    model.usual = [subject.file for subject in subjects[:USUAL]]
+    if not subjects and other is None:
+        raise InputError(f"the model finds nothing in {len(pictures)} pictures that could be explained")
+    notes += outlined(model, subjects)
+    model.usual = [picture.path for picture in pictures[:USUAL]]
     kept = Kept(request.out, {
         "version": __version__, "request": request.told(), "preprocess": asdict(model.pictures.preprocess),
-        "pictures": sorted((s.name, sha256(s.file), s.label, s.mask is not None) for s in subjects),
+        "pictures": sorted((picture.name, sha256(picture.path)) for picture in pictures),
+        "subjects": sorted((s.name, s.label, s.mask is not None) for s in subjects),
+        "like": [sha256(file) for file in request.like],
         "models": [model.prepared.model.sha256, other and other.prepared.model.sha256],
     })  # fmt: skip
-    plan = Plan(model, subjects, EXTENTS[request.extent], request.random_state, reference, other, kept)
+    plan = Plan(model, pictures, subjects, extent, request.random_state, reference, other, kept)
     told(plan)
     for _ in shown(plan.run(), len(plan.work)):
         pass
@@ -168,7 +185,17 @@ def audit(
     maps = {subject.name: kept.maps(subject.name) for subject in subjects}
     others = {subject.name: kept.maps(subject.name, REFERENCE) for subject in subjects} if reference else {}
     return Audit(
-        request, model, other, subjects, [*missing, *failed], told_figures,
+        request, model, other, pictures, subjects, [*missing, *failed], told_figures,
         check(request.thresholds, told_figures), clusters(by_group(subjects, maps), request.random_state), maps, others,
-        [*notes, *plan.notes], plan.passes, kept.store,
+        unmatched(pictures, model, other), [*notes, *plan.notes], plan.passes, kept.store,
     )  # fmt: skip
+
+
+def outlined(model: Audited, subjects: Sequence[Subject]) -> list[str]:
+    """How many of a detector's detections lie on something that is outlined, where anything is."""
+    on = sum(subject.mask is not None for subject in subjects)
+    if model.kind != "detector" or not on:
+        return []
+    return [
+        f"{on} of {len(subjects)} detections lie on an outlined object of their label (IoU of the boxes at least 0.5)"
+    ]

@@ -10,10 +10,11 @@ import onnx
 
 from relcam_onnx.audit import metrics
 from relcam_onnx.audit.experiments import Item, each, sampled
-from relcam_onnx.audit.model import Audited, Floats, Source
+from relcam_onnx.audit.model import Audited, Source
 from relcam_onnx.audit.rows import AUDITED
 from relcam_onnx.audit.store import Found
 from relcam_onnx.audit.subjects import Subject
+from relcam_onnx.pictures.geometry import Floats
 from relcam_onnx.results.render import resize_map
 
 NEAR = 20
@@ -25,14 +26,16 @@ NOISE = 0.02
 
 
 def asked(subject: Subject, seed: int) -> list[int]:
-    """The picture's class, the next one, and one drawn at random of the others."""
+    """The picture's class, the next one, and one drawn at random of the others; each at the subject's spot."""
     others = [c for c in range(len(subject.scores)) if c not in (subject.label, subject.second)]
     drawn = np.random.default_rng([seed, *subject.name.encode()])
     return [subject.label, subject.second, int(drawn.choice(others)) if others else subject.second]
 
 
 def of_classes(subject: Subject, maps: Floats) -> dict[str, float]:
-    """How the maps of the second and third class of `asked` hang together with the first's."""
+    """How the maps of the second and third class of `asked` hang together with the first's, where there are others."""
+    if subject.second == subject.label:
+        return {}
     second, other = (metrics.correlation(maps[0], m) for m in maps[1:])
     near = {"sibling": second} if abs(subject.second - subject.label) <= NEAR else {}
     return {"second": second, "random": other, **near}
@@ -43,7 +46,9 @@ def by_class(subjects: Sequence[Subject], count: int, seed: int = 0) -> Iterator
     for subject in sampled(subjects, count, seed):
 
         def measure(source: Source, subject: Subject = subject) -> Found:
-            return each(source(subject.array[None], asked(subject, seed)), partial(of_classes, subject))
+            return each(
+                source(subject.array[None], subject.targets(*asked(subject, seed))), partial(of_classes, subject)
+            )
 
         yield Item(subject.name, measure, 0, 1)
 
@@ -66,11 +71,10 @@ def by_weights(
     for subject in sampled(subjects, count, seed) if numbers else ():
 
         def measure(source: Source, subject: Subject = subject) -> Found:
-            classes: list[int] = [subject.label, subject.second]
             found: Found = {}
-            own = source(subject.array[None], classes)
+            own = source(subject.array[None], subject.pair)
             for depth in numbers:
-                drawn = randomised(depth)(subject.array[None], classes)[AUDITED]
+                drawn = randomised(depth)(subject.array[None], subject.pair)[AUDITED]
                 for row, layers in own.items():
                     of_row = found.setdefault(row, {})
                     for layer, heat in layers.items():
@@ -91,20 +95,20 @@ def by_disturbing(subjects: Sequence[Subject], count: int, seed: int = 0) -> Ite
             x, size = subject.array, subject.array.shape[1:]
             noise = np.random.default_rng(seed).standard_normal(x.shape, np.float32) * np.float32(NOISE * np.ptp(x))
             step = max(1, size[0] // 32)
-            own, noisy, moved = (
-                source(picture[None], [subject.label, subject.second])
-                for picture in (x, x + noise, np.roll(x, (step, step), axis=(1, 2)))
-            )
+            own, noisy = (source(picture[None], subject.pair) for picture in (x, x + noise))
+            there = subject.spot.moved(step)
+            rolled = np.roll(x, (step, step), axis=(1, 2))[None]
+            moved = None if there is None else source(rolled, [there(subject.label), there(subject.second)])
             found: Found = {}
             for row, layers in own.items():
                 for layer, heat in layers.items():
-                    before, after = (resize_map(maps[row][layer][0], (size[0], size[1])) for maps in (own, moved))
-                    # What was rolled in at the edges is no part of either.
-                    inside = before[: -2 * step, : -2 * step], after[step:-step, step:-step]
-                    found.setdefault(row, {})[layer] = {
-                        "noise": metrics.correlation(heat[0], noisy[row][layer][0]),
-                        "moved": metrics.correlation(*inside),
-                    }
+                    of_layer = {"noise": metrics.correlation(heat[0], noisy[row][layer][0])}
+                    if moved is not None:
+                        before, after = (resize_map(maps[row][layer][0], (size[0], size[1])) for maps in (own, moved))
+                        # What was rolled in at the edges is no part of either.
+                        inside = before[: -2 * step, : -2 * step], after[step:-step, step:-step]
+                        of_layer["moved"] = metrics.correlation(*inside)
+                    found.setdefault(row, {})[layer] = of_layer
             return found
 
         yield Item(subject.name, measure, 0, 3)

@@ -14,11 +14,12 @@ import numpy as np
 
 from relcam_onnx.audit import metrics
 from relcam_onnx.audit.experiments import Item, sampled
-from relcam_onnx.audit.model import Audited, Floats, Source
+from relcam_onnx.audit.model import Audited, Source
 from relcam_onnx.audit.sanity import NOISE
 from relcam_onnx.audit.store import Found
 from relcam_onnx.audit.subjects import Subject
 from relcam_onnx.explainer import Explainer
+from relcam_onnx.pictures.geometry import Floats
 
 GRADIENT, RELEVANCE = "gradient", "relevance"
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -43,11 +44,11 @@ def by_shattering(subjects: Sequence[Subject], count: int, model: Audited, seed:
     for subject in sampled(subjects, count, seed):
 
         def measure(source: Source, subject: Subject = subject) -> Found:
-            x = subject.array
+            x, target = subject.array, subject.targets(subject.label)
             found: Found = {}
             noise = np.random.default_rng(seed).standard_normal(x.shape, np.float32) * np.float32(NOISE * np.ptp(x))
             for row in OPTIONS:
-                own, noisy = (model.explained(explainer(row), p[None], [subject.label]) for p in (x, x + noise))
+                own, noisy = (model.explained(explainer(row), p[None], target) for p in (x, x + noise))
                 found[row] = {
                     layer: {
                         "weights": metrics.correlation(weights[0, 0], noisy.weights[layer][0, 0]),
@@ -88,12 +89,12 @@ def by_confidence(subjects: Sequence[Subject], count: int, model: Audited, seed:
     for subject in sampled(subjects, count, seed) if stages else ():
 
         def measure(source: Source, subject: Subject = subject) -> Found:
-            x = subject.array[None]
+            x, target = subject.array[None], subject.targets(subject.label)
             found: Found = {}
-            falls = model.explained(explainer("fall"), x, [subject.label])
+            falls = model.explained(explainer("fall"), x, target)
             for row in OPTIONS:
                 of_row: dict[str, dict[str, float]] = {}
-                weights = model.explained(explainer(row), x, [subject.label]).weights
+                weights = model.explained(explainer(row), x, target).weights
                 for layer in (stage.name for stage in stages):
                     told = weights[layer][0, 0]
                     fall = falls.weights[layer][0, 0]

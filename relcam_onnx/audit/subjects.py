@@ -1,47 +1,53 @@
-"""The pictures of an audit: their classes, where their objects are, and what is laid out of them."""
+"""The pictures of an audit, what is asked of each of them, where their objects are, and what is laid out of them."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from relcam_onnx.audit.model import Audited, Floats
-from relcam_onnx.errors import InputError, OptionError, RelcamError, TargetError
+from relcam_onnx.audit.finding import find
+from relcam_onnx.audit.model import Audited
+from relcam_onnx.audit.outlines import Outlines
+from relcam_onnx.audit.spots import Mask, Spot
+from relcam_onnx.audit.told import Told, class_of, named
+from relcam_onnx.errors import InputError, RelcamError, TargetError
 from relcam_onnx.pictures.finding import Failed, Found
-
-Masks = Callable[[Found], NDArray[np.bool_] | None]
-"""Where a picture's object is, as the model sees the picture: (H, W); None where nobody knows."""
+from relcam_onnx.pictures.geometry import Floats
+from relcam_onnx.results.detections import CONFIDENCE
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A picture of an audit.
+    """A picture of an audit, or one of the things that are found in it.
 
     Attributes
     ----------
     name
-        Its own, of no other picture.
+        Its own, of no other.
     file
-        Where it lies.
+        Where the picture lies.
     label
-        Its class: the one that was told, else the model's top class.
+        Its class: the one that was told, else the model's.
     told
         Whether it was told.
     scores, probabilities
-        The model's, (classes,).
+        The model's at its spot, (classes,).
     group
         What it is counted with: its folder, or its class.
     mask
         Where its object is, (H, W), if known.
     read
-        Gives it as the model takes it, float32 (C, H, W).
+        Gives the picture as the model takes it, float32 (C, H, W).
+    spot
+        Where it is in the model's scores.
+    picture
+        The picture's name.
     """
 
     name: str
@@ -51,8 +57,10 @@ class Subject:
     scores: Floats = field(repr=False)
     probabilities: Floats = field(repr=False)
     group: str = ""
-    mask: NDArray[np.bool_] | None = field(repr=False, default=None)
+    mask: Mask | None = field(repr=False, default=None)
     read: Callable[[Path], Floats] = field(repr=False, default=lambda file: np.zeros((3, 1, 1), np.float32))
+    spot: Spot = field(repr=False, default_factory=Spot)
+    picture: str = ""
 
     @property
     def array(self) -> Floats:
@@ -66,120 +74,64 @@ class Subject:
 
     @property
     def right(self) -> bool:
-        """Whether the model puts its class first."""
+        """Whether the model puts its class first, and detects it."""
+        if self.spot.detection is not None:
+            return int(self.probabilities.argmax()) == self.label and self.probability > CONFIDENCE
         return int(self.scores.argmax()) == self.label
 
     @cached_property
     def second(self) -> int:
-        """The likeliest other class: a sibling, as a rule."""
-        return int(np.argsort(-self.scores, kind="stable")[int(self.right)]) if len(self.scores) > 1 else self.label
+        """The likeliest other class: a sibling, as a rule; itself where there is no other."""
+        ranked = np.argsort(-self.scores, kind="stable").tolist()
+        return next((kind for kind in ranked if kind != self.label), self.label)
 
+    @property
+    def pair(self) -> list[Any]:
+        """Its class and the second one, as an `Explainer` takes them."""
+        return self.targets(self.label, self.second)
 
-class Told(NamedTuple):
-    """What somebody says of a picture: its class by number or label, if they do, and what it is counted with."""
-
-    label: str | None
-    group: str
+    def targets(self, *kinds: int) -> list[Any]:
+        """Classes at its spot, as an `Explainer` takes them."""
+        return [self.spot.target(kind) for kind in kinds]
 
 
 def read_subjects(
-    model: Audited, found: Sequence[Found], classes: Mapping[Path, Told] | None, masks: Masks
+    model: Audited, found: Sequence[Found], classes: Mapping[Path, Told] | None, outlines: Outlines, most: int = 1
 ) -> tuple[list[Subject], list[Failed]]:
-    """Every picture that can be read, and what is wrong with the others."""
+    """What is asked of every picture that can be read, and what is wrong with the others.
+
+    Parameters
+    ----------
+    model, found, classes, outlines
+        The model, pictures, and what somebody says of them.
+    most
+        So many detections of a picture, or classes of most pixels; a classifier is asked for one class.
+    """
     subjects, failed = [], []
     for picture in found:
         try:
-            subjects.append(read_subject(model, picture, (classes or {}).get(picture.path.resolve()), masks))
+            told = (classes or {}).get(picture.path.resolve())
+            subjects += list(of_picture(model, picture, told, outlines, most))
         except (RelcamError, OSError) as error:
             failed.append(Failed(str(picture.path), str(error)))
     return subjects, failed
 
 
-def read_subject(model: Audited, picture: Found, told: Told | None, masks: Masks) -> Subject:
-    """One picture, with what the model says of it."""
-    array = model.read(picture.path)
-    scores, shares = (values[0] for values in model.answers(array[None]))
-    label = int(scores.argmax()) if told is None or told.label is None else class_of(model, told.label)
-    if not 0 <= label < len(scores):
-        raise TargetError(f"class {label} is none of the model's {len(scores)}")
-    group = named(model, label) if told is None else told.group
-    known = told is not None and told.label is not None
-    return Subject(picture.name, picture.path, label, known, scores, shares, group, masks(picture), model.read)
-
-
-def named(model: Audited, target: int) -> str:
-    """A class by its label, else its number."""
-    labels = model.pictures.labels
-    return labels[target] if labels is not None and target < len(labels) else str(target)
-
-
-def class_of(model: Audited, told: str) -> int:
-    """A class by number or label."""
-    return int(told) if told.lstrip("-").isdigit() else int(model.pictures.indices(told))
-
-
-def classes_of(found: Sequence[Found], folder: Path | None, file: Path | None) -> dict[Path, Told] | None:
-    """Which class each picture shows, as far as somebody says: a CSV, or the folders that they lie in.
-
-    Parameters
-    ----------
-    found
-        The pictures.
-    folder
-        The only source, where it is a folder: if all its pictures lie in subfolders, these are their classes, and
-        folders in them subgroups.
-    file
-        A CSV with the columns ``file`` (a path below the CSV's folder, or a name), ``index`` or ``label``, and
-        perhaps ``group``.
-
-    Raises
-    ------
-    OptionError
-        The CSV cannot be read, lacks the columns, or names none of the pictures.
-    """
-    if file is not None:
-        return of_csv(found, file)
-    if folder is None or not found or any(p.path.parent == folder for p in found):
-        return None
-    parts = {p.path.resolve(): p.path.relative_to(folder).parts[:-1] for p in found}
-    return {path: Told(names[0], "/".join(names)) for path, names in parts.items()}
-
-
-def of_csv(found: Sequence[Found], file: Path) -> dict[Path, Told]:
-    """What a CSV says."""
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as lines:
-            rows = list(csv.DictReader(lines))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise OptionError(f"classes cannot be read from {str(file)!r}: {error}") from error
-    column = next((name for name in ("index", "label") if rows and rows[0].get(name) is not None), None)
-    if column is None or rows[0].get("file") is None:
-        raise OptionError(f"{str(file)!r} needs the columns file and index (or label), one row a picture")
-    told = {
-        row["file"]: Told((row[column] or "").strip(), row.get("group") or (row[column] or "").strip()) for row in rows
-    }
-    by_path = {(file.parent / name).resolve(): entry for name, entry in told.items()}
-    known = {
-        p.path.resolve(): entry
-        for p in found
-        if (entry := by_path.get(p.path.resolve(), told.get(p.path.name))) is not None
-    }
-    if not known:
-        raise OptionError(
-            f"{str(file)!r} names none of the pictures, such as {found[0].path.name}; its first is {next(iter(told))}"
+def of_picture(model: Audited, picture: Found, told: Told | None, outlines: Outlines, most: int) -> Iterator[Subject]:
+    """Those of one picture, with what the model says of each."""
+    (said,) = model.say(model.read(picture.path)[None])
+    kind = None if told is None or told.label is None else class_of(model, told.label)
+    if kind is not None and not 0 <= kind < (count := model.count(said)):
+        raise TargetError(f"class {kind} is none of the model's {count}")
+    sought = find(model, picture, said, kind, outlines(picture), most)
+    for number, (spot, label, mask) in enumerate(sought, 1):
+        scores, shares = (values[0] for values in model.told([said], spot))
+        own = int(scores.argmax()) if label is None else label
+        name = picture.name if spot is model.whole else f"{picture.name} #{number}"
+        group = named(model, own) if told is None else told.group
+        yield Subject(
+            name, picture.path, own, kind is not None, scores, shares, group, mask, model.read, spot, picture.name
         )
-    return known
-
-
-def as_groups(model: Audited, told: Mapping[Path, Told]) -> dict[Path, Told] | None:
-    """Folders as groups alone, where none of them is called like a class; None where one is."""
-    for label in {entry.label for entry in told.values()}:
-        try:
-            class_of(model, str(label))
-        except TargetError:
-            continue
-        return None
-    return {path: Told(None, entry.group) for path, entry in told.items()}
 
 
 class Mosaic(NamedTuple):

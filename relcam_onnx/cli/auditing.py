@@ -11,6 +11,7 @@ import typer
 
 from relcam_onnx.audit.plan import Plan
 from relcam_onnx.audit.report.files import NAMES, write
+from relcam_onnx.audit.report.page import WORDS
 from relcam_onnx.audit.report.verdict import findings, heading
 from relcam_onnx.audit.run import Request, audit
 from relcam_onnx.cli.console import NOTHING_DONE, SOME_FAILED, say
@@ -53,7 +54,12 @@ def audit_model(request: Request) -> int:
 
 def tell_cost(plan: Plan) -> None:
     """Say beforehand what it costs, and what is left out."""
-    say("note", f"{len(plan.subjects)} pictures, about {plan.passes:,} forward passes and what explaining adds to them")
+    subjects = WORDS[plan.model.kind]["subjects"]
+    found = "" if subjects == "pictures" else f" with {len(plan.subjects)} {subjects}"
+    say(
+        "note",
+        f"{len(plan.pictures)} pictures{found}, about {plan.passes:,} forward passes and what explaining adds to them",
+    )
     for note in plan.notes:
         say("note", note)
 

@@ -14,6 +14,7 @@ from relcam_onnx.cli.commands import app
 from relcam_onnx.cli.console import Command, reporting
 from relcam_onnx.cli.options import (
     Debug,
+    Head,
     LabelsFile,
     Layer,
     Method,
@@ -62,6 +63,10 @@ def audit(
     masks: Annotated[
         Path | None, typer.Option(help="The same as pictures of the same names, white inside.", metavar="FOLDER")
     ] = None,
+    like: Annotated[
+        list[Path] | None,
+        typer.Option(help="A picture that an embedding's are to be like; repeatable.", metavar="PICTURE"),
+    ] = None,
     full: Annotated[bool, typer.Option("--full/--quick", help="Many more figures, beside other methods.")] = False,
     fail_under: Annotated[
         list[str] | None, typer.Option(help="End with 1 where a mean is less; repeatable.", metavar="MEASURE=NUMBER")
@@ -77,6 +82,7 @@ def audit(
     preset: Preset = None,
     seed: Seed = None,
     output: Output = None,
+    head: Head = None,
     labels: LabelsFile = None,
     preprocess: Preprocess = None,
     random_state: Annotated[int, typer.Option(help="What every random choice is drawn by.", metavar="N")] = 0,
@@ -93,7 +99,7 @@ def audit(
         from relcam_onnx.audit.thresholds import read_thresholds
         from relcam_onnx.cli.auditing import audit_model
 
-        options = chosen(layers=layer, method=method, preset=preset, seed=seed, output=output)
+        options = chosen(layers=layer, method=method, preset=preset, seed=seed, output=output, head=head)
         request = Request(
             model,
             sources,
@@ -102,6 +108,7 @@ def audit(
             classes=classes,
             boxes=boxes,
             masks=masks,
+            like=tuple(like or ()),
             extent="full" if full else "quick",
             preprocess=preprocess,
             labels=labels,

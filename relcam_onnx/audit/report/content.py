@@ -12,7 +12,9 @@ from relcam_onnx.audit.provenance import coverage, provenance
 from relcam_onnx.audit.report.verdict import departure, findings, heading
 from relcam_onnx.audit.rows import AUDITED
 from relcam_onnx.audit.run import Audit
-from relcam_onnx.audit.subjects import Subject, named
+from relcam_onnx.audit.subjects import Subject
+from relcam_onnx.audit.told import named
+from relcam_onnx.results.detections import Detection
 
 SCHEMA = "relcam-audit/1"
 """Its name and version: a number more where something that was there changes its meaning."""
@@ -24,15 +26,20 @@ def content(audit: Audit) -> dict[str, Any]:
     departed = departure(audit)
     return {
         "schema": SCHEMA,
+        "head": audit.model.kind,
         "verdict": {
             "passed": audit.passed,
             "said": heading(found),
             "findings": [finding._asdict() for finding in found],
         },
-        "provenance": provenance(audit.model, audit.reference, audit.subjects, audit.request.told()),
+        "provenance": provenance(
+            audit.model, audit.reference, audit.pictures, audit.subjects, audit.request.told()
+        ),
         "coverage": coverage(audit.model),
         "passes": audit.passes,
-        "measures": {n: {"said": of.said, "better": of.better, "chance": of.chance} for n, of in MEASURES.items()},
+        "measures": {
+            n: {"said": of.said, "better": of.better, "chance": of.fixed_chance} for n, of in MEASURES.items()
+        },
         "figures": [figure.as_json() for figure in audit.figures],
         "departs": None if departed is None else departed.layer,
         "thresholds": [
@@ -52,6 +59,10 @@ def content(audit: Audit) -> dict[str, Any]:
             for c in audit.clusters
         ],
         "pictures": pictures(audit),
+        "unmatched": [
+            {"picture": u.picture, "only": u.only, **detected(u.detection), "score": u.detection.score}
+            for u in audit.unmatched
+        ],
         "failed": [{"file": f.file, "error": f.error} for f in audit.failed],
         "notes": list(audit.notes),
     }  # fmt: skip
@@ -69,12 +80,12 @@ def groups(audit: Audit) -> list[dict[str, Any]]:
 
 
 def pictures(audit: Audit) -> list[dict[str, Any]]:
-    """Each picture with every value that was measured of it; those whose maps have drifted furthest first."""
+    """Each picture with every value that was measured of it; those that the reference lacks, then drifted ones first."""
     measured = {key: audit.store.values(of.experiment, of.key).get(AUDITED, {}) for key, of in MEASURES.items()}
     drifted = measured["drift.iou"].get(FUSED, {})
     return [
         picture(audit, subject, measured)
-        for subject in sorted(audit.subjects, key=lambda s: (drifted.get(s.name, 1.0), s.name))
+        for subject in sorted(audit.subjects, key=lambda s: (not is_new(audit, s), drifted.get(s.name, 1.0), s.name))
     ]
 
 
@@ -90,6 +101,20 @@ def picture(
     return {
         "name": name, "class": subject.label, "told": subject.told, "group": subject.group,
         "label": named(audit.model, subject.label), "probability": subject.probability,
-        "top": top, "top_label": named(audit.model, top),
+        "top": top, "top_label": named(audit.model, top), "picture": subject.picture,
+        "detection": None if (found := subject.spot.detection) is None else detected(found),
+        "matched": None if audit.reference is None or found is None else not is_new(audit, subject),
         "values": {key: layers for key, layers in values.items() if layers},
     }  # fmt: skip
+
+
+def is_new(audit: Audit, subject: Subject) -> bool:
+    """Whether the reference has no such detection."""
+    mine = [(each.picture, each.detection) for each in audit.unmatched if each.only == "model"]
+    return (subject.picture, subject.spot.detection) in mine
+
+
+def detected(found: Detection) -> dict[str, Any]:
+    """A detection, its box in the picture's own pixels; None where the file tells none."""
+    box = None if found.box is None else [round(side, 1) for side in found.box]
+    return {"class": found.index, "label": found.label or str(found.index), "box": box, "place": found.place}

@@ -50,7 +50,7 @@ def table(report: Mapping[str, Any]) -> str:
 
 def junit(report: Mapping[str, Any]) -> str:
     """Thresholds and pictures as test cases, in the form that build servers show."""
-    cases = [(t["said"], None if t["passed"] else failed(t)) for t in report["thresholds"]]
+    cases = [(t["said"], None if t["passed"] else failed(t) + detections(t, report)) for t in report["thresholds"]]
     cases += [(f["file"], f["error"]) for f in report["failed"]]
     suite = ET.Element("testsuite", name="relcam audit", tests=str(len(cases)), errors="0",
                        failures=str(sum(why is not None for _, why in cases)),
@@ -66,6 +66,16 @@ def failed(threshold: Mapping[str, Any]) -> str:
     """Why a threshold does not pass."""
     wrong = [f"{f['mean']:.4g} at {f['layer']}" for f in threshold["checked"] if f["layer"] in threshold["failed"]]
     return ", ".join(wrong) or "nothing was measured for it"
+
+
+def detections(threshold: Mapping[str, Any], report: Mapping[str, Any]) -> str:
+    """Which detections a threshold on what two files detect is about."""
+    about = {"drift.matched": ("model", "reference"), "drift.lost": ("reference",), "drift.new": ("model",)}
+    only = about.get(threshold["name"], ())
+    return "".join(
+        f"; {u['picture']}: {u['label']} {u['score']:.2f} at {u['box']}, of the {u['only']} alone"
+        for u in report["unmatched"] if u["only"] in only
+    )  # fmt: skip
 
 
 def printable(text: str) -> str:

@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFilter, ImageOps
 
-from relcam_onnx.audit.model import Floats
 from relcam_onnx.audit.run import Audit
+from relcam_onnx.audit.spots import Mask
 from relcam_onnx.audit.subjects import Subject
+from relcam_onnx.pictures.geometry import Floats
 from relcam_onnx.results.render import OPACITY, PALETTE, resize_map, to_levels
 
 SIDE = 224
@@ -21,15 +22,19 @@ SIDE = 224
 QUALITY = 80
 VEIL = 64
 """Of a map, which browsers grow smoothly."""
+MARGIN = 4
+"""Pixels: as wide as the border of a region."""
+THRESHOLD = [0] * 128 + [255] * 128
 
 
 class Shown(NamedTuple):
-    """A picture in the page: itself, a veil for each layer, and the reference's of the same layers."""
+    """A picture in the page: itself, a veil for each layer, the reference's of the same layers, its region's border."""
 
     name: str
     picture: str
     veils: tuple[tuple[str, str], ...]
     others: tuple[tuple[str, str], ...]
+    border: str | None
     width: int
     height: int
 
@@ -44,7 +49,9 @@ def shown(audit: Audit, subject: Subject) -> Shown:
         tuple((layer, data(veil(maps[layer][0], size), "PNG")) for layer in own if layer in maps)
         for maps in (own, other)
     )
-    return Shown(subject.name, data(picture, "JPEG"), veils, others, picture.width, picture.height)
+    region = subject.spot.region
+    edge = None if region is None or not region.any() else data(border(region, (picture.height, picture.width)), "PNG")
+    return Shown(subject.name, data(picture, "JPEG"), veils, others, edge, picture.width, picture.height)
 
 
 def seen(audit: Audit, subject: Subject) -> Image.Image:
@@ -68,6 +75,18 @@ def veil(heat: Floats, size: tuple[int, int]) -> Image.Image:
     coloured = levels.convert("RGB")
     coloured.putalpha(opacity)
     return coloured
+
+
+def border(region: Mask, size: tuple[int, int]) -> Image.Image:
+    """The edge of a box or a segment, white within black: seen on any ground."""
+    inner = Image.fromarray(region.astype(np.uint8) * 255).resize(size[::-1], Image.Resampling.BOX).point(THRESHOLD)
+    # A margin, so that there is an edge at the picture's own.
+    grown = [ImageOps.expand(inner, MARGIN)]
+    grown += [grown[0].filter(ImageFilter.MinFilter(2 * width + 1)) for width in (1, 3, 4)]
+    whole, white, black, rest = (np.asarray(each) > 0 for each in grown)
+    line = white & ~black
+    shades = np.stack([np.where(line, np.uint8(255), np.uint8(0)), (whole & ~rest) * np.uint8(255)], axis=-1)
+    return Image.fromarray(shades[MARGIN:-MARGIN, MARGIN:-MARGIN], "LA")
 
 
 def heatmap(cells: Sequence[Sequence[float]] | NDArray[np.float64]) -> str:

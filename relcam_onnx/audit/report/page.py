@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from importlib.resources import files
 from typing import Any
@@ -26,6 +26,15 @@ PARTS = {
 """The parts of measures, and the question that each answers."""
 PICTURES = 24
 """So many stand in the page; all are in ``report.json``."""
+UNMATCHED = 40
+"""Detections of one file alone that stand in it."""
+WORDS: dict[str, dict[str, str]] = {
+    "classifier": {"head": "a classifier", "subjects": "pictures", "region": "region"},
+    "detector": {"head": "a detector", "subjects": "detections", "region": "detection's box"},
+    "segmenter": {"head": "a segmenter", "subjects": "segments", "region": "class's segment"},
+    "embedding": {"head": "an embedding", "subjects": "pictures", "region": "region"},
+}
+"""What is asked of a picture, by head."""
 CLUSTERS = 8
 """The most suspicious ones that stand in it."""
 
@@ -38,7 +47,8 @@ def page(audit: Audit, report: Mapping[str, Any]) -> str:
         loader=PackageLoader("relcam_onnx.audit.report", "."), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"number": number, "share": share}
+    environment.filters |= {"number": number, "share": share, "box": box}
+    environment.globals["words"] = WORDS[report["head"]]  # macros see these alone
     style, script = (files(__package__).joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     subjects = {subject.name: subject for subject in audit.subjects}
     first = [entry["name"] for entry in report["pictures"][:PICTURES]]
@@ -46,6 +56,7 @@ def page(audit: Audit, report: Mapping[str, Any]) -> str:
     return environment.get_template("page.html.j2").render(
         report=report, style=style, script=script, policy=policy(style, script), parts=PARTS, audited=AUDITED,
         fused=FUSED, measured=measured(report), departing=departing(report), first=first, clusters=CLUSTERS,
+        unmatched=UNMATCHED,
         confidence=confidence(audit),
         shown={name: shown(audit, subjects[name]) for name in sorted(wanted)}, heatmap=heatmap,
     )  # fmt: skip
@@ -73,7 +84,7 @@ def measured(report: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
         several = len([f for f in figures if f["layer"] == FUSED]) > 1
         found[name.partition(".")[0]].append({
             "name": name, **of, "layers": layers, "rows": rows, "at": at,
-            "plot": intervals(figures, of["chance"]) if several else None,
+            "chance": figures[0]["chance"], "plot": intervals(figures, figures[0]["chance"]) if several else None,
         })  # fmt: skip
     return {part: measures for part, measures in found.items() if measures}
 
@@ -107,3 +118,9 @@ def number(value: float | None) -> str:
 def share(value: float) -> str:
     """A probability."""
     return f"{100 * value:.0f} %"
+
+
+def box(sides: Sequence[float]) -> str:
+    """A box in words."""
+    left, top, right, bottom = (f"{side:.0f}" for side in sides)
+    return f"{left}, {top} to {right}, {bottom}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from relcam_onnx.analysis.layers import FUSED
 from relcam_onnx.audit.drift import OUTPUTS
 from relcam_onnx.audit.figures import Figure
+from relcam_onnx.audit.matching import Unmatched
 from relcam_onnx.audit.measures import MEASURES
 from relcam_onnx.audit.rows import AUDITED, BASELINES
 from relcam_onnx.audit.run import Audit
@@ -19,6 +21,10 @@ ALIKE = 0.8
 HELD = 0.5
 """Magnitude of a correlation over which a map hangs on something that it should not hang on, or under which it does not
 hold what it should."""
+SAME = 0.99
+"""The share of pixels with the same class under which two segmenters depart."""
+NAMED = 5
+"""Classes of lost detections that are named."""
 ENOUGH = 5
 """Pictures, for an interval to say something."""
 SIDES = {"higher": 1, "lower": -1}
@@ -65,10 +71,24 @@ def of_drift(audit: Audit) -> Iterator[Finding]:
     alike = mean(audit, "drift.iou", FUSED)
     if alike is not None and alike < ALIKE:
         yield Finding("look", "drift", f"the regions that the two files' maps mark overlap by {alike:.2f} only (IoU)")
+    lost = [u for u in audit.unmatched if u.only == "reference"]
+    if audit.unmatched:
+        new = len(audit.unmatched) - len(lost)
+        said = f"the model lacks {len(lost)} of the reference's detections, and has {new} others"
+        yield Finding("look", "drift", f"{said}; {often(lost)}" if lost else said)
+    pixels = mean(audit, "drift.pixels", OUTPUTS)
+    if pixels is not None and pixels < SAME:
+        yield Finding("look", "drift", f"the two files see another class in {1 - pixels:.1%} of the pixels")
     if departed := departure(audit):
         apart = f"{departed.estimate.mean:.1%} apart at layer {departed.layer}"
         said = f"activations are {apart}, the first where it is more than {DEPARTS:.0%}"
         yield Finding("look", "drift", said)
+
+
+def often(lost: Sequence[Unmatched]) -> str:
+    """Which classes were lost, the most often lost first."""
+    counted = Counter(u.detection.label or str(u.detection.index) for u in lost)
+    return "lost: " + ", ".join(f"{label} {count}" for label, count in counted.most_common(NAMED))
 
 
 def departure(audit: Audit) -> Figure | None:
@@ -89,6 +109,9 @@ def of_maps(audit: Audit) -> Iterator[Finding]:
         if figure.row != AUDITED or figure.layer.partition(",")[0] != FUSED:
             continue
         value, said = figure.estimate.mean, ""
+        if figure.name == "places.energy" and figure.chance is not None and figure.estimate.high < figure.chance:
+            where = f"{value:.2f} of them, and {figure.chance:.2f} by chance"
+            yield Finding("look", "places", f"the maps lie in the model's own regions less than chance has it: {where}")
         if figure.name == "sanity.weights" and figure.estimate.low > HELD and figure.estimate.size >= ENOUGH:
             said = f"the maps hardly change where weights are drawn anew ({figure.layer}): r = {value:.2f}"
         elif figure.name == "sanity.random-class" and value > ALIKE:

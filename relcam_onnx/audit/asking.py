@@ -1,0 +1,62 @@
+"""What a model says of pictures, its scores seen as (N, places, classes)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relcam_onnx.audit.spots import Said
+from relcam_onnx.backends.eager import Eager
+from relcam_onnx.lrp.heads import as_table
+from relcam_onnx.pictures.geometry import Floats
+from relcam_onnx.prepare import Prepared
+from relcam_onnx.runners.arrays import filled
+from relcam_onnx.runners.detecting import Detector
+from relcam_onnx.runners.probing import AT_A_TIME
+from relcam_onnx.runners.reading import Reading
+from relcam_onnx.runners.session import SessionSettings
+
+
+class Asking:
+    """A session that returns scores, and of a detector what else it tells."""
+
+    def __init__(self, prepared: Prepared, settings: SessionSettings) -> None:
+        self._prepared = prepared
+        found = prepared.choices.head.kind == "detector"
+        self._detector = Detector(prepared, settings) if found else None
+        outputs = [output.name for output in prepared.model.proto.graph.output] if found else []
+        self._reading = Reading.of_scores(prepared, settings, outputs)
+
+    def __call__(self, placed: NDArray[Any]) -> Iterator[Said]:
+        """Pictures as the model takes them, a few at a time."""
+        size = self._prepared.batch or AT_A_TIME
+        for start in range(0, len(placed), size):
+            piece = placed[start : start + size]
+            feeds = self.feeds(piece)
+            returned, values = self._reading.run(feeds)
+            raw = np.asarray(values[self._prepared.scores.tensor.name])
+            table: Any = as_table(Eager(), self._prepared.choices.head, raw).value
+            told = None if self._detector is None else self._detector.told(returned, feeds)
+            grid = tuple(np.delete(raw.shape, [0, self._prepared.choices.head.axis]).tolist())
+            yield Said(np.asarray(table)[: len(piece)], grid, told)
+
+    def feeds(self, placed: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """What a session of the model takes for them: filled up where the file fixes a batch."""
+        rows = filled(placed, (self._prepared.batch or len(placed)) - len(placed))
+        return {self._prepared.layers.picture.tensor.name: rows}
+
+    @property
+    def providers(self) -> list[str]:
+        """Onnxruntime's, in order."""
+        found: list[str] = self._reading.session.get_providers()
+        return found
+
+
+def winners(table: Floats, *, paired: bool) -> NDArray[np.intp]:
+    """The class that wins at each place, (N, places): a single one above 0, and below it -1, or the other of two."""
+    if table.shape[2] == 1:
+        return np.where(table[:, :, 0] > 0, int(paired), int(paired) - 1)
+    return np.asarray(table.argmax(axis=2), np.intp)
