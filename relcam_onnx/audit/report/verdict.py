@@ -27,6 +27,13 @@ NAMED = 5
 """Classes of lost detections that are named."""
 ENOUGH = 5
 """Pictures, for an interval to say something."""
+UNRELATED = {
+    "classifier": "unrelated classes",
+    "detector": "unrelated classes at one place",
+    "segmenter": "unrelated classes over one region",
+    "embedding": "what pictures may be like",
+}
+"""What is asked at random beside a subject's class."""
 SIDES = {"higher": 1, "lower": -1}
 
 
@@ -74,7 +81,7 @@ def of_drift(audit: Audit) -> Iterator[Finding]:
     lost = [u for u in audit.unmatched if u.only == "reference"]
     if audit.unmatched:
         new = len(audit.unmatched) - len(lost)
-        said = f"the model lacks {len(lost)} of the reference's detections, and has {new} others"
+        said = f"the model lacks {len(lost)} of the reference's detections, the reference {new} of the model's"
         yield Finding("look", "drift", f"{said}; {often(lost)}" if lost else said)
     pixels = mean(audit, "drift.pixels", OUTPUTS)
     if pixels is not None and pixels < SAME:
@@ -115,7 +122,8 @@ def of_maps(audit: Audit) -> Iterator[Finding]:
         if figure.name == "sanity.weights" and figure.estimate.low > HELD and figure.estimate.size >= ENOUGH:
             said = f"the maps hardly change where weights are drawn anew ({figure.layer}): r = {value:.2f}"
         elif figure.name == "sanity.random-class" and value > ALIKE:
-            said = f"maps of unrelated classes look alike: r = {value:.2f}"
+            where = UNRELATED[audit.model.kind]
+            said = f"maps of {where} look alike: r = {value:.2f}"
         elif figure.name in ("sanity.noise", "sanity.moved") and value < HELD:
             said = f"{MEASURES[figure.name].said}: {value:.2f}"
         if said:
