@@ -15,7 +15,6 @@ from nets import Net, picture, run
 from onnx import TensorProto, helper
 
 import relcam_onnx as rc
-from relcam_onnx.audit.model import Audited
 from relcam_onnx.runners.found import Told, corners, detections
 
 X = picture(2, 3, 16, 16)
@@ -720,10 +719,3 @@ def test_integrated_gradients_add_up_for_heads_with_places(build: Callable[[], o
         ys = [run(model, name, x=x)[0][0, 4 + 1, 3] for x in (X[:1], np.zeros_like(X[:1]))]
         wanted = np.subtract(*(np.log(y / (1 - y)) for y in ys))
     assert found.maps["input"].sum() == pytest.approx(wanted, rel=2e-2, abs=2e-3)
-
-
-def test_an_audit_says_that_it_reads_classifiers(tmp_path: Any) -> None:
-    file = tmp_path / "detector.onnx"
-    onnx.save(planted("joined"), file)
-    with pytest.raises(rc.UnsupportedModelError, match="is a detector, and the audit's measures are of classifiers"):
-        Audited(file, preprocess="unit")

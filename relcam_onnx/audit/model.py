@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
@@ -138,7 +139,10 @@ class Audited:
         usual = None
         if isinstance(method, Probe) and method.needs_baselines and self.usual:
             usual = self._placed(spread(np.stack([self.read(file) for file in self.usual]), x))
-        return explainer(self._placed(x), [list(targets)], baselines=usual)
+        with warnings.catch_warnings():
+            if self.kind != "classifier":  # nothing of one place or region arrives at many a stage
+                warnings.filterwarnings("ignore", r"the map of .* is zero all over")
+            return explainer(self._placed(x), [list(targets)], baselines=usual)
 
     def passes(self, x: Floats) -> int:
         """How often the model runs for the audited method's map of a picture like this, (1, C, H, W)."""

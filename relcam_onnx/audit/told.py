@@ -11,6 +11,7 @@ from relcam_onnx.audit.model import Audited
 from relcam_onnx.audit.spots import Likeness
 from relcam_onnx.errors import OptionError, TargetError
 from relcam_onnx.pictures.finding import Found
+from relcam_onnx.pictures.labels import one_label
 
 
 class Told(NamedTuple):
@@ -32,7 +33,7 @@ def class_of(model: Audited, told: str) -> int:
         if len(names) != 1:
             raise TargetError(f"{told!r} is none of what pictures are to be like: {', '.join(model.whole.names)}")
         return model.whole.names.index(names[0])
-    return int(told) if told.lstrip("-").isdigit() else int(model.pictures.indices(told))
+    return int(told) if told.lstrip("-").isdigit() else one_label(told, model.pictures.labels)
 
 
 def classes_of(found: Sequence[Found], folder: Path | None, file: Path | None) -> dict[Path, Told] | None:

@@ -80,7 +80,7 @@ def groups(audit: Audit) -> list[dict[str, Any]]:
 
 
 def pictures(audit: Audit) -> list[dict[str, Any]]:
-    """Each picture with every value that was measured of it; those that the reference lacks, then drifted ones first."""
+    """Each picture with every value that was measured of it; those that the reference lacks and drifted ones first."""
     measured = {key: audit.store.values(of.experiment, of.key).get(AUDITED, {}) for key, of in MEASURES.items()}
     drifted = measured["drift.iou"].get(FUSED, {})
     return [

@@ -23,6 +23,8 @@ HELD = 0.5
 hold what it should."""
 SAME = 0.99
 """The share of pixels with the same class under which two segmenters depart."""
+FAR = 0.05
+"""How far cosines may be apart before two embeddings depart."""
 NAMED = 5
 """Classes of lost detections that are named."""
 ENOUGH = 5
@@ -86,6 +88,9 @@ def of_drift(audit: Audit) -> Iterator[Finding]:
     pixels = mean(audit, "drift.pixels", OUTPUTS)
     if pixels is not None and pixels < SAME:
         yield Finding("look", "drift", f"the two files see another class in {1 - pixels:.1%} of the pixels")
+    cosines = mean(audit, "drift.likeness", OUTPUTS)
+    if cosines is not None and cosines > FAR:
+        yield Finding("look", "drift", f"the two files' cosines of a picture are apart by {cosines:.2f}")
     if departed := departure(audit):
         apart = f"{departed.estimate.mean:.1%} apart at layer {departed.layer}"
         said = f"activations are {apart}, the first where it is more than {DEPARTS:.0%}"
@@ -119,7 +124,8 @@ def of_maps(audit: Audit) -> Iterator[Finding]:
         if figure.name == "places.energy" and figure.chance is not None and figure.estimate.high < figure.chance:
             where = f"{value:.2f} of them, and {figure.chance:.2f} by chance"
             yield Finding("look", "places", f"the maps lie in the model's own regions less than chance has it: {where}")
-        if figure.name == "sanity.weights" and figure.estimate.low > HELD and figure.estimate.size >= ENOUGH:
+        held = figure.estimate.low > HELD and figure.estimate.size >= ENOUGH
+        if figure.name == "sanity.weights" and held and may_hold(audit, figure.layer):
             said = f"the maps hardly change where weights are drawn anew ({figure.layer}): r = {value:.2f}"
         elif figure.name == "sanity.random-class" and value > ALIKE:
             where = UNRELATED[audit.model.kind]
@@ -128,6 +134,12 @@ def of_maps(audit: Audit) -> Iterator[Finding]:
             said = f"{MEASURES[figure.name].said}: {value:.2f}"
         if said:
             yield Finding("look", "sanity", said)
+
+
+def may_hold(audit: Audit, layer: str) -> bool:
+    """Whether weights drawn anew are those that a map hangs on: a detector's last ones may be of other levels."""
+    drawn, _, every = layer.rpartition(", ")[2].partition(" of ")
+    return audit.model.kind != "detector" or drawn == every
 
 
 def of_clusters(audit: Audit) -> Iterator[Finding]:
