@@ -23,6 +23,7 @@ from relcam_onnx.audit.experiments import by_deleting
 from relcam_onnx.audit.matching import compared, pairs
 from relcam_onnx.audit.model import Audited
 from relcam_onnx.audit.outlines import no_masks, read_boxes, read_masks
+from relcam_onnx.audit.report.images import border
 from relcam_onnx.audit.rows import AUDITED
 from relcam_onnx.audit.subjects import Subject, read_subjects
 from relcam_onnx.pictures.finding import find_pictures
@@ -98,8 +99,10 @@ def subjects_of(model: Audited, folder: Path, outlines: Any = no_masks, most: in
 
 @pytest.fixture(scope="module")
 def itself(here: Path) -> dict[str, Any]:
-    """A detector against itself."""
-    asked = ("audit", here / "detector.onnx", here / "in", "-o", here / "itself")
+    """A detector against itself; what is in picture 0 is outlined."""
+    doubled = [(0, label, tuple(2 * side for side in box)) for box, label in SQUARES.items()]
+    boxes = coco(here, doubled)
+    asked = ("audit", here / "detector.onnx", here / "in", "-o", here / "itself", "--boxes", boxes)
     gates = ("--reference", here / "detector.onnx", "--fail-under", "drift.matched=1", "--fail-over", "drift.lost=0")
     result = relcam(*asked, *gates)
     assert result.exit_code == 0, result.output
@@ -128,6 +131,13 @@ def test_a_detector_that_looks_into_its_box_is_seen_to(itself: dict[str, Any]) -
     assert energy["size"] == 9
     assert figure(itself, "places.energy", row="random")["mean"] == pytest.approx(1 / 16, abs=0.03)
     assert figure(itself, "sanity.moved")["mean"] > 0.8  # the map follows the square to another place
+
+
+def test_what_is_outlined_is_held_against_the_detection_that_lies_there(itself: dict[str, Any]) -> None:
+    assert figure(itself, "places.mass")["size"] == 3
+    assert figure(itself, "places.mass")["mean"] > 0.99
+    assert figure(itself, "places.hit")["mean"] == 1
+    assert "3 of 9 detections lie on an outlined object of their label" in " ".join(itself["notes"])
 
 
 def test_what_means_nothing_of_a_detector_is_left_out_by_name(itself: dict[str, Any]) -> None:
@@ -357,6 +367,21 @@ def test_an_embedding_is_audited_by_what_it_is_to_be_like(here: Path, tmp_path: 
     assert relcam(*asked[:3], "-o", tmp_path / "b", *likes, "--classes", pairs).exit_code == 0
     labels = {entry["name"]: entry["label"] for entry in report(tmp_path / "b")["pictures"]}
     assert labels == {"0": "leaf.png", "1": "leaf.png", "2": "rose.png"}
+
+
+@pytest.mark.parametrize("size", [(224, 224), (4, 224)])
+def test_a_border_is_around_its_region_and_hides_nothing_of_it(size: tuple[int, int]) -> None:
+    region = np.zeros((32, 32), bool)
+    region[8:16, 4:20] = True
+    shades, opaque = np.moveaxis(np.asarray(border(region, size)), 2, 0)
+    inside = np.repeat(np.repeat(region, 7, axis=0), 7, axis=1) if size[0] == 224 else None
+    assert opaque.shape == size
+    assert opaque.any()
+    assert set(np.unique(shades[opaque > 0])) == {0, 255}
+    if inside is not None:
+        assert not opaque[inside].any()
+        rows, columns = np.nonzero(opaque)
+        assert (rows.min(), rows.max(), columns.min(), columns.max()) == (53, 114, 25, 142)
 
 
 REFUSED: dict[str, tuple[str, list[str], str]] = {

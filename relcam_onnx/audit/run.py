@@ -168,7 +168,7 @@ def audit(
         raise InputError(f"none of {len(found)} pictures could be read; {failed[0].error}")
     if not subjects and other is None:
         raise InputError(f"the model finds nothing in {len(pictures)} pictures that could be explained")
-    notes += outlined(model, subjects)
+    notes += told_of(model, pictures, subjects)
     model.usual = [picture.path for picture in pictures[:USUAL]]
     kept = Kept(request.out, {
         "version": __version__, "request": request.told(), "preprocess": asdict(model.pictures.preprocess),
@@ -191,11 +191,13 @@ def audit(
     )  # fmt: skip
 
 
-def outlined(model: Audited, subjects: Sequence[Subject]) -> list[str]:
-    """How many of a detector's detections lie on something that is outlined, where anything is."""
+def told_of(model: Audited, pictures: Sequence[Found], subjects: Sequence[Subject]) -> list[str]:
+    """In how many pictures nothing is found, and how many of a detector's detections lie on what is outlined."""
+    seen, notes = {subject.file for subject in subjects}, []
+    if empty := [picture.name for picture in pictures if picture.path not in seen]:
+        notes.append(f"nothing is found in {len(empty)} of {len(pictures)} pictures, such as {empty[0]}")
     on = sum(subject.mask is not None for subject in subjects)
-    if model.kind != "detector" or not on:
-        return []
-    return [
-        f"{on} of {len(subjects)} detections lie on an outlined object of their label (IoU of the boxes at least 0.5)"
-    ]
+    if model.kind == "detector" and on:
+        found = f"{on} of {len(subjects)} detections lie on an outlined object of their label"
+        notes.append(f"{found} (IoU of the boxes at least 0.5)")
+    return notes

@@ -121,7 +121,7 @@ def of_picture(model: Audited, picture: Found, told: Told | None, outlines: Outl
     """Those of one picture, with what the model says of each."""
     (said,) = model.say(model.read(picture.path)[None])
     kind = None if told is None or told.label is None else class_of(model, told.label)
-    if kind is not None and not 0 <= kind < (count := model.count(said)):
+    if kind is not None and kind not in range(count := model.count(said)):
         raise TargetError(f"class {kind} is none of the model's {count}")
     sought = find(model, picture, said, kind, outlines(picture), most)
     for number, (spot, label, mask) in enumerate(sought, 1):

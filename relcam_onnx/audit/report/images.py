@@ -22,9 +22,10 @@ SIDE = 224
 QUALITY = 80
 VEIL = 64
 """Of a map, which browsers grow smoothly."""
-MARGIN = 4
-"""Pixels: as wide as the border of a region."""
-THRESHOLD = [0] * 128 + [255] * 128
+EDGE = 3
+"""Pixels: a region's border in the page."""
+ANY = [0] + [255] * 255
+"""Of what a pixel in the page stands for: small things are not lost."""
 
 
 class Shown(NamedTuple):
@@ -78,15 +79,16 @@ def veil(heat: Floats, size: tuple[int, int]) -> Image.Image:
 
 
 def border(region: Mask, size: tuple[int, int]) -> Image.Image:
-    """The edge of a box or a segment, white within black: seen on any ground."""
-    inner = Image.fromarray(region.astype(np.uint8) * 255).resize(size[::-1], Image.Resampling.BOX).point(THRESHOLD)
-    # A margin, so that there is an edge at the picture's own.
-    grown = [ImageOps.expand(inner, MARGIN)]
-    grown += [grown[0].filter(ImageFilter.MinFilter(2 * width + 1)) for width in (1, 3, 4)]
-    whole, white, black, rest = (np.asarray(each) > 0 for each in grown)
-    line = white & ~black
-    shades = np.stack([np.where(line, np.uint8(255), np.uint8(0)), (whole & ~rest) * np.uint8(255)], axis=-1)
-    return Image.fromarray(shades[MARGIN:-MARGIN, MARGIN:-MARGIN], "LA")
+    """The edge of a box or a segment, white within black: seen on any ground, and nothing inside is hidden."""
+    inner = Image.fromarray(region.astype(np.uint8) * 255).resize(size[::-1], Image.Resampling.BOX).point(ANY)
+    width, height = inner.size
+    # What ends with the picture has its edge there, in it.
+    wide = min(width, height) > 2 * EDGE
+    framed = ImageOps.expand(inner.crop((EDGE, EDGE, width - EDGE, height - EDGE)), EDGE) if wide else inner
+    line, ground = (np.asarray(framed.filter(ImageFilter.MaxFilter(2 * grown + 1))) for grown in (EDGE - 1, EDGE))
+    white = np.where(np.asarray(framed) > 0, np.uint8(0), line)
+    opaque = np.where(np.asarray(framed) > 0, np.uint8(0), ground)
+    return Image.fromarray(np.stack([white, opaque], axis=-1), "LA")
 
 
 def heatmap(cells: Sequence[Sequence[float]] | NDArray[np.float64]) -> str:
