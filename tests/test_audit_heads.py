@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 from audits import saved
+from choosing_nets import FORMS, choosing
 from nets import Net, run
 from onnx import numpy_helper
 from PIL import Image
@@ -242,6 +243,22 @@ def test_scores_are_read_where_the_detection_is(form: str, here: Path, tmp_path:
             wanted = np.concatenate(outputs[:2], axis=1)[0, place, index]
         assert share == pytest.approx(float(wanted), rel=1e-4)
     assert subject.probability == pytest.approx(subject.spot.detection.score, rel=1e-5)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_files_chose_themselves_is_asked_where_it_was_chosen_from(form: str, tmp_path: Path) -> None:
+    """Half as bright, a square's logit 8 · mean - 4 falls from 4 to 0 at its place, and the file chooses it no more."""
+    (tmp_path / "in").mkdir()
+    Image.fromarray(street()).save(tmp_path / "in" / "0.png")
+    model = Audited(saved(told(choosing(form)), tmp_path / "m.onnx"))
+    subjects = subjects_of(model, tmp_path / "in")
+    boxes = {s.spot.detection.box: s.spot.detection.label for s in subjects if s.spot.detection is not None}
+    assert boxes == SQUARES
+    sure = 20 if form == "by_suppression" else 0  # its objectness, which counts to the score
+    for subject in subjects:
+        scores, shares = (values[0, subject.label] for values in model.answers(subject.array[None] / 2, subject.spot))
+        assert (scores, shares) == (pytest.approx(sure, abs=1e-4), pytest.approx(0.5, abs=1e-4))
+        assert subject.probability == pytest.approx(1 / (1 + np.exp(-4)), abs=1e-4)
 
 
 def test_faithfulness_is_that_of_the_detection(here: Path) -> None:

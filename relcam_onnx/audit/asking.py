@@ -28,7 +28,9 @@ class Asking:
         found = prepared.choices.head.kind == "detector"
         self._detector = Detector(prepared, settings) if found else None
         outputs = [output.name for output in prepared.model.proto.graph.output] if found else []
-        self._reading = Reading.of_scores(prepared, settings, outputs)
+        read = (prepared.scores.output, *prepared.scores.head.told_by) if found else ()
+        inside = [name for name in read if name not in outputs]
+        self._reading = Reading.of_scores(prepared, settings, outputs, inside)
 
     def __call__(self, placed: NDArray[Any]) -> Iterator[Said]:
         """Pictures as the model takes them, a few at a time."""
@@ -39,7 +41,7 @@ class Asking:
             returned, values = self._reading.run(feeds)
             raw = np.asarray(values[self._prepared.scores.tensor.name])
             table: Any = as_table(Eager(), self._prepared.choices.head, raw).value
-            told = None if self._detector is None else self._detector.told(returned, feeds)
+            told = None if self._detector is None else self._detector.told({**values, **returned}, feeds)
             grid = tuple(np.delete(raw.shape, [0, self._prepared.choices.head.axis]).tolist())
             yield Said(np.asarray(table)[: len(piece)], grid, told)
 

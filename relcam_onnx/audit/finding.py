@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from relcam_onnx.audit.asking import winners
 from relcam_onnx.audit.model import Audited
 from relcam_onnx.audit.outlines import Outlined
-from relcam_onnx.audit.spots import Mask, Place, Said, Segment, Spot
+from relcam_onnx.audit.spots import Mask, Place, Said, Segment, Spot, box_at
 from relcam_onnx.backends.eager import Eager
 from relcam_onnx.lrp.seeds import class_scores
 from relcam_onnx.pictures.finding import Found
 from relcam_onnx.pictures.geometry import Size
+from relcam_onnx.runners.boxes import overlaps
 from relcam_onnx.runners.detecting import described
-from relcam_onnx.runners.found import OVERLAP, detections, overlaps
+from relcam_onnx.runners.found import OVERLAP, detections
 
 
 class Sought(NamedTuple):
@@ -63,7 +64,7 @@ def found_places(model: Audited, picture: Found, said: Said, kind: int | None, s
     for place, index in every:
         at = np.zeros(said.table.shape[1], np.float32)
         at[place] = 1
-        sides = None if said.told.boxes is None else said.told.boxes[0, place]
+        sides = box_at(said.told, place)
         found = model.detection(picture.path, said.told, place, index)
         region = None if sides is None else inside(sides, size)
         places.append(Place(at=at, region=region, found=found, sides=sides))

@@ -10,7 +10,8 @@ import numpy as np
 from relcam_onnx.audit.model import Audited
 from relcam_onnx.pictures.finding import Found
 from relcam_onnx.results.detections import Detection
-from relcam_onnx.runners.found import OVERLAP, overlaps
+from relcam_onnx.runners.boxes import overlaps
+from relcam_onnx.runners.found import OVERLAP
 
 
 class Pair(NamedTuple):

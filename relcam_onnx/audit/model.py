@@ -15,7 +15,7 @@ from PIL import Image
 from relcam_onnx.analysis.layers import INPUT, as_names
 from relcam_onnx.audit.asking import Asking
 from relcam_onnx.audit.planes import Maps, planes, spread
-from relcam_onnx.audit.spots import Likeness, Said, Spot
+from relcam_onnx.audit.spots import Likeness, Said, Spot, box_at
 from relcam_onnx.backends.eager import Eager
 from relcam_onnx.errors import OptionError
 from relcam_onnx.explainer import Explainer
@@ -190,7 +190,8 @@ class Audited:
 
     def detection(self, file: Path, told: Told, place: int, kind: int) -> Detection:
         """A class at a place of a picture, as its outputs tell it."""
-        box = None if told.boxes is None else in_picture(told.boxes[0, place], self.geometry(file))
+        sides = box_at(told, place)
+        box = None if sides is None else in_picture(sides, self.geometry(file))
         return Detection(box, self.label(kind), float(told.shares[0, place, kind]), place, kind)
 
     def feeds(self, x: Floats) -> dict[str, NDArray[Any]]:
@@ -234,11 +235,6 @@ class Audited:
         """Pictures as the model takes them."""
         placed = x.transpose(0, 2, 3, 1) if self._last else x
         return np.ascontiguousarray(placed, self.pictures.preprocess.dtype)
-
-    @property
-    def providers(self) -> list[str]:
-        """Onnxruntime's, in order."""
-        return self.asking.providers
 
     @property
     def _last(self) -> bool:

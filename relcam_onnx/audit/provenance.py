@@ -50,7 +50,7 @@ def provenance(
         "runtime": {
             "python": platform.python_version(), "system": platform.system(), "machine": platform.machine(),
             "packages": {name: found for name in PACKAGES if (found := installed(name))},
-            "providers": model.providers,
+            "providers": model.asking.providers,
         },
         "options": dict(options),
         "pictures": list(of_pictures(pictures, subjects)),

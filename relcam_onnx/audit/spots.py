@@ -173,3 +173,9 @@ class Likeness(Spot):
         z, vector = np.asarray(raw, np.float64).reshape(len(raw), -1), self.vectors[kind]
         lengths = np.linalg.norm(z, axis=1, keepdims=True) * np.linalg.norm(vector)
         return (z * vector / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32).reshape(np.shape(raw))
+
+
+def box_at(told: Told, place: int) -> NDArray[Any] | None:
+    """The box of a place of one picture, in the model's input; None where the file tells none."""
+    box = None if told.boxes is None else told.boxes[0, place]
+    return None if box is None or np.isnan(box).any() else box

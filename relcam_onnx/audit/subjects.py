@@ -76,7 +76,7 @@ class Subject:
     def right(self) -> bool:
         """Whether the model puts its class first, and detects it."""
         if self.spot.detection is not None:
-            return int(self.probabilities.argmax()) == self.label and self.probability > CONFIDENCE
+            return int(self.probabilities.argmax()) == self.label and (not self.told or self.probability > CONFIDENCE)
         return int(self.scores.argmax()) == self.label
 
     @cached_property
