@@ -1,0 +1,131 @@
+"""What the page is told of a model: a JSON that says what goes in, what comes out, and what it means."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import onnx
+from onnx import helper
+
+from relcam_onnx import __version__
+from relcam_onnx.analysis.heads import Form
+from relcam_onnx.compiling.beginning import CLASSES, SCORES, TARGETS
+from relcam_onnx.compiling.writer import map_output
+from relcam_onnx.errors import InputError, OptionError
+from relcam_onnx.explainer import Explainer
+from relcam_onnx.pictures.preprocess import Preprocess
+from relcam_onnx.prepare import Prepared
+from relcam_onnx.results import render, words
+from relcam_onnx.results.colormap import HEAT
+from relcam_onnx.results.detections import CONFIDENCE
+from relcam_onnx.runners.fields import fields_of
+from relcam_onnx.runners.found import MOST, NORMALISED, OVERLAP, REVERSED, STRIDES
+
+DTYPES = ("float32", "float64", "uint8", "int8", "int32", "int64")
+"""Of inputs that browsers have arrays for."""
+HEADS = ("classifier", "segmenter", "detector")
+BOXES: tuple[Form, ...] = ("corners", "centred", "distances")
+"""The forms of boxes that the page reads."""
+
+
+def check_head(explainer: Explainer, asked: str | None) -> None:
+    """Raise `OptionError` or `InputError` for what the page cannot ask of a model."""
+    prepared, outputs = explainer.prepared, [output.name for output in explainer.model.proto.graph.output]
+    if len(explainer.inputs) != 1:
+        names = ", ".join(repr(tensor.name) for tensor in explainer.inputs)
+        raise InputError(f"the page shows a model one picture, and this one takes {names}: take relcam explain for it")
+    if (head := asked or prepared.choices.head.kind) not in HEADS:
+        raise OptionError(
+            f"the page explains a {', a '.join(HEADS)}; head {head!r} also asks what a picture is to be like: take "
+            "relcam explain --like for it"
+        )
+    if head != "classifier" and prepared.scores.output not in outputs:
+        raise OptionError(
+            f"the page reads what a {head} says in its outputs, and {prepared.scores.output!r} is none of "
+            f"{', '.join(outputs)}: leave output= (--output) out, or name one of them"
+        )
+    boxes = prepared.choices.head.boxes
+    if boxes is not None and boxes.form not in BOXES:
+        raise OptionError(f"the page does not read boxes in the form {boxes.form!r}; take relcam explain for this model")
+
+
+def describe(
+    prepared: Prepared, proto: onnx.ModelProto, preprocess: Preprocess, labels: list[str] | None, title: str
+) -> dict[str, Any]:
+    """Everything that the page needs beside the file itself.
+
+    Parameters
+    ----------
+    prepared
+        The explanation, for pictures of one size.
+    proto
+        What was compiled of it.
+    preprocess
+        What is done to pictures, fitted to the model.
+    labels
+        Of the classes.
+    title
+        What the page calls the model.
+    """
+    choices, scores = prepared.choices, prepared.scores
+    (picture,) = (value for value in proto.graph.input if value.name != TARGETS)
+    dtype = helper.tensor_dtype_to_np_dtype(picture.type.tensor_type.elem_type).name
+    if dtype not in DTYPES:
+        raise InputError(
+            f"the model takes {dtype}, which browsers have no arrays for; export it with an input of float32 (keep_io_types)"
+        )
+    return {
+        "version": __version__,
+        "title": title,
+        "method": prepared.method,
+        "preset": prepared.preset.name,
+        "seed": prepared.seed,
+        "input": {"name": picture.name, "dtype": dtype, "batch": prepared.batch or 1},
+        "outputs": {"scores": SCORES, "target": CLASSES, "targets": TARGETS},
+        "preprocess": asdict(preprocess),
+        "labels": labels,
+        "classes": choices.classes,
+        "paired": choices.paired,
+        "background": choices.background,
+        "squashed": scores.squashed_by,
+        "head": {**asdict(choices.head), "output": scores.output, "rank": rank_of(proto, scores.output)},
+        "reading": {
+            "confidence": CONFIDENCE,
+            "overlap": OVERLAP,
+            "most": MOST,
+            "reversed": REVERSED,
+            "normalised": NORMALISED,
+            "strides": STRIDES,
+        },
+        "maps": maps_of(prepared, proto),
+        "palette": HEAT.tolist(),
+        "veil": [level / (255 * render.ALPHA) for level in render.OPACITY],
+        "opacity": {"most": render.ALPHA, "faint": render.FAINT},
+    }
+
+
+def rank_of(proto: onnx.ModelProto, output: str) -> int:
+    """How many axes an output has."""
+    return next(len(value.type.tensor_type.shape.dim) for value in proto.graph.output if value.name == output)
+
+
+def maps_of(prepared: Prepared, proto: onnx.ModelProto) -> list[dict[str, Any]]:
+    """The maps that a picture can show: their outputs, and where their cells lie in the model's input.
+
+    Raises
+    ------
+    OptionError
+        There are none.
+    """
+    fields, told = fields_of(prepared), []
+    for source in prepared.maps.sources:
+        output, channels = map_output(prepared, source.name), prepared.maps.has_channels(source.name)
+        if rank_of(proto, output) == 4 + channels:
+            field = fields.get(source.name)
+            cells = None if field is None else {"stride": field.stride, "offset": field.offset}
+            told.append({"name": source.name, "title": words.title(source), "output": output, "cells": cells})
+    if not told:
+        names = ", ".join(prepared.maps.names)
+        raise OptionError(f"no map of {names} has the two axes of positions that a picture needs: name other layers")
+    return told

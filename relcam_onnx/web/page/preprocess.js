@@ -1,0 +1,243 @@
+// How a picture's pixels become the array that the model takes: what relcam_onnx/pictures/preprocess.py does, filters and
+// roundings included, so that the page explains the same numbers as Python.
+
+const MOST_PIXELS = 2 ** 27;
+const FINER = 2; // pixels for each one that the model takes, so many are left for the filter to smooth
+const PRECISION = 22; // bits of a filter's weights: Pillow sums pixels in whole numbers
+
+const bilinear = (x) => Math.max(0, 1 - Math.abs(x));
+const sinc = (x) => (x === 0 ? 1 : Math.sin(Math.PI * x) / (Math.PI * x));
+
+function bicubic(x) {
+  const a = -0.5;
+  const d = Math.abs(x);
+  if (d < 1) return ((a + 2) * d - (a + 3)) * d * d + 1;
+  return d < 2 ? (((d - 5) * d + 8) * d - 4) * a : 0;
+}
+
+const FILTERS = {
+  bilinear: { weight: bilinear, support: 1 },
+  bicubic: { weight: bicubic, support: 2 },
+  lanczos: { weight: (x) => (x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0), support: 3 },
+};
+
+/** Round halves to even numbers, as Python does. */
+export function roundEven(x) {
+  const down = Math.floor(x);
+  if (x - down !== 0.5) return Math.round(x);
+  return down % 2 === 0 ? down : down + 1;
+}
+
+/** Where a picture of [height, width] comes to lie in the model's input, and what it is resized to. */
+export function layOut(original, { size, resize, resize_size: to }) {
+  const [height, width] = original;
+  let resized = original;
+  if (resize === "squash" && to !== null) {
+    resized = Array.isArray(to) ? to : [to, to];
+  } else if (resize === "shorter" && to !== null) {
+    const shorter = Math.min(height, width);
+    resized = [Math.floor((to * height) / shorter), Math.floor((to * width) / shorter)];
+  } else if (resize === "squash") {
+    resized = size;
+  } else {
+    const ratios = [size[0] / height, size[1] / width];
+    const ratio = resize === "shorter" ? Math.max(...ratios) : Math.min(...ratios);
+    resized = [Math.max(1, roundEven(height * ratio)), Math.max(1, roundEven(width * ratio))];
+  }
+  if (resized[0] * resized[1] > MOST_PIXELS) {
+    throw new Error(`A picture of ${width}×${height} pixels is too long and thin for this model: crop it first.`);
+  }
+  return {
+    original,
+    size,
+    resized,
+    scale: [resized[0] / height, resized[1] / width],
+    offset: [centred(size[0], resized[0]), centred(size[1], resized[1])],
+  };
+}
+
+function centred(outer, inner) {
+  return outer >= inner ? Math.floor((outer - inner) / 2) : -roundEven((inner - outer) / 2);
+}
+
+/** By how much a picture can be shrunk beforehand: 1, 2, 4 or 8, as JPEG files are decoded in Python. */
+export function shrinking(original, resized) {
+  const enough = (factor) => original.every((length, axis) => length / factor >= FINER * resized[axis]);
+  return [8, 4, 2].find(enough) ?? 1;
+}
+
+/** Means of factor × factor pixels; what is left over at the right and below is a mean of fewer. */
+export function shrunk(image, factor) {
+  if (factor === 1) return image;
+  const width = Math.ceil(image.width / factor);
+  const height = Math.ceil(image.height / factor);
+  const data = new Uint8ClampedArray(width * height * 4);
+  for (let y = 0, at = 0; y < height; y++) {
+    const bottom = Math.min((y + 1) * factor, image.height);
+    for (let x = 0; x < width; x++, at += 4) {
+      const right = Math.min((x + 1) * factor, image.width);
+      let [r, g, b, a] = [0, 0, 0, 0];
+      for (let row = y * factor; row < bottom; row++) {
+        for (let from = (row * image.width + x * factor) * 4; from < (row * image.width + right) * 4; from += 4) {
+          r += image.data[from];
+          g += image.data[from + 1];
+          b += image.data[from + 2];
+          a += image.data[from + 3];
+        }
+      }
+      const count = (bottom - y * factor) * (right - x * factor);
+      data[at] = r / count;
+      data[at + 1] = g / count;
+      data[at + 2] = b / count;
+      data[at + 3] = a / count;
+    }
+  }
+  return { data, width, height };
+}
+
+/** The channels of RGBA pixels that a model wants, one after another for each pixel: 1, 3 or 4. */
+function channelsOf({ data, width, height }, channels) {
+  const count = channels.length;
+  const out = new Uint8ClampedArray(width * height * count);
+  for (let from = 0, to = 0; from < data.length; from += 4, to += count) {
+    if (count === 1) {
+      out[to] = (19595 * data[from] + 38470 * data[from + 1] + 7471 * data[from + 2] + 32768) >> 16;
+    } else {
+      for (let c = 0; c < count; c++) out[to + c] = data[from + c];
+    }
+  }
+  return { data: out, width, height, count };
+}
+
+/** The weights of each place in a row of `out`: which of `length` places it reads, and how much of each. */
+function weightsOf(length, out, { weight, support }) {
+  const scale = length / out;
+  const wide = Math.max(scale, 1);
+  return Array.from({ length: out }, (_, place) => {
+    const middle = (place + 0.5) * scale;
+    const first = Math.max(0, Math.trunc(middle - support * wide + 0.5));
+    const last = Math.min(length, Math.trunc(middle + support * wide + 0.5));
+    const parts = Array.from({ length: last - first }, (_, i) => weight((i + first - middle + 0.5) / wide));
+    const sum = parts.reduce((a, b) => a + b, 0) || 1;
+    const whole = parts.map((part) => Math.trunc((part / sum) * 2 ** PRECISION + (part < 0 ? -0.5 : 0.5)));
+    return { first, whole: Int32Array.from(whole) };
+  });
+}
+
+/** Resize along one axis: `outer` runs of `length` steps, each of `inner` values, become `out` steps long. */
+function along(data, outer, length, inner, out, filter) {
+  const result = new Uint8ClampedArray(outer * out * inner);
+  const table = weightsOf(length, out, filter);
+  for (let run = 0; run < outer; run++) {
+    for (let place = 0; place < out; place++) {
+      const { first, whole } = table[place];
+      const from = (run * length + first) * inner;
+      const to = (run * out + place) * inner;
+      for (let i = 0; i < inner; i++) {
+        let sum = 1 << (PRECISION - 1);
+        for (let k = 0, at = from + i; k < whole.length; k++, at += inner) sum += data[at] * whole[k];
+        result[to + i] = sum >> PRECISION;
+      }
+    }
+  }
+  return result;
+}
+
+function nearest({ data, width, height, count }, [down, across]) {
+  const out = new Uint8ClampedArray(down * across * count);
+  for (let y = 0, to = 0; y < down; y++) {
+    const row = Math.floor(((y + 0.5) * height) / down) * width;
+    for (let x = 0; x < across; x++) {
+      const from = (row + Math.floor(((x + 0.5) * width) / across)) * count;
+      for (let c = 0; c < count; c++) out[to++] = data[from + c];
+    }
+  }
+  return { data: out, width: across, height: down, count };
+}
+
+/** What lies under opacity counts by it. */
+function premultiplied({ data }) {
+  for (let i = 0; i < data.length; i += 4) {
+    for (let c = 0; c < 3; c++) {
+      const product = data[i + c] * data[i + 3] + 128;
+      data[i + c] = ((product >> 8) + product) >> 8;
+    }
+  }
+}
+
+function unpremultiplied({ data }) {
+  for (let i = 0; i < data.length; i += 4) {
+    const opacity = data[i + 3];
+    for (let c = 0; c < 3 && opacity % 255; c++) data[i + c] = Math.min(255, Math.trunc((255 * data[i + c]) / opacity));
+  }
+}
+
+/** Pixels at another height and width by one of Pillow's filters: first along the rows, then along the columns. */
+export function resize(pixels, [down, across], interpolation) {
+  const { width, height, count } = pixels;
+  if (width === across && height === down) return pixels;
+  if (interpolation === "nearest") return nearest(pixels, [down, across]);
+  const filter = FILTERS[interpolation];
+  if (count === 4) premultiplied(pixels);
+  let { data } = pixels;
+  if (width !== across) data = along(data, height, width, count, across, filter);
+  if (height !== down) data = along(data, 1, height, across * count, down, filter);
+  const resized = { data, width: across, height: down, count };
+  if (count === 4) unpremultiplied(resized);
+  return resized;
+}
+
+const ARRAYS = {
+  float32: Float32Array,
+  float64: Float64Array,
+  uint8: Uint8Array,
+  int8: Int8Array,
+  int32: Int32Array,
+  int64: BigInt64Array,
+};
+const LIMITS = { uint8: [0, 255], int8: [-128, 127], int32: [-(2 ** 24), 2 ** 24], int64: [-(2 ** 24), 2 ** 24] };
+
+/** What each of the 256 pixel values becomes in each channel of the model. */
+function tableOf({ scale, mean, std, dtype }) {
+  const limits = LIMITS[dtype];
+  return mean.map((middle, c) =>
+    Array.from({ length: 256 }, (_, value) => {
+      const scaled = Math.fround(value * Math.fround(scale));
+      const number = Math.fround(Math.fround(scaled - Math.fround(middle)) / Math.fround(std[c]));
+      if (!limits) return number;
+      const whole = Math.min(Math.max(roundEven(number), limits[0]), limits[1]);
+      return dtype === "int64" ? BigInt(whole) : whole;
+    }),
+  );
+}
+
+/**
+ * The model's array of one picture.
+ * @param image RGBA pixels: {data, width, height}, perhaps shrunk.
+ * @param original The picture's own [height, width].
+ * @param how The fields of a Preprocess.
+ * @returns {array, dims, geometry}, dims without the batch.
+ */
+export function prepare(image, original, how) {
+  const geometry = layOut(original, how);
+  const [height, width] = geometry.size;
+  const [top, left] = geometry.offset;
+  const resized = resize(channelsOf(image, how.channels), geometry.resized, how.interpolation);
+  const count = how.channels.length;
+  const order = how.channels.startsWith("BGR") ? [2, 1, 0, 3] : [0, 1, 2, 3];
+  const table = tableOf(how);
+  const array = new ARRAYS[how.dtype](height * width * count);
+  const last = how.layout === "NHWC";
+  for (let c = 0; c < count; c++) {
+    const values = table[c];
+    for (let y = 0; y < height; y++) {
+      for (let x = 0; x < width; x++) {
+        const [row, column] = [y - top, x - left];
+        const inside = row >= 0 && row < resized.height && column >= 0 && column < resized.width;
+        const pixel = inside ? resized.data[(row * resized.width + column) * count + order[c]] : how.pad_value;
+        array[last ? (y * width + x) * count + c : (c * height + y) * width + x] = values[pixel];
+      }
+    }
+  }
+  return { array, dims: last ? [height, width, count] : [count, height, width], geometry };
+}

@@ -1,0 +1,19 @@
+// What the model says of each class, 0 to 1.
+
+const sigmoid = (z) => 1 / (1 + Math.exp(-z));
+
+export function softmax(scores) {
+  const most = scores.reduce((a, b) => Math.max(a, b), -Infinity);
+  const powers = Float64Array.from(scores, (z) => Math.exp(z - most));
+  const sum = powers.reduce((a, b) => a + b, 0);
+  return powers.map((power) => power / sum);
+}
+
+/** Scores as shares of 1: a sigmoid for each where the model ends in one or has one score alone, else their softmax. */
+export function probabilities(scores, { squashed, paired }) {
+  if (paired) return Float64Array.of(sigmoid(-scores[0]), sigmoid(scores[0]));
+  return squashed === "Sigmoid" || scores.length === 1 ? Float64Array.from(scores, sigmoid) : softmax(scores);
+}
+
+/** One to explain: its number for the compiled file, its class, what the model says of it, and its box. */
+export const candidate = (number, index, share, box = null) => ({ number, index, share, box });
