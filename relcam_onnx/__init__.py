@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from relcam_onnx.ops import op
     from relcam_onnx.results.explanation import Explanation
     from relcam_onnx.results.segment import best_threshold, segment
+    from relcam_onnx.web.site import make_site
 
 # onnxruntime's builds send what they run to Microsoft, and keep a database and an identifier in the user's cache folder
 # from the moment they are imported. Nobody is asked; here nothing is sent unless somebody says so ("0").
@@ -54,6 +55,7 @@ __all__ = [
     "explain",
     "expose",
     "layers",
+    "make_site",
     "op",
     "preset",
     "rules",
@@ -69,6 +71,7 @@ _HOMES = {
     "explain": "explaining:explain",
     "expose": "exposing:expose",
     "layers": "listing:layer_table",
+    "make_site": "web.site:make_site",
     "op": "ops:op",
     "preset": "lrp.presets:preset",
     "rules": "rules",

@@ -39,6 +39,7 @@ ORDER = [
         "sources",
         "explaining",
         "audit",
+        "web",
         "cli",
         "__main__",
     ),

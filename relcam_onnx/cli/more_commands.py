@@ -189,3 +189,48 @@ def expose_(
         from relcam_onnx.cli.compiling import expose_file
 
         expose_file(model, out, layer or ("stages",), output)
+
+
+@app.command(cls=Command)
+def web(
+    model: Model,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The folder of the site.", metavar="SITE", show_default=False)],
+    layer: Layer = None,
+    method: Method = None,
+    preset: Preset = None,
+    seed: Seed = None,
+    output: Output = None,
+    head: Head = None,
+    labels: LabelsFile = None,
+    preprocess: Preprocess = None,
+    size: Annotated[
+        tuple[int, int] | None,
+        typer.Option(help="Height and width of the model's input. Default: what the preprocessing says.", metavar="H W"),
+    ] = None,
+    runtime: Annotated[
+        Path | None,
+        typer.Option(help="An unpacked onnxruntime-web. Default: from npm's registry, once.", metavar="FOLDER"),
+    ] = None,
+    title: Annotated[
+        str | None, typer.Option(help="What the page calls the model. Default: the file's name.", metavar="TEXT")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Write a static page that explains pictures in the browser; they never leave it."""
+    with reporting(debug=debug):
+        from relcam_onnx.cli.publishing import publish
+
+        options = chosen(
+            layers=layer,
+            method=method,
+            preset=preset,
+            seed=seed,
+            output=output,
+            head=head,
+            labels=labels,
+            preprocess=preprocess,
+            size=size,
+            runtime=runtime,
+            title=title,
+        )
+        publish(model, out, options)

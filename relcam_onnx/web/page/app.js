@@ -12,6 +12,7 @@ const MOST_PIXELS = 2 ** 24; // of a canvas on every device: larger photographs 
 let model, worker, view, panel;
 let ready = false;
 let newest = 0; // the request whose answer is awaited
+let begun = 0; // when what is awaited was asked for
 let name = ""; // of the picture
 let done = new Map(); // what was explained of it, by the target's number
 
@@ -35,6 +36,7 @@ async function read(blob) {
 }
 
 async function give(blob, called) {
+  begun = performance.now();
   let bitmap;
   try {
     bitmap = await read(blob);
@@ -64,6 +66,7 @@ function choose({ number, index }) {
     show(kept);
     return;
   }
+  begun = performance.now();
   say("Looking …");
   ask({ number, index });
 }
@@ -73,8 +76,8 @@ function show(explained) {
   view.explain(explained);
   panel.explain(explained, done.size);
   const { target, milliseconds } = explained;
-  const seconds = (milliseconds / 1000).toFixed(2);
-  say(`Explained ${named(target.index, model)}, ${percent(target.share)}, in ${seconds} seconds.`);
+  const time = milliseconds < 950 ? `${Math.ceil(milliseconds / 50) * 50} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
+  say(`${named(target.index, model)}, ${percent(target.share)}, explained in ${time}.`);
   document.dispatchEvent(new CustomEvent("explained", { detail: explained }));
 }
 
@@ -94,7 +97,8 @@ const answers = {
     $("made").textContent += ` ${threads === 1 ? "One thread" : `${threads} threads`} of WebAssembly.`;
   },
   explained: (told) => {
-    if (told.id === newest) show(told);
+    if (told.id !== newest) return;
+    show({ ...told, milliseconds: performance.now() - begun });
   },
   failed: ({ id, message }) => {
     if (id === newest || !ready) refuse(message);

@@ -101,6 +101,7 @@ export class View {
   fade() {
     const share = $("opacity").value / 100;
     $("opacity-value").textContent = `${$("opacity").value} %`;
+    $("opacity").setAttribute("aria-valuetext", `${$("opacity").value} %`);
     $("overlay").style.opacity = share * (this.explained ? opacityOf(this.explained, this.model) : 1);
   }
 

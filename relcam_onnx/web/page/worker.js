@@ -104,7 +104,6 @@ function inPicture(one, { offset, scale, original }) {
 
 /** Explain the best of a picture, a target by its number, or a class. */
 async function explain({ number, index }) {
-  const begun = performance.now();
   let wanted = number ?? (index === undefined ? -1 : said.of(index).number);
   let told = await run(wanted);
   // A detector's best detection need not be what its file ranks first.
@@ -122,7 +121,6 @@ async function explain({ number, index }) {
     doubt: doubt(scores, target, ahead, model),
     maps,
     geometry,
-    milliseconds: performance.now() - begun,
   };
   return { answer, buffers: maps.map((map) => map.data.buffer) };
 }
