@@ -8,6 +8,7 @@ import { named, percent } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const MOST_PIXELS = 2 ** 24; // of a canvas on every device: larger photographs are read at a part of their size
+const MOST_WAIT = 3000; // milliseconds, for the service worker
 
 let model, worker, view, panel;
 let ready = false;
@@ -114,16 +115,18 @@ async function download() {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
+const later = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
+
 /** Have the site's own service worker make it an isolated page, which may use several threads; once, if it can be. */
 async function isolate() {
   if (crossOriginIsolated || !navigator.serviceWorker) return false;
   try {
     if (sessionStorage.getItem("isolated")) return false; // it did not help
     sessionStorage.setItem("isolated", "tried");
-    await navigator.serviceWorker.register("isolation.js");
-    await navigator.serviceWorker.ready;
-    location.reload();
-    return true;
+    const active = navigator.serviceWorker.register("isolation.js").then(() => navigator.serviceWorker.ready);
+    const answer = await Promise.race([active, later(MOST_WAIT)]);
+    if (answer) location.reload();
+    return Boolean(answer);
   } catch {
     return false; // a private window, perhaps: one thread will do
   }

@@ -143,13 +143,21 @@ function along(data, outer, length, inner, out, filter) {
   return result;
 }
 
+/** Which of `length` places each of `out` reads: added up step by step, as Pillow does, so that ties fall alike. */
+function nearestPlaces(length, out) {
+  const step = length / out;
+  const places = new Int32Array(out);
+  for (let place = 0, at = step / 2; place < out; place++, at += step) places[place] = Math.floor(at);
+  return places;
+}
+
 function nearest({ data, width, height, count }, [down, across]) {
   const out = new Uint8ClampedArray(down * across * count);
-  for (let y = 0, to = 0; y < down; y++) {
-    const row = Math.floor(((y + 0.5) * height) / down) * width;
-    for (let x = 0; x < across; x++) {
-      const from = (row + Math.floor(((x + 0.5) * width) / across)) * count;
-      for (let c = 0; c < count; c++) out[to++] = data[from + c];
+  const [rows, columns] = [nearestPlaces(height, down), nearestPlaces(width, across)];
+  let to = 0;
+  for (const row of rows) {
+    for (const column of columns) {
+      for (let c = 0; c < count; c++) out[to++] = data[(row * width + column) * count + c];
     }
   }
   return { data: out, width: across, height: down, count };
@@ -172,7 +180,10 @@ function unpremultiplied({ data }) {
   }
 }
 
-/** Pixels at another height and width by one of Pillow's filters: first along the rows, then along the columns. */
+/**
+ * Pixels at another height and width by one of Pillow's filters: first along the rows, then along the columns. (Newer
+ * versions of Pillow turn that round for some sizes, which rounds a pixel here and there the other way.)
+ */
 export function resize(pixels, [down, across], interpolation) {
   const { width, height, count } = pixels;
   if (width === across && height === down) return pixels;

@@ -118,6 +118,7 @@ export class View {
     const [left, top, right, bottom] = one.box;
     const button = document.createElement("button");
     button.type = "button";
+    button.dataset.number = one.number;
     button.tabIndex = -1; // the list of what it sees has the same for keys and screen readers
     button.title = `${named(one.index, this.model)} ${percent(one.share)}`;
     button.classList.toggle("chosen", chosen);
