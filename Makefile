@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 COMPILE := $(BIN)/python -m compileall -q relcam_onnx
 LITE := models/efficientnet-lite0.onnx
 WEB := onnxruntime-web@1.30.0
+# Steers Chromium; it is installed for the tests of the page alone, and brings no browser of its own.
+PLAYWRIGHT := playwright==1.65.2
 # What it asks for beside PyTorch gets models from a hub; tests make their own weights.
 TIMM := timm==1.0.31
 # It asks for much that its rules for vision transformers do without.
@@ -15,12 +17,13 @@ LXT := lxt==2.1
 # npm waits for a registry that does not answer as long as it is let.
 NPM_SECONDS ?= 180
 
-.PHONY: help demo test test-web lint quality methods coverage pictures bench bench-folder clean
+.PHONY: help demo test test-web lint quality methods coverage pictures bench bench-folder bench-web clean
 
 help:
 	@echo "make demo      explain the photographs in examples/ into out/ (no PyTorch)"
 	@echo "make test      lint, types and every test (installs PyTorch for the exporters' tests)"
-	@echo "make test-web  compiled files in onnxruntime's web build (needs node and npm; part of make test where they are)"
+	@echo "make test-web  compiled files in onnxruntime's web build, and the page in Chromium (needs node, npm and, for the"
+	@echo "               page, Chromium; part of make test where npm is)"
 	@echo "make lint      ruff and mypy alone"
 	@echo "make quality   how good the maps are, rewrites docs/quality/examples.md (PICTURES=DIR LABELS=FILE: on your own)"
 	@echo "make methods   every method at every stage, rewrites docs/quality/methods.md (hours)"
@@ -28,6 +31,7 @@ help:
 	@echo "make pictures  the contact sheet of the README"
 	@echo "make bench     what an explanation costs, rewrites docs/costs.md"
 	@echo "make bench-folder  what a folder of photographs costs, rewrites that table of docs/costs.md"
+	@echo "make bench-web what the page of relcam web weighs and takes, rewrites those tables of docs/web.md and its picture"
 	@echo "make clean     remove what these commands made"
 
 demo: $(VENV)/.cpu
@@ -40,12 +44,16 @@ test: lint
 	$(BIN)/pytest --numprocesses 2 --dist worksteal
 	$(if $(shell command -v npm),$(MAKE) test-web,@echo "no npm here: the test in onnxruntime's web build was left out")
 
-# Compiled files in the runtime that browsers load; plain WebAssembly from npm, no browser. Where npm's registry does
-# not answer in time the test is left out, loudly, and everything else counts.
-test-web: $(VENV)/.web $(VENV)/.test
-	@if [ -e $(VENV)/.web ]; then NODE_PATH=$(abspath $(VENV))/web/node_modules $(BIN)/pytest tests/web/check_web.py; else \
+# Compiled files in the runtime that browsers load, plain WebAssembly from npm under node, and the page of relcam web in
+# Chromium. Where npm's registry does not answer in time, or there is no Chromium, that test is left out, loudly, and
+# everything else counts.
+WEB_TESTS := tests/web/check_web.py tests/web/check_page.py
+test-web: $(VENV)/.web $(VENV)/.page $(VENV)/.test
+	@if [ -e $(VENV)/.web ]; then NODE_PATH=$(abspath $(VENV))/web/node_modules $(BIN)/pytest $(WEB_TESTS); else \
 	echo "*** LEFT OUT: compiled files in onnxruntime's web build. npm did not bring $(WEB) within $(NPM_SECONDS) s;" \
 	"run 'make test-web' when its registry answers. ***"; fi
+	@$(BIN)/python -c "import playwright; from benchmarks.browser import CHROMIUM as found; exit(not found)" || \
+	echo "*** LEFT OUT: the page in a browser. It needs Chromium (apt-get install chromium) and $(PLAYWRIGHT). ***"
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -75,6 +83,11 @@ bench: $(VENV)/.test
 bench-folder: $(VENV)/.test
 	$(BIN)/python -m benchmarks.folder --write
 
+# As above; it needs Chromium, and npm's registry once.
+bench-web: $(VENV)/.page $(VENV)/.test
+	$(BIN)/python -m benchmarks.web --write
+	$(BIN)/python -m benchmarks.web --shot docs/pictures/web.jpg
+
 clean:
 	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 
@@ -87,6 +100,9 @@ $(VENV)/.cpu: pyproject.toml | $(VENV)/.made
 	$(BIN)/pip install --quiet --editable ".[cpu]"
 	$(COMPILE)
 	touch $@
+
+$(VENV)/.page: | $(VENV)/.made
+	$(BIN)/pip install --quiet $(PLAYWRIGHT) && touch $@ || true
 
 $(VENV)/.web: | $(VENV)/.made
 	timeout --kill-after=10 $(NPM_SECONDS) npm install --silent --no-audit --no-fund --ignore-scripts \

@@ -194,7 +194,9 @@ def expose_(
 @app.command(cls=Command)
 def web(
     model: Model,
-    out: Annotated[Path, typer.Option("-o", "--out", help="The folder of the site.", metavar="SITE", show_default=False)],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="The folder of the site.", metavar="SITE", show_default=False)
+    ],
     layer: Layer = None,
     method: Method = None,
     preset: Preset = None,
@@ -205,12 +207,17 @@ def web(
     preprocess: Preprocess = None,
     size: Annotated[
         tuple[int, int] | None,
-        typer.Option(help="Height and width of the model's input. Default: what the preprocessing says.", metavar="H W"),
+        typer.Option(
+            help="Height and width of the model's input. Default: what the preprocessing says.", metavar="H W"
+        ),
     ] = None,
     runtime: Annotated[
         Path | None,
         typer.Option(help="An unpacked onnxruntime-web. Default: from npm's registry, once.", metavar="FOLDER"),
     ] = None,
+    webgpu: Annotated[
+        bool, typer.Option("--webgpu", help="Also the runtime for browsers with WebGPU: 17 MB more.")
+    ] = False,
     title: Annotated[
         str | None, typer.Option(help="What the page calls the model. Default: the file's name.", metavar="TEXT")
     ] = None,
@@ -231,6 +238,7 @@ def web(
             preprocess=preprocess,
             size=size,
             runtime=runtime,
+            webgpu=webgpu,
             title=title,
         )
         publish(model, out, options)

@@ -47,7 +47,9 @@ def check_head(explainer: Explainer, asked: str | None) -> None:
         )
     boxes = prepared.choices.head.boxes
     if boxes is not None and boxes.form not in BOXES:
-        raise OptionError(f"the page does not read boxes in the form {boxes.form!r}; take relcam explain for this model")
+        raise OptionError(
+            f"the page does not read boxes in the form {boxes.form!r}; take relcam explain for this model"
+        )
 
 
 def describe(
@@ -73,7 +75,8 @@ def describe(
     dtype = helper.tensor_dtype_to_np_dtype(picture.type.tensor_type.elem_type).name
     if dtype not in DTYPES:
         raise InputError(
-            f"the model takes {dtype}, which browsers have no arrays for; export it with an input of float32 (keep_io_types)"
+            f"the model takes {dtype}, which browsers have no arrays for; export it with an input of float32, such as "
+            "with keep_io_types"
         )
     return {
         "version": __version__,

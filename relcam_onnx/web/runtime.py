@@ -30,41 +30,55 @@ FILES = {
     "ort-wasm-simd-threaded.wasm": "ort-wasm.wasm",
 }
 """The files of the package's ``dist`` that the page loads, and their names there: every server knows what .js is."""
+WEBGPU = {
+    "ort.jspi.min.mjs": "gpu.js",
+    "ort-wasm-simd-threaded.jspi.mjs": "gpu-wasm.js",
+    "ort-wasm-simd-threaded.jspi.wasm": "gpu-wasm.wasm",
+}
+"""Those that it loads instead where the browser has WebGPU, and WebAssembly that can wait for it."""
 
 Files = Mapping[str, bytes]
 
 
-def runtime_files(folder: Path | None = None) -> Files:
+def runtime_files(folder: Path | None = None, *, webgpu: bool = False) -> Files:
     """The runtime's files by the names that they have in a site.
 
     Parameters
     ----------
     folder
         Where they lie: an unpacked package, or its ``dist``; None: the cache, else npm's registry.
+    webgpu
+        Also those for WebGPU.
 
     Raises
     ------
     OptionError
         They are not there; the registry does not answer, or answers something else.
     """
+    wanted = {**FILES, **WEBGPU} if webgpu else FILES
     if folder is not None:
-        return from_folder(folder)
+        return from_folder(folder, wanted)
     kept = cache_folder()
-    if all((kept / name).is_file() for name in FILES):
-        return from_folder(kept)
+    if holds(kept, wanted):
+        return from_folder(kept, wanted)
     found = unpacked(download(f"{registry().rstrip('/')}/{PACKAGE}/-/{PACKAGE}-{VERSION}.tgz"))
     keep(found, kept)
-    return {FILES[name]: data for name, data in found.items()}
+    return {name: found[own] for own, name in wanted.items()}
 
 
-def from_folder(folder: Path) -> Files:
+def holds(folder: Path, wanted: Mapping[str, str]) -> bool:
+    """Whether files lie there."""
+    return all((folder / name).is_file() for name in wanted)
+
+
+def from_folder(folder: Path, wanted: Mapping[str, str]) -> Files:
     """The files of an unpacked package, wherever in it the folder is."""
     places = (folder, folder / "dist", folder / "package" / "dist", folder / "node_modules" / PACKAGE / "dist")
     for place in places:
-        if all((place / name).is_file() for name in FILES):
-            return {name: (place / own).read_bytes() for own, name in FILES.items()}
+        if holds(place, wanted):
+            return {name: (place / own).read_bytes() for own, name in wanted.items()}
     raise OptionError(
-        f"runtime folder {str(folder)!r} lacks {', '.join(FILES)}: unpack {PACKAGE} {VERSION} there "
+        f"runtime folder {str(folder)!r} lacks {', '.join(wanted)}: unpack {PACKAGE} {VERSION} there "
         f"(npm pack {PACKAGE}@{VERSION}), or leave runtime= (--runtime) out to have it downloaded"
     )
 
@@ -114,7 +128,7 @@ def unpacked(archive: bytes) -> dict[str, bytes]:
     """The files that are needed, by their own names."""
     found = {}
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        for name in FILES:
+        for name in (*FILES, *WEBGPU):
             member = tar.extractfile(f"package/dist/{name}")
             assert member is not None  # the archive is the pinned one
             found[name] = member.read()

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 
 from relcam_onnx.compiling.compile import compile_prepared
 from relcam_onnx.errors import OptionError
@@ -29,6 +30,7 @@ from relcam_onnx.web.description import check_head, describe
 from relcam_onnx.web.runtime import runtime_files
 
 MODEL, DESCRIPTION, RUNTIME = "model.onnx", "model.json", "runtime"
+NOTICES = "LICENSES-third-parties.txt"
 
 
 def make_site(
@@ -45,6 +47,7 @@ def make_site(
     preprocess: Option | None = None,
     labels: Labels | None = None,
     runtime: str | PathLike[str] | None = None,
+    webgpu: bool = False,
     title: str | None = None,
 ) -> list[Path]:
     """Write a static page that explains pictures in the browser.
@@ -59,6 +62,8 @@ def make_site(
         Height and width of the model's input, where the file leaves them open; None: what the preprocessing says.
     runtime
         A folder with an unpacked onnxruntime-web; None: it is downloaded from npm's registry, once.
+    webgpu
+        Add the runtime that computes on the GPU where the browser lets it: 17 MB, loaded instead of the other one.
     title
         What the page calls the model; None: the file's name.
 
@@ -90,9 +95,12 @@ def make_site(
     data = message(proto)
     if data is None:
         raise OptionError("the compiled model has more than 2 GiB, which no browser loads; take a smaller model")
-    files = {MODEL: data, DESCRIPTION: json.dumps({**told, "bytes": len(data)}, ensure_ascii=False).encode()}
-    runtime = None if runtime is None else Path(runtime)
-    files |= {f"{RUNTIME}/{name}": data for name, data in runtime_files(runtime).items()}
+    files = {
+        MODEL: data,
+        DESCRIPTION: json.dumps({**told, "bytes": len(data), "webgpu": webgpu}, ensure_ascii=False).encode(),
+    }
+    given = None if runtime is None else Path(runtime)
+    files |= {f"{RUNTIME}/{name}": data for name, data in runtime_files(given, webgpu=webgpu).items()}
     return written({**page_files(), **files}, Path(out))
 
 
@@ -110,7 +118,9 @@ def sized(pictures: PictureExplainer, size: tuple[int, int] | None) -> tuple[Pre
         first = 1 if how.layout == "NHWC" else 2
         own = shape[first : first + 2]
         if min(size) < 1 or any(theirs not in (None, asked) for theirs, asked in zip(own, size, strict=True)):
-            raise OptionError(f"size={tuple(size)} does not fit input {tensor.name!r}, whose height and width are {own}")
+            raise OptionError(
+                f"size={tuple(size)} does not fit input {tensor.name!r}, whose height and width are {own}"
+            )
         how = how.fitted((*shape[:first], *size, *shape[first + 2 :]), dtype, how.layout == "NHWC")
     if how.size is None:
         raise OptionError(
@@ -123,9 +133,11 @@ def sized(pictures: PictureExplainer, size: tuple[int, int] | None) -> tuple[Pre
 
 
 def page_files() -> dict[str, bytes]:
-    """The page's own files, by their names."""
+    """The page's own files, by their names, and the licences of what onnxruntime is made of, where it tells them."""
     page = resources.files("relcam_onnx.web") / "page"
-    return {file.name: file.read_bytes() for file in page.iterdir() if file.is_file()}
+    files = {file.name: file.read_bytes() for file in page.iterdir() if file.is_file()}
+    notices = Path(onnxruntime.__file__).with_name("ThirdPartyNotices.txt")
+    return {**files, NOTICES: notices.read_bytes()} if notices.is_file() else files
 
 
 def written(files: Mapping[str, bytes], folder: Path) -> list[Path]:

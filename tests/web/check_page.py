@@ -1,7 +1,7 @@
 """The site that ``relcam web`` writes, in headless Chromium: ``make test-web``.
 
-Its name keeps it out of the other tests: it needs Chromium, Playwright for Python, and onnxruntime-web, from NODE_PATH or
-from npm's registry. Nothing here asks the page to evaluate text, which its security policy forbids.
+Its name keeps it out of the other tests: it needs Chromium, Playwright for Python, and onnxruntime-web, from NODE_PATH
+or from npm's registry.
 """
 
 from __future__ import annotations
@@ -9,12 +9,9 @@ from __future__ import annotations
 import io
 import json
 import os
-import shutil
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -27,85 +24,16 @@ import relcam_onnx as rc
 from relcam_onnx.pictures.preprocess import Preprocess
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from test_heads import pixels, planted, street  # noqa: E402 - networks that other tests make too
 
-playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+from benchmarks.browser import CHROMIUM, Site, answer, chromium, give, status  # noqa: E402
+
+pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
 
 LITE, CAT = ROOT / "models" / "efficientnet-lite0.onnx", ROOT / "examples" / "cat.jpg"
 ALIKE = 0.999
-SECONDS = 120_000
-LISTEN = """
-window.explained = []; window.violations = [];
-document.addEventListener("explained", ({ detail }) => window.explained.push(detail));
-document.addEventListener("securitypolicyviolation", (event) => window.violations.push(event.violatedDirective));
-"""
-TOLD = """() => {
-  const { maps, ...rest } = window.explained.at(-1);
-  return { ...rest, maps: maps.map(({ name, data, height, width }) => ({ name, height, width, data: Array.from(data) })) };
-}"""
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: Any) -> None:
-        pass
-
-    def handle(self) -> None:
-        try:
-            super().handle()
-        except ConnectionError:
-            pass  # the page was closed or loaded anew
-
-
-class Site:
-    """A site that is served, and the pages that were opened on it."""
-
-    def __init__(self, folder: Path, browser: Any) -> None:
-        self.folder, self.browser = folder, browser
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.address = f"http://localhost:{self.server.server_port}/"
-
-    def open(self, **options: Any) -> Any:
-        """A page whose model is ready; ``page.asked`` are the addresses that it asked for, ``page.errors`` what it said."""
-        context = self.browser.new_context(**options)
-        context.set_default_timeout(SECONDS)
-        page = context.new_page()
-        page.asked, page.errors = [], []
-        context.on("request", lambda request: page.asked.append(request.url))
-        page.on("console", lambda message: page.errors.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: page.errors.append(str(error)))
-        page.add_init_script(LISTEN)
-        page.goto(self.address)
-        status(page, "Ready for a picture.")
-        return page
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-
-
-def status(page: Any, text: str) -> None:
-    """Wait for what the page says."""
-    page.locator("#status", has_text=text).wait_for(state="attached")
-
-
-def answer(page: Any, do: Callable[[], Any]) -> dict[str, Any]:
-    """What the page explains once something is done to it."""
-    before = page.evaluate("() => window.explained.length")
-    do()
-    for _ in range(SECONDS // 50):
-        if page.evaluate("() => window.explained.length") > before:
-            told: dict[str, Any] = page.evaluate(TOLD)
-            return told
-        page.wait_for_timeout(50)
-    raise AssertionError(f"nothing was explained: {page.inner_text('#status')}")
-
-
-def give(page: Any, picture: Path) -> dict[str, Any]:
-    return answer(page, lambda: page.set_input_files("#file", picture))
 
 
 def alike(told: dict[str, Any], wanted: rc.Explanation, target: int = 0) -> None:
@@ -121,11 +49,8 @@ def alike(told: dict[str, Any], wanted: rc.Explanation, target: int = 0) -> None
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        fake = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *fake])
-        yield chromium
-        chromium.close()
+    with chromium() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")
@@ -386,6 +311,23 @@ def test_a_detectors_boxes_are_pythons(form: str, site: Callable[..., Site], squ
     page.context.close()
 
 
+def test_webgpu_has_the_same_maps(site: Callable[..., Site], squares: Path) -> None:
+    """On a GPU that Chromium imitates, so that the network is a small one; without a GPU the processor does it."""
+    served = site("webgpu", planted("joined"), webgpu=True, **DETECTOR)
+    wanted = rc.explain(planted("joined"), squares, **DETECTOR)
+    numbers = [2 * found.place + found.index for found in wanted.detections[0]]
+    flags = ["--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan"]
+    with_gpu = served.browser.browser_type.launch(executable_path=CHROMIUM, args=flags)
+    for browser, how in ((with_gpu, "WebGPU"), (served.browser, "WebAssembly")):
+        page = served.open(browser)
+        assert how in page.inner_text("#made")
+        told = give(page, squares)
+        alike(told, wanted, numbers.index(told["target"]["number"]))
+        assert page.errors == []
+        page.context.close()
+    with_gpu.close()
+
+
 def test_an_empty_street(site: Callable[..., Site], tmp_path: Path) -> None:
     page, grey = site("joined", planted("joined"), **DETECTOR).open(), tmp_path / "grey.png"
     Image.new("RGB", (64, 48), (90, 90, 90)).save(grey)
@@ -458,7 +400,8 @@ def test_a_transparent_picture_for_a_model_that_takes_opacity(page: Any) -> None
     got = page.evaluate(
         """async ([pixels, how]) => {
           const { prepare } = await import("./preprocess.js");
-          return Array.from(prepare({ data: Uint8ClampedArray.from(pixels), width: 70, height: 50 }, [50, 70], how).array);
+          const image = { data: Uint8ClampedArray.from(pixels), width: 70, height: 50 };
+          return Array.from(prepare(image, [50, 70], how).array);
         }""",
         [picture.ravel().tolist(), json.loads(how.to_json())],
     )

@@ -91,11 +91,11 @@ const answers = {
     $("loading").removeAttribute("value");
     say("Starting the model …");
   },
-  ready: ({ threads }) => {
+  ready: ({ how }) => {
     ready = true;
     $("loading").hidden = true;
     say($("work").hidden ? "Ready for a picture." : "Looking …");
-    $("made").textContent += ` ${threads === 1 ? "One thread" : `${threads} threads`} of WebAssembly.`;
+    $("made").textContent += ` ${how}.`;
   },
   explained: (told) => {
     if (told.id !== newest) return;

@@ -42,19 +42,26 @@ export function heat(map, geometry, [height, width]) {
   return out;
 }
 
-/** The largest value of a map, 0 where nothing is positive. */
-export const peak = (values) => values.reduce((most, value) => Math.max(most, value), 0);
+function peak(values) {
+  let most = 0;
+  for (let i = 0; i < values.length; i++) if (values[i] > most) most = values[i];
+  return most;
+}
 
-/** A map's positive part in colours, whose opacity grows with the value: RGBA for a canvas. */
-export function colours(values, { palette, veil }) {
-  const most = peak(values) || 1;
-  const out = new Uint8ClampedArray(values.length * 4);
-  for (let i = 0; i < values.length; i++) {
-    const level = Math.max(0, Math.round((255 * values[i]) / most));
-    out.set(palette[level], 4 * i);
-    out[4 * i + 3] = 255 * veil[level];
-  }
-  return out;
+/** The colour of each of 256 levels with its opacity, as canvases keep it. */
+export function shades({ palette, veil }) {
+  const bytes = new Uint8ClampedArray(4 * palette.length);
+  palette.forEach((colour, level) => bytes.set([...colour, 255 * veil[level]], 4 * level));
+  return new Uint32Array(bytes.buffer);
+}
+
+/** A map's positive part in colours, whose opacity grows with the value: an image for a canvas. */
+export function coloured(values, [height, width], levels) {
+  const share = 255 / (peak(values) || 1);
+  const image = new ImageData(width, height);
+  const out = new Uint32Array(image.data.buffer);
+  for (let i = 0; i < out.length; i++) out[i] = levels[values[i] > 0 ? Math.round(values[i] * share) : 0];
+  return image;
 }
 
 const ROWS = ["upper", "middle", "lower"];

@@ -1,7 +1,7 @@
 // A sheet of all maps as one picture: titles above, a row a target with its caption; as relcam_onnx/results/sheet.py.
 
-import { heat } from "./maps.js";
-import { painted } from "./view.js";
+import { shades } from "./maps.js";
+import { paint } from "./view.js";
 import { caption } from "./words.js";
 
 const [AREA, LONGEST, NARROWEST] = [220 ** 2, 440, 120]; // of a panel
@@ -61,7 +61,7 @@ function write(pen, text, x, y, width, colour) {
 
 function lay(pen, explained, map, x, y, size, model) {
   const layer = document.createElement("canvas");
-  painted(layer, heat(explained.maps[map], explained.geometry, size), size, model);
+  paint(layer, explained.maps[map], explained.geometry, size, shades(model));
   pen.globalAlpha = explained.doubt ? model.opacity.faint : model.opacity.most;
   pen.drawImage(layer, x, y);
   pen.globalAlpha = 1;

@@ -1,16 +1,16 @@
 // The picture, the overlay of one map, the boxes of a detector, and the maps to choose from.
 
-import { colours, heat, whereabouts } from "./maps.js";
+import { coloured, heat, shades, whereabouts } from "./maps.js";
 import { named, percent } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const LONGEST = 1024; // pixels of the picture that is shown
 const SMALL = 132; // of a map to choose
 
-/** A canvas with a map's colours, `size` [height, width] large. */
-export function painted(canvas, values, [height, width], model) {
-  [canvas.width, canvas.height] = [width, height];
-  canvas.getContext("2d").putImageData(new ImageData(colours(values, model), width, height), 0, 0);
+/** Paint a canvas with a map's colours, `size` [height, width] large. */
+export function paint(canvas, map, geometry, size, levels) {
+  [canvas.height, canvas.width] = size;
+  canvas.getContext("2d").putImageData(coloured(heat(map, geometry, size), size, levels), 0, 0);
 }
 
 /** How opaque the whole overlay is: what the slider says, and less where there is no evidence. */
@@ -20,6 +20,7 @@ export class View {
   constructor(model, choose) {
     this.model = model;
     this.choose = choose;
+    this.levels = shades(model);
     this.stage = model.maps.at(-1).name;
     const scale = $("scale").getContext("2d");
     const image = new ImageData(256, 1);
@@ -67,17 +68,25 @@ export class View {
 
   explain(explained) {
     this.explained = explained;
-    const scale = SMALL / Math.max(...this.size);
-    const small = this.size.map((length) => Math.max(1, Math.round(scale * length)));
-    this.model.maps.forEach((_, i) => this.drawSmall($("strip").children[i].querySelector("canvas"), i, small));
     this.drawBoxes();
     this.draw();
+    requestAnimationFrame(() => this.drawStrip()); // the overlay comes first
   }
 
-  drawSmall(canvas, i, size) {
-    const map = this.explained.maps[i];
+  drawStrip() {
+    if (!this.explained) return;
+    const size = this.small();
+    this.explained.maps.forEach((map, i) => this.drawSmall($("strip").children[i].querySelector("canvas"), map, size));
+  }
+
+  small() {
+    const scale = SMALL / Math.max(...this.size);
+    return this.size.map((length) => Math.max(1, Math.round(scale * length)));
+  }
+
+  drawSmall(canvas, map, size) {
     const layer = document.createElement("canvas");
-    painted(layer, heat(map, this.explained.geometry, size), size, this.model);
+    paint(layer, map, this.explained.geometry, size, this.levels);
     [canvas.height, canvas.width] = size;
     const pen = canvas.getContext("2d");
     pen.drawImage($("picture"), 0, 0, canvas.width, canvas.height);
@@ -90,9 +99,8 @@ export class View {
     if (!this.explained) return;
     const { maps, geometry, target } = this.explained;
     const map = maps.find(({ name }) => name === this.stage);
-    const values = heat(map, geometry, this.size);
-    painted($("overlay"), values, this.size, this.model);
-    const place = whereabouts(values, this.size);
+    paint($("overlay"), map, geometry, this.size, this.levels);
+    const place = whereabouts(heat(map, geometry, this.small()), this.small());
     const what = `What speaks for ${named(target.index, this.model)}, ${map.title}`;
     $("overlay").setAttribute("aria-label", `${what}: strongest ${place} of the picture`);
     this.fade();

@@ -1,20 +1,33 @@
 // The model at work, beside the page so that it stays responsive: a picture in, maps and what the model says out.
 
-import * as ort from "./runtime/ort.js";
 import { candidatesOf, doubt, margin, scoresAt } from "./heads.js";
 import { layOut, prepare, shrinking, shrunk } from "./preprocess.js";
 
 const MOST_THREADS = 4; // more gain nothing for one small picture
+const RUNTIMES = {
+  webgpu: { script: "gpu.js", mjs: "gpu-wasm.js", wasm: "gpu-wasm.wasm" },
+  wasm: { script: "ort.js", mjs: "ort-wasm.js", wasm: "ort-wasm.wasm" },
+};
 
-let model, session, prepared, said;
+let model, ort, session, prepared, said;
 
-/** Threads need memory that workers share, which browsers allow only on isolated pages: see isolation.js. */
-function setUp() {
+/** What can run the model here, the best first. */
+async function kinds() {
+  const gpu = model.webgpu && "Suspending" in WebAssembly && (await navigator.gpu?.requestAdapter());
+  return gpu ? ["webgpu", "wasm"] : ["wasm"];
+}
+
+/** A session; threads need memory that workers share, which browsers allow only on isolated pages: see isolation.js. */
+async function open(data, kind) {
+  const { script, mjs, wasm } = RUNTIMES[kind];
   const here = (name) => new URL(`./runtime/${name}`, import.meta.url).href;
+  ort = await import(here(script));
   ort.env.logLevel = "error";
-  ort.env.wasm.wasmPaths = { mjs: here("ort-wasm.js"), wasm: here("ort-wasm.wasm") };
-  ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(MOST_THREADS, navigator.hardwareConcurrency || 1) : 1;
-  return ort.env.wasm.numThreads;
+  ort.env.wasm.wasmPaths = { mjs: here(mjs), wasm: here(wasm) };
+  const threads = self.crossOriginIsolated ? Math.min(MOST_THREADS, navigator.hardwareConcurrency || 1) : 1;
+  ort.env.wasm.numThreads = threads;
+  session = await ort.InferenceSession.create(data, { executionProviders: [kind], logSeverityLevel: 3 });
+  return kind === "webgpu" ? "WebGPU" : `${threads === 1 ? "One thread" : `${threads} threads`} of WebAssembly`;
 }
 
 /** The model's file, told of as it comes. */
@@ -35,11 +48,17 @@ async function download(address, bytes) {
 
 async function start(description) {
   model = description;
-  const threads = setUp();
   const data = await download("model.onnx", model.bytes);
   postMessage({ kind: "starting" });
-  session = await ort.InferenceSession.create(data, { executionProviders: ["wasm"] });
-  postMessage({ kind: "ready", threads });
+  let failure;
+  for (const kind of await kinds()) {
+    try {
+      return postMessage({ kind: "ready", how: await open(data, kind) });
+    } catch (error) {
+      failure = error; // a GPU that cannot do it leaves it to the processor
+    }
+  }
+  throw failure;
 }
 
 /** The pixels of a picture, on white unless the model takes opacity. */
