@@ -53,6 +53,7 @@ export class View {
   show(bitmap) {
     const scale = Math.min(1, LONGEST / Math.max(bitmap.width, bitmap.height));
     this.size = [bitmap.height, bitmap.width].map((length) => Math.max(1, Math.round(scale * length)));
+    $("frame").style.setProperty("--ratio", this.size[1] / this.size[0]);
     const canvas = $("picture");
     [canvas.height, canvas.width] = this.size;
     const pen = canvas.getContext("2d");
