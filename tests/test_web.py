@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from choosing_nets import choosing
 from compare import agree
 from nets import Net, picture, plain
 from test_heads import pixels, planted
@@ -136,6 +137,7 @@ def test_what_the_page_cannot_ask_is_refused(tmp_path: Path, stubs: Path) -> Non
         (plain(), {"method": "rise"}, "method 'rise' does not fit"),
         (plain(), {"size": (64, 64)}, "does not fit input"),
         (pixels(), {"output": "small"}, "is none of"),
+        (choosing("by_topk"), {}, "chooses its detections itself"),
         (half, {}, "float16, which browsers have no arrays for"),
         (both, {}, "'x', 'y'"),
     ):

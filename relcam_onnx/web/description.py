@@ -19,13 +19,14 @@ from relcam_onnx.prepare import Prepared
 from relcam_onnx.results import render, words
 from relcam_onnx.results.colormap import HEAT
 from relcam_onnx.results.detections import CONFIDENCE
+from relcam_onnx.runners.boxes import NORMALISED, REVERSED, STRIDES
 from relcam_onnx.runners.fields import fields_of
-from relcam_onnx.runners.found import MOST, NORMALISED, OVERLAP, REVERSED, STRIDES
+from relcam_onnx.runners.found import MOST, OVERLAP
 
 DTYPES = ("float32", "float64", "uint8", "int8", "int32", "int64")
 """Of inputs that browsers have arrays for."""
 HEADS = ("classifier", "segmenter", "detector")
-BOXES: tuple[Form, ...] = ("corners", "centred", "distances")
+BOXES: tuple[Form, ...] = ("corners", "centred", "turned", "offsets", "distances")
 """The forms of boxes that the page reads."""
 
 
@@ -40,9 +41,16 @@ def check_head(explainer: Explainer, asked: str | None) -> None:
             f"the page explains a {', a '.join(HEADS)}; head {head!r} also asks what a picture is to be like: take "
             "relcam explain --like for it"
         )
-    if head != "classifier" and prepared.scores.output not in outputs:
+    seen = prepared.choices.head
+    if seen.rows is not None:
         raise OptionError(
-            f"the page reads what a {head} says in its outputs, and {prepared.scores.output!r} is none of "
+            "this detector chooses its detections itself, by TopK or non-maximum suppression, but the page reads "
+            "tables of all places: take relcam explain for it, or export it without that"
+        )
+    read = (prepared.scores.output, *seen.told_by) if head != "classifier" else ()
+    if inside := [name for name in read if name not in outputs]:
+        raise OptionError(
+            f"the page reads what a {head} says in its outputs, and {', '.join(map(repr, inside))} is none of "
             f"{', '.join(outputs)}: leave output= (--output) out, or name one of them"
         )
     boxes = prepared.choices.head.boxes
@@ -92,7 +100,12 @@ def describe(
         "paired": choices.paired,
         "background": choices.background,
         "squashed": scores.squashed_by,
-        "head": {**asdict(choices.head), "output": scores.output, "rank": rank_of(proto, scores.output)},
+        "head": {
+            **asdict(choices.head),
+            "output": scores.output,
+            "rank": rank_of(proto, scores.output),
+            "raw": scores.squashed_by == "LogSoftmax" or scores.output == scores.tensor.name,
+        },
         "reading": {
             "confidence": CONFIDENCE,
             "overlap": OVERLAP,

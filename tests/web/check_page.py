@@ -22,10 +22,12 @@ from PIL import Image
 
 import relcam_onnx as rc
 from relcam_onnx.pictures.preprocess import Preprocess
+from relcam_onnx.runners.boxes import NORMALISED, REVERSED, STRIDES, corners
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-from test_heads import pixels, planted, street  # noqa: E402 - networks that other tests make too
+from nets import picture, run  # noqa: E402
+from test_heads import anchors, levels, pixels, planted, street, with_objectness  # noqa: E402 - networks that other tests make too
 
 from benchmarks.browser import CHROMIUM, Site, answer, chromium, give, status  # noqa: E402
 
@@ -309,6 +311,77 @@ def test_a_detectors_boxes_are_pythons(form: str, site: Callable[..., Site], squ
     page.fill("#label", "red")
     assert answer(page, lambda: page.press("#label", "Enter"))["target"]["index"] == 0
     page.context.close()
+
+
+FORMS: dict[str, tuple[str, Any]] = {
+    "corners": ("corners", lambda b: b),
+    "shares": ("corners", lambda b: b / 64),
+    "sizes where corners were thought": ("corners", lambda b: np.abs(b - [0, 0, 8, 8])),
+    "no boxes yet": ("corners", lambda b: b[..., ::-1] - 40),
+    "centred": ("centred", lambda b: b),
+    "turned": ("turned", lambda b: np.concatenate([b, b / 9], axis=2)),
+    "offsets": ("offsets", lambda b: b / 40 - 1),
+    "distances": ("distances", lambda b: np.tile(b, 4) / 9),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_boxes_are_read_in_every_form(name: str, page: Any) -> None:
+    """64 + 16 places, those of strides 8 and 16 in an input 64 pixels a side; one level alone where they are apart."""
+    form, change = FORMS[name]
+    rng = np.random.default_rng(3)
+    first = rng.uniform(2, 50, (1, 64 if form == "distances" else 80, 2))
+    level = np.asarray(change(np.concatenate([first, first + rng.uniform(3, 30, first.shape)], axis=2)), np.float32)
+    wanted = corners([level], (64, 64), form)
+    reading = {"reversed": REVERSED, "normalised": NORMALISED, "strides": STRIDES}
+    got = page.evaluate(
+        """async ([dims, data, form, reading]) => {
+          const { boxesOf } = await import("./detector.js");
+          const head = { boxes: { outputs: ["y"], axis: 2, form } };
+          const boxes = boxesOf({ y: { dims, data } }, { head, reading }, [64, 64]);
+          return boxes && Array.from(boxes);
+        }""",
+        [level.shape, level.ravel().tolist(), form, reading],
+    )
+    if name == "no boxes yet":
+        assert got is wanted is None
+        return
+    assert wanted is not None
+    np.testing.assert_allclose(np.reshape(got, wanted.shape), wanted, rtol=1e-4, atol=1e-3)
+
+
+DETECTORS: dict[str, tuple[Callable[[], onnx.ModelProto], int]] = {
+    **{form: (partial(anchors, form), 16) for form in ("joined", "joined, turned", "softmax", "scores", "boxes first")},
+    **{f"objectness, {form}": (partial(with_objectness, form), 16) for form in ("one tensor", "three tensors")},
+    "levels": (levels, 32),
+}
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_what_is_detected_is_what_python_detects(name: str, page: Any, tmp_path: Path) -> None:
+    model, side = DETECTORS[name][0](), DETECTORS[name][1]
+    near = Path(os.environ.get("NODE_PATH", "")) / "onnxruntime-web"
+    rc.make_site(model, tmp_path, preprocess="unit", runtime=near if near.is_dir() else None)
+    told, x = json.loads((tmp_path / "model.json").read_text()), picture(1, 3, side, side)
+    names = [output.name for output in model.graph.output]
+    outputs = {
+        n: {"dims": v.shape, "data": v.ravel().tolist()} for n, v in zip(names, run(model, *names, x=x), strict=True)
+    }
+    with rc.Explainer(model, preprocess="unit", layers=["stages"]) as explainer:
+        found = explainer(x).detections[0]
+    got = page.evaluate(
+        """async ([outputs, model, size]) => {
+          const { candidatesOf } = await import("./heads.js");
+          return candidatesOf(outputs, model, size).list;
+        }""",
+        [outputs, told, [side, side]],
+    )
+    assert len(got) == len(found) > 0
+    for one, other in zip(got, found, strict=True):
+        assert (one["index"], one["share"]) == (other.index, pytest.approx(other.score, rel=1e-4))
+        assert (one["box"] is None) == (other.box is None)  # random numbers are boxes by chance only
+        if other.box is not None:
+            np.testing.assert_allclose(one["box"], other.box, rtol=1e-4, atol=1e-3)
 
 
 def test_webgpu_has_the_same_maps(site: Callable[..., Site], squares: Path) -> None:

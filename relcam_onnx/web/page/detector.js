@@ -17,19 +17,18 @@ function table({ dims, data }, axis, from = 0, to = dims[axis]) {
 /** What a detector says of each class at each place, 0 to 1, place after place: {shares, places, count}. */
 function sharesOf(outputs, model) {
   const { head, squashed, background } = model;
-  const boxes = head.boxes;
-  const joined = boxes !== null && boxes.outputs.length === 1 && boxes.outputs[0] === head.output;
+  const joined = head.joined !== null;
   const parts = joined
     ? [joinedShares(outputs[head.output], model)]
     : (head.levels.length ? head.levels : [head.output]).map((name) => table(outputs[name], head.axis));
   const count = parts[0].count;
   const places = parts.reduce((sum, part) => sum + part.places, 0);
   const shares = new Float32Array(places * count);
-  const raw = !joined && (squashed === null || squashed === "LogSoftmax");
   let row = 0;
   for (const part of parts) {
     for (let place = 0; place < part.places; place++, row++) {
       const values = Float32Array.from({ length: count }, (_, c) => part.at(place, c));
+      const raw = head.raw && !joined;
       shares.set(raw ? probabilities(values, { squashed, paired: false }) : values, row * count);
       if (background !== null) shares[row * count + background] = 0;
     }
@@ -39,7 +38,7 @@ function sharesOf(outputs, model) {
 
 /** Shares behind the four numbers of a box, times the objectness before them where there is one. */
 function joinedShares(tensor, { head, classes: known }) {
-  const { axis } = head.boxes;
+  const axis = head.joined;
   const end = tensor.dims[axis];
   if (!head.objectness) return table(tensor, axis, BOX, known === null ? end : Math.min(end, BOX + known));
   const told = table(tensor, axis, BOX, end);
@@ -47,24 +46,69 @@ function joinedShares(tensor, { head, classes: known }) {
 }
 
 /** Boxes as left, top, right, bottom in the input's pixels, place after place; null where they are none yet. */
-function boxesOf(outputs, model, size) {
+export function boxesOf(outputs, model, size) {
   const { boxes } = model.head;
   if (boxes === null) return null;
+  const { strides, reversed, normalised } = model.reading;
   const levels = boxes.outputs.map((name) => table(outputs[name], boxes.axis));
-  if (boxes.form === "distances") return aroundCells(levels, size, model.reading.strides);
-  const { places, at } = levels[0];
-  const out = new Float32Array(places * BOX);
-  let turned = 0;
-  for (let place = 0; place < places; place++) {
-    const [a, b, c, d] = [0, 1, 2, 3].map((i) => at(place, i));
-    const centred = boxes.form === "centred";
-    const sides = centred ? [a - c / 2, b - d / 2, a + c / 2, b + d / 2] : [a, b, c, d];
-    turned += (sides[0] > sides[2]) + (sides[1] > sides[3]);
-    out.set(sides, place * BOX);
+  if (boxes.form === "distances") return aroundCells(levels, size, strides);
+  if (boxes.form === "offsets") return inCells(levels[0], size, strides);
+  let out = new Float32Array(levels[0].places * BOX);
+  for (let place = 0; place < levels[0].places; place++) {
+    out.set(boxes.form === "turned" ? unturned(levels[0], place) : numbers(levels[0], place), place * BOX);
   }
-  if (turned / (2 * places) > model.reading.reversed) return null;
-  if (areShares(out, model.reading.normalised)) for (let i = 0; i < out.length; i++) out[i] *= size[1 - (i % 2)];
+  // Where ends come before beginnings and nothing is negative, those are sizes.
+  const sizes = boxes.form === "corners" && out.every((side) => side >= 0) && turnedRound(out) > reversed;
+  if (boxes.form !== "corners" || sizes) out = aroundMiddles(out);
+  if (turnedRound(out) > reversed) return null;
+  if (areShares(out, normalised)) for (let i = 0; i < out.length; i++) out[i] *= size[1 - (i % 2)];
   return out;
+}
+
+const numbers = ({ at }, place) => [at(place, 0), at(place, 1), at(place, 2), at(place, 3)];
+
+/** How many boxes end before they begin. */
+function turnedRound(boxes) {
+  let found = 0;
+  for (let i = 0; i < boxes.length; i += BOX) found += (boxes[i] > boxes[i + 2]) + (boxes[i + 1] > boxes[i + 3]);
+  return found / Math.max(boxes.length / 2, 1);
+}
+
+/** Boxes told by centre and size by their corners. */
+function aroundMiddles(boxes) {
+  return boxes.map((_, i) => {
+    const at = i - (i % BOX) + (i % 2);
+    return boxes[at] + (i % BOX < 2 ? -1 : 1) * (boxes[at + 2] / 2);
+  });
+}
+
+/** Centre and size of what encloses a box that is turned by the angle in the last column. */
+function unturned(level, place) {
+  const [x, y, width, height] = numbers(level, place);
+  const angle = level.at(place, level.count - 1);
+  const [across, down] = [Math.abs(Math.cos(angle)), Math.abs(Math.sin(angle))];
+  return [x, y, width * across + height * down, width * down + height * across];
+}
+
+const cells = (stride, size) => size.map((side) => Math.ceil(side / stride));
+
+/** Boxes by offsets of their centres from the corners of cells, and the logarithms of their sizes, both in cells. */
+function inCells(level, size, strides) {
+  const count = (some) => some.map((s) => cells(s, size)).reduce((sum, [down, across]) => sum + down * across, 0);
+  const runs = strides.flatMap((_, i) => strides.slice(i).map((__, j) => strides.slice(i, i + j + 1)));
+  const fitting = runs.find((run) => count(run) === level.places);
+  if (!fitting) return null;
+  const out = new Float32Array(level.places * BOX);
+  let place = 0;
+  for (const stride of fitting) {
+    const [down, across] = cells(stride, size);
+    for (let cell = 0; cell < down * across; cell++, place++) {
+      const [x, y, width, height] = numbers(level, place);
+      const centre = [(x + (cell % across)) * stride, (y + Math.floor(cell / across)) * stride];
+      out.set([...centre, Math.exp(width) * stride, Math.exp(height) * stride], place * BOX);
+    }
+  }
+  return aroundMiddles(out);
 }
 
 /** Whether boxes are shares of the picture: three quarters of those that are any lie within so many of it. */
@@ -81,9 +125,9 @@ function areShares(boxes, most) {
 function aroundCells(levels, size, strides) {
   const out = [];
   for (const { places, count, at } of levels) {
-    const stride = strides.find((s) => Math.ceil(size[0] / s) * Math.ceil(size[1] / s) === places);
+    const stride = strides.find((s) => cells(s, size)[0] * cells(s, size)[1] === places);
     if (stride === undefined) return null;
-    const across = Math.ceil(size[1] / stride);
+    const across = cells(stride, size)[1];
     const bins = count / BOX;
     for (let place = 0; place < places; place++) {
       const middle = [((place % across) + 0.5) * stride, (Math.floor(place / across) + 0.5) * stride];
