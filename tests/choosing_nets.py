@@ -142,3 +142,53 @@ def choosing(form: str, batch: int | str = 1) -> onnx.ModelProto:
     """A detector of one of these forms."""
     net = Choosing(batch, 3, SIDE, SIDE)
     return net.model(*FORMS[form](net))
+
+
+def pyramid(form: str) -> onnx.ModelProto:
+    """Finds red squares of 8, 16 and 32 pixels in a picture of 128, each at the level of its own stride.
+
+    A level's cells are means of the one before; one that has its like beside it is part of a larger square.
+    """
+    net = Choosing(1 if form == "suppressed" else "N", 3, 128, 128)
+    red = net("Relu", net("Conv", net.x, np.array([1, -1, -1], np.float32)[None, :, None, None]), name="red")
+    ring = np.full((1, 1, 3, 3), -3, np.float32)
+    ring[0, 0, 1, 1] = 8
+    logits, boxes, x = [], [], red
+    for stride in (8, 16, 32):
+        size = 8 if stride == 8 else 2
+        x = net("AveragePool", x, kernel_shape=[size] * 2, strides=[size] * 2, name=f"cells{stride}")
+        found = net("Relu", x, name=f"level{stride}")
+        score = net("Conv", found, ring, np.array([-4], np.float32), pads=[1] * 4)
+        logits.append(net("Reshape", score, net.whole(0, 1, -1)))
+        centres = np.arange(stride / 2, 128, stride)
+        down, across = (grid.ravel() for grid in np.meshgrid(centres, centres, indexing="ij"))
+        half = np.full(len(across), stride / 2)
+        boxes.append(np.stack([across - half, down - half, across + half, down + half]))
+    scores = net("Transpose", net("Concat", *logits, axis=2), perm=[0, 2, 1], name="logits/rows")
+    none = net("Mul", net("ReduceSum", scores, net.whole(2)), np.float32(0))
+    corners = net("Add", none, np.concatenate(boxes, axis=1).T[None].astype(np.float32), name="boxes/rows")
+    return net.model(*PYRAMIDS[form](net, scores, corners))
+
+
+def joined_in_one(net: Choosing, logits: str, corners: str) -> list[str]:
+    """(N, 4 + classes, places), centres and sizes, as YOLO's from version 8 on."""
+    turn = np.array([[0.5, 0, -1, 0], [0, 0.5, 0, -1], [0.5, 0, 1, 0], [0, 0.5, 0, 1]], np.float32)
+    parts = net("MatMul", corners, turn), net("Sigmoid", logits)
+    return [net("Transpose", net("Concat", *parts, axis=2), perm=[0, 2, 1], name="y")]
+
+
+def as_two(net: Choosing, logits: str, corners: str) -> list[str]:
+    """Scores and boxes apart."""
+    return [net("Sigmoid", logits, name="shares"), corners]
+
+
+def kept_rows(net: Choosing, logits: str, corners: str) -> list[str]:
+    """(M, 6): what non-maximum suppression keeps."""
+    shares = net("Sigmoid", logits)
+    kept = suppressed(net, corners, net("Transpose", shares, perm=[0, 2, 1]))
+    place, kind = column(net, kept, 2), column(net, kept, 1)
+    parts = [net("Gather", net("Squeeze", part, net.whole(0)), place) for part in (corners, shares)]
+    return [joined_rows(net, *parts, net("Unsqueeze", net("Cast", kind, to=1), net.whole(1)), axis=1)]
+
+
+PYRAMIDS = {"joined": joined_in_one, "corners": as_two, "suppressed": kept_rows}

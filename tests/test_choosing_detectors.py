@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from choosing_nets import FORMS, SIDE, Choosing, choosing, squares, suppressed
+from choosing_nets import FORMS, PYRAMIDS, SIDE, Choosing, choosing, pyramid, squares, suppressed
 from nets import Net, run
 from test_heads import planted, street
 
@@ -272,3 +272,29 @@ def test_the_last_columns_of_rows_may_be_anything() -> None:
     wanted = rc.explain(planted("corners"), street(), **OPTIONS)
     assert {(d.place, d.index) for d in found.detections[0]} == {(d.place, d.index) for d in wanted.detections[0]}
     np.testing.assert_allclose(sorted(boxes_of(found, 0)), sorted(boxes_of(wanted, 0)), atol=1e-4)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("form", PYRAMIDS)
+def test_each_of_several_sizes_is_explained_in_its_own_box(form: str, backend: str) -> None:
+    """Two squares of each size, one class: of each map ≥ .6 lies in its own box, and its like stays dark."""
+    picture = np.full((128, 128, 3), 90, np.uint8)
+    wanted = set()
+    for size, down, across in ((8, 8, 8), (8, 16, 96), (16, 32, 16), (16, 48, 64), (32, 96, 96), (32, 96, 32)):
+        picture[down : down + size, across : across + size] = (255, 0, 0)
+        wanted.add((across, down, across + size, down + size))
+    found = rc.explain(pyramid(form), picture, preprocess="unit", backend=backend, layers=["stages", "fused", "input"])
+    boxes = [tuple(map(round, box)) for box in boxes_of(found, 0)]
+    assert set(boxes) == wanted
+    for k, (left, top, right, bottom) in enumerate(boxes):
+        for layer in found.maps:
+            heat = np.maximum(found.heat(layer, 0, k), 0)
+            if not heat.any():  # a coarser level than the square's own
+                continue
+            row, column = np.unravel_index(int(heat.argmax()), heat.shape)
+            assert top <= row < bottom, (layer, boxes[k])
+            assert left <= column < right, (layer, boxes[k])
+            if layer in ("fused", "input"):
+                assert heat[top:bottom, left:right].sum() >= 0.6 * heat.sum()
+                for other in set(boxes) - {boxes[k]}:
+                    assert heat[other[1] : other[3], other[0] : other[2]].max() <= 0.05 * heat.max()
