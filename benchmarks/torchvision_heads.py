@@ -76,7 +76,12 @@ def segmenter(name: str) -> tuple[bytes, torch.Tensor, Callable[[torch.Tensor], 
         won = network(x)["out"].argmax(dim=1)[0]
     kind = int(won.flatten().mode().values)
 
-    return exported(Scores(network).eval(), x, ["out"]), x, lambda x: network(x)["out"][0, kind][won == kind].mean(), [[kind]]
+    return (
+        exported(Scores(network).eval(), x, ["out"]),
+        x,
+        lambda x: network(x)["out"][0, kind][won == kind].mean(),
+        [[kind]],
+    )
 
 
 def detector(name: str) -> tuple[bytes, torch.Tensor, Callable[[torch.Tensor], torch.Tensor], Any]:

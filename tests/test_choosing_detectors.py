@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from choosing_nets import FORMS, PYRAMIDS, SIDE, Choosing, choosing, pyramid, squares, suppressed
+from choosing_nets import FORMS, PYRAMIDS, SIDE, Choosing, choosing, column, pyramid, squares, suppressed
 from nets import Net, run
 from test_heads import planted, street
 
 import relcam_onnx as rc
 from relcam_onnx.analysis.heads import Columns, Rows
+from relcam_onnx.runners.found import Told, detections
 from relcam_onnx.runners.matching import matched
 
 OPTIONS: dict[str, Any] = {"preprocess": "unit", "labels": ["red", "green"], "layers": ["colours", "input"]}
@@ -74,7 +75,7 @@ def test_rows_whose_scores_are_in_no_table_leave_the_choice_to_us() -> None:
     shares = np.array([[[0.9, 0.1], [0.3, 0.6]]], np.float32)
     rows = Rows(Columns("y", 0, 4), Columns("y", 4, 1), "corners")
     told = lambda *marks: {"y": np.array([[[1, 1, 9, 9, mark] for mark in marks]], np.float32)}  # noqa: E731
-    assert matched(shares, None, told(0.8, 0.5), rows, (32, 32)) == (None, None)
+    assert matched(shares, None, told(0.8, 0.5), rows, (32, 32))[1] == [None]
     boxes, best = matched(shares, None, told(0.6, 0.9, 0.1), rows, (32, 32))
     assert best == [[(0, 0), (1, 1)]]
     np.testing.assert_array_equal(boxes, [[[1, 1, 9, 9]] * 2])
@@ -298,3 +299,70 @@ def test_each_of_several_sizes_is_explained_in_its_own_box(form: str, backend: s
                 assert heat[top:bottom, left:right].sum() >= 0.6 * heat.sum()
                 for other in set(boxes) - {boxes[k]}:
                     assert heat[other[1] : other[3], other[0] : other[2]].max() <= 0.05 * heat.max()
+
+
+def levels_apart(form: str) -> onnx.ModelProto:
+    """Shares of two levels, joined behind their sigmoids or told by something that is no sigmoid."""
+    net = Choosing(1, 3, SIDE, SIDE)
+    logits, boxes = squares(net)
+    upper, lower = net.several("Split", logits, net.whole(8, 8), count=2, axis=1)
+    shares = net("Concat", net("Sigmoid", upper), net("Sigmoid", lower), axis=1, name="shares")
+    if form == "clipped":
+        shares = net("Clip", net("Add", shares, np.float32(0)), np.float32(0), np.float32(1), name="clipped")
+    if form != "suppressed":
+        return net.model(shares, boxes)
+    scores = net("Transpose", shares, perm=[0, 2, 1])
+    kept = suppressed(net, boxes, scores)
+    place = column(net, kept, 2)
+    chosen = net("Clip", net("Gather", net("Squeeze", boxes, net.whole(0)), place), np.float32(0), np.float32(SIDE))
+    marks = net("GatherND", scores, kept)
+    return net.model(chosen, marks)  # boxes that are no table's as they are, so nothing but the table tells its axes
+
+
+@pytest.mark.parametrize("form", ["joined", "clipped", "suppressed"])
+def test_shares_are_not_squashed_again(form: str) -> None:
+    found = rc.explain(levels_apart(form), street(), **OPTIONS)
+    wanted = rc.explain(planted("corners"), street(), **OPTIONS)
+    assert {(d.place, d.index) for d in found.detections[0]} == {(d.place, d.index) for d in wanted.detections[0]}
+    for each in found.detections[0]:
+        assert each.score == pytest.approx(1 / (1 + np.exp(-4)), abs=1e-5)
+
+
+@pytest.mark.parametrize("fill", [-1, 0, 1])
+def test_what_rows_are_filled_up_with_says_nothing_of_boxes(fill: int) -> None:
+    shares = np.array([[[0.9, 0.1], [0.3, 0.6]]], np.float32)
+    rows = np.full((1, 20, 5), fill, np.float32)
+    rows[..., 4] = -1
+    rows[0, 0], rows[0, 1] = (2, 2, 30, 30, 0.9), (4, 4, 9, 9, 0.6)
+    boxes, best = matched(shares, None, {"y": rows}, Rows(Columns("y", 0, 4), Columns("y", 4, 1), "corners"), (32, 32))
+    assert best == [[(0, 0), (1, 1)]]
+    np.testing.assert_array_equal(boxes, [[[2, 2, 30, 30], [4, 4, 9, 9]]])
+
+
+def test_each_picture_has_its_own_rows_though_they_are_alike() -> None:
+    shares = np.array([[[0.9], [0.1]]] * 2, np.float32)
+    rows = {"y": np.array([[1, 1, 9, 9, 0.9]] * 2, np.float32)}
+    told = Rows(Columns("y", 0, 4), Columns("y", 4, 1), "corners")
+    assert matched(shares, None, rows, told, (32, 32))[1] == [[(0, 0)], [(0, 0)]]
+
+
+def test_a_batch_whose_rows_fit_no_table_does_not_decide_for_others() -> None:
+    shares = np.array([[[0.9], [0.1]]], np.float32)
+    parts = [Told(shares, None, chosen) for chosen in ([[(1, 0)]], [None], None)]
+    together = Told.joined(parts)
+    assert [detections(together, index) for index in range(3)] == [[(1, 0)], [(0, 0)], [(0, 0)]]
+
+
+def test_scores_and_boxes_of_one_row_are_told_apart_by_their_axes() -> None:
+    """As many detections as a box has numbers, and one alone."""
+    for count in (4, 1):
+        net = Choosing("N", 3, SIDE, SIDE)
+        logits, boxes = squares(net)
+        best = net("ReduceMax", net("Sigmoid", logits), net.whole(2), keepdims=0)
+        marks, place = net.several("TopK", best, net.whole(count), count=2, axis=1)
+        wide = net("Tile", net("Unsqueeze", place, net.whole(2)), net.whole(1, 1, 4))
+        model = net.model(
+            net("Identity", marks, name="scores"), net("GatherElements", boxes, wide, axis=1, name="rows")
+        )
+        found = rc.explain(model, [street(), street()[:, ::-1]], **OPTIONS)
+        assert [found.count(i) for i in (0, 1)] == [min(count, 3)] * 2

@@ -17,12 +17,13 @@ from relcam_onnx.analysis.detectors import (
     of_levels,
     with_objectness,
 )
-from relcam_onnx.analysis.heads import KINDS, Boxes, Form, Rows, Scores, holds_scores, segmenter
+from relcam_onnx.analysis.heads import KINDS, Boxes, Form, Head, Rows, Scores, holds_scores, segmenter
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.selection import selection
 from relcam_onnx.analysis.stepping import along, chosen_among, chosen_from, is_table, of_turned, step_back
 from relcam_onnx.analysis.support import check_supported, problem
 from relcam_onnx.canon.edit import is_op
+from relcam_onnx.canon.unsquashing import unsquashed
 from relcam_onnx.errors import OptionError, UnsupportedModelError, nearest
 from relcam_onnx.model import Model, static_shape
 from relcam_onnx.ops import TABLE, key
@@ -94,9 +95,18 @@ def of_places(
         head = segmenter(scores.tensor, told) if kind in (None, "segmenter") else None
         if head is None and kind in (None, "detector") and chosen is output:
             head = detector(scores.tensor, others, told, named=by_name)
+            if head is not None and scores.squashed_by is None:
+                scores = behind_sigmoids(model, scores, head)
         if head is not None:
             return replace(scores, output=output.name, head=head)
     return None
+
+
+def behind_sigmoids(model: Model, scores: Scores, head: Head) -> Scores:
+    """What stands before the sigmoids that make up a detector's scores, level by level as a rule; else as it is."""
+    count = (static_shape(scores.tensor) or (None,) * 3)[head.axis]
+    found = None if count is None else unsquashed(model, scores.tensor, head.axis, 0, count)
+    return scores if found is None else replace(scores, tensor=found, squashed_by="Sigmoid")
 
 
 def of_selection(model: Model, outputs: Sequence[gs.Tensor]) -> Scores | None:
@@ -115,6 +125,8 @@ def of_selection(model: Model, outputs: Sequence[gs.Tensor]) -> Scores | None:
         scores = None if head is None else Scores(table, table.name, squashed, head)
     if scores is None:
         return None
+    if scores.head.boxes is None and squashed != "Softmax":
+        scores = replace(scores, head=replace(scores.head, axis=shorter(table)))
     alone = bool(beside) and is_op(maker(beside[0]), "Sigmoid")
     told = framed is not None and any(node.attrs.get("center_point_box") for node in suppressing(framed))
     boxes = scores.head.boxes
@@ -125,6 +137,12 @@ def of_selection(model: Model, outputs: Sequence[gs.Tensor]) -> Scores | None:
         sides = axis_of_boxes(framed, None) if beside else boxes.axis
         boxes = Boxes((framed.name,), boxes.axis if sides is None else sides, form)
     return replace(scores, head=replace(scores.head, boxes=boxes, rows=Rows(found.boxes, found.scores, form)))
+
+
+def shorter(table: gs.Tensor) -> int:
+    """The axis of classes in a table that nothing tells of: there are fewer of them than places."""
+    _, first, second = static_shape(table) or (None, None, 0)
+    return 1 if first is not None and (second is None or first < second) else 2
 
 
 def suppressing(boxes: gs.Tensor) -> Iterable[gs.Node]:

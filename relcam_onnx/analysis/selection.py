@@ -64,40 +64,75 @@ class Selection:
 
 def selection(outputs: Sequence[gs.Tensor]) -> Selection | None:
     """What some outputs choose; None where they are no detections that were chosen."""
-    boxes: list[tuple[Columns, Origin | None]] = []
-    scores: list[tuple[Columns, Origin]] = []
-    for output in outputs:
-        for columns, part in parts_of(output):
-            found = origin(part, frozenset() if columns.width == BOX else SQUASHES)
-            if columns.width == BOX:
-                boxes.append((columns, found))
-            elif columns.width < 2 and found is not None and found.chosen:
-                scores.append((columns, found))
+    together = (of_parts(parts_of(output)) for output in outputs)
+    return next((found for found in together if found is not None), None) or of_outputs(outputs)
+
+
+def of_parts(parts: Sequence[Part]) -> Selection | None:
+    """Detections whose boxes and scores are columns of one output."""
+    boxes = [part for part in parts if part.columns.width == BOX]
+    scores = [
+        (part.columns, found) for part in parts if part.columns.width == 1 and (found := part.marks()) is not None
+    ]
     if len(boxes) != 1 or not scores:
         return None
-    (sides, framed), (marks, scored) = boxes[0], scores[0]  # the angle of a turned box comes behind its score
-    return Selection(sides, marks, scored, framed.table if framed is not None and framed.chosen else None)
+    marks, scored = scores[0]  # the angle of a turned box comes behind its score
+    return Selection(boxes[0].columns, marks, scored, boxes[0].frames())
 
 
-def parts_of(output: gs.Tensor) -> list[tuple[Columns, gs.Tensor]]:
-    """What an output's columns are made of; all of it where it is not put together of columns."""
-    current, rank, last = output, len(output.shape or ()), (static_shape(output) or (None,))[-1]
-    own = last if rank > 1 and last in (1, BOX) else 0
-    while not own and (node := producer(current)) is not None:
+def of_outputs(outputs: Sequence[gs.Tensor]) -> Selection | None:
+    """Detections whose boxes, (N, rows, 4) or (rows, 4), and scores, one for each row, are outputs of their own."""
+    for output in outputs:
+        shape, rank = static_shape(output) or (), len(output.shape or ())
+        if rank not in (2, 3) or shape[-1:] != (BOX,):
+            continue
+        for other in outputs:
+            wide = len(other.shape or ()) == rank and (static_shape(other) or (None,))[-1] == 1
+            scores = Part(Columns(other.name, 0, int(wide)), other, picked=False)
+            alike = wide or len(other.shape or ()) == rank - 1
+            if other is not output and alike and (found := scores.marks()) is not None:
+                boxes = Part(Columns(output.name, 0, BOX), output, picked=False)
+                return Selection(boxes.columns, scores.columns, found, boxes.frames())
+    return None
+
+
+class Part(NamedTuple):
+    """Columns of an output, what makes them, and whether rows were picked from them behind that."""
+
+    columns: Columns
+    tensor: gs.Tensor
+    picked: bool
+
+    def marks(self) -> Origin | None:
+        """What scores were chosen from; None where they were not, or are none."""
+        found = origin(self.tensor, SQUASHES)
+        return found._replace(chosen=True) if found is not None and (found.chosen or self.picked) else None
+
+    def frames(self) -> gs.Tensor | None:
+        """What boxes were chosen from as they are."""
+        found = origin(self.tensor, frozenset())
+        return found.table if found is not None and (found.chosen or self.picked) else None
+
+
+def parts_of(output: gs.Tensor) -> list[Part]:
+    """What an output's columns are made of; nothing where it is not put together of columns."""
+    current, picked, last = output, False, (static_shape(output) or (None,))[-1]
+    while (node := producer(current)) is not None:
         if is_op(node, "Concat"):
             sizes = [size or 0 for t in node.inputs if (size := (static_shape(t) or (None,))[-1]) is not None]
             along = int(node.attrs["axis"]) in (-1, len(node.inputs[0].shape or ()) - 1)
-            if along and len(sizes) == len(node.inputs) and last in (None, sum(sizes)):
+            if along and len(sizes) == len(node.inputs) and last in (None, sum(sizes)) and sum(sizes) > BOX:
                 starts = [sum(sizes[:i]) for i in range(len(sizes))]
                 told = zip(node.inputs, starts, sizes, strict=True)
-                return [(Columns(output.name, start, size), part) for part, start, size in told if size]
+                return [Part(Columns(output.name, start, size), part, picked) for part, start, size in told if size]
         elif is_op(node, "ScatterND", "ScatterElements"):
             current = node.inputs[2]  # one image's rows among those of all
             continue
         elif node.op not in MOVES | PICKS or is_op(node, "Transpose"):
             break
+        picked |= chooses(node)
         current = node.inputs[0]
-    return [(Columns(output.name, 0, own or 0), output)]
+    return []
 
 
 def origin(tensor: gs.Tensor, over: frozenset[str], known: dict[int, Origin | None] | None = None) -> Origin | None:
@@ -114,9 +149,9 @@ def origin(tensor: gs.Tensor, over: frozenset[str], known: dict[int, Origin | No
 
 def traced(tensor: gs.Tensor, over: frozenset[str], known: dict[int, Origin | None]) -> Origin | None:
     """One step back, and on from there."""
-    if not holds_scores(tensor):
-        return None
     node, shape = producer(tensor), tensor.shape
+    if not holds_scores(tensor) or (is_op(node, "Cast") and not holds_scores(node.inputs[0])):
+        return None  # classes and images that were counted
     own = Origin(tensor, None, False) if shape is not None and len(shape) == 3 else None
     values = [] if node is None else values_of(node, tensor, over)
     behind = [found for t in values if (found := origin(t, over, known)) is not None]
@@ -131,6 +166,8 @@ def traced(tensor: gs.Tensor, over: frozenset[str], known: dict[int, Origin | No
 
 def values_of(node: gs.Node, tensor: gs.Tensor, over: frozenset[str]) -> list[gs.Tensor]:
     """Those among a node's inputs whose values a tensor has, some of them or all."""
+    if is_op(node, "Gather") and not over and is_constant(node.inputs[1]) and node.inputs[1].values.size > 1:
+        return []  # sides in another order are other boxes
     if node.op in MOVES | PICKS | over | {"ReduceMax"} or (node.op == "TopK" and tensor is node.outputs[0]):
         return [node.inputs[0]]
     if is_op(node, "Concat"):

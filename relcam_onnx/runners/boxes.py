@@ -43,8 +43,8 @@ def corners(levels: Sequence[Floats], size: Size, form: str) -> Floats | None:
 
 
 def reversed_share(boxes: Floats) -> float:
-    """How many of them end before they begin."""
-    return float((boxes[..., :2] > boxes[..., 2:]).sum() / max(boxes[..., :2].size, 1))
+    """How many of those that are any end before they begin."""
+    return float((boxes[..., :2] > boxes[..., 2:]).sum() / max(2 * boxes.any(axis=-1).sum(), 1))
 
 
 def around_middles(boxes: Floats) -> Floats:

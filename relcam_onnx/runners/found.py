@@ -33,12 +33,13 @@ class Told:
         (N, places, 4): left, top, right, bottom in the input's pixels, NaN where that is not told; None where the file
         has none.
     chosen
-        The places and classes that the file detects by itself, best first, for each image; None where it does not.
+        The places and classes that the file detects by itself, best first, for each image; None where it does not, or
+        tells other scores than those it chose by.
     """
 
     shares: Floats
     boxes: Floats | None
-    chosen: Sequence[Sequence[tuple[int, int]]] | None = None
+    chosen: Sequence[Sequence[tuple[int, int]] | None] | None = None
 
     def __getitem__(self, rows: slice) -> Told:
         """What is said of some of the images."""
@@ -49,11 +50,11 @@ class Told:
     def joined(cls, parts: Sequence[Told]) -> Told:
         """What is said of several batches as one."""
         boxes = [part.boxes for part in parts if part.boxes is not None]
-        chosen = [image for part in parts for image in part.chosen or ()]
+        chosen = [own for part in parts for own in part.chosen or [None] * len(part.shares)]
         return cls(
             np.concatenate([part.shares for part in parts]),
             np.concatenate(boxes) if len(boxes) == len(parts) else None,
-            None if parts[0].chosen is None else chosen,
+            chosen,
         )
 
 
@@ -80,7 +81,8 @@ def told(values: Mapping[str, NDArray[Any]], scores: Scores, choices: Choices, s
         shares = shares[:, :, 1:] * shares[:, :, :1] if head.objectness else shares
     else:
         shares = np.concatenate([np.moveaxis(level, head.axis, 2) for level in raw], axis=1)
-        if scores.squashed_by == "LogSoftmax" or scores.output == scores.tensor.name:
+        shared = scores.squashed_by is None and bool((shares >= 0).all() and (shares <= 1).all())
+        if (scores.squashed_by == "LogSoftmax" or scores.output == scores.tensor.name) and not shared:
             flat = shares.reshape(-1, shares.shape[2])
             shares = probabilities(flat, scores.squashed_by, choices.classes).reshape(*shares.shape[:2], -1)
     if choices.background is not None:
@@ -93,8 +95,8 @@ def told(values: Mapping[str, NDArray[Any]], scores: Scores, choices: Choices, s
 
 def detections(found: Told, index: int) -> list[tuple[int, int]]:
     """Place and class of what is detected in one image, best first."""
-    if found.chosen is not None:
-        return list(found.chosen[index])[:MOST]
+    if found.chosen is not None and (own := found.chosen[index]) is not None:
+        return list(own)[:MOST]
     shares = found.shares[index]
     best, classes = shares.max(axis=1), shares.argmax(axis=1)
     kept: list[int] = []

@@ -22,7 +22,7 @@ SAME, ALIKE = 2e-3, 1e-6
 
 def matched(
     shares: Floats, boxes: Floats | None, values: Mapping[str, NDArray[Any]], rows: Rows, size: Size
-) -> tuple[Floats | None, list[list[tuple[int, int]]] | None]:
+) -> tuple[Floats | None, list[list[tuple[int, int]] | None]]:
     """Find the rows of N images again.
 
     Parameters
@@ -43,22 +43,27 @@ def matched(
         image's rows, best first, or None where their scores are other ones than the table's.
     """
     sides, marks = columns_of(values, rows.boxes, 3), columns_of(values, rows.scores, 2)
-    framed = None if rows.form == "turned" else corners([sides], size, rows.form)  # their angles stand elsewhere
+    wanted = np.asarray(marks > CONFIDENCE)
+    told = np.where(wanted[..., None], sides, 0)  # others may be filled up with anything
+    framed = None if rows.form == "turned" else corners([told], size, rows.form)  # their angles stand elsewhere
     known = np.full((*shares.shape[:2], 4), np.nan, np.float32) if boxes is None else boxes.copy()
+    left, own = shares.copy(), len(marks) == len(shares)  # else the rows of all images are one table
     found: list[list[tuple[int, int]]] = [[] for _ in shares]
-    wanted = marks > CONFIDENCE
     for part, row in zip(*np.nonzero(wanted), strict=True):
-        images = range(part, part + 1) if len(marks) == len(shares) else range(len(shares))  # rows of all as one
+        images = slice(part, part + 1) if own else slice(0, len(shares))
         box = None if framed is None else framed[part, row]
-        where = nearest(shares[images.start : images.stop], known[images.start : images.stop], marks[part, row], box)
+        where = nearest(left[images], known[images], marks[part, row], box)
         if where is not None:
-            image, place, kind = where
-            found[images[image]].append((place, kind))
+            image, place, kind = where[0] + images.start, *where[1:]
+            found[image].append((place, kind))
+            left[image, place, kind] = np.nan  # a row each
             if box is not None:
-                known[images[image], place] = box
-    if wanted.any() and not any(found):
-        return boxes, None
-    best = [sorted(dict.fromkeys(each), key=lambda pair: -shares[i][pair]) for i, each in enumerate(found)]
+                known[image, place] = box
+    lost = [bool(each.any()) for each in wanted] if own else [bool(wanted.any()) and not any(found)] * len(shares)
+    best = [
+        None if missing and not each else sorted(each, key=lambda pair: -shares[i][pair])
+        for i, (each, missing) in enumerate(zip(found, lost, strict=True))
+    ]
     return (boxes if framed is None else known), best
 
 
@@ -74,7 +79,7 @@ def columns_of(values: Mapping[str, NDArray[Any]], columns: Columns, rank: int) 
 
 def nearest(shares: Floats, boxes: Floats, mark: float, box: Floats | None) -> tuple[int, int, int] | None:
     """Image, place and class of the share nearest to a row's, of several alike the one whose box fits; or None."""
-    away = np.abs(shares - mark)
+    away = np.nan_to_num(np.abs(shares - mark), nan=np.inf)
     least = away.min()
     if not least <= SAME:
         return None
