@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,28 +17,35 @@ import onnxruntime
 from onnx_graphsurgeon.logger import G_LOGGER
 
 from relcam_onnx.backends.eager import Eager
-from relcam_onnx.canon.identity import WHOLE
-from relcam_onnx.model import Derived, Model
-from relcam_onnx.onnx_file.protos import tensors as stored_tensors
+from relcam_onnx.model import Derived, Model, captured
 
+CONSTANTS: dict[str | None, Any] = {
+    "value": None, "value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64,
+}  # fmt: skip
+"""How a Constant node may tell its value, and of which type it then is."""
+DEQUANTISED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
 SILENT, WARNINGS = 4, 2
 """Levels of onnxruntime's log; the second is its own. What goes wrong is in its exceptions, told in our words."""
 
 
-def fold_constants(model: Model) -> None:
-    """onnx-graphsurgeon evaluates constant subgraphs with onnxruntime; dequantised weights, which it spares, follow."""
+def fold_constants(model: Model) -> bool:
+    """Fold what hangs on constants alone; whether there was anything.
+
+    onnx-graphsurgeon evaluates it with onnxruntime; dequantised weights, which it spares, follow.
+    """
+    lower_constants(model.graph)
+    name_casts(model)
+    folded = dequantise(model)
     with G_LOGGER.suppress(G_LOGGER.CRITICAL), quiet_sessions(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        name_casts(model)
-        cut_shapes(model)
-        dequantise(model)
-        # It copies the graph even where it finds nothing. What it folds may be what is dequantised.
-        while any(is_foldable(node) for node in model.graph.nodes):
-            model.graph.fold_constants()
-            if not dequantise(model):
+        while (part := foldable(model.graph)) is not None:
+            part.fold_constants(fold_shapes=False)
+            folded = True
+            if not dequantise(model):  # what was folded may be what is dequantised
                 break
-    narrow(model)
-    model.graph.cleanup(remove_unused_graph_inputs=False)
+    if folded:
+        model.graph.cleanup(remove_unused_graph_inputs=False)
+    return folded
 
 
 @contextmanager
@@ -58,33 +66,42 @@ def name_casts(model: Model) -> None:
             node.op, node.inputs = "Cast", [node.inputs[0]]
 
 
-def cut_shapes(model: Model) -> None:
-    """A Shape of some axes is a Slice of that of all, which onnx-graphsurgeon takes it for."""
-    cut = [n for n in model.graph.nodes if n.op == "Shape" and {"start", "end"} & n.attrs.keys()]
-    for node in cut:
-        start, end = (int(node.attrs.pop(key, other)) for key, other in (("start", 0), ("end", WHOLE)))
+def lower_constants(graph: gs.Graph) -> None:
+    """Constant nodes become constants, of the types that the file has: a value_float is float32."""
+    for node in graph.nodes:
+        for inner in held(node):
+            lower_constants(inner)
+        (kind, value), *more = node.attrs.items() if node.op == "Constant" else ((None, None),)
+        if kind not in CONSTANTS or more or not node.outputs:
+            continue
         (result,) = node.outputs
-        rank = len(node.inputs[0].shape or ()) or None
-        whole = gs.Variable(f"{result.name}/whole", np.dtype(np.int64), None if rank is None else (rank,))
-        node.outputs = [whole]
-        bounds = zip(("start", "end", "axis"), (start, end, 0), strict=True)
-        parts = [gs.Constant(f"{result.name}/{key}", np.array([value], np.int64)) for key, value in bounds]
-        model.graph.nodes.append(gs.Node("Slice", f"{result.name}/cut", {}, [whole, *parts], [result]))
-    if cut:
-        model.graph.toposort()
+        node.outputs.clear()
+        # Its values may be large: they are read when they are asked for.
+        result.to_constant(value._values if kind == "value" else np.array(value, CONSTANTS[kind]))  # noqa: SLF001
+    graph.nodes = [node for node in graph.nodes if node.op != "Constant" or node.outputs]
 
 
-def narrow(model: Model) -> None:
-    """Numbers that the file holds in float32, and onnx-graphsurgeon as doubles (a Constant's value_float)."""
-    doubles = {name for name, tensor in stored_tensors(model.proto) if tensor.data_type == onnx.TensorProto.DOUBLE}
-    for tensor in model.graph.tensors().values():
-        if isinstance(tensor, gs.Constant) and tensor.dtype == np.float64 and tensor.name not in doubles:
-            tensor.values = tensor.values.astype(np.float32)
+def held(node: gs.Node) -> list[gs.Graph]:
+    """The graphs that a node holds."""
+    return [value for value in node.attrs.values() if isinstance(value, gs.Graph)]
 
 
-def is_foldable(node: gs.Node) -> bool:
-    """Whether a node may have a value that only the file decides."""
-    return node.op == "Shape" or all(isinstance(t, gs.Constant) or t.is_empty() for t in node.inputs)
+def foldable(graph: gs.Graph) -> gs.Graph | None:
+    """The nodes that have values which only the file decides, as a graph of the same tensors; None where there are none.
+
+    The whole graph where nodes hold graphs: of an If that a constant decides one branch remains.
+    """
+    constant: set[int] = set()
+    nodes = []
+    for node in graph.nodes:
+        if node.op not in DEQUANTISED and all(
+            isinstance(t, gs.Constant) or t.is_empty() or id(t) in constant for t in (*node.inputs, *captured(node))
+        ):
+            constant.update(map(id, node.outputs))
+            nodes.append(node)
+    if not nodes or any(map(held, graph.nodes)):
+        return graph if nodes else None
+    return gs.Graph(nodes, opset=graph.opset, import_domains=graph.import_domains, ir_version=graph.ir_version)
 
 
 def dequantise(model: Model) -> bool:

@@ -9,13 +9,14 @@ keep the names that ONNX gave them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.constants import fold_constants
 from relcam_onnx.canon.pools import round_down
-from relcam_onnx.canon.size_rules import RULES, calculate, inferred, is_number, is_open, merged
+from relcam_onnx.canon.size_rules import CALCULATES, RULES, calculate, inferred, is_number, is_open, merged
 from relcam_onnx.model import Model, captured
 
 READS_SIZES = frozenset({"Expand", "Pad", "Reshape", "Resize", "Slice", "Split", "Tile"})
@@ -26,11 +27,12 @@ SMALL = 4096
 
 
 def infer_sizes(model: Model) -> None:
-    """Fold constants, let sizes flow through the graph, and fold what has become constant, until nothing changes."""
+    """Fold constants, let sizes flow through the graph, and again where something large has become constant."""
     fold_constants(model)
     if any(map(may_tell_more, model.graph.nodes)):
-        while Flow(model).run():
-            fold_constants(model)
+        Flow(model).run()
+        while fold_constants(model):
+            Flow(model).run()
 
 
 def may_tell_more(node: gs.Node) -> bool:
@@ -58,17 +60,16 @@ class Flow:
         self.changed: set[int] = set()
         self.untold: set[int] = set()  # ids of tensors behind a wrong count, of which the file tells no better
 
-    def run(self) -> bool:
-        """Let sizes flow; whether tensors have become constant."""
-        computed = [self.compute(node) or self.infer(node) for node in list(self.graph.nodes)]
-        self.graph.cleanup(remove_unused_graph_inputs=False)
-        return any(computed)
+    def run(self) -> None:
+        """Let sizes flow."""
+        if any([self.compute(node) or self.infer(node) for node in list(self.graph.nodes)]):
+            self.graph.cleanup(remove_unused_graph_inputs=False)
 
     def values(self, node: gs.Node) -> list[np.ndarray | None]:
         """The inputs that are small constants or lists of sizes; None for the others."""
         return [
             np.asarray(t.values)
-            if isinstance(t, gs.Constant) and np.prod(t.shape, dtype=np.int64) <= SMALL
+            if isinstance(t, gs.Constant) and prod(t.shape) <= SMALL
             else self.lists.get(id(t))
             for t in node.inputs
         ]
@@ -81,7 +82,7 @@ class Flow:
             span = slice(node.attrs.get("start", 0), node.attrs.get("end"))
             results = [sizes[span] if node.op == "Shape" else product(sizes)]
         else:
-            results = calculate(node, self.values(node))
+            results = calculate(node, self.values(node)) if node.op in CALCULATES else []
         if not results:
             return False
         [tensor] = node.outputs
@@ -96,7 +97,8 @@ class Flow:
     def infer(self, node: gs.Node) -> bool:
         """Tell the shapes of a node's results; False: nothing has become constant."""
         read = {id(t) for t in (*node.inputs, *captured(node))}
-        told = all(t.shape is not None and not any(map(is_open, t.shape)) for t in node.outputs)
+        known = {d for t in node.inputs for d in t.shape or () if not is_unnamed(d)}
+        told = all(t.shape is not None and all(d in known or not is_open(d) for d in t.shape) for t in node.outputs)
         if told and not node.attrs.get("ceil_mode") and not read & self.changed:
             return False
         values = self.values(node)
