@@ -13,6 +13,7 @@ from relcam_onnx.analysis.scores import find_scores
 from relcam_onnx.canon import canonicalise
 from relcam_onnx.errors import LayerError
 from relcam_onnx.onnx_file.load import load
+from relcam_onnx.onnx_file.weights import whole
 
 
 def expose(
@@ -63,4 +64,4 @@ def expose(
                 proto.graph.node.append(onnx.helper.make_node("Identity", [tensor.name], [layer.name], layer.name))
             kind = onnx.helper.np_dtype_to_tensor_dtype(tensor.dtype)
             proto.graph.output.append(onnx.helper.make_tensor_value_info(layer.name, kind, tensor.shape))
-    return proto
+    return whole(proto, loaded.weights)

@@ -64,7 +64,9 @@ class Model:
     Attributes
     ----------
     proto
-        The runnable file, opset 18 or newer, shapes inferred where they can be.
+        The runnable file, opset 18 or newer, shapes inferred where they can be. Of its large weights it has the names.
+    weights
+        Those, read-only: the analysis and all sessions of this model share them.
     graph
         The same nodes for analysis; `relcam_onnx.canon` rewrites it. It alone tells sizes: those that the file leaves
         open may be fixed here (`relcam_onnx.onnx_file.load.with_sizes`).
@@ -90,6 +92,7 @@ class Model:
     """
 
     proto: onnx.ModelProto
+    weights: dict[str, np.ndarray]
     graph: gs.Graph
     metadata: dict[str, str]
     scopes: dict[str, str]
@@ -137,7 +140,10 @@ def variables(node: gs.Node) -> Iterator[tuple[int, gs.Variable]]:
 
 def captured(node: gs.Node) -> list[gs.Variable]:
     """The tensors of the graph that the subgraphs of a node read (If, Loop, Scan)."""
-    inner = [n for graph in node.attrs.values() if isinstance(graph, gs.Graph) for n in graph.nodes]
+    graphs = [value for value in node.attrs.values() if isinstance(value, gs.Graph)]
+    if not graphs:
+        return []
+    inner = [n for graph in graphs for n in graph.nodes]
     inside = {id(t) for n in inner for t in n.outputs}
     read = [t for n in inner for t in (*(v for _, v in variables(n)), *captured(n))]
     return [t for t in read if id(t) not in inside]

@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -16,7 +18,7 @@ from nets import picture, plain, residual
 import relcam_onnx as rc
 from relcam_onnx.compiling.compile import compile_prepared
 from relcam_onnx.errors import InputError
-from relcam_onnx.onnx_file import store
+from relcam_onnx.onnx_file import weights
 from relcam_onnx.runners import compiled, kept, session
 
 X = picture(4, 3, 32, 32)
@@ -98,28 +100,31 @@ def test_a_preset_of_functions_is_not_cached(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_large_models_are_cached_with_their_data(
+def test_large_weights_are_one_array_for_all_and_not_in_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compilations: Counted
 ) -> None:
-    monkeypatch.setattr(store, "PROTOBUF_LIMIT", 1000)
-    got = [rc.Explainer(plain(), "stages", cache=tmp_path)(X) for _ in range(2)]
-    assert compilations.calls == 1
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".data", ".onnx"]
-    same_maps(got[0], rc.Explainer(plain(), "stages")(X), 0)
-    same_maps(got[1], got[0], 0)
+    wanted = rc.Explainer(plain(), "stages")(X)
+    monkeypatch.setattr(weights, "LARGE", 256)
+    for backend in ("compiled", "compiled", "eager"):
+        explainer = rc.Explainer(plain(), "stages", cache=tmp_path, backend=backend)
+        apart = explainer.model.weights
+        assert len(apart) > 1
+        held = {t.name: t.values for t in explainer.model.graph.tensors().values() if t.name in apart}
+        assert any(np.shares_memory(value, apart[name]) for name, value in held.items())
+        same_maps(explainer(X), wanted, 0 if backend == "compiled" else 1e-4)
+    assert compilations.calls == 2  # the first of all, and one that the cache then had
+    (file,) = tmp_path.iterdir()
+    stored = onnx.load(file, load_external_data=False).graph.initializer
+    assert {t.name for t in stored if t.data_location == onnx.TensorProto.EXTERNAL} == set(apart)
+    own = onnxruntime.SessionOptions()  # which no weights are added to, however often they serve
+    for _ in range(2):
+        same_maps(rc.Explainer(plain(), "stages", cache=tmp_path, session_options=own)(X), wanted, 0)
 
 
-@pytest.mark.parametrize("limit", [2**31 - 1, 1000], ids=["one file", "with data"])
-def test_a_broken_file_in_the_cache_is_made_anew(
-    limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compilations: Counted
-) -> None:
-    monkeypatch.setattr(store, "PROTOBUF_LIMIT", limit)
+def test_a_broken_file_in_the_cache_is_made_anew(tmp_path: Path, compilations: Counted) -> None:
     wanted = rc.Explainer(plain(), "stages", cache=tmp_path)(X)
     (model,) = tmp_path.glob("*.onnx")
-    if limit == 1000:
-        model.with_suffix(".data").unlink()
-    else:
-        model.write_bytes(model.read_bytes()[:1000])
+    model.write_bytes(model.read_bytes()[:1000])
     for _ in range(2):
         same_maps(rc.Explainer(plain(), "stages", cache=tmp_path)(X), wanted, 0)
     assert compilations.calls == 2

@@ -8,7 +8,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import onnx
@@ -19,10 +18,8 @@ from onnx_graphsurgeon.logger import G_LOGGER
 from relcam_onnx.backends.eager import Eager
 from relcam_onnx.model import Derived, Model, captured
 
-CONSTANTS: dict[str | None, Any] = {
-    "value": None, "value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64,
-}  # fmt: skip
-"""How a Constant node may tell its value, and of which type it then is."""
+NUMBERS = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
+"""How a Constant node may tell numbers without a tensor, and of which type they are."""
 DEQUANTISED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
 SILENT, WARNINGS = 4, 2
 """Levels of onnxruntime's log; the second is its own. What goes wrong is in its exceptions, told in our words."""
@@ -71,13 +68,13 @@ def lower_constants(graph: gs.Graph) -> None:
     for node in graph.nodes:
         for inner in held(node):
             lower_constants(inner)
-        (kind, value), *more = node.attrs.items() if node.op == "Constant" else ((None, None),)
-        if kind not in CONSTANTS or more or not node.outputs:
+        if node.op != "Constant" or len(node.attrs) != 1 or not node.outputs:
             continue
+        ((kind, value),) = node.attrs.items()
         (result,) = node.outputs
-        node.outputs.clear()
-        # Its values may be large: they are read when they are asked for.
-        result.to_constant(value._values if kind == "value" else np.array(value, CONSTANTS[kind]))  # noqa: SLF001
+        if kind == "value" or kind in NUMBERS:
+            node.outputs.clear()
+            result.to_constant(value.values if kind == "value" else np.array(value, NUMBERS[kind]))
     graph.nodes = [node for node in graph.nodes if node.op != "Constant" or node.outputs]
 
 
@@ -87,7 +84,7 @@ def held(node: gs.Node) -> list[gs.Graph]:
 
 
 def foldable(graph: gs.Graph) -> gs.Graph | None:
-    """The nodes that have values which only the file decides, as a graph of the same tensors; None where there are none.
+    """The nodes whose values only the file decides, as a graph of the same tensors; None where there are none.
 
     The whole graph where nodes hold graphs: of an If that a constant decides one branch remains.
     """

@@ -62,15 +62,13 @@ class Flow:
 
     def run(self) -> None:
         """Let sizes flow."""
-        if any([self.compute(node) or self.infer(node) for node in list(self.graph.nodes)]):
+        if sum(self.compute(node) or self.infer(node) for node in list(self.graph.nodes)):
             self.graph.cleanup(remove_unused_graph_inputs=False)
 
     def values(self, node: gs.Node) -> list[np.ndarray | None]:
         """The inputs that are small constants or lists of sizes; None for the others."""
         return [
-            np.asarray(t.values)
-            if isinstance(t, gs.Constant) and prod(t.shape) <= SMALL
-            else self.lists.get(id(t))
+            np.asarray(t.values) if isinstance(t, gs.Constant) and prod(t.shape) <= SMALL else self.lists.get(id(t))
             for t in node.inputs
         ]
 

@@ -18,6 +18,7 @@ from relcam_onnx.lrp.methods import Probe
 from relcam_onnx.lrp.presets import Preset
 from relcam_onnx.model import variables
 from relcam_onnx.onnx_file.load import load, pixels, with_sizes
+from relcam_onnx.onnx_file.weights import whole
 from relcam_onnx.prepare import Prepared
 
 
@@ -69,10 +70,11 @@ def compile_model(
             "that walks it once, such as 'local-relevance-cam'"
         )
     try:
-        return Writer(prepared, single=False).write(weights=weights, heatmap=heatmap)
+        proto = Writer(prepared, single=False).write(weights=weights, heatmap=heatmap)
     except UnknownSizeError as error:
         fixed = "fix the picture's size: size=(height, width), --size H W"
         raise unknown_size(prepared, error, fixed if works_sized(prepared) else EAGER) from error
+    return whole(proto, loaded.weights)
 
 
 EAGER = "take Explainer(..., backend='eager'), --backend eager, which needs no compiled file"
@@ -106,7 +108,7 @@ def compile_prepared(
     scores: bool = False,
     single: bool = False,
 ) -> onnx.ModelProto:
-    """Write a prepared explanation into a copy of its model.
+    """Write a prepared explanation into a copy of its model, which refers to the model's large weights.
 
     ``single`` is for one target each, whose K is not computed with; ``scores`` adds the output ``relcam_scores``,
     (N, classes), where relevance starts.

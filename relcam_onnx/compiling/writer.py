@@ -77,7 +77,7 @@ class Writer:
 
     @np.errstate(all="ignore")  # what is constant is computed at once
     def write(self, *, weights: bool = False, heatmap: bool = False, scores: bool = False) -> onnx.ModelProto:
-        """The compiled model."""
+        """The compiled model; its large weights are the model's (`relcam_onnx.onnx_file.weights`)."""
         f, prepared = self.f, self.prepared
         values = {
             name: self._told(name, value) for name, value in activations(f, prepared.maps.plan, self._symbol).items()

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 from google.protobuf.message import DecodeError, EncodeError
@@ -23,6 +24,7 @@ from relcam_onnx.onnx_file.module_paths import read_scopes
 from relcam_onnx.onnx_file.opset import raise_opset, sized_skeleton
 from relcam_onnx.onnx_file.protos import nodes
 from relcam_onnx.onnx_file.single import give_batch
+from relcam_onnx.onnx_file.weights import light
 from relcam_onnx.onnx_file.widening import widen
 
 Source = str | os.PathLike[str] | bytes | onnx.ModelProto
@@ -96,15 +98,16 @@ def _load(source: Source) -> Model:
     write_back(proto)
     check_structure(proto)
     load_external(proto, path.parent if path else None)
-    check_weights(proto)
+    weights = check_weights(proto)
     if proto.functions:
         proto = _inlined(proto)
         write_back(proto)  # what stood in them
+    proto = light(proto, weights)
     widen(proto)
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
     scopes = read_scopes(proto.graph, metadata)
     raise_opset(proto)
-    return Model(proto, _graph(proto), metadata, scopes, hashlib.sha256(data).hexdigest(), path)
+    return Model(proto, weights, _graph(proto, weights), metadata, scopes, hashlib.sha256(data).hexdigest(), path)
 
 
 def pixels(model: Model, size: tuple[int, int]) -> dict[str, tuple[int | None, ...]]:
@@ -130,22 +133,27 @@ def pixels(model: Model, size: tuple[int, int]) -> dict[str, tuple[int | None, .
 
 def with_sizes(model: Model, sizes: Mapping[str, Sequence[int | None]]) -> Model:
     """The same file, read anew for inputs of these sizes behind the batch; weights are shared."""
-    graph = _graph(sized_skeleton(model.proto, sizes))
-    weights = {tensor.name: tensor for tensor in model.proto.graph.initializer}
+    graph = _graph(sized_skeleton(model.proto, sizes), model.weights)
+    stored = {tensor.name: tensor for tensor in model.proto.graph.initializer}
     for tensor in graph.inputs:
-        if tensor.name in weights:
-            tensor.to_constant(gs.ir.tensor.LazyValues(weights[tensor.name]))
-    graph.inputs = [tensor for tensor in graph.inputs if tensor.name not in weights]
+        if tensor.name in stored:
+            apart = model.weights.get(tensor.name)
+            tensor.to_constant(gs.ir.tensor.LazyValues(stored[tensor.name]) if apart is None else apart)
+    graph.inputs = [tensor for tensor in graph.inputs if tensor.name not in stored]
     return replace(model, graph=graph, replaced={}, folded={}, views={}, derived={}, scalings={})
 
 
-def _graph(proto: onnx.ModelProto) -> gs.Graph:
-    """Import a model into onnx-graphsurgeon, whose log would go to the standard output."""
+def _graph(proto: onnx.ModelProto, weights: Mapping[str, np.ndarray]) -> gs.Graph:
+    """Import a model and its large weights into onnx-graphsurgeon, whose log would go to the standard output."""
     try:
         with G_LOGGER.suppress(G_LOGGER.ERROR):
-            return gs.import_onnx(proto)
+            graph = gs.import_onnx(proto)
     except KeyError as error:
         raise ModelFileError(f"a tensor is of the unknown type {error}; export the model again") from error
+    for tensor in graph.tensors().values():
+        if tensor.name in weights and isinstance(tensor, gs.Constant):
+            tensor.values = weights[tensor.name]
+    return graph
 
 
 def _read(path: Path) -> bytes:

@@ -108,7 +108,8 @@ class CompiledRunner:
 
         def make() -> Ready:
             prepared = self._prepared.sized(dict(sizes))
-            session = open_session(self._compiled(prepared, sizes, single=single), self._settings)
+            proto = self._compiled(prepared, sizes, single=single)
+            session = open_session(proto, self._settings, prepared.model.weights)
             outputs = {name: map_output(prepared, name) for name in prepared.maps.names}
             return Ready(session, outputs, prepared.aliases, prepared.maps.sources, fields_of(prepared))
 
@@ -139,7 +140,7 @@ class CompiledRunner:
 def read_cached(file: Path) -> onnx.ModelProto | None:
     """A compiled model that was kept; None where there is none, or not a whole one."""
     try:
-        return onnx.load(file)
+        return onnx.load(file, load_external_data=False)
     except (OSError, DecodeError, onnx.checker.ValidationError):
         return None
 

@@ -43,7 +43,7 @@ class EagerRunner:
         def make() -> onnxruntime.InferenceSession:
             with expose(proto, exposed):
                 # onnxruntime's threads would spin on, next to NumPy's, while the reverse walk runs.
-                return open_session(proto, self._settings, spinning=False)
+                return open_session(proto, self._settings, self._prepared.model.weights, spinning=False)
 
         return self._sessions.get(exposed, make)
 

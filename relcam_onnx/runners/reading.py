@@ -44,7 +44,7 @@ class Reading:
         proto = with_outputs(model.proto, names)
         if replaced is not None:
             replace_layer(proto, model, replaced)
-        return cls(open_session(proto, settings, spinning=spinning), plan, names)
+        return cls(open_session(proto, settings, model.weights, spinning=spinning), plan, names)
 
     @classmethod
     def of_scores(

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeGuard, cast
 
 import numpy as np
@@ -16,6 +17,7 @@ import onnxruntime
 from relcam_onnx.canon.constants import SILENT
 from relcam_onnx.errors import InputError, ModelFileError, OptionError, nearest
 from relcam_onnx.onnx_file.store import message, save_external
+from relcam_onnx.onnx_file.weights import whole
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -84,9 +86,13 @@ def read_by(node: onnx.NodeProto) -> Iterator[str]:
 
 
 def open_session(
-    proto: onnx.ModelProto, settings: SessionSettings, *, spinning: bool = True
+    proto: onnx.ModelProto,
+    settings: SessionSettings,
+    weights: Mapping[str, np.ndarray] = MappingProxyType({}),
+    *,
+    spinning: bool = True,
 ) -> onnxruntime.InferenceSession:
-    """A session over a model.
+    """A session over a model, and the weights that it refers to (`relcam_onnx.onnx_file.weights`).
 
     Raises
     ------
@@ -100,11 +106,14 @@ def open_session(
         raise OptionError("threads= and session_options= exclude each other; set intra_op_num_threads there")
     providers = choose_providers(settings.providers)
     try:
-        return started(proto, options or own_options(settings.threads, spinning=spinning), providers)
+        if options is not None:  # they are their owner's: no weights are added to them
+            return started(whole(proto, weights), options, providers)
+        return started(proto, own_options(settings.threads, weights, spinning=spinning), providers)
     except Exception as error:  # onnxruntime has a bare exception class for each of its error codes
         if options is None and "NOT_IMPLEMENTED" in str(error):
             with suppress(Exception):
-                return started(proto, own_options(settings.threads, spinning=spinning, precise=False), providers)
+                options = own_options(settings.threads, weights, spinning=spinning, precise=False)
+                return started(proto, options, providers)
         raise ModelFileError(f"onnxruntime does not take the model: {first_line(error)}") from error
 
 
@@ -122,9 +131,16 @@ def started(
 
 
 def own_options(
-    threads: int | None = None, *, log: int = SILENT, spinning: bool = True, precise: bool = True
+    threads: int | None = None,
+    weights: Mapping[str, np.ndarray] = MappingProxyType({}),
+    *,
+    log: int = SILENT,
+    spinning: bool = True,
+    precise: bool = True,
 ) -> onnxruntime.SessionOptions:
     """What sessions have that are not given theirs; between two runs their threads spin, or else sleep.
+
+    ``weights`` are read where they lie, and live as long as the session.
 
     Without ``precise`` 8-bit products saturate on x86 processors that have no instruction for them, where they are
     fused; with it onnxruntime makes some int8 ops unsigned that it then has no kernel for.
@@ -135,6 +151,9 @@ def own_options(
         options.add_session_config_entry("session.x64quantprecision", "1")
     if not spinning:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if weights:
+        values = [onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(value)) for value in weights.values()]
+        options.add_external_initializers(list(weights), values)
     if threads is not None:
         options.intra_op_num_threads = threads
     return options
