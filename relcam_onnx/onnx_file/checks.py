@@ -128,35 +128,34 @@ def _is_deprecated(node: onnx.NodeProto, version: int) -> bool:
     return exists and onnx.defs.get_schema(node.op_type, version, node.domain).deprecated
 
 
-def check_weights(proto: onnx.ModelProto) -> dict[str, NDArray[Any]]:
+def check_weights(proto: onnx.ModelProto, weights: dict[str, NDArray[Any]]) -> None:
     """Check that every stored tensor is as long as its shape says and holds finite numbers.
 
     A single number may be infinite: it is a limit (Clip) or a filler (Pad), not a weight.
 
-    Returns
-    -------
-    dict
-        The graph's large weights by name, as `relcam_onnx.onnx_file.weights` keeps them.
+    Parameters
+    ----------
+    proto
+        The model.
+    weights
+        Those of its large weights that were taken out of it by name; the others are added.
 
     Raises
     ------
     ModelFileError
         A tensor's data does not fit its shape and type, or NaN or infinity stands among the weights.
     """
-    values, faulty = {}, []
+    weights |= {t.name: _decoded(t.name, t) for t in proto.graph.initializer if is_large(t) and t.name not in weights}
+    faulty = [name for name, values in weights.items() if values.dtype.kind == "f" and not _is_usable(values)]
     for name, tensor in tensors(proto):
-        found = _decoded(name, tensor)
-        if tensor.data_type in _FLOATS and not _is_usable(found):
+        if name not in weights and not _is_usable(_decoded(name, tensor)) and tensor.data_type in _FLOATS:
             faulty.append(name)
-        if is_large(tensor):
-            values[name] = found
     faulty += [name for name, found in _told(proto) if not _is_usable(found)]
     if faulty:
         raise ModelFileError(
             f"NaN or infinity stands in the weights {_listed([repr(name) for name in faulty])}; export the "
             "model from a checkpoint whose values are finite"
         )
-    return {tensor.name: values[tensor.name] for tensor in proto.graph.initializer if tensor.name in values}
 
 
 def _decoded(name: str, tensor: TensorProto) -> NDArray[Any]:

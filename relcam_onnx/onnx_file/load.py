@@ -24,7 +24,8 @@ from relcam_onnx.onnx_file.module_paths import read_scopes
 from relcam_onnx.onnx_file.opset import raise_opset, sized_skeleton
 from relcam_onnx.onnx_file.protos import nodes
 from relcam_onnx.onnx_file.single import give_batch
-from relcam_onnx.onnx_file.weights import light
+from relcam_onnx.onnx_file.splitting import split
+from relcam_onnx.onnx_file.weights import light, taken
 from relcam_onnx.onnx_file.widening import widen
 
 Source = str | os.PathLike[str] | bytes | onnx.ModelProto
@@ -85,20 +86,19 @@ def load(source: Source) -> Model:
 def _load(source: Source) -> Model:
     path = None
     if isinstance(source, onnx.ModelProto):
-        data, proto = _serialize(source), onnx.ModelProto()
-        proto.CopyFrom(source)
+        data = _serialize(source)
     elif isinstance(source, bytes):
-        data, proto = source, _parse(source)
+        data = source
     else:
         path = Path(source)
         data = _read(path)
-        proto = _parse(data)
+    proto, weights = _parse(data)
     _tidy(proto)
     give_batch(proto)
     write_back(proto)
     check_structure(proto)
     load_external(proto, path.parent if path else None)
-    weights = check_weights(proto)
+    check_weights(proto, weights)
     if proto.functions:
         proto = _inlined(proto)
         write_back(proto)  # what stood in them
@@ -170,20 +170,22 @@ def _read(path: Path) -> bytes:
         raise ModelFileError(f"cannot be read ({error}); check the path and its permissions") from error
 
 
-def _parse(data: bytes) -> onnx.ModelProto:
-    """Parse ``data``, or say what it seems to be instead."""
+def _parse(data: bytes) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
+    """Parse ``data`` and take its large weights, or say what it seems to be instead."""
     if not data:
         raise ModelFileError("is empty; copy or export the file again")
-    proto, reason = onnx.ModelProto(), None
+    proto, weights, reason = onnx.ModelProto(), {}, None
     try:
-        proto.ParseFromString(data)
-    except DecodeError as error:
+        short, apart = split(data)
+        proto.ParseFromString(short)
+        weights = taken(proto, apart)
+    except (ValueError, DecodeError) as error:
         reason = error
     if reason or not proto.ir_version:  # any short text parses, into nothing
         kinds = (kind for start, magic, kind in _SIGNATURES if data.startswith(magic, start))
         seems = next(kinds, "a truncated ONNX file, or no ONNX at all; copy or export it again")
         raise ModelFileError(f"is no ONNX model; it seems to be {seems}") from reason
-    return proto
+    return proto, weights
 
 
 def _serialize(proto: onnx.ModelProto) -> bytes:

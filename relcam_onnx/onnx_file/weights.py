@@ -21,6 +21,8 @@ PLAIN = frozenset({
     TensorProto.INT32, TensorProto.INT64,
 })  # fmt: skip
 """Types that NumPy and onnxruntime hold alike."""
+ALIGNED = 64
+"""Bytes that weights start at a multiple of."""
 HERE = "memory"
 """Where a reference says that its data lie: nowhere on a disk."""
 
@@ -29,6 +31,29 @@ def is_large(tensor: onnx.TensorProto) -> bool:
     """Whether a stored tensor is kept apart."""
     kind = tensor.data_type
     return kind in PLAIN and prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(kind).itemsize >= LARGE
+
+
+def taken(proto: onnx.ModelProto, apart: Mapping[int, memoryview]) -> dict[str, np.ndarray]:
+    """The weights of a model whose bytes were split from it, by name; what is not kept apart is put back.
+
+    They share one buffer, which the system gives in large pages.
+    """
+    stored = {}
+    for place, raw in apart.items():
+        tensor = proto.graph.initializer[place]
+        kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type) if is_large(tensor) else np.dtype(np.uint8)
+        if is_large(tensor) and prod(tensor.dims) * kind.itemsize == len(raw):
+            stored[tensor.name] = np.frombuffer(raw, kind.newbyteorder("<")).reshape(tensor.dims)
+        else:
+            tensor.raw_data = bytes(raw)
+    starts = np.cumsum([0, *(-(-values.nbytes // ALIGNED) * ALIGNED for values in stored.values())])
+    buffer = np.empty(starts[-1], np.uint8)
+    for (name, values), start in zip(stored.items(), starts[:-1], strict=True):
+        own = buffer[start : start + values.nbytes].view(values.dtype.newbyteorder("=")).reshape(values.shape)
+        own[...] = values
+        own.flags.writeable = False
+        stored[name] = own
+    return stored
 
 
 def light(proto: onnx.ModelProto, weights: Mapping[str, np.ndarray]) -> onnx.ModelProto:
