@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,22 +93,25 @@ def _load(source: Source) -> Model:
     else:
         path = Path(source)
         data = _read(path)
-    proto, weights = _parse(data)
-    _tidy(proto)
-    give_batch(proto)
-    write_back(proto)
-    check_structure(proto)
-    load_external(proto, path.parent if path else None)
-    check_weights(proto, weights)
-    if proto.functions:
-        proto = _inlined(proto)
-        write_back(proto)  # what stood in them
-    proto = light(proto, weights)
-    widen(proto)
-    metadata = {entry.key: entry.value for entry in proto.metadata_props}
-    scopes = read_scopes(proto.graph, metadata)
-    raise_opset(proto)
-    return Model(proto, weights, _graph(proto, weights), metadata, scopes, hashlib.sha256(data).hexdigest(), path)
+    with ThreadPoolExecutor(1) as beside:  # it takes about as long as all that follows, which uses one core
+        digest = beside.submit(hashlib.sha256, data)
+        proto, weights = _apart(data) if isinstance(source, onnx.ModelProto) else _parse(data)
+        _tidy(proto)
+        give_batch(proto)
+        write_back(proto)
+        check_structure(proto)
+        load_external(proto, path.parent if path else None)
+        check_weights(proto, weights)
+        if proto.functions:
+            proto = _inlined(proto)
+            write_back(proto)  # what stood in them
+        proto = light(proto, weights)
+        widen(proto)
+        metadata = {entry.key: entry.value for entry in proto.metadata_props}
+        scopes = read_scopes(proto.graph, metadata)
+        raise_opset(proto)
+        graph = _graph(proto, weights)
+    return Model(proto, weights, graph, metadata, scopes, digest.result().hexdigest(), path)
 
 
 def pixels(model: Model, size: tuple[int, int]) -> dict[str, tuple[int | None, ...]]:
@@ -176,9 +180,7 @@ def _parse(data: bytes) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
         raise ModelFileError("is empty; copy or export the file again")
     proto, weights, reason = onnx.ModelProto(), {}, None
     try:
-        short, apart = split(data)
-        proto.ParseFromString(short)
-        weights = taken(proto, apart)
+        proto, weights = _apart(data)
     except (ValueError, DecodeError) as error:
         reason = error
     if reason or not proto.ir_version:  # any short text parses, into nothing
@@ -186,6 +188,14 @@ def _parse(data: bytes) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
         seems = next(kinds, "a truncated ONNX file, or no ONNX at all; copy or export it again")
         raise ModelFileError(f"is no ONNX model; it seems to be {seems}") from reason
     return proto, weights
+
+
+def _apart(data: bytes) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
+    """A model of these bytes, and its large weights."""
+    short, apart = split(data)
+    proto = onnx.ModelProto()
+    proto.ParseFromString(short)
+    return proto, taken(proto, apart)
 
 
 def _serialize(proto: onnx.ModelProto) -> bytes:

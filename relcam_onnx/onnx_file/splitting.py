@@ -53,7 +53,8 @@ def split(data: bytes) -> tuple[bytes, dict[int, memoryview]]:
                 inside.append(seen[inner.start : inner.end])
             else:
                 tensor = list(fields(data, inner.value, inner.end))
-                weights |= {count: seen[f.value : f.end] for f in tensor if f.number == RAW_DATA}
+                for raw in (f for f in tensor if f.number == RAW_DATA):
+                    weights[count] = seen[raw.value : raw.end]
                 rest = b"".join(seen[f.start : f.end] for f in tensor if f.number != RAW_DATA)
                 inside.append(told(INITIALIZER, rest))
             count += inner.number == INITIALIZER

@@ -51,7 +51,6 @@ def taken(proto: onnx.ModelProto, apart: Mapping[int, memoryview]) -> dict[str, 
     for (name, values), start in zip(stored.items(), starts[:-1], strict=True):
         own = buffer[start : start + values.nbytes].view(values.dtype.newbyteorder("=")).reshape(values.shape)
         own[...] = values
-        own.flags.writeable = False
         stored[name] = own
     return stored
 
