@@ -120,6 +120,22 @@ def test_stages_are_the_blocks_whose_positions_reach_the_scores(vit: onnx.ModelP
     assert [layer.name for layer in stages] == ["blocks.2", "blocks.5", "blocks.8", "blocks.10"]
 
 
+def test_so_are_those_of_a_network_that_ends_in_its_class_token(vit: onnx.ModelProto, picture: torch.Tensor) -> None:
+    """Without a head the token is what is explained, and at the last block no position reaches it either."""
+    headless = onnx.ModelProto()
+    headless.CopyFrom(vit)
+    makers = {name: node for node in headless.graph.node for name in node.output}
+    token = headless.graph.output[0].name
+    while makers[token].op_type not in ("Gather", "Slice"):
+        token = makers[token].input[0]
+    del headless.graph.output[:]
+    headless.graph.output.append(onnx.helper.make_tensor_value_info(token, onnx.TensorProto.FLOAT, [None, 192]))
+    with rc.Explainer(headless, "stages") as explainer:
+        maps = explainer(picture.numpy()).maps
+    assert list(maps) == ["depth3", "depth6", "depth9", "depth11"]
+    assert all(value.any() for value in maps.values())
+
+
 TAKERS = {
     "biases": ("dense bias", "layer norm", "patch bias"),
     "constants": ("position table", "constant tokens"),

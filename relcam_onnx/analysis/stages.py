@@ -141,8 +141,9 @@ class Stages:
             result, mixed = node.outputs[0].name, self.mixes(node)
             for tensor in receivers(node):
                 layout = self.layouts.get(tensor.name)
-                lost = layout is not None and result not in self.layouts and not leaves_row(node, layout)
-                if layout is not None and (mixed or lost or result in reaching):
+                if layout is None or leaves_row(node, layout):
+                    continue
+                if mixed or result not in self.layouts or result in reaching:
                     reaching.add(tensor.name)
         return frozenset(reaching)
 

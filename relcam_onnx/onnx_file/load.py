@@ -178,11 +178,11 @@ def _parse(data: bytes) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
     """Parse ``data`` and take its large weights, or say what it seems to be instead."""
     if not data:
         raise ModelFileError("is empty; copy or export the file again")
-    proto, weights, reason = onnx.ModelProto(), {}, None
+    reason = None
     try:
         proto, weights = _apart(data)
     except (ValueError, DecodeError) as error:
-        reason = error
+        proto, weights, reason = onnx.ModelProto(), {}, error
     if reason or not proto.ir_version:  # any short text parses, into nothing
         kinds = (kind for start, magic, kind in _SIGNATURES if data.startswith(magic, start))
         seems = next(kinds, "a truncated ONNX file, or no ONNX at all; copy or export it again")
