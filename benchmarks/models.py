@@ -13,7 +13,6 @@ import onnx
 from benchmarks.cost import LITE, ROOT, resnet
 from relcam_onnx.compiling.compile import compile_prepared
 from relcam_onnx.onnx_file.load import load, with_sizes
-from relcam_onnx.onnx_file.weights import whole
 from relcam_onnx.prepare import Prepared
 
 if TYPE_CHECKING:
@@ -43,8 +42,7 @@ def prepared(file: Path, layers: str | Sequence[str], size: int = SIZE) -> Prepa
 
 def compiled(file: Path, layers: str | Sequence[str], size: int = SIZE, *, several: bool = False) -> onnx.ModelProto:
     """The model that `Explainer` runs for pictures of this size, for one target or for several."""
-    made = prepared(file, layers, size)
-    return whole(compile_prepared(made, weights=True, scores=True, single=not several), made.model.weights)
+    return compile_prepared(prepared(file, layers, size), weights=True, scores=True, single=not several)
 
 
 def exported(name: str) -> Path:

@@ -16,7 +16,7 @@ from compare import same_maps
 from nets import picture, plain, residual
 
 import relcam_onnx as rc
-from relcam_onnx.compiling.compile import compile_prepared
+from relcam_onnx.compiling.compile import compile_light
 from relcam_onnx.errors import InputError
 from relcam_onnx.onnx_file import weights
 from relcam_onnx.runners import compiled, kept, session
@@ -46,8 +46,8 @@ def sessions(monkeypatch: pytest.MonkeyPatch) -> Counted:
 @pytest.fixture
 def compilations(monkeypatch: pytest.MonkeyPatch) -> Counted:
     """How many models are compiled."""
-    counted = Counted(compile_prepared)
-    monkeypatch.setattr(compiled, "compile_prepared", counted)
+    counted = Counted(compile_light)
+    monkeypatch.setattr(compiled, "compile_light", counted)
     return counted
 
 

@@ -21,7 +21,6 @@ from relcam_onnx.audit.subjects import Subject
 from relcam_onnx.compiling.compile import compile_prepared
 from relcam_onnx.files import sha256
 from relcam_onnx.lrp.methods import Probe
-from relcam_onnx.onnx_file.weights import whole
 from relcam_onnx.ops import key
 from relcam_onnx.pictures.finding import Found
 
@@ -95,7 +94,7 @@ def compiled(model: Audited) -> str | None:
     if isinstance(model.prepared.maps.how, Probe):
         return None
     try:
-        proto = whole(compile_prepared(model.prepared, weights=False), model.prepared.model.weights)
+        proto = compile_prepared(model.prepared, weights=False)
     except ValueError:  # a size that only a run knows
         return None
     return hashlib.sha256(proto.SerializeToString(deterministic=True)).hexdigest()

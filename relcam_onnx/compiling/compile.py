@@ -108,11 +108,24 @@ def compile_prepared(
     scores: bool = False,
     single: bool = False,
 ) -> onnx.ModelProto:
-    """Write a prepared explanation into a copy of its model, which refers to the model's large weights.
+    """Write a prepared explanation into a copy of its model.
 
     ``single`` is for one target each, whose K is not computed with; ``scores`` adds the output ``relcam_scores``,
     (N, classes), where relevance starts.
     """
+    made = compile_light(prepared, weights=weights, heatmap=heatmap, scores=scores, single=single)
+    return whole(made, prepared.model.weights)
+
+
+def compile_light(
+    prepared: Prepared,
+    *,
+    weights: bool = False,
+    heatmap: bool = False,
+    scores: bool = False,
+    single: bool = False,
+) -> onnx.ModelProto:
+    """The same, which refers to the model's large weights: see `relcam_onnx.onnx_file.weights`."""
     try:
         return Writer(prepared, single=single).write(weights=weights, heatmap=heatmap, scores=scores)
     except UnknownSizeError as error:

@@ -15,7 +15,7 @@ import onnxruntime
 from google.protobuf.message import DecodeError
 
 from relcam_onnx.compiling.beginning import CLASSES, SCORES, SEED, TARGETS
-from relcam_onnx.compiling.compile import compile_prepared
+from relcam_onnx.compiling.compile import compile_light
 from relcam_onnx.compiling.writer import map_output
 from relcam_onnx.errors import InputError
 from relcam_onnx.files import cannot_write, make_folder
@@ -120,7 +120,7 @@ class CompiledRunner:
         file = self._cache_file(prepared, sizes, single=single)
         if file is not None and (kept := read_cached(file)) is not None:
             return kept
-        proto = compile_prepared(prepared, weights=True, scores=True, single=single)
+        proto = compile_light(prepared, weights=True, scores=True, single=single)
         if file is not None:
             try:
                 write_model(proto, file)
