@@ -30,7 +30,8 @@ Figures are shares of the largest value.
   Of the fused map the product of stages is compared that it is a root of, since a root magnifies rounding near 0.
   Explained are the top class, and the one of 64 whose nearest rivals are clearest: the default seed starts at the
   nearest, and which is the tenth of a thousand random ones may hang on the last digit.
-- Rows without *rounding* and *kinks* were run before these were kept; they hold by 1e-5 and 1e-4 alone.
+- Rows without *rounding* and *kinks* were run before these were kept: they hold by 1e-5 and 1e-4 alone, with class 3 as
+  the second one and the fused map as it is.
 - *account*: of a score under preset `epsilon-plus`, what arrives at the input, and what biases, constants (class
   tokens, position tables), ε and nothing take on the way; they add up to 1.
 - No map has a NaN, and none is zero all over.
@@ -39,7 +40,12 @@ Figures are shares of the largest value.
 
 {table}
 
-{failures}"""
+{notes}{failures}"""
+NOTES = {
+    "dpn48b": "two spellings differ at one entry, which an unfolded batch norm reads as -1e-6 in one and as +6e-7 in "
+    "the other, of 3: z⁺ hands on there to what pushes up, which is rounding alone. The moved picture did not meet it.",
+}
+"""Why a network misses what is asked for, where that was looked into."""
 
 
 FIGURES = ("outputs", "rounding", "gradient", "kinks", "backends", "spellings", "noise")
@@ -55,11 +61,12 @@ def page(lines: Sequence[dict[str, Any]]) -> str:
     head = [*HEAD, "account", ""]
     bad = [line for line in lines if "found" not in line]
     failures = "\n".join(map(failure, bad))
+    notes = "".join(f"`{line['name']}`: {NOTES[line['name']]}\n\n" for line in good if missed(line))
     calm = " ".join((weights.__doc__ or "").split("\n\n", 1)[1].split())
     return TEXT.format(
         cases=len(lines), families=len({line["family"] for line in lines}), explained=len(good),
         passed=sum(holds(line["found"]) for line in good), newer=checks.NEWER, older=checks.OLDER, calm=calm,
-        table=table(head, [row(line) for line in good]),
+        table=table(head, [row(line) for line in good]), notes=notes,
         failures=f"**Not explained**, with the step that failed, and what was explained instead:\n\n{failures}\n"
         if bad else "",
     )  # fmt: skip
@@ -69,6 +76,11 @@ def failure(line: dict[str, Any]) -> str:
     """A network that is not explained, and what is left to who has it."""
     left = "".join(f"; {what}" for what in line.get("left", ()))
     return f"- `{line['name']}`, {line['failed']}: {line['error']}{left}"
+
+
+def missed(line: dict[str, Any]) -> bool:
+    """Whether a network misses something, and why is known."""
+    return line["name"] in NOTES and not holds(line["found"])
 
 
 def holds(found: dict[str, Any]) -> bool:
