@@ -40,6 +40,7 @@ def test_light_models(name: str) -> None:
     with rc.Explainer(model, "stages") as explainer:
         got = explainer(x)
     same_maps(got, wanted, 1e-4)
+    assert all(np.isfinite(array).all() and array.any() for array in wanted.maps.values())
     for output, value in wanted.outputs.items():
         np.testing.assert_allclose(got.outputs[output], value, rtol=0, atol=1e-5 * np.abs(value).max())
 

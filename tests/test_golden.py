@@ -187,11 +187,11 @@ def test_the_cam_family_is_pytorch_grad_cams(peer: str, resnet18: tuple[Path, np
 
 
 def test_score_cam_is_pytorch_grad_cams(resnet18: tuple[Path, np.ndarray]) -> None:
+    """At 128 channels: layer4's 512, also stored, are a run of the model each and nothing else."""
     stored, (path, x) = read("cam-resnet18-seed31"), resnet18
-    found = Explainer(path, CAM_LAYERS, method="score-cam")(x, TARGETS)
-    for layer in CAM_LAYERS:
-        for k, label in enumerate(LABELS):
-            agree(found.maps[layer][:, k], stored[f"raw/ScoreCAM/{layer}/{label}"])
+    found = Explainer(path, "layer2", method="score-cam")(x, TARGETS)
+    for k, label in enumerate(LABELS):
+        agree(found.maps["layer2"][:, k], stored[f"raw/ScoreCAM/layer2/{label}"])
 
 
 @pytest.mark.parametrize("backend", ["eager", "compiled"])
