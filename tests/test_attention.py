@@ -195,7 +195,7 @@ SMALL = ("ViT of torchvision", "DeiT, distilled", "Swin", "Swin, padded windows"
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.filterwarnings("ignore")
 def test_others_of_the_kind_are_the_gradients_twin(name: str) -> None:
-    """By both exporters, of free and of fixed batch: one function, one map, and the gradient PyTorch's."""
+    """By one exporter of free, by the other of fixed batch: one function, one map, and the gradient PyTorch's."""
     module = small(name)
     side = {"DeiT, distilled": 64, "Swin, padded windows": 40}.get(name, 32)
     x = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(1))
@@ -207,18 +207,18 @@ def test_others_of_the_kind_are_the_gradients_twin(name: str) -> None:
     module(leaf)[:, 3].sum().backward()
     assert leaf.grad is not None
     first: dict[str, np.ndarray] = {}
-    for exporter in ("dynamo", "torchscript"):
-        for axes in (("batch",), ()):
-            model = to_onnx(module, x, exporter=exporter, dynamic=axes)
-            with rc.Explainer(model, "input", preset="attn-lrp") as explainer:
-                found = explainer(x.numpy(), [[3]] * 2).maps["input"][:, 0]
-            if wanted is not None:
-                near(found, wanted)
-            with rc.Explainer(model, "input", "lrp", "gradient") as explainer:
-                near(explainer(x.numpy(), [[3]] * 2).maps["input"][:, 0], leaf.grad.numpy(), 1e-3)
-            with rc.Explainer(model, ("stages", "fused", "input")) as explainer:
-                maps = dict(explainer(x.numpy(), [[-1, 3]] * 2).maps)
-            first = first or maps
-            assert list(maps) == list(first)
-            for key, value in first.items():
-                np.testing.assert_allclose(maps[key], value, rtol=0, atol=1e-3 * np.abs(value).max(), err_msg=key)
+    # Which of the exporters leaves the batch free changes from network to network.
+    for exporter, free in (("dynamo", odd := SMALL.index(name) % 2 == 1), ("torchscript", not odd)):
+        model = to_onnx(module, x, exporter=exporter, dynamic=("batch",) if free else ())
+        with rc.Explainer(model, "input", preset="attn-lrp") as explainer:
+            found = explainer(x.numpy(), [[3]] * 2).maps["input"][:, 0]
+        if wanted is not None:
+            near(found, wanted)
+        with rc.Explainer(model, "input", "lrp", "gradient") as explainer:
+            near(explainer(x.numpy(), [[3]] * 2).maps["input"][:, 0], leaf.grad.numpy(), 1e-3)
+        with rc.Explainer(model, ("stages", "fused", "input")) as explainer:
+            maps = dict(explainer(x.numpy(), [[-1, 3]] * 2).maps)
+        first = first or maps
+        assert list(maps) == list(first)
+        for key, value in first.items():
+            np.testing.assert_allclose(maps[key], value, rtol=0, atol=1e-3 * np.abs(value).max(), err_msg=key)

@@ -25,7 +25,7 @@ def read(name: str) -> onnx.ModelProto:
 
 
 def narrow(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Every width but the number of classes is a quarter: of the weights' shapes, of Reshape's, of the stored biases."""
+    """Every width but the number of classes is a quarter: in the shapes of weights, in Reshape's, of stored biases."""
     for tensor in model.graph.initializer:
         held = numpy_helper.to_array(tensor)
         if held.dtype == np.int64:
@@ -73,6 +73,7 @@ def test_all_nine_are_there() -> None:
 
 METHODS = {"paper": None, "gradient": "relevance-cam"}
 """Preset -> method; the default's maps of these models are in test_compile_networks.py, eager beside compiled."""
+
 
 @pytest.mark.parametrize("name", LIGHT)
 def test_seeded_weights_give_maps_at_every_stage(name: str) -> None:
