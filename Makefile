@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 COMPILE := $(BIN)/python -m compileall -q relcam_onnx
 LITE := models/efficientnet-lite0.onnx
 WEB := onnxruntime-web@1.30.0
+NODE_MODULES = $(abspath $(VENV))/web/node_modules
 # Steers Chromium; it is installed for the tests of the page alone, and brings no browser of its own.
 PLAYWRIGHT := playwright==1.65.2
 # What it asks for beside PyTorch gets models from a hub; tests make their own weights.
@@ -17,13 +18,13 @@ LXT := lxt==2.1
 # npm waits for a registry that does not answer as long as it is let.
 NPM_SECONDS ?= 180
 
-.PHONY: help demo test test-web lint quality methods coverage pictures bench bench-folder bench-web clean
+.PHONY: help demo test test-web test-node test-page lint quality methods coverage pictures bench bench-folder bench-web clean
 
 help:
 	@echo "make demo      explain the photographs in examples/ into out/ (no PyTorch)"
 	@echo "make test      lint, types and every test (installs PyTorch for the exporters' tests)"
-	@echo "make test-web  compiled files in onnxruntime's web build, and the page in Chromium (needs node, npm and, for the"
-	@echo "               page, Chromium; part of make test where npm is)"
+	@echo "make test-web  compiled files in onnxruntime's web build (needs node and npm; part of make test where npm is), and"
+	@echo "               the page in Chromium (needs it)"
 	@echo "make lint      ruff and mypy alone"
 	@echo "make quality   how good the maps are, rewrites docs/quality/examples.md (PICTURES=DIR LABELS=FILE: on your own)"
 	@echo "make methods   every method at every stage, rewrites docs/quality/methods.md (hours)"
@@ -42,18 +43,22 @@ test: export OPENBLAS_NUM_THREADS = 1
 test: export OMP_NUM_THREADS = 1
 test: lint
 	$(BIN)/pytest --numprocesses 2 --dist worksteal
-	$(if $(shell command -v npm),$(MAKE) test-web,@echo "no npm here: the test in onnxruntime's web build was left out")
+	$(if $(shell command -v npm),$(MAKE) test-node,@echo "no npm here: the test in onnxruntime's web build was left out")
 
 # Compiled files in the runtime that browsers load, plain WebAssembly from npm under node, and the page of relcam web in
 # Chromium. Where npm's registry does not answer in time, or there is no Chromium, that test is left out, loudly, and
 # everything else counts.
-WEB_TESTS := tests/web/check_web.py tests/web/check_page.py
-test-web: $(VENV)/.web $(VENV)/.page $(VENV)/.test
-	@if [ -e $(VENV)/.web ]; then NODE_PATH=$(abspath $(VENV))/web/node_modules $(BIN)/pytest $(WEB_TESTS); else \
+test-web: test-node test-page
+
+test-node: $(VENV)/.web $(VENV)/.test
+	@if [ -e $(VENV)/.web ]; then NODE_PATH=$(NODE_MODULES) $(BIN)/pytest --numprocesses 2 tests/web/check_web.py; else \
 	echo "*** LEFT OUT: compiled files in onnxruntime's web build. npm did not bring $(WEB) within $(NPM_SECONDS) s;" \
-	"run 'make test-web' when its registry answers. ***"; fi
-	@$(BIN)/python -c "import playwright; from benchmarks.browser import CHROMIUM as found; exit(not found)" || \
-	echo "*** LEFT OUT: the page in a browser. It needs Chromium (apt-get install chromium) and $(PLAYWRIGHT). ***"
+	"run 'make test-node' when its registry answers. ***"; fi
+
+test-page: $(VENV)/.page $(VENV)/.web $(VENV)/.test
+	@if $(BIN)/python -c "import playwright; from benchmarks.browser import CHROMIUM as found; exit(not found)"; then \
+	NODE_PATH=$(NODE_MODULES) $(BIN)/pytest tests/web/check_page.py; else \
+	echo "*** LEFT OUT: the page in a browser. It needs Chromium (apt-get install chromium) and $(PLAYWRIGHT). ***"; fi
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -108,9 +113,10 @@ $(VENV)/.web: | $(VENV)/.made
 	timeout --kill-after=10 $(NPM_SECONDS) npm install --silent --no-audit --no-fund --ignore-scripts \
 	--prefix $(VENV)/web $(WEB) && touch $@ || true
 
+# Most of PyTorch and what comes with it is never imported: Python compiles what is.
 $(VENV)/.test: pyproject.toml requirements-test.txt | $(VENV)/.made
-	$(BIN)/pip install --quiet --editable ".[cpu,dev]" --requirement requirements-test.txt
-	$(BIN)/pip install --quiet --no-deps $(TIMM)
+	$(BIN)/pip install --quiet --no-compile --editable ".[cpu,dev]" --requirement requirements-test.txt
+	$(BIN)/pip install --quiet --no-compile --no-deps $(TIMM)
 	$(COMPILE)
 	touch $(VENV)/.cpu $@
 

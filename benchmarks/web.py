@@ -1,7 +1,7 @@
 """What the page of `relcam web` weighs, and what a second picture takes in it, beside Python on one thread.
 
 ``python -m benchmarks.web`` prints the tables, ``--write`` also puts them into docs/web.md, ``--shot FILE`` keeps a
-picture of the page. It needs Chromium and Playwright (``make test-web`` installs the latter). The page's time is from
+picture of the page. It needs Chromium and Playwright (``make test-page`` installs the latter). The page's time is from
 the picture that comes in to the overlay that is drawn; Python reads the same file, explains it with a ready `Explainer`
 of one thread and draws the overlay. They take turns.
 """

@@ -1,4 +1,4 @@
-"""The site that ``relcam web`` writes, in headless Chromium: ``make test-web``.
+"""The site that ``relcam web`` writes, in headless Chromium: ``make test-page``.
 
 Its name keeps it out of the other tests: it needs Chromium, Playwright for Python, and onnxruntime-web, from NODE_PATH
 or from npm's registry.

@@ -1,4 +1,4 @@
-"""Compiled files in onnxruntime's WebAssembly build, the one that browsers load: ``make test-web``.
+"""Compiled files in onnxruntime's WebAssembly build, the one that browsers load: ``make test-node``.
 
 Its name keeps it out of the other tests: it needs node, and onnxruntime-web from npm on NODE_PATH.
 """
