@@ -31,14 +31,13 @@ SHALLOW: dict[str, dict[str, Any]] = {
     "inception_next_atto": {"depths": ONE},
     "levit_128s": {"depth": (1, 1, 1), "img_size": 64},
     "mambaout_femto": {"depths": ONE},
-    "poolformer_s12": {"depths": ONE},
     "resnet18": {"layers": ONE},
     "rexnet_100": {"depth_mult": 0.34},
     "starnet_s1": {"depths": ONE},
 }
 TRIED = """
 efficientnet_b0 ghostnet_100 hgnetv2_b0 lcnet_035 mobilenetv3_small_050 mobilenetv4_conv_small hardcorenas_a regnety_002
-selecsls42b resnest14d tv:mnasnet0_5 tv:shufflenet_v2_x0_5
+poolformer_s12 selecsls42b resnest14d tv:mnasnet0_5 tv:shufflenet_v2_x0_5
 """
 CASES = {case.name: case for case in cases()}
 
