@@ -13,6 +13,8 @@ NODE_MODULES = $(abspath $(VENV))/web/node_modules
 PLAYWRIGHT := playwright==1.65.2
 # What it asks for beside PyTorch gets models from a hub; tests make their own weights.
 TIMM := timm==1.0.31
+# The schema of Triton's configs, and another runtime (59 MB): they hold protobuf and ml-dtypes back, and do without both.
+SERVED := tritonclient==2.73.0 openvino==2026.4.1
 # It asks for much that its rules for vision transformers do without.
 LXT := lxt==2.1
 # npm waits for a registry that does not answer as long as it is let.
@@ -116,7 +118,7 @@ $(VENV)/.web: | $(VENV)/.made
 # Most of PyTorch and what comes with it is never imported: Python compiles what is.
 $(VENV)/.test: pyproject.toml requirements-test.txt | $(VENV)/.made
 	$(BIN)/pip install --quiet --no-compile --editable ".[cpu,dev]" --requirement requirements-test.txt
-	$(BIN)/pip install --quiet --no-compile --no-deps $(TIMM)
+	$(BIN)/pip install --quiet --no-compile --no-deps $(TIMM) $(SERVED)
 	$(COMPILE)
 	touch $(VENV)/.cpu $@
 

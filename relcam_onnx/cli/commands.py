@@ -201,8 +201,12 @@ def layers(
 def compile_(
     model: Model,
     out: Annotated[
-        Path, typer.Option("-o", "--out", help="The ONNX file to write.", metavar="FILE", show_default=False)
-    ],
+        Path | None, typer.Option("-o", "--out", help="The ONNX file to write.", metavar="FILE", show_default=False)
+    ] = None,
+    triton: Annotated[
+        Path | None,
+        typer.Option(help="A model repository of Triton to write it into, beside or instead of -o.", metavar="REPO"),
+    ] = None,
     layer: Layer = None,
     method: Method = None,
     preset: Preset = None,
@@ -231,4 +235,4 @@ def compile_(
             preprocess=preprocess,
             size=size,
         )
-        compile_file(model, out, heatmap=heatmap, options=options)
+        compile_file(model, out, triton=triton, heatmap=heatmap, options=options)

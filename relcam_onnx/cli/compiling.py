@@ -16,12 +16,12 @@ from relcam_onnx.files import cannot_write, make_folder
 from relcam_onnx.onnx_file.store import write_model
 
 
-def compile_file(model: Path, out: Path, *, heatmap: bool, options: dict[str, Any]) -> None:
-    """Compile a model into a file and print what it holds.
+def compile_file(model: Path, out: Path | None, *, triton: Path | None, heatmap: bool, options: dict[str, Any]) -> None:
+    """Compile a model into a file, or into a model repository of Triton, and print what it holds.
 
     Parameters
     ----------
-    model, out, heatmap
+    model, out, triton, heatmap
         As on the command line.
     options
         Of `compile_model`.
@@ -31,8 +31,18 @@ def compile_file(model: Path, out: Path, *, heatmap: bool, options: dict[str, An
     RelcamError
         The model or an option is at fault, or the file cannot be written.
     """
-    check_other(model, out)
-    written(compile_model(model, heatmap=heatmap, **options), out)
+    if out is None and triton is None:
+        raise OptionError("nothing says where to write: give -o FILE, --triton REPO, or both")
+    if out is not None:
+        check_other(model, out)
+    proto = compile_model(model, heatmap=heatmap, **options)
+    if out is not None:
+        written(proto, out)
+    if triton is not None:
+        # Only this needs onnxruntime.
+        from relcam_onnx.compiling.triton import write_triton  # noqa: PLC0415
+
+        typer.echo(f"{write_triton(proto, triton, model.stem)}: a model for Triton")
 
 
 def expose_file(model: Path, out: Path, layers: Sequence[str], output: str | None) -> None:
