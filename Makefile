@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 COMPILE := $(BIN)/python -m compileall -q relcam_onnx
 LITE := models/efficientnet-lite0.onnx
 WEB := onnxruntime-web@1.30.0
+NODE := onnxruntime-node@1.30.0
 NODE_MODULES = $(abspath $(VENV))/web/node_modules
 # Steers Chromium; it is installed for the tests of the page alone, and brings no browser of its own.
 PLAYWRIGHT := playwright==1.65.2
@@ -52,8 +53,9 @@ test: lint
 # everything else counts.
 test-web: test-node test-page
 
-test-node: $(VENV)/.web $(VENV)/.test
-	@if [ -e $(VENV)/.web ]; then NODE_PATH=$(NODE_MODULES) $(BIN)/pytest --numprocesses 2 tests/web/check_web.py; else \
+NODE_TESTS := tests/web/check_web.py tests/web/check_node.py
+test-node: $(VENV)/.web $(VENV)/.node $(VENV)/.test
+	@if [ -e $(VENV)/.web ]; then NODE_PATH=$(NODE_MODULES) $(BIN)/pytest --numprocesses 2 $(NODE_TESTS); else \
 	echo "*** LEFT OUT: compiled files in onnxruntime's web build. npm did not bring $(WEB) within $(NPM_SECONDS) s;" \
 	"run 'make test-node' when its registry answers. ***"; fi
 
@@ -114,6 +116,11 @@ $(VENV)/.page: | $(VENV)/.made
 $(VENV)/.web: | $(VENV)/.made
 	timeout --kill-after=10 $(NPM_SECONDS) npm install --silent --no-audit --no-fund --ignore-scripts \
 	--prefix $(VENV)/web $(WEB) && touch $@ || true
+
+# After the above, since both write one folder. It brings its binary for Linux along, so that no script need run.
+$(VENV)/.node: $(VENV)/.web
+	timeout --kill-after=10 $(NPM_SECONDS) npm install --silent --no-audit --no-fund --ignore-scripts \
+	--prefix $(VENV)/web $(NODE) && touch $@ || true
 
 # Most of PyTorch and what comes with it is never imported: Python compiles what is.
 $(VENV)/.test: pyproject.toml requirements-test.txt | $(VENV)/.made
