@@ -19,15 +19,15 @@ SERVED := tritonclient==2.73.0 openvino==2026.4.1
 # It asks for much that its rules for vision transformers do without.
 LXT := lxt==2.1
 # npm waits for a registry that does not answer as long as it is let.
-NPM_SECONDS ?= 180
+NPM_SECONDS ?= 60
 
-.PHONY: help demo test test-web test-node test-page lint quality methods coverage pictures bench bench-folder bench-web clean
+.PHONY: help demo test test-web test-node test-native test-page lint quality methods coverage pictures bench bench-folder bench-web clean
 
 help:
 	@echo "make demo      explain the photographs in examples/ into out/ (no PyTorch)"
 	@echo "make test      lint, types and every test (installs PyTorch for the exporters' tests)"
-	@echo "make test-web  compiled files in onnxruntime's web build (needs node and npm; part of make test where npm is), and"
-	@echo "               the page in Chromium (needs it)"
+	@echo "make test-web  compiled files in onnxruntime's web build (needs node and npm; part of make test where npm is),"
+	@echo "               in onnxruntime-node, and the page in Chromium (needs it)"
 	@echo "make lint      ruff and mypy alone"
 	@echo "make quality   how good the maps are, rewrites docs/quality/examples.md (PICTURES=DIR LABELS=FILE: on your own)"
 	@echo "make methods   every method at every stage, rewrites docs/quality/methods.md (hours)"
@@ -51,13 +51,16 @@ test: lint
 # Compiled files in the runtime that browsers load, plain WebAssembly from npm under node, and the page of relcam web in
 # Chromium. Where npm's registry does not answer in time, or there is no Chromium, that test is left out, loudly, and
 # everything else counts.
-test-web: test-node test-page
+test-web: test-node test-native test-page
 
-NODE_TESTS := tests/web/check_web.py tests/web/check_node.py
-test-node: $(VENV)/.web $(VENV)/.node $(VENV)/.test
-	@if [ -e $(VENV)/.web ]; then NODE_PATH=$(NODE_MODULES) $(BIN)/pytest --numprocesses 2 $(NODE_TESTS); else \
+test-node: $(VENV)/.web $(VENV)/.test
+	@if [ -e $(VENV)/.web ]; then NODE_PATH=$(NODE_MODULES) $(BIN)/pytest --numprocesses 2 tests/web/check_web.py; else \
 	echo "*** LEFT OUT: compiled files in onnxruntime's web build. npm did not bring $(WEB) within $(NPM_SECONDS) s;" \
 	"run 'make test-node' when its registry answers. ***"; fi
+
+test-native: $(VENV)/.node $(VENV)/.test
+	@if [ -e $(VENV)/.node ]; then NODE_PATH=$(NODE_MODULES) $(BIN)/pytest tests/web/check_node.py; else \
+	echo "*** LEFT OUT: examples/node. npm did not bring $(NODE) within $(NPM_SECONDS) s. ***"; fi
 
 test-page: $(VENV)/.page $(VENV)/.web $(VENV)/.test
 	@if $(BIN)/python -c "import playwright; from benchmarks.browser import CHROMIUM as found; exit(not found)"; then \
