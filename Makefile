@@ -21,13 +21,17 @@ LXT := lxt==2.1
 # npm waits for a registry that does not answer as long as it is let.
 NPM_SECONDS ?= 60
 
-.PHONY: help demo test test-web test-node test-native test-page lint quality methods coverage pictures bench bench-folder bench-web clean
+.PHONY: help demo test test-web test-node test-native test-page lint quality methods coverage pictures bench bench-folder bench-web clean wheel-test site fuzz soak
 
 help:
 	@echo "make demo      explain the photographs in examples/ into out/ (no PyTorch)"
 	@echo "make test      lint, types and every test (installs PyTorch for the exporters' tests)"
 	@echo "make test-web  compiled files in onnxruntime's web build (needs node and npm; part of make test where npm is),"
 	@echo "               in onnxruntime-node, and the page in Chromium (needs it)"
+	@echo "make wheel-test  builds the wheel, installs it elsewhere and runs it there (PYTHON: with that interpreter)"
+	@echo "make site      the documentation as a site, in build/site; broken links are errors"
+	@echo "make fuzz      10,000 damaged files are explained or refused (half an hour)"
+	@echo "make soak      an hour of mixed sizes through one Explainer from eight threads (SECONDS=600: ten minutes)"
 	@echo "make lint      ruff and mypy alone"
 	@echo "make quality   how good the maps are, rewrites docs/quality/examples.md (PICTURES=DIR LABELS=FILE: on your own)"
 	@echo "make methods   every method at every stage, rewrites docs/quality/methods.md (hours)"
@@ -71,6 +75,27 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# In a folder elsewhere: nothing of the checkout is found by chance.
+wheel-test: ELSEWHERE := $(shell mktemp -d)
+wheel-test:
+	$(PYTHON) -m venv $(ELSEWHERE)/builder
+	$(ELSEWHERE)/builder/bin/pip install --quiet build
+	$(ELSEWHERE)/builder/bin/python -m build --outdir $(ELSEWHERE) .
+	$(PYTHON) -m venv $(ELSEWHERE)/env
+	$(ELSEWHERE)/env/bin/pip install --quiet "$$(echo $(ELSEWHERE)/*.whl)[cpu]" pytest hypothesis
+	cd $(ELSEWHERE) && env/bin/python -P $(CURDIR)/tests/wheel/check_wheel.py $(CURDIR)
+	rm -rf $(ELSEWHERE)
+
+# Its own environment: the theme's versions are nobody else's.
+site: $(VENV)/.site
+	$(VENV)/site/bin/mkdocs build --strict --site-dir build/site
+
+fuzz: $(VENV)/.test
+	$(BIN)/python -m benchmarks.fuzz
+
+soak: $(VENV)/.test
+	$(BIN)/python -m benchmarks.soak --seconds $(or $(SECONDS),3600)
 
 # On one's own pictures: PICTURES=DIR LABELS=FILE.csv, and NETWORK=mobilenet or MODEL=FILE.onnx; PAGE=FILE.md keeps it.
 quality: PAGE = $(if $(PICTURES)$(NETWORK)$(MODEL),,docs/quality/examples.md)
@@ -126,6 +151,11 @@ $(VENV)/.node: $(VENV)/.web
 	--prefix $(VENV)/web $(NODE) && touch $@ || true
 
 # Most of PyTorch and what comes with it is never imported: Python compiles what is.
+$(VENV)/.site: pyproject.toml | $(VENV)/.made
+	$(PYTHON) -m venv $(VENV)/site
+	$(VENV)/site/bin/pip install --quiet "mkdocs-material>=9.6,<10" "mkdocstrings[python]>=0.29"
+	touch $@
+
 $(VENV)/.test: pyproject.toml requirements-test.txt | $(VENV)/.made
 	$(BIN)/pip install --quiet --no-compile --editable ".[cpu,dev]" --requirement requirements-test.txt
 	$(BIN)/pip install --quiet --no-compile --no-deps $(TIMM) $(SERVED)

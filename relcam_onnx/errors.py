@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class RelcamError(ValueError):
@@ -42,6 +43,27 @@ class InputError(RelcamError):
 
 class OptionError(RelcamError):
     """An option (preset, method, seed, provider, ...) has a value that does not exist or does not fit."""
+
+
+@contextmanager
+def all_told(doing: str) -> Iterator[None]:
+    """Whatever fails within is a `RelcamError`, its cause kept: a damaged file may fail where no check foresaw it.
+
+    Raises
+    ------
+    UnsupportedModelError
+        For every other exception; warnings that are made errors stay what they are.
+    """
+    try:
+        yield
+    except (RelcamError, Warning):
+        raise
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), "")
+        raise UnsupportedModelError(
+            f"{doing} failed ({type(error).__name__}: {reason}); the file may be damaged: onnx.checker.check_model "
+            "tells. If it is not, relcam-onnx lacks something: report it with the whole traceback"
+        ) from error
 
 
 def nearest(name: str, names: Iterable[str], most: int = 3) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from relcam_onnx.errors import OptionError
+from relcam_onnx.errors import OptionError, all_told
 from relcam_onnx.lrp.cautions import warn_of_nothing
 from relcam_onnx.lrp.presets import Preset
 from relcam_onnx.lrp.seeds import GIVEN
@@ -130,8 +130,7 @@ class Explainer:
         self.model, self.layers, self.facts = self.prepared.model, self.prepared.layers, self.prepared.facts
         self.method, self.preset, self.seed = self.prepared.method, self.prepared.preset, self.prepared.seed
         self.inputs = list(self.model.graph.inputs)
-        self._max_batch = max_batch
-        self._empty: set[str] = set()
+        self._max_batch, self._empty = max_batch, set[str]()
         session = SessionSettings(providers, threads, session_options)
         kept, backend = None if cache is None else Path(cache), backend or "compiled"
 
@@ -209,6 +208,7 @@ class Explainer:
             raise OptionError(f"method {self.method!r} takes no baselines; leave them out")
         return runner.with_baselines(check_array(self.prepared.layers.picture.tensor, baselines))
 
+    @all_told("explaining")
     def _explain(
         self, runner: Runner, inputs: dict[str, Any], targets: np.ndarray, seeds: np.ndarray | None, found: Told | None
     ) -> Explanation:

@@ -23,7 +23,7 @@ from relcam_onnx.analysis.layers import Layer, Layers, as_names, unique
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.scores import find_scores
 from relcam_onnx.canon import canonicalise
-from relcam_onnx.errors import InputError, ModelFileError, OptionError, nearest
+from relcam_onnx.errors import InputError, ModelFileError, OptionError, all_told, nearest
 from relcam_onnx.lrp.cautions import warn_of_epsilon, warn_of_folded
 from relcam_onnx.lrp.maps import MapPlan
 from relcam_onnx.lrp.methods import METHODS, Probe
@@ -67,6 +67,7 @@ class Prepared:
         Which maps are made, and how.
     """
 
+    @all_told("preparing the model")
     def __init__(
         self,
         source: str | PathLike[str] | bytes | onnx.ModelProto | Model,

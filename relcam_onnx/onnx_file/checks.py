@@ -20,6 +20,7 @@ from onnx import TensorProto, checker, numpy_helper
 from relcam_onnx.errors import ModelFileError
 from relcam_onnx.onnx_file.protos import nodes, reads, subgraphs, tensors
 from relcam_onnx.onnx_file.weights import is_large
+from relcam_onnx.onnx_file.windows import check_windows
 
 _FLOATS = {
     TensorProto.FLOAT,
@@ -41,7 +42,7 @@ def check_structure(proto: onnx.ModelProto) -> None:
     ------
     ModelFileError
         No IR version, opset, nodes or outputs; an opset newer than the installed onnx; an unknown op; sparse
-        weights; a tensor that nothing makes or two nodes make; a cycle.
+        weights; an input without a type; a tensor that nothing makes or two nodes make; a cycle; a window of nothing.
     """
     if any(isinstance(text, bytes) for text in _texts(proto)):
         raise ModelFileError("some of its names are no UTF-8 text; the file is damaged: copy it again")
@@ -63,8 +64,16 @@ def check_structure(proto: onnx.ModelProto) -> None:
         )
     if graph.sparse_initializer:
         raise ModelFileError("sparse initializers are not supported; store the weights densely")
+    if untyped := [repr(value.name) for value in graph.input if _untyped(value)]:
+        raise ModelFileError(f"the inputs {_listed(untyped)} have no type of element; {_REPAIR}")
     _check_names(graph)
     _check_nodes(proto)
+    check_windows(nodes(proto))
+
+
+def _untyped(value: onnx.ValueInfoProto) -> bool:
+    kind = value.type
+    return kind.WhichOneof("value") in (None, "tensor_type") and not kind.tensor_type.elem_type
 
 
 def _texts(message: Message) -> Iterator[str | bytes]:

@@ -14,13 +14,14 @@ from relcam_onnx.errors import InputError, OptionError
 from relcam_onnx.files import cannot_write, make_folder
 from relcam_onnx.pictures.geometry import Floats, Geometry, Size
 from relcam_onnx.pictures.reading import PictureSource, open_picture
-from relcam_onnx.results import page, render, sheet, words
+from relcam_onnx.results import dataset, page, render, sheet, words
 from relcam_onnx.results.answer import Answer
 from relcam_onnx.results.report import DEFAULT, Report
 from relcam_onnx.results.segment import MASS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from xarray import Dataset
 
 
 @dataclass(frozen=True, repr=False)
@@ -152,6 +153,25 @@ class Explanation(Answer):
         from relcam_onnx.results.figure import draw  # noqa: PLC0415 - Matplotlib is seldom needed, and slow to import
 
         return draw(sheet.panels(self, index))
+
+    def to_xarray(self) -> Dataset:
+        """The maps as an ``xarray.Dataset`` (the extra ``xarray``), with the places of their cells.
+
+        Returns
+        -------
+        Dataset
+            A variable for each layer, over picture (or frame), target and axes of its own, ``<layer>_y`` and
+            ``<layer>_x``, whose coordinates are pixels of the model's input, 0 at the centre of the first; beside them
+            ``<layer>_picture_y`` and ``_x``, the same in each picture's own pixels. Coordinates ``class``, ``label``,
+            ``probability``, ``margin`` of each target and ``file`` of each picture; ``settings`` are attributes. Where
+            a layer is called like one of these, it gets a ``_`` behind it.
+
+        Raises
+        ------
+        OptionError
+            xarray is not installed.
+        """
+        return dataset.dataset(self)
 
     def save(
         self,

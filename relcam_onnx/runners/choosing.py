@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from relcam_onnx.errors import OptionError, TargetError
+from relcam_onnx.errors import OptionError, TargetError, all_told
 from relcam_onnx.lrp.methods import Probe
 from relcam_onnx.pictures.asked import is_described
 from relcam_onnx.prepare import Prepared, choose
@@ -25,6 +25,7 @@ from relcam_onnx.runners.starting import Starter
 BACKENDS = ("compiled", "eager")
 
 
+@all_told("making the model ready to run")
 def make_runner(
     prepared: Prepared,
     backend: str,
