@@ -150,12 +150,12 @@ $(VENV)/.node: $(VENV)/.web
 	timeout --kill-after=10 $(NPM_SECONDS) npm install --silent --no-audit --no-fund --ignore-scripts \
 	--prefix $(VENV)/web $(NODE) && touch $@ || true
 
-# Most of PyTorch and what comes with it is never imported: Python compiles what is.
 $(VENV)/.site: pyproject.toml | $(VENV)/.made
 	$(PYTHON) -m venv $(VENV)/site
 	$(VENV)/site/bin/pip install --quiet "mkdocs-material>=9.6,<10" "mkdocstrings[python]>=0.29"
 	touch $@
 
+# Most of PyTorch and what comes with it is never imported: Python compiles what is.
 $(VENV)/.test: pyproject.toml requirements-test.txt | $(VENV)/.made
 	$(BIN)/pip install --quiet --no-compile --editable ".[cpu,dev]" --requirement requirements-test.txt
 	$(BIN)/pip install --quiet --no-compile --no-deps $(TIMM) $(SERVED)

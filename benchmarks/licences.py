@@ -1,6 +1,6 @@
 """The packages that relcam-onnx brings along, and their licences, as those tell them.
 
-    python -m benchmarks.licences            # the table of docs/licences.md
+python -m benchmarks.licences            # the table of docs/licences.md
 """
 
 from __future__ import annotations
