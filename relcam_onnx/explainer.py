@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from copy import copy
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -34,7 +35,7 @@ from relcam_onnx.runners.arrays import (
     pieces,
     sizes_of,
 )
-from relcam_onnx.runners.choosing import Starters, make_runner, settings_of
+from relcam_onnx.runners.choosing import Starters, forward_only, make_runner, settings_of
 from relcam_onnx.runners.detecting import Detector
 from relcam_onnx.runners.fields import frames_of
 from relcam_onnx.runners.found import Told
@@ -44,7 +45,7 @@ from relcam_onnx.runners.starting import Described, Starter, for_each
 from relcam_onnx.runners.targets import as_told, asked
 
 
-class Explainer:
+class Explainer(AbstractContextManager["Explainer"]):
     """Explains one ONNX model; made once, called as often as needed, from several threads if need be.
 
     Parameters
@@ -131,7 +132,7 @@ class Explainer:
         self.method, self.preset, self.seed = self.prepared.method, self.prepared.preset, self.prepared.seed
         self.inputs = list(self.model.graph.inputs)
         self._max_batch, self._empty = max_batch, set[str]()
-        session = SessionSettings(providers, threads, session_options)
+        self._session = session = SessionSettings(providers, threads, session_options)
         kept, backend = None if cache is None else Path(cache), backend or "compiled"
 
         def make(prepared: Prepared) -> Runner:
@@ -193,6 +194,13 @@ class Explainer:
         made = self._explain(walker, inputs, found.targets, found.seeds, None)
         return replace(made, targets=found.targets, scores=found.scores, **starter.told(made.settings, among))
 
+    def forward(self) -> Self:
+        """One for the forward pass alone: the same targets, scores and probabilities, no maps; closed by itself."""
+        other = copy(self)
+        other._runner, other._starters = forward_only(self.prepared, self._session)
+        other._batch = self.prepared.batch
+        return other
+
     def passes(self, x: Any) -> int:
         """How often the model runs for each picture like ``x``, as for a call: 1 but for methods that ask again."""
         return self._with(None).passes(sizes_of(check_inputs(self.inputs, x)))
@@ -221,7 +229,6 @@ class Explainer:
         result = result.first(count, count + fill)
         warn_of_nothing(result.of_layers, self._empty, result.targets >= 0)
         named = as_told(result, targets, self.prepared.choices, given=seeds is not None)
-        reader = self._detector
         return Explanation(
             outputs=result.outputs,
             targets=named,
@@ -233,7 +240,7 @@ class Explainer:
             squashed_by=self.prepared.scores.squashed_by,
             fields=result.fields,
             frames=frames_of(self.prepared, inputs),
-            detected=None if reader is None else reader.detected(found, result.outputs, inputs, named),
+            detected=None if self._detector is None else self._detector.detected(found, result.outputs, inputs, named),
         )
 
     def close(self) -> None:
@@ -241,10 +248,5 @@ class Explainer:
         self._runner = self._detector = None
         self._starters.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()

@@ -172,19 +172,31 @@ class PictureExplainer:
         RelcamError
             `TargetError` or `OptionError`: what holds for every picture.
         """
+        read = [self.tried(*(picture.frames or [picture.path])) for picture in pictures]
+        return list(zip(pictures, self.explained(read, targets), strict=True))
+
+    def tried(self, *frames: PictureSource) -> list[Ready] | Exception:
+        """A picture, or the frames of a clip, that was read, or what is wrong with it."""
+        try:
+            return self.sources.pictures(self._main, frames)
+        except Exception as error:  # whatever is wrong with one picture, the others go on
+            return error
+
+    def explained(
+        self, read: Sequence[list[Ready] | Exception], targets: Sequence[Any] | None = None
+    ) -> list[Explanation | Exception]:
+        """Explain what `tried` gave, as `each` does."""
         done: dict[int, Explanation | Exception] = {}
         shapes: dict[tuple[int, ...], list[tuple[int, list[Ready]]]] = {}
         self.sources.check({self.sources.main(self._beside.arrays): None, **self._beside.arrays})
-        for place, picture in enumerate(pictures):
-            try:
-                ready = self.sources.pictures(self._main, picture.frames or [picture.path])
-            except Exception as error:  # whatever is wrong with one picture, the others go on
-                done[place] = error
+        for place, ready in enumerate(read):
+            if isinstance(ready, Exception):
+                done[place] = ready
             else:
                 shapes.setdefault((len(ready), *ready[0].array.shape), []).append((place, ready))
         for batch in shapes.values():
             done.update(self._alike(batch, targets))
-        return [(picture, done[place]) for place, picture in enumerate(pictures)]
+        return [done[place] for place in range(len(read))]
 
     def indices(self, targets: Any) -> Any:
         """Targets as an `Explainer` takes them: see `relcam_onnx.pictures.asked.as_targets`."""

@@ -23,7 +23,7 @@ from relcam_onnx.pictures.facts import Facts
 from relcam_onnx.pictures.finding import SUFFIXES, UNREAD
 from relcam_onnx.pictures.pixels import Picture, read_pixels
 from relcam_onnx.pictures.preprocess import Preprocess
-from relcam_onnx.pictures.reading import PictureSource
+from relcam_onnx.pictures.reading import PictureSource, Stored, name_of
 from relcam_onnx.runners.arrays import check_array, is_read
 
 
@@ -147,7 +147,8 @@ class Sources:
             array, geometry = preprocess.apply(pixels)
         except InputError as error:
             raise error if len(self.tensors) == 1 else InputError(f"input {name!r}: {error}") from error
-        return Ready(array, Picture(pixels.opaque, geometry, str(source) if isinstance(source, str | Path) else None))
+        stored = source if isinstance(source, Stored) else None
+        return Ready(array, Picture(pixels.opaque, geometry, name_of(source), stored))
 
     def pictures(self, name: str, sources: PictureSource | Sequence[PictureSource]) -> list[Ready]:
         """One picture or a list of them, of one size as the model sees them."""

@@ -25,8 +25,8 @@ from typer.testing import CliRunner
 
 import relcam_onnx as rc
 from relcam_onnx import files, sources
+from relcam_onnx.ahead import ahead, session_options
 from relcam_onnx.cli import app
-from relcam_onnx.cli.explaining import ahead, session_options
 from relcam_onnx.results import report
 from relcam_onnx.runners.session import own_options
 

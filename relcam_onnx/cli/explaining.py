@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, suppress
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import onnxruntime
 import typer
-from PIL import Image
 
+from relcam_onnx.ahead import AT_ONCE, ahead, session_options
 from relcam_onnx.canon.constants import SILENT, WARNINGS
 from relcam_onnx.cli.console import NOTHING_DONE, SOME_FAILED, say, unexpected
 from relcam_onnx.cli.options import by_name
@@ -27,16 +23,12 @@ from relcam_onnx.explaining import PictureExplainer, Result
 from relcam_onnx.files import cannot_write, make_folder
 from relcam_onnx.lrp.methods import METHODS, Probe
 from relcam_onnx.pictures.finding import Found, as_clips, find_pictures
+from relcam_onnx.pictures.reading import allowing
 from relcam_onnx.results import words
 from relcam_onnx.results.explanation import Explanation
 from relcam_onnx.results.report import DEFAULT, Report
 from relcam_onnx.results.segment import MASS
-from relcam_onnx.runners.session import RunError, own_options
-
-T = TypeVar("T")
-
-AT_ONCE = 2
-"""So many runs of the model at a time, each on its share of the cores: one fills what the other leaves idle."""
+from relcam_onnx.runners.session import RunError
 
 
 def explain_pictures(
@@ -145,45 +137,6 @@ def tell_cost(pictorial: PictureExplainer, pictures: Sequence[Found]) -> None:
             passes = pictorial.passes(picture.path)
             say("note", f"method {pictorial.explainer.method!r} runs the model {passes:,} times for each picture")
             return
-
-
-@contextmanager
-def allowing(pixels: int | None) -> Iterator[None]:
-    """Let Pillow read pictures of so many pixels; None: as many as it does by itself."""
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = before if pixels is None else pixels
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
-
-
-def session_options(threads: int | None, at_once: int, log: int) -> onnxruntime.SessionOptions:
-    """Onnxruntime's, its threads shared by so many runs; they sleep between two, where as a rule they spin."""
-    if at_once > 1:
-        threads = max(1, (threads or os.cpu_count() or 1) // at_once)
-    return own_options(threads, log=log, spinning=False)
-
-
-def ahead(jobs: Iterable[Callable[[], T]], at_once: int = AT_ONCE) -> Generator[T]:
-    """What jobs return, in order; each is done in one of a few threads while results before it are written.
-
-    Parameters
-    ----------
-    jobs
-        An error of one is raised where its result would be.
-    at_once
-        So many run at a time, and as many results may wait to be written.
-    """
-    pool, source = ThreadPoolExecutor(at_once), iter(jobs)
-    try:
-        waiting = deque(pool.submit(job) for job in islice(source, 2 * at_once))
-        while waiting:
-            result = waiting.popleft().result()
-            waiting.extend(pool.submit(job) for job in islice(source, 1))
-            yield result
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _keep(

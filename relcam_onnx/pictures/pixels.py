@@ -10,7 +10,7 @@ from PIL import Image
 
 from relcam_onnx.errors import InputError
 from relcam_onnx.pictures.geometry import Geometry, Size
-from relcam_onnx.pictures.reading import PictureSource, on_white, open_picture
+from relcam_onnx.pictures.reading import PictureSource, Stored, on_white, open_picture
 
 Box = tuple[float, float, float, float]
 """Left, upper, right, lower."""
@@ -115,11 +115,15 @@ class _Draft:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that was explained: its pixels, where it lies in the model's input, and its file if it has one."""
+    """A picture that was explained: its pixels, where it lies in the model's input, and its file if it has one.
+
+    ``stored`` is that file where it lies in something else.
+    """
 
     pixels: Pixels
     geometry: Geometry
     file: str | None = None
+    stored: Stored | None = None
 
     @property
     def size(self) -> Size:
@@ -136,7 +140,7 @@ class Picture:
         """
         if not self.pixels.reduced or self.file is None:
             return self.pixels.image
-        image = open_picture(self.file)
+        image = open_picture(self.stored or self.file)
         if (image.height, image.width) != self.size:
             raise InputError(f"{self.file}: is another picture than the one explained; explain it anew")
         return image

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +20,27 @@ HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 CONVERT = "convert it to JPEG or PNG first, such as with ImageMagick: magick {name} {stem}.jpg"
 
 
-PictureSource = str | Path | Image.Image | NDArray[np.generic]
+@dataclass(frozen=True)
+class Stored:
+    """A picture's file that lies in something else, such as an archive: what it is called, and its bytes."""
+
+    name: str
+    data: bytes = field(repr=False)
+
+
+PictureSource = str | Path | Stored | Image.Image | NDArray[np.generic]
 """What can be read as a picture, see `open_picture`."""
+
+
+@contextmanager
+def allowing(pixels: int | None) -> Iterator[None]:
+    """Let Pillow read pictures of so many pixels; None: as many as it does by itself."""
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = before if pixels is None else pixels
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def open_picture(
@@ -32,8 +54,8 @@ def open_picture(
     Parameters
     ----------
     source
-        A file, a PIL image, or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4): uint8, uint16, bool, or
-        floats in 0..1; a .npy file holds such an array. A PIL image of mode F may hold 0..1 or 0..255.
+        A file, the bytes of one, a PIL image, or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4): uint8, uint16,
+        bool, or floats in 0..1; a .npy file holds such an array. A PIL image of mode F may hold 0..1 or 0..255.
     opened
         Called with a file that is open and not yet decoded: it may say how fine the pixels need be.
     opacity
@@ -50,19 +72,20 @@ def open_picture(
         The file is missing, damaged, no picture, or a decompression bomb; the array has another shape, dtype
         or range.
     """
-    if not isinstance(source, str | Path | Image.Image | np.ndarray):
+    if not isinstance(source, str | Path | Stored | Image.Image | np.ndarray):
         raise InputError(f"a picture was given as {type(source).__name__}; give a path, a PIL image or a NumPy array")
-    name = str(source) if isinstance(source, str | Path) else f"the {type(source).__name__} given"
+    name = name_of(source) or f"the {type(source).__name__} given"
     try:
         if isinstance(source, np.ndarray):
             return _upright(_from_array(source), opacity=opacity)
-        if isinstance(source, str | Path) and Path(source).suffix.lower() == ".npy":
-            return _upright(_from_array(np.load(source, allow_pickle=False)), opacity=opacity)
         if isinstance(source, Image.Image):
             return _upright(source, opacity=opacity)
+        file = BytesIO(source.data) if isinstance(source, Stored) else source
+        if name.lower().endswith(".npy"):
+            return _upright(_from_array(np.load(file, allow_pickle=False)), opacity=opacity)
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(source) as image:
+            with Image.open(file) as image:
                 if opened:
                     opened(image)
                 return _upright(image, opacity=opacity)
@@ -78,19 +101,29 @@ def open_picture(
     except IsADirectoryError as error:
         raise InputError(f"{name}: is a folder, not a picture; name a file in it") from error
     except UnidentifiedImageError as error:
-        raise InputError(f"{name}: {_why_unread(Path(name))}") from error
+        raise InputError(f"{name}: {_why_unread(source)}") from error
     except Exception as error:  # on damaged files Pillow's decoders raise almost anything
         raise InputError(f"{name}: cannot be read as a picture ({error}); save it anew") from error
 
 
-def _why_unread(path: Path) -> str:
+def name_of(source: PictureSource) -> str | None:
+    """What a file is called; None for what is none."""
+    if isinstance(source, Stored):
+        return source.name
+    return str(source) if isinstance(source, str | Path) else None
+
+
+def _why_unread(source: str | Path | Stored) -> str:
     """What a file seems to be that Pillow does not know, and what to do."""
-    kind = UNREAD.get(path.suffix.lower())
-    if path.is_file():
+    path = Path(source.name if isinstance(source, Stored) else source)
+    kind, start = UNREAD.get(path.suffix.lower()), b""
+    if isinstance(source, Stored):
+        start = source.data[:12]
+    elif path.is_file():
         with path.open("rb") as file:
             start = file.read(12)
-        if start[4:8] == b"ftyp" and start[8:12] in HEIC_BRANDS:
-            kind = UNREAD[".heic"]
+    if start[4:8] == b"ftyp" and start[8:12] in HEIC_BRANDS:
+        kind = UNREAD[".heic"]
     if kind is None:
         return "is no picture that Pillow knows; save it as PNG, JPEG or WebP"
     return f"is {kind}, which Pillow does not read; {CONVERT.format(name=path.name, stem=path.stem)}"

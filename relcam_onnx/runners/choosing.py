@@ -16,6 +16,7 @@ from relcam_onnx.runners import Runner
 from relcam_onnx.runners.compiled import CompiledRunner
 from relcam_onnx.runners.eager import EagerRunner
 from relcam_onnx.runners.few import FewTargets
+from relcam_onnx.runners.forward import ForwardRunner
 from relcam_onnx.runners.likeness import Likeness
 from relcam_onnx.runners.probing import ProbingRunner
 from relcam_onnx.runners.segmenting import Segmenter
@@ -76,6 +77,12 @@ def settings_of(prepared: Prepared, backend: str) -> Settings:
         classes=prepared.choices.classes,
         head=prepared.choices.head.kind,
     )
+
+
+def forward_only(prepared: Prepared, settings: SessionSettings) -> tuple[Runner, Starters]:
+    """What tells the scores of targets and makes no maps, also for targets that are told by dicts."""
+    runner = ForwardRunner(prepared, settings)
+    return runner, Starters(prepared, lambda _: runner, settings)
 
 
 class Starters:
