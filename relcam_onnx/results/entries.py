@@ -45,6 +45,14 @@ def targets(explanation: Explanation) -> list[dict[str, Any]]:
     ]
 
 
+def score(explanation: Explanation, place: int) -> np.floating[Any]:
+    """Where relevance of a target started; of the negative class of two that share a score, its negative."""
+    scores, index = explanation.rows[0, place], int(explanation.classes[0, place])
+    if len(scores) == 1 and explanation.settings.classes == 2:
+        return np.float32(scores[0] if index else -scores[0])
+    return np.float32(scores[index])
+
+
 def detection(found: Detection) -> dict[str, Any]:
     """Where a detector sees a target."""
     return {"place": found.place, "box": None if found.box is None else [round(side, 1) for side in found.box]}

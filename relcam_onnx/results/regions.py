@@ -70,8 +70,7 @@ class Region(NamedTuple):
     @property
     def area(self) -> int:
         """Its number of pixels of the picture."""
-        pixels = self._cells_of_pixels()
-        counts = [np.bincount(each, minlength=n) for each, n in zip(pixels, self.cells.shape, strict=True)]
+        counts = self.pixels_of_cells
         along = self.cells @ counts[1].astype(np.float32)  # whole numbers below 2**24: exact, and BLAS does it
         return int(counts[0] @ along.astype(np.int64))
 
@@ -82,6 +81,12 @@ class Region(NamedTuple):
         down = np.flatnonzero(np.isin(rows, np.flatnonzero(self.cells.any(axis=1)))).tolist()
         across = np.flatnonzero(np.isin(columns, np.flatnonzero(self.cells.any(axis=0)))).tolist()
         return (across[0], down[0], across[-1] + 1, down[-1] + 1) if down else None
+
+    @property
+    def pixels_of_cells(self) -> list[NDArray[np.intp]]:
+        """How many rows of pixels lie in each row of cells, and the same of columns."""
+        pixels = self._cells_of_pixels()
+        return [np.bincount(each, minlength=n) for each, n in zip(pixels, self.cells.shape, strict=True)]
 
     def _cells_of_pixels(self) -> list[NDArray[np.intp]]:
         """The row of cells that each row of pixels lies in, and the same of columns."""

@@ -1,0 +1,126 @@
+"""The files of a destination: shards of rows, and what the run was asked for, so that another one can go on."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count, islice
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from relcam_onnx.batch.entries import Entry
+from relcam_onnx.batch.rows import SCHEMA
+from relcam_onnx.batch.stores import Folder
+from relcam_onnx.batch.units import Unit
+from relcam_onnx.errors import OptionError
+
+MANIFEST = "_relcam.json"
+"""What was asked for. Readers of Parquet pass over names that begin so."""
+SHEETS = "_sheets"
+LAST = b"relcam.last"
+"""The key in a shard's metadata that says that no more of its unit follows."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Pictures that are explained at once, and the shard that they go to.
+
+    Attributes
+    ----------
+    unit, shard
+        Which unit they are of, and its which shard.
+    start
+        The first one's number in the shard.
+    entries
+        The pictures.
+    full, last
+        Whether the shard is complete with them, and the unit.
+    """
+
+    unit: int
+    shard: int
+    start: int
+    entries: Sequence[Entry]
+    full: bool
+    last: bool
+
+    @property
+    def name(self) -> str:
+        """What the shard is called, without its suffix."""
+        return f"part-{self.unit:06}-{self.shard:04}"
+
+
+def pieces(unit: Unit, rows: int, size: int, done: int) -> Iterator[Piece]:
+    """The pictures of a unit in pieces of a size, shards of so many rows, from a shard on."""
+    entries = unit.entries(done * rows)
+    following = next(entries, None)
+    shard, start = done, 0
+    while following is not None:
+        chosen = [following, *islice(entries, min(size, rows - start) - 1)]
+        following = next(entries, None)
+        full = following is None or start + len(chosen) == rows
+        yield Piece(unit.number, shard, start, chosen, full, following is None)
+        shard, start = (shard + 1, 0) if full else (shard, start + len(chosen))
+
+
+def write_shard(folder: Folder, piece: Piece, tables: Sequence[pa.RecordBatch]) -> None:
+    """Write a shard; ``piece`` is its last one."""
+    schema = SCHEMA.with_metadata({LAST: b"1" if piece.last else b"0"})
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_batches(tables, SCHEMA).cast(schema), buffer, compression="zstd")
+    folder.write(f"{piece.name}.parquet", buffer.getvalue())
+
+
+def shards_done(folder: Folder, units: Sequence[Unit]) -> dict[int, int]:
+    """Of each unit that is not complete, its number -> how many shards from its first on are there."""
+    found = {(int(m[1]), int(m[2])) for name in folder.names() if (m := re.fullmatch(r"part-(\d+)-(\d+)\.parquet", name))}
+    left = {}
+    for unit in units:
+        done = next(number for number in count() if (unit.number, number) not in found)
+        if done and (not unit.container or _is_last(folder, f"part-{unit.number:06}-{done - 1:04}.parquet")):
+            continue
+        left[unit.number] = done
+    return left
+
+
+def _is_last(folder: Folder, name: str) -> bool:
+    """Whether no more of a unit follows a shard."""
+    metadata = pq.read_metadata(io.BytesIO(folder.read(name))).metadata
+    return bool(metadata and metadata.get(LAST) == b"1")
+
+
+def settle(folder: Folder, asked: Mapping[str, Any]) -> None:
+    """Keep what is asked for, or see that what was kept is the same.
+
+    Raises
+    ------
+    OptionError
+        The folder has results of something else.
+    """
+    names = folder.names()
+    if MANIFEST not in names:
+        if any(name.endswith(".parquet") for name in names):
+            raise OptionError(f"{folder.path}: has Parquet files that are not of a batch; give another folder")
+        folder.write(MANIFEST, json.dumps(asked, indent=2).encode("ascii"))
+        return
+    try:
+        kept = json.loads(folder.read(MANIFEST))
+    except (ValueError, OSError) as error:
+        raise OptionError(f"{folder.path}/{MANIFEST}: cannot be read ({error}); give another folder") from error
+    now = json.loads(json.dumps(asked))
+    if differing := [key for key in now if kept.get(key) != now[key]]:
+        told = "; ".join(f"{key} was {_short(kept.get(key))}, is {_short(now[key])}" for key in differing[:3])
+        raise OptionError(
+            f"{folder.path}: has results of another run, and only the same one can go on there ({told}); give another "
+            "folder"
+        )
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:56]} ..."
