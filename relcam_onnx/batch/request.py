@@ -48,7 +48,7 @@ class Request:
         Of a picture that may be read; None: as many as Pillow reads.
     engine
         One of `ENGINES`.
-    workers, gpus, address
+    concurrency, num_gpus, address
         Of engine ``"ray"``: how many workers (None: as many as the cluster has room for), GPUs for each, and the
         cluster (None: the one that ``RAY_ADDRESS`` names, else one on this machine).
     options
@@ -76,16 +76,16 @@ class Request:
     threads: int | None = None
     max_pixels: int | None = None
     engine: str = "local"
-    workers: int | None = None
-    gpus: float = 0
+    concurrency: int | None = None
+    num_gpus: float = 0
     address: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:
             raise OptionError(f"no engine is called {self.engine!r}; there are {', '.join(ENGINES)}")
-        if self.engine == "local" and (self.workers is not None or self.gpus or self.address is not None):
-            raise OptionError("workers, GPUs and an address are for engine 'ray'; the local one is this process")
-        for name in ("shard", "batch", "threads", "workers"):
+        if self.engine == "local" and (self.concurrency is not None or self.num_gpus or self.address is not None):
+            raise OptionError("concurrency, num_gpus and address are for engine 'ray'; the local one is this process")
+        for name in ("shard", "batch", "threads", "concurrency"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise OptionError(f"{name} must be at least 1, not {value}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -42,6 +42,11 @@ class Plan:
     left: dict[int, int]
 
     @property
+    def work(self) -> list[tuple[Unit, int]]:
+        """These units, each with the number of its shards that are there."""
+        return [(self.units[number], done) for number, done in self.left.items()]
+
+    @property
     def size(self) -> int:
         """Bytes of the source that are left to do."""
         return sum(self.units[number].size for number in self.left)
@@ -59,12 +64,15 @@ class Summary:
         Units that earlier runs had completed.
     failed
         How many pictures have a row with an error, of this run.
+    lost
+        Units that are not complete all the same: whatever worked on them died, again and again.
     """
 
     pictures: int = 0
     shards: int = 0
     before: int = 0
     failed: int = 0
+    lost: Sequence[Unit] = ()
 
 
 Shown = Callable[[Iterable[Step], Plan], Iterable[Step]]
@@ -77,18 +85,23 @@ def run(request: Request, shown: Shown) -> Summary:
     with Worker(request, folder.write) as worker:
         settle(folder, worker.asked(listing))
         plan = Plan(units, shards_done(folder, units))
-        summary = Summary(before=len(units) - len(plan.left))
-        if request.engine == "ray":
-            from relcam_onnx.batch.on_ray import steps_on_ray  # noqa: PLC0415 - an extra
+        if request.engine == "local":
+            return _followed(steps(worker, folder, plan.work), plan, folder, shown)
+    from relcam_onnx.batch.on_ray import steps_on_ray  # noqa: PLC0415 - an extra
 
-            work = steps_on_ray(request, plan)
-        else:
-            work = steps(worker, folder, [(units[number], done) for number, done in plan.left.items()])
-        with closing(work):
-            for step in shown(work, plan) if plan.left else ():
-                summary.pictures += step.pictures
-                summary.shards += step.shards
-                summary.failed += len(step.failed)
+    return _followed(steps_on_ray(request, plan), plan, folder, shown)
+
+
+def _followed(work: Generator[Step], plan: Plan, folder: Folder, shown: Shown) -> Summary:
+    """What came of it."""
+    summary = Summary(before=len(plan.units) - len(plan.left))
+    with closing(work):
+        for step in shown(work, plan) if plan.left else ():
+            summary.pictures += step.pictures
+            summary.shards += step.shards
+            summary.failed += len(step.failed)
+    left = [unit for unit, _ in plan.work]
+    summary.lost = [plan.units[number] for number in shards_done(folder, left)]
     return summary
 
 

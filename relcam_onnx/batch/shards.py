@@ -50,9 +50,14 @@ class Piece:
     last: bool
 
     @property
-    def name(self) -> str:
-        """What the shard is called, without its suffix."""
-        return f"part-{self.unit:06}-{self.shard:04}"
+    def file(self) -> str:
+        """What the shard is called."""
+        return shard_file(self.unit, self.shard)
+
+
+def shard_file(unit: int, shard: int) -> str:
+    """What a shard of a unit is called: sorted by name, rows are in the order of the source."""
+    return f"part-{unit:06}-{shard:04}.parquet"
 
 
 def pieces(unit: Unit, rows: int, size: int, done: int) -> Iterator[Piece]:
@@ -73,7 +78,7 @@ def write_shard(folder: Folder, piece: Piece, tables: Sequence[pa.RecordBatch]) 
     schema = SCHEMA.with_metadata({LAST: b"1" if piece.last else b"0"})
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_batches(tables, SCHEMA).cast(schema), buffer, compression="zstd")
-    folder.write(f"{piece.name}.parquet", buffer.getvalue())
+    folder.write(piece.file, buffer.getvalue())
 
 
 def shards_done(folder: Folder, units: Sequence[Unit]) -> dict[int, int]:
@@ -82,7 +87,7 @@ def shards_done(folder: Folder, units: Sequence[Unit]) -> dict[int, int]:
     left = {}
     for unit in units:
         done = next(number for number in count() if (unit.number, number) not in found)
-        if done and (not unit.container or _is_last(folder, f"part-{unit.number:06}-{done - 1:04}.parquet")):
+        if done and (not unit.container or _is_last(folder, shard_file(unit.number, done - 1))):
             continue
         left[unit.number] = done
     return left

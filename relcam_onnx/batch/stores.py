@@ -166,6 +166,13 @@ class Folder:
             raise OptionError(f"{self.path}: cannot be listed ({reason(error)})") from error
         return [told["name"].rpartition("/")[2] for told in found if told["type"] == "file"]
 
+    def has(self, name: str) -> bool:
+        """Whether a file stands in it."""
+        if self._fs is None:
+            return Path(self.path, name).exists()
+        self._fs.invalidate_cache()
+        return bool(self._fs.exists(f"{self._root}/{name}"))
+
     def read(self, name: str) -> bytes:
         """The bytes of a file in it; `OSError` where there is none."""
         if self._fs is None:

@@ -151,7 +151,7 @@ class Worker:
         if not self.request.sheets or not explanation.maps.drawable:
             return None
         stem = plain(PurePosixPath(entry.member or entry.file).stem)
-        name = f"{SHEETS}/{piece.name}/{shortened(f'{number:06}-{rows.as_text(stem)}')}.jpg"
+        name = f"{SHEETS}/{piece.file.removesuffix('.parquet')}/{shortened(f'{number:06}-{rows.as_text(stem)}')}.jpg"
         self._write(name, encoded(explanation.sheet()))
         return name
 

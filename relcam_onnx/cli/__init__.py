@@ -2,7 +2,7 @@
 
 import gc
 
-from relcam_onnx.cli.more_commands import app
+from relcam_onnx.cli.batch_command import app
 
 __all__ = ["app", "main"]
 
