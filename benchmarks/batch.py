@@ -82,7 +82,15 @@ def throughput(folder: Path, place: Path, repeats: int) -> Rows:
             f"{base.work / ours.work:.2f}",
         ))  # fmt: skip
     return (
-        ("network", "best batch", "compiled alone, pictures/s", "`relcam batch`", "ratio", "target", "of processor time"),
+        (
+            "network",
+            "best batch",
+            "compiled alone, pictures/s",
+            "`relcam batch`",
+            "ratio",
+            "target",
+            "of processor time",
+        ),
         rows,
     )
 
@@ -95,5 +103,7 @@ def decoding(folders: dict[str, Path], repeats: int) -> Rows:
         for what, folder in folders.items():
             files = sorted(folder.iterdir())
             base, ours = turns([partial(drafted, files), partial(read, files, pictorial)], repeats)
-            rows.append((what, f"{1e3 * base.work:.2f} ms", f"{1e3 * ours.work:.2f} ms", f"{ours.work / base.work:.2f}"))
+            rows.append(
+                (what, f"{1e3 * base.work:.2f} ms", f"{1e3 * ours.work:.2f} ms", f"{ours.work / base.work:.2f}")
+            )
     return ("photographs", "draft alone", "as the engine reads", "ratio"), rows

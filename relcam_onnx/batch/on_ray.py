@@ -1,7 +1,7 @@
-"""Engine ``ray``: units go to workers of a Ray cluster through Ray Data; each has one compiled session and writes shards.
+"""Engine ``ray``: units go to workers of a Ray cluster through Ray Data; each has one session and writes shards.
 
-Rows never pass through Ray: a worker reads its unit and writes its shards by itself, so that the cluster moves addresses
-and counts alone, and a shard is whole whichever worker wrote it, and how often.
+Rows never pass through Ray: a worker reads its unit and writes its shards by itself, so that the cluster moves
+addresses and counts alone, and a shard is whole whichever worker wrote it, and how often.
 """
 
 from __future__ import annotations

@@ -83,7 +83,9 @@ def write_shard(folder: Folder, piece: Piece, tables: Sequence[pa.RecordBatch]) 
 
 def shards_done(folder: Folder, units: Sequence[Unit]) -> dict[int, int]:
     """Of each unit that is not complete, its number -> how many shards from its first on are there."""
-    found = {(int(m[1]), int(m[2])) for name in folder.names() if (m := re.fullmatch(r"part-(\d+)-(\d+)\.parquet", name))}
+    found = {
+        (int(m[1]), int(m[2])) for name in folder.names() if (m := re.fullmatch(r"part-(\d+)-(\d+)\.parquet", name))
+    }
     left = {}
     for unit in units:
         done = next(number for number in count() if (unit.number, number) not in found)
@@ -115,7 +117,7 @@ def settle(folder: Folder, asked: Mapping[str, Any]) -> None:
         return
     try:
         kept = json.loads(folder.read(MANIFEST))
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         raise OptionError(f"{folder.path}/{MANIFEST}: cannot be read ({error}); give another folder") from error
     now = json.loads(json.dumps(asked))
     if differing := [key for key in now if kept.get(key) != now[key]]:

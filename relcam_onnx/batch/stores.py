@@ -6,14 +6,15 @@ import glob
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
 import fsspec
 
-from relcam_onnx.errors import InputError, OptionError
-from relcam_onnx.files import cannot_write, make_folder, reason, whole
+from relcam_onnx.errors import InputError, OptionError, RelcamError
+from relcam_onnx.files import make_folder, whole
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "hf": "hf"}
 """What of relcam-onnx brings a protocol."""
@@ -53,6 +54,20 @@ def file_system(url: str) -> tuple[Any, str]:
         raise OptionError(f"{url}: {error}; such as s3://bucket/folder, or a path") from error
 
 
+@contextmanager
+def reaching(path: str, what: str, kind: type[RelcamError] = InputError) -> Iterator[None]:
+    """Say in one line what went wrong with a file or folder; what reads addresses raises almost anything."""
+    try:
+        yield
+    except RelcamError:
+        raise
+    except FileNotFoundError as error:
+        raise kind(f"{path}: there is no such file or folder") from error
+    except Exception as error:
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise kind(f"{path}: cannot be {what} ({why})") from error
+
+
 def listed(source: str) -> tuple[str, list[Item]]:
     """All files that a path, folder, glob or URL of such names, sorted, and the folder that they lie under.
 
@@ -61,10 +76,8 @@ def listed(source: str) -> tuple[str, list[Item]]:
     InputError
         It cannot be listed.
     """
-    try:
+    with reaching(source, "listed"):
         root, items = _remote(source) if is_url(source) else _local(source)
-    except OSError as error:
-        raise InputError(f"{source}: cannot be listed ({reason(error)})") from error
     return root, sorted(items, key=lambda item: item.path.split("/"))
 
 
@@ -108,18 +121,15 @@ def read(path: str) -> bytes:
     InputError
         There is none, it cannot be read, or it is larger than `LARGEST`.
     """
-    try:
+    with reaching(path, "read"):
         if is_url(path):
             fs, name = file_system(path)
-            check_size(path, fs.size(name) or 0)
-            return cast(bytes, fs.cat_file(name))
+            data = cast(bytes, fs.cat_file(name, start=0, end=LARGEST + 1))
+            check_size(path, len(data))
+            return data
         check_size(path, os.stat(path).st_size)
         with open(path, "rb") as file:
             return file.read()
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: there is no such file") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({reason(error)})") from error
 
 
 def check_size(name: str, size: int) -> None:
@@ -149,39 +159,43 @@ class Folder:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._fs, self._root = file_system(path) if is_url(path) else (None, path)
-        if self._fs is None:
+        self._fs: Any = None
+        self._root = path
+        if is_url(path):
+            self._fs, self._root = file_system(path)
+        else:
             make_folder(Path(path))
 
     def names(self) -> list[str]:
-        """The files in it, not those in folders below."""
-        if self._fs is None:
-            return [entry.name for entry in os.scandir(self.path) if entry.is_file()]
-        self._fs.invalidate_cache()
-        try:
-            found = self._fs.ls(self._root, detail=True)
-        except FileNotFoundError:
-            return []  # an object store has no empty folders
-        except OSError as error:
-            raise OptionError(f"{self.path}: cannot be listed ({reason(error)})") from error
-        return [told["name"].rpartition("/")[2] for told in found if told["type"] == "file"]
+        """The files in it, not those in folders below; `OptionError` where it cannot be listed."""
+        with reaching(self.path, "listed", OptionError):
+            if self._fs is None:
+                return [entry.name for entry in os.scandir(self.path) if entry.is_file()]
+            self._fs.invalidate_cache()
+            try:
+                found = self._fs.ls(self._root, detail=True)
+            except FileNotFoundError:
+                return []  # an object store has no empty folders
+            return [told["name"].rpartition("/")[2] for told in found if told["type"] == "file"]
 
     def has(self, name: str) -> bool:
         """Whether a file stands in it."""
-        if self._fs is None:
-            return Path(self.path, name).exists()
-        self._fs.invalidate_cache()
-        return bool(self._fs.exists(f"{self._root}/{name}"))
+        with reaching(self.path, "read", OptionError):
+            if self._fs is None:
+                return Path(self.path, name).exists()
+            self._fs.invalidate_cache()
+            return bool(self._fs.exists(f"{self._root}/{name}"))
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file in it; `OSError` where there is none."""
-        if self._fs is None:
-            return Path(self.path, name).read_bytes()
-        return cast(bytes, self._fs.cat_file(f"{self._root}/{name}"))
+        """The bytes of a file in it; `OptionError` where there is none."""
+        with reaching(f"{self.path}/{name}", "read", OptionError):
+            if self._fs is None:
+                return Path(self.path, name).read_bytes()
+            return cast(bytes, self._fs.cat_file(f"{self._root}/{name}"))
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file, perhaps in a folder below; `OptionError` where that fails."""
-        try:
+        with reaching(f"{self.path}/{name}", "written", OptionError):
             if self._fs is not None:
                 self._fs.pipe_file(f"{self._root}/{name}", data)
                 return
@@ -189,5 +203,3 @@ class Folder:
             file.parent.mkdir(parents=True, exist_ok=True)
             with whole(file) as out:
                 out.write(data)
-        except OSError as error:
-            raise OptionError(cannot_write(Path(self.path), error)) from error

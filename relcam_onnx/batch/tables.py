@@ -47,7 +47,7 @@ def file_size(stream: Any) -> int:
 
 def _values(table: pq.ParquetFile, column: str, skip: int) -> Iterator[Any]:
     """The values of a column, row groups before the first one left out."""
-    start, groups = 0, []
+    start, groups = 0, list[int]()
     for number in range(table.metadata.num_row_groups):
         rows = table.metadata.row_group(number).num_rows
         if start + rows > skip or groups:
@@ -116,7 +116,7 @@ def column_of(path: str, schema: pa.Schema, asked: str | None) -> str:
     if len(found) != 1:
         why = f"{', '.join(found)} could all be pictures" if found else "no column looks like pictures or their paths"
         raise OptionError(f"{path}: {why}; say which with --column (there are {', '.join(schema.names)})")
-    return found[0]
+    return str(found[0])
 
 
 def _is_text(kind: pa.DataType) -> bool:

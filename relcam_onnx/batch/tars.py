@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import PurePosixPath
+from typing import Any, cast
 
 from relcam_onnx.batch.entries import Entry, failing, printable
 from relcam_onnx.batch.stores import check_size, opened
@@ -27,16 +28,16 @@ def entries(path: str, skip: int) -> Iterator[Entry]:
     try:
         with opened(path) as stream, tarfile.open(fileobj=stream) as archive:
             while (member := archive.next()) is not None:
-                archive.members.clear()  # tarfile would keep them all
+                cast(Any, archive).members.clear()  # tarfile would keep them all
                 if not is_picture(member):
                     continue
                 if count >= skip:
                     yield _entry(archive, member, path, count)
                 count += 1
-            stop = archive.offset
-            archive.fileobj.seek(stop)  # type: ignore[union-attr]  # open until here
-            if archive.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):  # type: ignore[union-attr]  # as above
-                raise tarfile.ReadError(f"at byte {stop:,} no file begins, nor does the archive end")
+            data: Any = archive.fileobj
+            data.seek(archive.offset)
+            if data.read(tarfile.BLOCKSIZE).strip(b"\0"):
+                raise tarfile.ReadError(f"at byte {archive.offset:,} no file begins, nor does the archive end")
     except BROKEN as error:
         yield failing(path, f"is damaged or out of reach behind {count} pictures ({error}); write it anew", count)
         return

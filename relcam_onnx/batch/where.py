@@ -83,22 +83,19 @@ class Condition:
     def _compared(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> Test:
         """One comparison."""
         order = ORDERS.get(type(op))
-        among = isinstance(op, ast.In | ast.NotIn)
-        if order is None or among != isinstance(right, ast.Tuple | ast.List):
+        listed = right.elts if isinstance(right, ast.Tuple | ast.List) else None
+        among = listed is not None
+        if order is None or among != isinstance(op, ast.In | ast.NotIn):
             raise self._wrong("compares in a way that is not possible; 'in' is followed by a list")
         first, kind = self._value(left)
-        if isinstance(right, ast.Tuple | ast.List):
-            several = [self._value(one) for one in right.elts]
-            kinds, second = {k for _, k in several}, lambda told: [value(told) for value, _ in several]
-        else:
-            second, other = self._value(right)
-            kinds = {other}
-        if kinds - {kind} or (kind is str and isinstance(op, ast.Lt | ast.LtE | ast.Gt | ast.GtE)):
+        others = [self._value(one) for one in ([right] if listed is None else listed)]
+        sorts = isinstance(op, ast.Lt | ast.LtE | ast.Gt | ast.GtE)
+        if {other for _, other in others} - {kind} or (kind is str and sorts):
             raise self._wrong("compares a text with a number, or asks which of two texts is larger")
 
         def test(told: Values) -> bool:
-            a, b = first(told), second(told)
-            return a is not None and b is not None and order(a, b)
+            value, values = first(told), [second(told) for second, _ in others]
+            return value is not None and None not in values and order(value, values if among else values[0])
 
         return test
 
@@ -111,10 +108,10 @@ class Condition:
                 return lambda told: told[name], KINDS[name]
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
                 return lambda told: -number, float
-            case ast.Constant(value=str(text)):
-                return lambda told: text, str
             case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
                 return lambda told: number, float
+            case ast.Constant(value=str(text)):
+                return lambda told: text, str
         raise self._wrong(f"has {ast.unparse(node)!r}, which is neither a name nor a number nor a text")
 
     def _wrong(self, why: str) -> OptionError:

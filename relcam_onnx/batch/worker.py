@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from copy import copy
 from dataclasses import asdict
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from threading import Semaphore
 from typing import Any, NamedTuple, Self
 

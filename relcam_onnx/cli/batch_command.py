@@ -33,18 +33,14 @@ def batch(
             show_default=False,
         ),
     ],
-    dest: Annotated[
-        str, typer.Option("-o", "--out", help="The folder to write to, or its address.", metavar="DEST")
-    ],
+    dest: Annotated[str, typer.Option("-o", "--out", help="The folder to write to, or its address.", metavar="DEST")],
     model: Annotated[Path, typer.Option("-m", "--model", help="The ONNX file.", metavar="MODEL")],
     where: Annotated[
         str | None,
         typer.Option(help='Explain only these, such as "probability < 0.6"; the rest is classified.', metavar="TEST"),
     ] = None,
     sheets: Annotated[bool, typer.Option("--sheets", help="Also write a sheet for each picture.")] = False,
-    engine: Annotated[
-        Engine, typer.Option(help="This process, or a Ray cluster.", metavar="local|ray")
-    ] = Engine.LOCAL,
+    engine: Annotated[Engine, typer.Option(help="This process, or a Ray cluster.", metavar="local|ray")] = Engine.LOCAL,
     layer: Layer = None,
     target: Annotated[
         list[str] | None,

@@ -101,7 +101,7 @@ def open_picture(
     except IsADirectoryError as error:
         raise InputError(f"{name}: is a folder, not a picture; name a file in it") from error
     except UnidentifiedImageError as error:
-        raise InputError(f"{name}: {_why_unread(source)}") from error
+        raise InputError(f"{name}: {_why_unread(name, source)}") from error
     except Exception as error:  # on damaged files Pillow's decoders raise almost anything
         raise InputError(f"{name}: cannot be read as a picture ({error}); save it anew") from error
 
@@ -113,9 +113,9 @@ def name_of(source: PictureSource) -> str | None:
     return str(source) if isinstance(source, str | Path) else None
 
 
-def _why_unread(source: str | Path | Stored) -> str:
+def _why_unread(name: str, source: PictureSource) -> str:
     """What a file seems to be that Pillow does not know, and what to do."""
-    path = Path(source.name if isinstance(source, Stored) else source)
+    path = Path(name)
     kind, start = UNREAD.get(path.suffix.lower()), b""
     if isinstance(source, Stored):
         start = source.data[:12]

@@ -41,4 +41,5 @@ def as_text(runs: NDArray[np.int64]) -> str:
         digits.append(low + np.where(ended, 0, MORE) + FIRST)
         used.append(going)
         going = going & ~ended
-    return np.stack(digits, axis=1)[np.stack(used, axis=1)].astype(np.uint8).tobytes().decode("ascii")
+    text: bytes = np.stack(digits, axis=1)[np.stack(used, axis=1)].astype(np.uint8).tobytes()
+    return text.decode("ascii")
