@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -94,6 +95,12 @@ def beside(table: str, path: str) -> str:
         return path
     bucket, _, inner = rest.partition("/")
     return f"{protocol}{mark}{bucket}{posixpath.normpath(posixpath.join('/', posixpath.dirname(inner), path))}"
+
+
+def check_column(path: str, asked: str | None) -> None:
+    """Raise what `column_of` does; a file that cannot be read is told in its turn."""
+    with suppress(OSError, pa.ArrowException), opened(path) as stream, pq.ParquetFile(stream) as table:
+        column_of(path, table.schema_arrow, asked)
 
 
 def column_of(path: str, schema: pa.Schema, asked: str | None) -> str:

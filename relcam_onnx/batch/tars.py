@@ -48,7 +48,7 @@ def entries(path: str, skip: int) -> Iterator[Entry]:
 def is_picture(member: tarfile.TarInfo) -> bool:
     """Whether a member of an archive counts as a picture."""
     path = PurePosixPath(member.name)
-    hidden = any(part.startswith(".") and part != "." for part in path.parts)
+    hidden = any(part.startswith(".") and part not in (".", "..") for part in path.parts)
     return member.isreg() and path.suffix.lower() in (*SUFFIXES, *UNREAD) and not hidden
 
 

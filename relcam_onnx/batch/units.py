@@ -71,8 +71,8 @@ def find_units(sources: Sequence[str], dest: str, shard: int, column: str | None
 
     Raises
     ------
-    InputError
-        A source names nothing, or cannot be listed.
+    InputError, OptionError
+        A source names nothing, or cannot be listed; the first Parquet file has no such column of pictures.
     """
     items: dict[str, Item] = {}
     for source in chain.from_iterable(map(_each, sources)):
@@ -85,6 +85,8 @@ def find_units(sources: Sequence[str], dest: str, shard: int, column: str | None
     digest = hashlib.sha256()
     for item in items.values():
         digest.update(f"{item.path}\n{item.size}\n".encode("utf-8", "surrogateescape"))
+    if table := next((path for path in items if path.lower().endswith(tables.SUFFIX)), None):
+        tables.check_column(table, column)
     groups = list(_groups(items.values(), shard))
     return [
         Unit(number, [item.path for item in group], sum(item.size for item in group), column)
@@ -94,7 +96,8 @@ def find_units(sources: Sequence[str], dest: str, shard: int, column: str | None
 
 def _counts(path: str, root: str, dest: str) -> bool:
     """Whether a file that was come upon is meant."""
-    hidden = any(part.startswith(".") for part in PurePosixPath(path.removeprefix(root)).parts)
+    below = PurePosixPath(path.removeprefix(root)) if is_url(path) else Path(path).relative_to(root)
+    hidden = any(part.startswith(".") for part in below.parts)
     return path.lower().endswith((*PICTURES, *CONTAINERS)) and not hidden and not _is_below(path, dest)
 
 
