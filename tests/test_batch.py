@@ -269,7 +269,7 @@ def test_an_error_of_the_disk_leaves_whole_shards(model, folder, tmp_path, monke
 
     request = Request(model, [str(folder)], str(tmp_path / "out"), shard=2)
     monkeypatch.setattr(stores, "whole", lambda path: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(rc.OptionError, match="cannot be written .No space left on device."):
+    with pytest.raises(rc.OptionError, match=r"cannot be written .No space left on device."):
         explain_batch(request)
     monkeypatch.undo()
     monkeypatch.setattr(stores.Folder, "write", full)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -26,12 +28,15 @@ from relcam_onnx.batch.units import Unit
 from relcam_onnx.batch.worker import Worker
 from relcam_onnx.errors import OptionError, RelcamError
 from relcam_onnx.extras import require
+from relcam_onnx.files import reason
 from relcam_onnx.pictures.finding import Failed
 
 STORE = 100 << 20
 """Bytes of the object store of a cluster of our own: nothing large goes through it."""
 TRIES = 4
 """So often a unit is begun: Ray gives it to another worker when one dies, without end, and some pictures kill each."""
+SECONDS = 10
+"""That the head of a cluster may take to answer."""
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # as for onnxruntime: nobody is asked, so nothing is sent
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a worker without GPUs sees none, as Ray will have it, without a word
@@ -101,7 +106,8 @@ def steps_on_ray(request: Request, plan: Plan) -> Generator[Step]:
         {"unit": json.dumps({"unit": asdict(plan.units[number]), "done": done})} for number, done in plan.left.items()
     ]
     try:
-        with cluster(request, threads):
+        with warnings.catch_warnings(), cluster(request, threads):
+            warnings.simplefilter("ignore")  # Ray's words about its own options
             context = ray.data.DataContext.get_current()
             context.enable_progress_bars = context.print_on_execution_start = False
             tries = ray.remote(num_cpus=0)(Tries).remote()
@@ -134,6 +140,8 @@ def cluster(request: Request, threads: int) -> Iterator[None]:
     if address is None:
         cores = max(os.cpu_count() or 1, threads * (request.concurrency or 1))
         quiet |= {"num_cpus": cores, "object_store_memory": STORE, "include_dashboard": False}
+    else:
+        _reach(address)
     try:
         with _no_stderr():
             ray.init(address or "local", **quiet)
@@ -143,6 +151,16 @@ def cluster(request: Request, threads: int) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Raise `OptionError` where nothing answers at an address: Ray would try for minutes."""
+    host, mark, port = address.rpartition("://")[2].rpartition(":")
+    try:
+        if mark and port.isdecimal():
+            socket.create_connection((host, int(port)), timeout=SECONDS).close()
+    except OSError as error:
+        raise OptionError(f"Ray: no cluster at {address!r} ({reason(error)})") from error
 
 
 @contextmanager
