@@ -21,7 +21,7 @@ LXT := lxt==2.1
 # npm waits for a registry that does not answer as long as it is let.
 NPM_SECONDS ?= 60
 
-.PHONY: help demo test test-web test-node test-native test-page lint quality methods coverage pictures bench bench-folder bench-web clean wheel-test site fuzz soak
+.PHONY: help demo test test-web test-node test-native test-page lint quality methods coverage pictures bench bench-folder bench-web clean wheel-test site fuzz soak bench-batch
 
 help:
 	@echo "make demo      explain the photographs in examples/ into out/ (no PyTorch)"
@@ -38,6 +38,7 @@ help:
 	@echo "make coverage  every network that is tried, exported and checked, rewrites docs/coverage.md (an hour and more)"
 	@echo "make pictures  the contact sheet of the README"
 	@echo "make bench     what an explanation costs, rewrites docs/costs.md"
+	@echo "make bench-batch   what relcam batch costs, rewrites tables of docs/batch.md"
 	@echo "make bench-folder  what a folder of photographs costs, rewrites that table of docs/costs.md"
 	@echo "make bench-web what the page of relcam web weighs and takes, rewrites those tables of docs/web.md and its picture"
 	@echo "make clean     remove what these commands made"
@@ -124,6 +125,10 @@ bench-folder: $(VENV)/.test
 bench-web: $(VENV)/.page $(VENV)/.test
 	$(BIN)/python -m benchmarks.web --write
 	$(BIN)/python -m benchmarks.web --shot docs/pictures/web.jpg
+
+# The same: ratios hardly suffer from a busy machine, rates do.
+bench-batch: $(VENV)/.test
+	$(BIN)/python -m benchmarks.batch --write
 
 clean:
 	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
