@@ -33,7 +33,7 @@ from benchmarks.models import LITE0, RESNET, Net, compiled
 from benchmarks.page import fill, table
 from benchmarks.timing import THREADS, running, session
 from relcam_onnx.batch import Request, explain_batch
-from relcam_onnx.batch.run import Plan, Step
+from relcam_onnx.batch.steps import Plan, Step
 from relcam_onnx.batch.stores import read
 from relcam_onnx.explainer import Explainer
 from relcam_onnx.explaining import PictureExplainer

@@ -113,7 +113,11 @@ def test_other_heads_go_through(head, tmp_path):
         if head == "detector":
             boxes = [target["box"] for target in row["targets"]]
             assert boxes == [pytest.approx(each.box) for each in explanation.detections[0]]
-    assert row["explained"]
+    assert relcam(tmp_path / "*.png", "-o", tmp_path / "said", "-m", model, "--where", "score > 1e9").exit_code == 0
+    for row, full in zip(rows(tmp_path / "said"), rows(tmp_path / "out"), strict=True):
+        assert (row["explained"], full["explained"]) == (False, True)
+        assert [target["box"] for target in row["targets"]] == [target["box"] for target in full["targets"]]
+        assert [target["index"] for target in row["targets"]] == [target["index"] for target in full["targets"]]
 
 
 def bytes_of(folder):
@@ -264,7 +268,7 @@ def test_an_error_of_the_disk_leaves_whole_shards(model, folder, tmp_path, monke
     def full(self, name, data):
         written.append(name)
         if len(written) == 3:
-            raise OSError(28, "No space left on device")
+            raise rc.OptionError("the disk is full")
         write(self, name, data)
 
     request = Request(model, [str(folder)], str(tmp_path / "out"), shard=2)
@@ -273,8 +277,11 @@ def test_an_error_of_the_disk_leaves_whole_shards(model, folder, tmp_path, monke
         explain_batch(request)
     monkeypatch.undo()
     monkeypatch.setattr(stores.Folder, "write", full)
-    with pytest.raises(OSError, match="No space"):
-        explain_batch(request)
+    result = relcam(folder, "-o", tmp_path / "out", "-m", model, "--shard", 2)
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "relcam: error: the disk is full; the same command goes on where it stopped\n",
+    )
     monkeypatch.undo()
     assert explain_batch(request).pictures == 5
     assert len(rows(tmp_path / "out")) == 7
@@ -373,7 +380,7 @@ def test_the_manifest_says_what_was_asked(done, model):
 
 
 def test_progress_has_a_rate_and_the_time_that_is_left(monkeypatch, capsys):
-    from relcam_onnx.batch.run import Plan, Step  # noqa: PLC0415
+    from relcam_onnx.batch.steps import Plan, Step  # noqa: PLC0415
     from relcam_onnx.batch.units import Unit  # noqa: PLC0415
     from relcam_onnx.cli import batching  # noqa: PLC0415
 

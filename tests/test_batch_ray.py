@@ -29,7 +29,9 @@ def request_of(tmp_path_factory):
     stored(place / "model.onnx")
     for tar in range(TARS):
         tarred(place / f"{tar}.tar", [(f"{n:03}.png", encoded(n % 3)) for n in range(PICTURES)])
-    return lambda dest, **more: Request(place / "model.onnx", [str(place / "*.tar")], str(place / dest), shard=8, **more)
+    return lambda dest, **more: Request(
+        place / "model.onnx", [str(place / "*.tar")], str(place / dest), shard=8, **more
+    )
 
 
 def workers() -> list[int]:
@@ -55,14 +57,15 @@ def descends(process: int) -> bool:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for the workers in /proc")
 def test_a_killed_worker_costs_no_row(request_of):
-    """It dies when the first shard stands; what it was at is done by another, and rows are those of the local engine."""
-    request, killed = request_of("out"), []
+    """It dies when the first shard stands; another does what it was at, and rows are those of the local engine."""
+    request, killed, shards = request_of("out"), [], []
 
     def kill() -> None:
         while not list(Path(request.dest).glob("part-*.parquet")):
             time.sleep(0.005)
         killed.extend(workers()[:1])
         os.kill(killed[0], signal.SIGKILL)
+        shards.extend(Path(request.dest).glob("part-*.parquet"))
 
     threading.Thread(target=kill, daemon=True).start()
     arguments = ["--engine", "ray", "--concurrency", "2", "--threads", "1", "--shard", "8"]
@@ -70,6 +73,7 @@ def test_a_killed_worker_costs_no_row(request_of):
     result = CliRunner().invoke(app, ["batch", *arguments])
     assert (result.exit_code, result.stderr) == (0, "")
     assert killed
+    assert len(shards) < TARS * PICTURES // 8
     found = rows(request.dest)
     assert [row["row"] for row in found] == [*range(PICTURES)] * TARS
     assert not ray.is_initialized()

@@ -9,7 +9,8 @@ from relcam_onnx.batch.request import Request
 from relcam_onnx.extras import require
 
 if TYPE_CHECKING:
-    from relcam_onnx.batch.run import Plan, Step, Summary
+    from relcam_onnx.batch.run import Summary
+    from relcam_onnx.batch.steps import Plan, Step
 
 __all__ = ["Request", "explain_batch"]
 

@@ -21,8 +21,8 @@ from typing import Any
 
 from relcam_onnx.ahead import AT_ONCE
 from relcam_onnx.batch.request import Request
-from relcam_onnx.batch.run import Plan, Step, steps
 from relcam_onnx.batch.shards import shard_file
+from relcam_onnx.batch.steps import Plan, Step, steps
 from relcam_onnx.batch.stores import Folder
 from relcam_onnx.batch.units import Unit
 from relcam_onnx.batch.worker import Worker

@@ -15,14 +15,14 @@ from relcam_onnx.batch.entries import Entry, failing, printable
 from relcam_onnx.batch.stores import check_size, is_url, opened, read
 from relcam_onnx.errors import InputError, OptionError, nearest
 
-SUFFIX = (".parquet",)
+TABLES = (".parquet",)
 PATHS = ("path", "file", "file_name", "filename", "image", "image_path", "img", "picture", "url")
 """What a column of paths is called, where none of bytes is there."""
 AT_ONCE = 16
 """Rows that are decoded at a time."""
 
 
-def entries(path: str, skip: int, column: str | None) -> Iterator[Entry]:
+def rows_of(path: str, skip: int, column: str | None) -> Iterator[Entry]:
     """The pictures of a Parquet file, a row each, from the one of this number on."""
     row = skip
     try:

@@ -14,12 +14,12 @@ from relcam_onnx.batch.stores import check_size, opened
 from relcam_onnx.errors import InputError
 from relcam_onnx.pictures.finding import SUFFIXES, UNREAD
 
-SUFFIX = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 """What a tar file is called."""
 BROKEN = (tarfile.TarError, OSError, EOFError, zlib.error)
 
 
-def entries(path: str, skip: int) -> Iterator[Entry]:
+def members_of(path: str, skip: int) -> Iterator[Entry]:
     """The pictures of a tar file, in its order, from the one of this number on.
 
     Members count as pictures by their suffix; hidden ones do not. Where the file breaks off an entry says so.

@@ -10,13 +10,14 @@ from functools import partial
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
-from relcam_onnx.batch import tables, tars
 from relcam_onnx.batch.entries import Entry
 from relcam_onnx.batch.stores import Item, is_url, listed, read
+from relcam_onnx.batch.tables import TABLES, check_column, rows_of
+from relcam_onnx.batch.tars import TARS, members_of
 from relcam_onnx.errors import InputError
 from relcam_onnx.pictures.finding import SUFFIXES, UNREAD
 
-PICTURES, CONTAINERS = (*SUFFIXES, *UNREAD), (*tars.SUFFIX, *tables.SUFFIX)
+PICTURES, CONTAINERS = (*SUFFIXES, *UNREAD), (*TARS, *TABLES)
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,10 @@ class Unit:
         if not self.container:
             weight = self.size / len(self.files)
             yield from (Entry(path, weight, partial(read, path)) for path in self.files[skip:])
-        elif self.files[0].lower().endswith(tables.SUFFIX):
-            yield from tables.entries(self.files[0], skip, self.column)
+        elif self.files[0].lower().endswith(TABLES):
+            yield from rows_of(self.files[0], skip, self.column)
         else:
-            yield from tars.entries(self.files[0], skip)
+            yield from members_of(self.files[0], skip)
 
 
 def is_container(path: str) -> bool:
@@ -85,8 +86,8 @@ def find_units(sources: Sequence[str], dest: str, shard: int, column: str | None
     digest = hashlib.sha256()
     for item in items.values():
         digest.update(f"{item.path}\n{item.size}\n".encode("utf-8", "surrogateescape"))
-    if table := next((path for path in items if path.lower().endswith(tables.SUFFIX)), None):
-        tables.check_column(table, column)
+    if table := next((path for path in items if path.lower().endswith(TABLES)), None):
+        check_column(table, column)
     groups = list(_groups(items.values(), shard))
     return [
         Unit(number, [item.path for item in group], sum(item.size for item in group), column)

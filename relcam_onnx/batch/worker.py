@@ -16,9 +16,9 @@ import pyarrow as pa
 
 from relcam_onnx import __version__
 from relcam_onnx.ahead import AT_ONCE, session_options
-from relcam_onnx.batch import rows
 from relcam_onnx.batch.entries import Entry
 from relcam_onnx.batch.request import Request
+from relcam_onnx.batch.rows import as_text, broken, row, table
 from relcam_onnx.batch.shards import SHEETS, Piece
 from relcam_onnx.batch.where import Condition
 from relcam_onnx.canon.constants import SILENT
@@ -119,14 +119,14 @@ class Worker:
                 if isinstance(result, Exception):
                     raise result
                 sheet = self._sheet(piece, piece.start + place, entry, result)
-                made.append(rows.row(entry, result, self.request.mask_rule, sheet))
+                made.append(row(entry, result, self.request.mask_rule, sheet))
             except OptionError:
                 raise  # nothing can be written
             except Exception as error:  # whatever is wrong with one picture, the others go on
                 why = str(error) if isinstance(error, RelcamError) else f"{type(error).__name__}: {error}"
-                made.append(rows.broken(entry, rows.as_text(why)))
+                made.append(broken(entry, as_text(why)))
                 failed.append(Failed(entry.name, why))
-        return Made(piece, rows.table(made), failed)
+        return Made(piece, table(made), failed)
 
     def _tried(self, entry: Entry) -> Ready | Exception:
         """A picture that was read, or what is wrong with it."""
@@ -151,7 +151,7 @@ class Worker:
         if not self.request.sheets or not explanation.maps.drawable:
             return None
         stem = plain(PurePosixPath(entry.member or entry.file).stem)
-        name = f"{SHEETS}/{piece.file.removesuffix('.parquet')}/{shortened(f'{number:06}-{rows.as_text(stem)}')}.jpg"
+        name = f"{SHEETS}/{piece.file.removesuffix('.parquet')}/{shortened(f'{number:06}-{as_text(stem)}')}.jpg"
         self._write(name, encoded(explanation.sheet()))
         return name
 

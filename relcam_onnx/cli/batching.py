@@ -12,8 +12,9 @@ import typer
 
 from relcam_onnx.batch import Request, explain_batch
 from relcam_onnx.batch.entries import printable
-from relcam_onnx.batch.run import Plan, Step
+from relcam_onnx.batch.steps import Plan, Step
 from relcam_onnx.cli.console import SOME_FAILED, say
+from relcam_onnx.errors import RelcamError
 from relcam_onnx.pictures.finding import Failed
 
 EVERY = 60.0
@@ -26,17 +27,27 @@ def batch_pictures(request: Request) -> int:
     Returns
     -------
     int
-        The exit code: 0 all done, 1 some pictures failed, or it was interrupted.
+        The exit code: 0 all done, 1 some pictures failed, or it ended before the last one.
 
     Raises
     ------
     RelcamError
         Nothing could be done: the model, an option, a source or the folder is at fault.
     """
+    shards = 0
+
+    def shown(steps: Iterable[Step], plan: Plan) -> Iterator[Step]:
+        nonlocal shards
+        for step in following(steps, plan):
+            shards += step.shards
+            yield step
+
     try:
-        done = explain_batch(request, following)
-    except KeyboardInterrupt:
-        say("error", "interrupted; the same command goes on where it stopped")
+        done = explain_batch(request, shown)
+    except (KeyboardInterrupt, RelcamError) as error:
+        if isinstance(error, RelcamError) and not shards:
+            raise
+        say("error", f"{str(error) or 'interrupted'}; the same command goes on where it stopped")
         return SOME_FAILED
     for unit in done.lost:
         say("failed", f"{unit.files[0]}, and what follows it: a worker died of it again and again; leave it out")
