@@ -392,3 +392,12 @@ def test_progress_has_a_rate_and_the_time_that_is_left(monkeypatch, capsys):
     assert told[0].startswith("relcam: note: 25%: 50 pictures, ")
     assert told[1].startswith("relcam: note: 50%: 100 pictures, ")
     assert batching.progress(120, 100.0, 400.0, 60.0) == "120 pictures, 2.0 a second, 0:03:00 left"
+
+
+@pytest.mark.parametrize("source", [".", "*.png", "./0000.png", "../in/*.png", "{here}"])
+def test_hidden_is_what_is_hidden_below_the_source(source, tmp_path, monkeypatch):
+    folder = pictures(tmp_path / "in", 1)
+    (folder / ".0001.png").write_bytes(encoded(1))
+    monkeypatch.chdir(folder)
+    (unit,), _ = find_units([source.format(here=folder)], "out", 9, None)
+    assert [Path(file).resolve() for file in unit.files] == [folder / "0000.png"]
