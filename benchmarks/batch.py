@@ -96,7 +96,11 @@ def throughput(folders: dict[Net, Path], out: Iterator[Path], repeats: int) -> R
         whole, single = session(proto, THREADS), session(proto, 1, spinning=False)
         best = min(BATCHES, key=lambda size: alone(whole, size).wall)
         base, one, ours = turns(
-            [partial(alone, whole, best), partial(alone, single, best), lambda net=net: engine(net, folder, next(out))],
+            [
+                partial(alone, whole, best),
+                partial(alone, single, best),
+                lambda net=net, folder=folder: engine(net, folder, next(out)),
+            ],
             repeats,
         )
         rows.append((

@@ -120,7 +120,7 @@ def settle(folder: Folder, asked: Mapping[str, Any]) -> None:
     except ValueError as error:
         raise OptionError(f"{folder.path}/{MANIFEST}: cannot be read ({error}); give another folder") from error
     now = json.loads(json.dumps(asked))
-    if differing := [key for key in now if kept.get(key) != now[key]]:
+    if differing := [key for key in now if key != "model" and kept.get(key) != now[key]]:  # its SHA-256 counts
         told = "; ".join(f"{key} was {_short(kept.get(key))}, is {_short(now[key])}" for key in differing[:3])
         raise OptionError(
             f"{folder.path}: has results of another run, and only the same one can go on there ({told}); give another "

@@ -63,7 +63,7 @@ class Worker:
         condition = None if request.where is None else Condition(request.where)
         cores = request.threads or os.cpu_count() or 1
         # The eager walk's products have threads of their own, which would wait for each other.
-        runs = 1 if request.options.get("backend") == "eager" else AT_ONCE
+        runs = 1 if request.options.get("backend") == "eager" else min(AT_ONCE, cores)
         options = {"session_options": session_options(cores, runs, SILENT), **request.options}
         with ExitStack() as stack:
             stack.enter_context(allowing(request.max_pixels))
