@@ -197,8 +197,7 @@ class Explainer(AbstractContextManager["Explainer"]):
     def forward(self) -> Self:
         """One for the forward pass alone: the same targets, scores and probabilities, no maps; closed by itself."""
         other = copy(self)
-        other._runner, other._starters = forward_only(self.prepared, self._session)
-        other._batch = self.prepared.batch
+        (other._runner, other._starters), other._batch = forward_only(self.prepared, self._session), self.prepared.batch
         return other
 
     def passes(self, x: Any) -> int:
