@@ -369,6 +369,9 @@ def test_units_are_the_same_in_every_run(tmp_path):
         ["t-00.tar"], ["t-01.tar"], ["t-02.tar"],
     ]  # fmt: skip
     assert find_units([str(tmp_path)], str(tmp_path / "out"), 3, None) == (units, digest)
+    (tmp_path / "b" / "part-000000-0000.parquet").write_bytes(b"x")
+    (own,), _ = find_units([str(tmp_path / "b")], str(tmp_path / "b"), 9, None)  # into the source itself
+    assert len(own.files) == 5
     braces, _ = find_units([str(tmp_path / "t-{01..02}.tar")], "out", 3, None)
     assert [unit.files for unit in braces] == [[str(tmp_path / f"t-0{n}.tar")] for n in (1, 2)]
 

@@ -63,7 +63,7 @@ def is_container(path: str) -> bool:
 
 
 def find_units(sources: Sequence[str], dest: str, shard: int, column: str | None) -> tuple[list[Unit], str]:
-    """List what sources name, each file once; hidden ones and those below ``dest`` do not count.
+    """List what sources name, each file once; hidden ones and what a batch wrote to ``dest`` do not count.
 
     Returns
     -------
@@ -99,14 +99,15 @@ def _counts(path: str, root: str, dest: str) -> bool:
     """Whether a file that was come upon is meant."""
     below = PurePosixPath(path.removeprefix(root)) if is_url(path) else Path(path).relative_to(root)
     hidden = any(part.startswith(".") for part in below.parts)
-    return path.lower().endswith((*PICTURES, *CONTAINERS)) and not hidden and not _is_below(path, dest)
+    return path.lower().endswith((*PICTURES, *CONTAINERS)) and not hidden and not _is_ours(path, dest)
 
 
-def _is_below(path: str, folder: str) -> bool:
-    """Whether a file lies in a folder or in one below."""
-    if is_url(path) or is_url(folder):
-        return path.startswith(f"{folder.rstrip('/')}/")
-    return Path(folder).absolute() in Path(path).absolute().parents
+def _is_ours(path: str, dest: str) -> bool:
+    """Whether a file is what a batch writes to a destination: a source may lie in that, and that in a source."""
+    if is_url(path) != is_url(dest):
+        return False
+    whole, folder = (each if is_url(each) else str(Path(each).absolute()) for each in (path, dest.rstrip("/")))
+    return whole.startswith(folder) and re.match(r"/(part-\d+-\d+\.parquet$|_)", whole[len(folder) :]) is not None
 
 
 def _each(source: str) -> list[str]:
