@@ -14,6 +14,7 @@ import os
 import statistics
 import tarfile
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -46,6 +47,8 @@ PAGE = ROOT / "docs" / "batch.md"
 LAYERS = ("stages", "fused")
 BATCHES = (1, 2, 4, 8, 16)
 """What the compiled model alone is tried with; the fastest counts."""
+POLL = 0.02
+"""Seconds between two looks at what is written."""
 SHARD = 10
 """Rows of a shard: an engine counts from its first one to its last."""
 
@@ -64,7 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help="rewrite the tables of docs/batch.md")
     parser.add_argument("--repeats", type=int, default=5, help="turns, of which the median counts")
-    parser.add_argument("--pictures", type=int, default=100, help="photographs in the folder")
+    parser.add_argument("--pictures", type=int, default=200, help="photographs in the folder")
     parser.add_argument("--only", choices=("throughput", "decoding", "engines"), help="one of the tables")
     parser.add_argument("--many", type=int, help="the table of memory alone, of so many small pictures")
     options = parser.parse_args()
@@ -231,22 +234,31 @@ def noise(seed: int) -> bytes:
 
 def engine(net: Net, folder: Path, out: Path, **options: Any) -> Cost:
     """A batch, from the time of its first shard to that of its last."""
-    busy: list[tuple[float, int]] = []
-
-    def shown(steps: Iterable[Step], plan: Plan) -> Iterator[Step]:
-        done = 0
-        for step in steps:
-            done += step.pictures
-            if step.shards:
-                busy.append((of_workers() if options.get("engine") == "ray" else time.process_time(), done))
-            yield step
-
+    work = of_workers if options.get("engine") == "ray" else time.process_time
     preprocess = "imagenet" if net is RESNET else None
-    explain_batch(Request(net.file(), [str(folder)], str(out), shard=SHARD, preprocess=preprocess, **options), shown)
-    written = sorted(shard.stat().st_mtime for shard in out.glob("*.parquet"))
-    pictures = SHARD * (len(written) - 1)
-    (start, before), (end, after) = busy[0], busy[-1]
-    return Cost((written[-1] - written[0]) / pictures, (end - start) / (after - before))
+    request = Request(net.file(), [str(folder)], str(out), shard=SHARD, preprocess=preprocess, **options)
+    seen: dict[int, tuple[float, float]] = {}
+    done = threading.Event()
+    watcher = threading.Thread(target=watching_shards, args=(out, seen, work, done))
+    watcher.start()
+    try:
+        explain_batch(request)
+    finally:
+        done.set()
+        watcher.join()
+    first, last = min(seen), max(seen)
+    spent = (after - before for before, after in zip(seen[first], seen[last], strict=True))
+    return Cost(*(each / (SHARD * (last - first)) for each in spent))
+
+
+def watching_shards(
+    out: Path, seen: dict[int, tuple[float, float]], work: Callable[[], float], done: threading.Event
+) -> None:
+    """Note when there are so many shards, and what had been worked by then."""
+    while not done.wait(POLL):
+        shards = len(list(out.glob("*.parquet")))
+        if shards and shards not in seen:
+            seen[shards] = (time.perf_counter(), work())
 
 
 def of_workers() -> float:

@@ -91,10 +91,9 @@ class Explainer(AbstractContextManager["Explainer"]):
         An ``onnxruntime.SessionOptions`` of one's own (custom op libraries, profiling).
     cache
         A folder that keeps compiled models, by content and options; None: none are kept.
-    samples
-        How many masks, noisy copies or steps, for methods that have such; None: the method's.
-    random_state
-        What those are drawn by: the same number, the same maps; None: 0.
+    samples, random_state
+        How many masks, noisy copies or steps, for methods that have such; None: the method's. And what those are drawn
+        by: the same number, the same maps; None: 0.
 
     Raises
     ------
@@ -197,7 +196,7 @@ class Explainer(AbstractContextManager["Explainer"]):
     def forward(self) -> Self:
         """One for the forward pass alone: the same targets, scores and probabilities, no maps; closed by itself."""
         other = copy(self)
-        (other._runner, other._starters), other._batch = forward_only(self.prepared, self._session), self.prepared.batch
+        (other._runner, other._starters), other._batch = forward_only(self.prepared, self._session), self.prepared.clips
         return other
 
     def passes(self, x: Any) -> int:

@@ -158,14 +158,9 @@ class PictureExplainer:
         Parameters
         ----------
         pictures
-            What `relcam_onnx.pictures.finding.find_pictures` finds.
+            What `relcam_onnx.pictures.finding.find_pictures` finds; what is wrong with one stands in its place.
         targets
             K targets, the same for every picture; None: the top class, or all that a detector detects.
-
-        Returns
-        -------
-        list
-            As many as pictures, in their order: of one that cannot be read or explained, what went wrong with it.
 
         Raises
         ------
@@ -204,7 +199,6 @@ class PictureExplainer:
         return as_targets(targets, self.labels, lambda source: self._read(source).array, detector=detector)
 
     def _read(self, source: PictureSource) -> Ready:
-        """A picture for the input that no other is named for."""
         return self.sources.picture(self._main, source)
 
     def _explain(self, given: Feeds, targets: Any) -> Explanation:

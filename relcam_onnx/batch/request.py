@@ -30,6 +30,8 @@ class Request:
     targets
         As `relcam_onnx.explain` takes K of them, the same for every picture; none: the top class, or all that a
         detector detects.
+    inputs
+        By name what goes with every picture into the model's other inputs, as on the command line.
     where
         Which pictures are explained, by what the model says of them: see `relcam_onnx.batch.where`. None: all.
     preprocess, labels, exact
@@ -64,6 +66,7 @@ class Request:
     sources: Sequence[str]
     dest: str
     targets: Sequence[Any] = ()
+    inputs: Mapping[str, str] = field(default_factory=dict)
     where: str | None = None
     preprocess: Any = None
     labels: Any = None

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from relcam_onnx.analysis.layers import FUSED
 from relcam_onnx.batch.entries import Entry
 from relcam_onnx.results import entries
 from relcam_onnx.results.explanation import Explanation
@@ -57,14 +56,17 @@ def row(entry: Entry, explanation: Explanation, rule: str, sheet: str | None) ->
     InputError
         A map is not finite.
     """
-    layers, (height, width) = entries.layers(explanation, None), explanation.pictures[0].size
+    picture, beside = explanation.pictures[0], explanation.beside.items()
+    own = next((name for name, pictures in beside if pictures[0] is picture), None)  # where a model reads several
+    layers, (height, width) = entries.layers(explanation, None), picture.size
     targets: list[dict[str, Any]] = entries.targets(explanation)
     for place, target in enumerate(targets):
         target["score"] = entries.number(entries.score(explanation, place))
         target["layers"] = [{"layer": name, **each[place]} for name, each in layers.items()]
         if drawable := explanation.maps.drawable:
-            layer = FUSED if FUSED in drawable else drawable[-1]
-            target["map"] = {"layer": layer, **compact(explanation.maps.plane(layer, 0, place))}
+            layer = explanation.map_name(None, own)
+            layer = layer if layer in drawable else drawable[-1]
+            target["map"] = {"layer": layer, **compact(explanation.plane(layer, 0, place))}
             region = Region.of(explanation, layer, place, rule)
             target["mask"] = {**compressed(region), "box": region.box, "area": region.area}
     return {

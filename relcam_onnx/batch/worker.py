@@ -24,13 +24,14 @@ from relcam_onnx.batch.where import Condition
 from relcam_onnx.canon.constants import SILENT
 from relcam_onnx.errors import OptionError, RelcamError
 from relcam_onnx.explainer import Explainer
-from relcam_onnx.explaining import PictureExplainer, Ready
+from relcam_onnx.explaining import PictureExplainer
 from relcam_onnx.files import plain, shortened
 from relcam_onnx.pictures.finding import Failed
 from relcam_onnx.pictures.reading import allowing
 from relcam_onnx.results.explanation import Explanation
 from relcam_onnx.results.segment import read_rule
 from relcam_onnx.results.sheet import encoded
+from relcam_onnx.sources import Ready
 
 PIECE = 4
 """Pictures at a time where nothing says otherwise: more gains no speed on a processor."""
@@ -73,7 +74,13 @@ class Worker:
             explainer = stack.enter_context(
                 Explainer(request.model, preprocess=request.preprocess, labels=request.labels, **options)
             )
-            self.pictorial = PictureExplainer(explainer, request.preprocess, request.labels, exact=request.exact)
+            self.pictorial = PictureExplainer(
+                explainer, request.preprocess, request.labels, exact=request.exact, inputs=request.inputs
+            )
+            if self.pictorial.frames != 1:
+                raise OptionError(
+                    "this model takes clips, and each picture of a batch is explained alone: relcam explain"
+                )
             self._targets = self.pictorial.indices(list(request.targets)) or None
             self._where = None if condition is None else Forecast(condition, self.pictorial)
             self._closing = stack.pop_all()
@@ -84,7 +91,7 @@ class Worker:
     @property
     def batch(self) -> int:
         """Pictures of a piece."""
-        return self.request.batch or self.pictorial.explainer.prepared.batch or PIECE
+        return self.request.batch or self.pictorial.explainer.prepared.clips or PIECE
 
     def asked(self, listing: str) -> dict[str, Any]:
         """What decides the rows, as the destination keeps it; ``listing`` stands for the source."""
@@ -98,6 +105,7 @@ class Worker:
             "listing": listing,
             "shard": request.shard,
             "targets": [str(target) for target in request.targets],
+            "inputs": dict(request.inputs),
             "where": request.where,
             "column": request.column,
             "sheets": request.sheets,
@@ -131,14 +139,14 @@ class Worker:
                 failed.append(Failed(entry.name, why))
         return Made(piece, table(made), failed)
 
-    def _tried(self, entry: Entry) -> Ready | Exception:
+    def _tried(self, entry: Entry) -> list[Ready] | Exception:
         """A picture that was read, or what is wrong with it."""
         try:
             return self.pictorial.tried(entry.read())
         except Exception as error:  # as in `__call__`
             return error
 
-    def _explained(self, read: list[Ready | Exception]) -> list[Explanation | Exception]:
+    def _explained(self, read: list[list[Ready] | Exception]) -> list[Explanation | Exception]:
         """Those that are asked for explained; of the others what the model says."""
         if self._where is None:
             return self.pictorial.explained(read, self._targets)
@@ -174,7 +182,7 @@ class Forecast:
         self._condition, self._forward = condition, copy(pictorial)
         self._forward.explainer = pictorial.explainer.forward()
 
-    def forecast(self, read: list[Ready | Exception], targets: Any) -> list[Explanation | Exception]:
+    def forecast(self, read: list[list[Ready] | Exception], targets: Any) -> list[Explanation | Exception]:
         """What the model says of each picture."""
         return self._forward.explained(read, targets)
 

@@ -11,7 +11,33 @@ import typer
 
 from relcam_onnx.cli.console import Command, reporting
 from relcam_onnx.cli.more_commands import app
-from relcam_onnx.cli.options import Debug, Head, LabelsFile, Layer, Method, Output, Preprocess, Preset, Seed, chosen
+from relcam_onnx.cli.options import (
+    Backend,
+    BatchSize,
+    Cache,
+    Debug,
+    Exact,
+    Head,
+    Inputs,
+    LabelsFile,
+    Layer,
+    Like,
+    MaskRule,
+    MaxPixels,
+    Method,
+    Output,
+    Preprocess,
+    Preset,
+    Provider,
+    RandomState,
+    Samples,
+    Seed,
+    Target,
+    Threads,
+    Top,
+    by_name,
+    chosen,
+)
 
 __all__ = ["app"]
 
@@ -41,18 +67,11 @@ def batch(
     ] = None,
     sheets: Annotated[bool, typer.Option("--sheets", help="Also write a sheet for each picture.")] = False,
     engine: Annotated[Engine, typer.Option(help="This process, or a Ray cluster.", metavar="local|ray")] = Engine.LOCAL,
+    inputs: Inputs = None,
     layer: Layer = None,
-    target: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A class by index, label or rank (-1: the top); repeatable. Default: the top class.", metavar="CLASS"
-        ),
-    ] = None,
-    top: Annotated[int | None, typer.Option(min=1, help="The K top classes of each picture.", metavar="K")] = None,
-    like: Annotated[
-        list[Path] | None,
-        typer.Option(help="A picture: what makes an embedding like its own; repeatable.", metavar="PICTURE"),
-    ] = None,
+    target: Target = None,
+    top: Top = None,
+    like: Like = None,
     method: Method = None,
     preset: Preset = None,
     seed: Seed = None,
@@ -60,31 +79,17 @@ def batch(
     head: Head = None,
     labels: LabelsFile = None,
     preprocess: Preprocess = None,
-    mask_rule: Annotated[
-        str | None, typer.Option(help="What masks mark: mass=0.8 (the default), otsu, ...", metavar="RULE")
-    ] = None,
+    mask_rule: MaskRule = None,
     column: Annotated[
         str | None,
         typer.Option(help="Of Parquet files, with pictures or paths. Default: what looks so.", metavar="NAME"),
     ] = None,
     shard: Annotated[int, typer.Option(min=1, help="Pictures of a Parquet file, at most.", metavar="N")] = 1000,
-    exact: Annotated[
-        bool, typer.Option("--exact", help="Decode every pixel of large JPEGs, not just as many as the model needs.")
-    ] = False,
-    backend: Annotated[
-        str | None,
-        typer.Option(help="What runs the reverse walk: compiled or eager. Default: compiled.", metavar="NAME"),
-    ] = None,
-    provider: Annotated[
-        list[str] | None,
-        typer.Option(help="onnxruntime's provider (cpu, cuda, ...); repeatable, in order.", metavar="NAME"),
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="So many at work on the model, of each worker.", metavar="N")
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option("--batch", min=1, help="So many pictures at a time.", metavar="N")
-    ] = None,
+    exact: Exact = False,
+    backend: Backend = None,
+    provider: Provider = None,
+    threads: Threads = None,
+    batch_size: BatchSize = None,
     concurrency: Annotated[
         int | None, typer.Option(min=1, help="Workers of a Ray cluster. Default: as many as fit.", metavar="N")
     ] = None,
@@ -93,20 +98,10 @@ def batch(
         str | None,
         typer.Option(help="The Ray cluster. Default: RAY_ADDRESS, else one on this machine.", metavar="ADDRESS"),
     ] = None,
-    cache: Annotated[
-        Path | None, typer.Option(help="A folder that keeps compiled models. Default: none are kept.", metavar="FOLDER")
-    ] = None,
-    samples: Annotated[
-        int | None,
-        typer.Option(min=1, help="Masks, noisy copies or steps of methods that have such (rise, ...).", metavar="N"),
-    ] = None,
-    random_state: Annotated[
-        int | None, typer.Option(help="What they are drawn by: the same, the same maps. Default: 0.", metavar="N")
-    ] = None,
-    max_pixels: Annotated[
-        int | None,
-        typer.Option(min=1, help="Of a picture that may be read; more looks like a bomb.", show_default="89478485"),
-    ] = None,
+    cache: Cache = None,
+    samples: Samples = None,
+    random_state: RandomState = None,
+    max_pixels: MaxPixels = None,
     debug: Debug = False,
 ) -> None:
     """Explain many pictures into Parquet files; the same command goes on where it was stopped.
@@ -136,6 +131,7 @@ def batch(
             sources,
             dest,
             targets=[*(target or []), *range(-1, -1 - (top or 0), -1), *({"like": file} for file in like or [])],
+            inputs=by_name(inputs or ()),
             where=where,
             preprocess=preprocess,
             labels=labels,

@@ -11,16 +11,30 @@ import typer
 from relcam_onnx import __version__
 from relcam_onnx.cli.console import Command, Commands, reporting
 from relcam_onnx.cli.options import (
+    Backend,
+    BatchSize,
+    Cache,
     Debug,
+    Exact,
     Head,
+    Inputs,
     LabelsFile,
     Layer,
+    Like,
+    MaskRule,
+    MaxPixels,
     Method,
     Model,
     Output,
     Preprocess,
     Preset,
+    Provider,
+    RandomState,
+    Samples,
     Seed,
+    Target,
+    Threads,
+    Top,
     chosen,
 )
 
@@ -56,26 +70,11 @@ def explain(
         list[str] | None,
         typer.Argument(help="Files, folders, globs.", metavar="PICTURES...", show_default=False),
     ] = None,
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--input",
-            help="What goes into another input: a picture, or numbers as JSON, .json or .npy; repeatable.",
-            metavar="NAME=FILE",
-        ),
-    ] = None,
+    inputs: Inputs = None,
     layer: Layer = None,
-    target: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A class by index, label or rank (-1: the top); repeatable. Default: the top class.", metavar="CLASS"
-        ),
-    ] = None,
-    top: Annotated[int | None, typer.Option(min=1, help="The K top classes of each picture.", metavar="K")] = None,
-    like: Annotated[
-        list[Path] | None,
-        typer.Option(help="A picture: what makes an embedding like its own; repeatable.", metavar="PICTURE"),
-    ] = None,
+    target: Target = None,
+    top: Top = None,
+    like: Like = None,
     method: Method = None,
     preset: Preset = None,
     seed: Seed = None,
@@ -94,47 +93,26 @@ def explain(
         ),
     ] = None,
     mask: Annotated[bool, typer.Option("--mask", help="Also write each map's mask as PNG.")] = False,
-    mask_rule: Annotated[
-        str | None,
-        typer.Option(help="What masks and boxes mark: mass=0.8 (the default), otsu, ...", metavar="RULE"),
-    ] = None,
+    mask_rule: MaskRule = None,
     refine: Annotated[
         bool, typer.Option("--refine", help="Give masks and boxes the picture's own edges (GrabCut; extra regions).")
     ] = False,
     record: Annotated[
         Path | None, typer.Option(help="Append a line of JSON for each picture; several may write.", metavar="FILE")
     ] = None,
-    exact: Annotated[
-        bool, typer.Option("--exact", help="Decode every pixel of large JPEGs, not just as many as the model needs.")
-    ] = False,
-    backend: Annotated[
-        str | None,
-        typer.Option(help="What runs the reverse walk: compiled or eager. Default: compiled.", metavar="NAME"),
-    ] = None,
-    provider: Annotated[
-        list[str] | None,
-        typer.Option(help="onnxruntime's provider (cpu, cuda, ...); repeatable, in order.", metavar="NAME"),
-    ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="So many at work on the model.", metavar="N")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="So many pictures at a time.", metavar="N")] = None,
-    cache: Annotated[
-        Path | None, typer.Option(help="A folder that keeps compiled models. Default: none are kept.", metavar="FOLDER")
-    ] = None,
-    samples: Annotated[
-        int | None,
-        typer.Option(min=1, help="Masks, noisy copies or steps of methods that have such (rise, ...).", metavar="N"),
-    ] = None,
-    random_state: Annotated[
-        int | None, typer.Option(help="What they are drawn by: the same, the same maps. Default: 0.", metavar="N")
-    ] = None,
+    exact: Exact = False,
+    backend: Backend = None,
+    provider: Provider = None,
+    threads: Threads = None,
+    batch: BatchSize = None,
+    cache: Cache = None,
+    samples: Samples = None,
+    random_state: RandomState = None,
     baseline: Annotated[
         list[Path] | None,
         typer.Option(help="A picture for expected-gradients to start from; repeatable.", metavar="FILE"),
     ] = None,
-    max_pixels: Annotated[
-        int | None,
-        typer.Option(min=1, help="Of a picture that may be read; more looks like a bomb.", show_default="89478485"),
-    ] = None,
+    max_pixels: MaxPixels = None,
     debug: Debug = False,
 ) -> None:
     """Explain pictures: a sheet of maps for each, raw maps, and a page of all.

@@ -73,4 +73,54 @@ LabelsFile = Annotated[
 Pictures = Annotated[
     list[str], typer.Argument(help="Files, folders, globs.", metavar="PICTURES...", show_default=False)
 ]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        help="What goes into another input: a picture, or numbers as JSON, .json or .npy; repeatable.",
+        metavar="NAME=FILE",
+    ),
+]
+Target = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A class by index, label or rank (-1: the top); repeatable. Default: the top class.", metavar="CLASS"
+    ),
+]
+Top = Annotated[int | None, typer.Option(min=1, help="The K top classes of each picture.", metavar="K")]
+Like = Annotated[
+    list[Path] | None,
+    typer.Option(help="A picture: what makes an embedding like its own; repeatable.", metavar="PICTURE"),
+]
+MaskRule = Annotated[
+    str | None,
+    typer.Option(help="What masks and boxes mark: mass=0.8 (the default), otsu, ...", metavar="RULE"),
+]
+Exact = Annotated[
+    bool, typer.Option("--exact", help="Decode every pixel of large JPEGs, not just as many as the model needs.")
+]
+Backend = Annotated[
+    str | None,
+    typer.Option(help="What runs the reverse walk: compiled or eager. Default: compiled.", metavar="NAME"),
+]
+Provider = Annotated[
+    list[str] | None,
+    typer.Option(help="onnxruntime's provider (cpu, cuda, ...); repeatable, in order.", metavar="NAME"),
+]
+Threads = Annotated[int | None, typer.Option(min=1, help="So many at work on the model.", metavar="N")]
+BatchSize = Annotated[int | None, typer.Option("--batch", min=1, help="So many pictures at a time.", metavar="N")]
+Cache = Annotated[
+    Path | None, typer.Option(help="A folder that keeps compiled models. Default: none are kept.", metavar="FOLDER")
+]
+Samples = Annotated[
+    int | None,
+    typer.Option(min=1, help="Masks, noisy copies or steps of methods that have such (rise, ...).", metavar="N"),
+]
+RandomState = Annotated[
+    int | None, typer.Option(help="What they are drawn by: the same, the same maps. Default: 0.", metavar="N")
+]
+MaxPixels = Annotated[
+    int | None,
+    typer.Option(min=1, help="Of a picture that may be read; more looks like a bomb.", show_default="89478485"),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")]

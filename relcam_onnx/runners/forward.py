@@ -50,7 +50,7 @@ class ForwardRunner:
             {},
             {},
             prepared.aliases,
-            prepared.maps.sources,
+            (),
             {},
         )
 
