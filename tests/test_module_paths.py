@@ -21,6 +21,7 @@ from torch import nn
 from relcam_onnx.errors import ModelFileError
 from relcam_onnx.onnx_file.load import load
 from relcam_onnx.onnx_file.module_paths import read_scopes
+from relcam_onnx.onnx_file.weights import whole
 
 
 class Block(nn.Module):
@@ -89,7 +90,7 @@ def last_tensors(path: Path) -> tuple[onnx.ModelProto, dict[str, str]]:
         for depth in range(1, len(parts) + 1):
             last[".".join(parts[:depth])] = node.outputs[0].name
     last.pop("", None)
-    return model.proto, last
+    return whole(model.proto, model.weights), last
 
 
 def exposed(proto: onnx.ModelProto, names: set[str], x: NDArray[Any]) -> dict[str, NDArray[np.float32]]:

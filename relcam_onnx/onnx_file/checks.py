@@ -155,11 +155,14 @@ def check_weights(proto: onnx.ModelProto, weights: dict[str, NDArray[Any]]) -> N
         A tensor's data does not fit its shape and type, or NaN or infinity stands among the weights.
     """
     weights |= {t.name: _decoded(t.name, t) for t in proto.graph.initializer if is_large(t) and t.name not in weights}
-    for values in weights.values():
-        values.flags.writeable = False
-    faulty = [name for name, values in weights.items() if values.dtype.kind == "f" and not _is_usable(values)]
+    for large in weights.values():
+        large.flags.writeable = False
+    faulty = [name for name, large in weights.items() if large.dtype.kind == "f" and not _is_usable(large)]
     for name, tensor in tensors(proto):
-        if name not in weights and not _is_usable(_decoded(name, tensor)) and tensor.data_type in _FLOATS:
+        if name in weights:
+            continue
+        values = _decoded(name, tensor)
+        if tensor.data_type in _FLOATS and not _is_usable(values):
             faulty.append(name)
     faulty += [name for name, found in _told(proto) if not _is_usable(found)]
     if faulty:
