@@ -49,6 +49,8 @@ class OptionError(RelcamError):
 def all_told(doing: str) -> Iterator[None]:
     """Whatever fails within is a `RelcamError`, its cause kept: a damaged file may fail where no check foresaw it.
 
+    For ``with``: a decorator would stand between a warning and the line of the caller that it names.
+
     Raises
     ------
     UnsupportedModelError

@@ -214,19 +214,19 @@ class Explainer(AbstractContextManager["Explainer"]):
             raise OptionError(f"method {self.method!r} takes no baselines; leave them out")
         return runner.with_baselines(check_array(self.prepared.layers.picture.tensor, baselines))
 
-    @all_told("explaining")
     def _explain(
         self, runner: Runner, inputs: dict[str, Any], targets: np.ndarray, seeds: np.ndarray | None, found: Told | None
     ) -> Explanation:
         """One piece of a batch, whose inputs may have been filled up, and in which something was ``found``."""
-        count = len(targets)
-        fill = (self._batch or count) - count
-        inputs = {**inputs, **fillers(self.inputs, (count + fill) * self.prepared.frames)}
-        result = runner.run(inputs, filled(targets, fill), None if seeds is None else filled(seeds, fill))
-        check_maps(result.maps, count + fill, self.prepared.frames)
-        result = result.first(count, count + fill)
-        warn_of_nothing(result.of_layers, self._empty, result.targets >= 0)
-        named = as_told(result, targets, self.prepared.choices, given=seeds is not None)
+        with all_told("explaining"):
+            count = len(targets)
+            fill = (self._batch or count) - count
+            inputs = {**inputs, **fillers(self.inputs, (count + fill) * self.prepared.frames)}
+            result = runner.run(inputs, filled(targets, fill), None if seeds is None else filled(seeds, fill))
+            check_maps(result.maps, count + fill, self.prepared.frames)
+            result = result.first(count, count + fill)
+            warn_of_nothing(result.of_layers, self._empty, result.targets >= 0)
+            named = as_told(result, targets, self.prepared.choices, given=seeds is not None)
         return Explanation(
             outputs=result.outputs,
             targets=named,

@@ -67,7 +67,6 @@ class Prepared:
         Which maps are made, and how.
     """
 
-    @all_told("preparing the model")
     def __init__(
         self,
         source: str | PathLike[str] | bytes | onnx.ModelProto | Model,
@@ -80,24 +79,25 @@ class Prepared:
         labels: Labels | None = None,
         head: str | None = None,
     ) -> None:
-        self.preset = resolve(preset, method)
-        self.method = choose("method", method or self.preset.method, METHODS)
-        self.gradient = all(isinstance(rule, Gradient) for _, rule in self.preset.rules)
-        plain = all(type(rule) is Gradient for _, rule in self.preset.rules)
-        if METHODS[self.method].needs_gradient and not plain:
-            raise OptionError(f"method {self.method!r} needs preset 'gradient', not {self.preset.name!r}")
-        self.model = source if isinstance(source, Model) else load(source)
-        folder = self.model.path.parent if self.model.path else None
-        self.facts = Facts(self.model.metadata, folder, preprocess, labels)
-        if SOURCE in self.model.metadata:
-            raise ModelFileError(
-                "this file returns maps already, relcam compile wrote it: run it with onnxruntime, or give the model "
-                "that it was made of"
-            )
-        self._asked = Asked(METHODS[self.method].layers if layers is None else as_names(layers), seed, output, head)
-        warn_of_folded(self.preset, self.model)
-        self._prepare()
-        warn_of_epsilon(self.maps.plan, self.paths, self.preset, self.seed)
+        with all_told("preparing the model"):
+            self.preset = resolve(preset, method)
+            self.method = choose("method", method or self.preset.method, METHODS)
+            self.gradient = all(isinstance(rule, Gradient) for _, rule in self.preset.rules)
+            plain = all(type(rule) is Gradient for _, rule in self.preset.rules)
+            if METHODS[self.method].needs_gradient and not plain:
+                raise OptionError(f"method {self.method!r} needs preset 'gradient', not {self.preset.name!r}")
+            self.model = source if isinstance(source, Model) else load(source)
+            folder = self.model.path.parent if self.model.path else None
+            self.facts = Facts(self.model.metadata, folder, preprocess, labels)
+            if SOURCE in self.model.metadata:
+                raise ModelFileError(
+                    "this file returns maps already, relcam compile wrote it: run it with onnxruntime, or give the "
+                    "model that it was made of"
+                )
+            self._asked = Asked(METHODS[self.method].layers if layers is None else as_names(layers), seed, output, head)
+            warn_of_folded(self.preset, self.model)
+            self._prepare()
+            warn_of_epsilon(self.maps.plan, self.paths, self.preset, self.seed)
 
     def _prepare(self) -> None:
         """Rewrite the graph, and find in it what was asked for."""

@@ -14,8 +14,8 @@ from relcam_onnx.lrp.seeds import PROPORTIONAL
 from relcam_onnx.model import Model
 from relcam_onnx.rules import Epsilon, PublishedConv
 
-LEVEL = 5
-"""From here to the call of `Explainer`, over the guard around it."""
+LEVEL = 4
+"""From here to the call of `Explainer`."""
 
 
 def warn_of_folded(preset: Preset, model: Model) -> None:
@@ -57,5 +57,5 @@ def warn_of_nothing(maps: Mapping[str, np.ndarray], warned: set[str], there: np.
         f"the map of {', '.join(map(repr, empty))} is zero all over for some image and target: no relevance comes "
         "there. The score it starts from is 0, or everything on the way is (ReLUs that never open, a picture of "
         "one colour); method 'grad-cam' also drops a map that is negative throughout",
-        stacklevel=LEVEL + 1,
+        stacklevel=5,
     )

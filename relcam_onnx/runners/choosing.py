@@ -26,7 +26,6 @@ from relcam_onnx.runners.starting import Starter
 BACKENDS = ("compiled", "eager")
 
 
-@all_told("making the model ready to run")
 def make_runner(
     prepared: Prepared,
     backend: str,
@@ -43,24 +42,25 @@ def make_runner(
     OptionError
         There is no such backend, or the method draws nothing at random.
     """
-    eager = choose("backend", backend, BACKENDS) == "eager"
+    with all_told("making the model ready to run"):
+        eager = choose("backend", backend, BACKENDS) == "eager"
 
-    def walker(prepared: Prepared) -> Runner:
-        runner = EagerRunner(prepared, settings) if eager else CompiledRunner(prepared, settings, cache)
-        return runner if max_targets is None else FewTargets(runner, max_targets)
+        def walker(prepared: Prepared) -> Runner:
+            runner = EagerRunner(prepared, settings) if eager else CompiledRunner(prepared, settings, cache)
+            return runner if max_targets is None else FewTargets(runner, max_targets)
 
-    how = prepared.maps.how
-    if samples is not None and (samples < 1 or not isinstance(how, Probe) or not how.samples):
-        raise OptionError(
-            f"samples must be at least 1, not {samples}"
-            if samples < 1
-            else f"method {prepared.method!r} takes no samples; they are for masks, noise and steps ('rise', ...)"
-        )
-    if isinstance(how, Probe):
-        return ProbingRunner(prepared, settings, walker, samples, random_state or 0)
-    if random_state is not None:
-        raise OptionError(f"method {prepared.method!r} draws nothing at random; leave random_state out")
-    return walker(prepared)
+        how = prepared.maps.how
+        if samples is not None and (samples < 1 or not isinstance(how, Probe) or not how.samples):
+            raise OptionError(
+                f"samples must be at least 1, not {samples}"
+                if samples < 1
+                else f"method {prepared.method!r} takes no samples; they are for masks, noise and steps ('rise', ...)"
+            )
+        if isinstance(how, Probe):
+            return ProbingRunner(prepared, settings, walker, samples, random_state or 0)
+        if random_state is not None:
+            raise OptionError(f"method {prepared.method!r} draws nothing at random; leave random_state out")
+        return walker(prepared)
 
 
 def settings_of(prepared: Prepared, backend: str) -> Settings:
