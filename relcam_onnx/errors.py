@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from numbers import Integral
+from typing import Any
 
 
 class RelcamError(ValueError):
@@ -68,7 +70,20 @@ def all_told(doing: str) -> Iterator[None]:
         ) from error
 
 
+def check_counts(**counts: Any) -> None:
+    """Hold options that count something, by name, to whole numbers from 1 on; None is left to whoever decides.
+
+    Raises
+    ------
+    OptionError
+        One is anything else.
+    """
+    for name, count in counts.items():
+        if count is not None and (not isinstance(count, Integral) or count < 1):
+            raise OptionError(f"{name} must be a whole number, at least 1, not {count!r}")
+
+
 def nearest(name: str, names: Iterable[str], most: int = 3) -> str:
-    """``"; did you mean 'a' or 'b'?"`` for the names closest to ``name``, or an empty string."""
+    """``" (did you mean 'a' or 'b'?)"`` for the names closest to ``name``, or an empty string."""
     close = difflib.get_close_matches(name, list(dict.fromkeys(names)), n=most, cutoff=0.5)
-    return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+    return f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""

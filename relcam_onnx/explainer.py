@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from relcam_onnx.errors import OptionError, all_told
+from relcam_onnx.errors import OptionError, all_told, check_counts
 from relcam_onnx.lrp.cautions import warn_of_nothing
 from relcam_onnx.lrp.presets import Preset
 from relcam_onnx.lrp.seeds import GIVEN
@@ -123,9 +123,7 @@ class Explainer(AbstractContextManager["Explainer"]):
         samples: int | None = None,
         random_state: int | None = None,
     ) -> None:
-        for name, most in (("max_batch", max_batch), ("max_targets", max_targets)):
-            if most is not None and most < 1:
-                raise OptionError(f"{name} must be at least 1, not {most}")
+        check_counts(max_batch=max_batch, max_targets=max_targets, threads=threads, samples=samples)
         self.prepared = Prepared(model, layers, method, preset, seed, output, preprocess, labels, head)
         self.model, self.layers, self.facts = self.prepared.model, self.prepared.layers, self.prepared.facts
         self.method, self.preset, self.seed = self.prepared.method, self.prepared.preset, self.prepared.seed

@@ -20,8 +20,9 @@ def layer_table(
     model: str | PathLike[str] | bytes | onnx.ModelProto,
     preset: str | Path | Preset | None = None,
     output: str | None = None,
+    head: str | None = None,
 ) -> list[LayerInfo]:
-    """Every layer that can be named under a preset (folding removes some), as `LayerInfo`."""
+    """Every layer that can be named under a preset (folding removes some), as `LayerInfo`; options as `Explainer`'s."""
     loaded = load(model)
     canonicalise(loaded, batch_norm=resolve(preset, None).fold_batch_norm)
-    return Layers(loaded, Paths(loaded, find_scores(loaded, output).tensor)).table()
+    return Layers(loaded, Paths(loaded, find_scores(loaded, output, head).tensor)).table()

@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 
 from relcam_onnx import __version__
+from relcam_onnx.analysis.background import first_is_none
 from relcam_onnx.analysis.batch import check_batch
 from relcam_onnx.analysis.bounds import Bounds
 from relcam_onnx.analysis.choices import Choices
@@ -103,6 +104,7 @@ class Prepared:
         """Rewrite the graph, and find in it what was asked for."""
         canonicalise(self.model, batch_norm=self.preset.fold_batch_norm)
         self.scores = find_scores(self.model, self._asked.output, self._asked.head)
+        self.facts = self.facts.leaving(first_is_none(self.scores))
         usual = METHODS[self.method].seed or self.preset.seed
         if self.scores.squashed_by == "Sigmoid" and usual in CONTRASTIVE:
             usual = "one-hot" if self.gradient else "logit"

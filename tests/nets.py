@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import helper, numpy_helper
 
 from relcam_onnx.canon import canonicalise
 from relcam_onnx.model import Model
 from relcam_onnx.onnx_file.load import load
+from relcam_onnx.runners.session import SessionSettings, open_session
 
 Dim = int | str
 
@@ -168,8 +168,6 @@ def picture(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 def run(model: onnx.ModelProto, *outputs: str, **inputs: np.ndarray) -> list[np.ndarray]:
-    """What onnxruntime makes of the plain model."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    """What onnxruntime makes of the plain model; 8-bit products do not saturate, as on some processors they would."""
+    session = open_session(model, SessionSettings(providers="cpu"))
     return [np.asarray(value) for value in session.run(list(outputs) or None, inputs)]

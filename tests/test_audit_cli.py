@@ -20,6 +20,8 @@ import pytest
 from audits import COLOURS, blob, folder, saved, seeing
 from nets import Net, inverted, plain
 from PIL import Image
+from siamese import towers
+from test_clips import folded
 from typer.testing import CliRunner
 
 from relcam_onnx.audit import run, store
@@ -215,7 +217,7 @@ def test_an_interrupted_audit_goes_on_where_it_stopped(
 
 
 REFUSED: dict[str, tuple[list[str], str]] = {
-    "measure": (["--fail-under", "drift.iuo=0.8"], "no measure is called 'drift.iuo'; did you mean 'drift.iou'"),
+    "measure": (["--fail-under", "drift.iuo=0.8"], "no measure is called 'drift.iuo' (did you mean 'drift.iou'"),
     "ambiguous": (["--fail-under", "rank=0.8"], "drift.rank and places.rank are called so"),
     "no number": (["--fail-over", "kl=much"], "kl='much' is no number"),
     "no limit": (["--fail-over", "kl"], "a threshold is NAME=NUMBER"),
@@ -475,3 +477,16 @@ def test_any_method_can_be_audited(method: str, here: Path, tmp_path: Path) -> N
     assert figure(found, "faithfulness.single-deletion")["size"] > 0
     if method != "score-cam":
         assert "no fused map was asked for: what is called so here is the map of 'input'" in found["notes"]
+
+
+@pytest.mark.parametrize(
+    ("reads", "says"),
+    [("pairs", "m.onnx reads 2 inputs (left, right)"), ("clips", "m.onnx reads clips of several pictures")],
+)
+def test_an_audit_is_of_models_that_read_one_picture(reads: str, says: str, here: Path, tmp_path: Path) -> None:
+    model = saved(towers() if reads == "pairs" else folded("N"), tmp_path / "m.onnx")
+    output = [] if reads == "pairs" else ["--output", "scores"]
+    result = relcam("audit", model, here / "pictures", "-o", tmp_path / "out", "--preprocess", "unit", *output)
+    assert result.exit_code == 2
+    assert says in result.stderr
+    assert "Traceback" not in result.output

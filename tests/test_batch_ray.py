@@ -71,7 +71,8 @@ def test_a_killed_worker_costs_no_row(request_of):
     arguments = ["--engine", "ray", "--concurrency", "2", "--threads", "1", "--shard", "8"]
     arguments += ["-m", str(request.model), *request.sources, "-o", request.dest]
     result = CliRunner().invoke(app, ["batch", *arguments])
-    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.exit_code == 0
+    assert all("note" in line for line in result.stderr.splitlines())  # progress, where a machine is busy
     assert killed
     assert len(shards) < TARS * PICTURES // 8
     found = rows(request.dest)

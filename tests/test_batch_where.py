@@ -32,7 +32,7 @@ def test_what_is_not_told_fails_every_comparison() -> None:
 
 
 @pytest.mark.parametrize(("text", "why"), [
-    ("probabilty < 0.6", "asks for 'probabilty'; did you mean 'probability'?"),
+    ("probabilty < 0.6", "asks for 'probabilty' (did you mean 'probability'?"),
     ("probability", "has 'probability' where a comparison belongs"),
     ("0.6", "where a comparison belongs"),
     ("", "is no expression"),

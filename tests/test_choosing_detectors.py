@@ -366,3 +366,47 @@ def test_scores_and_boxes_of_one_row_are_told_apart_by_their_axes() -> None:
         )
         found = rc.explain(model, [street(), street()[:, ::-1]], **OPTIONS)
         assert [found.count(i) for i in (0, 1)] == [min(count, 3)] * 2
+
+
+def beside_none(each: str) -> onnx.ModelProto:
+    """Chooses among what a softmax leaves to all classes but the first: as one slice, or class by class."""
+    net = Choosing(1, 3, SIDE, SIDE)
+    logits, boxes = squares(net)
+    nothing = net("Mul", net("ReduceSum", logits, net.whole(2)), np.float32(0))
+    shares = net("Softmax", net("Concat", nothing, logits, axis=2, name="table"), axis=2)
+    if each == "class by class":
+        parts = [net("Gather", shares, net.whole(kind), axis=2) for kind in (1, 2)]
+        named = net("Concat", *parts, axis=2)
+    else:
+        first = net.whole(1) if each == "a slice" else net.whole(0)
+        named = net("Slice", shares, first, net.whole(99), net.whole(2))
+    kept = suppressed(net, boxes, net("Transpose", named, perm=[0, 2, 1]))
+    place, kind = column(net, kept, 2), column(net, kept, 1)
+    rows = [net("Gather", net("Squeeze", part, net.whole(0)), place) for part in (boxes, named)]
+    best = net("Unsqueeze", net("ReduceMax", rows[1], net.whole(1), keepdims=0), net.whole(1))
+    kinds = net("Unsqueeze", net("Cast", kind, to=1), net.whole(1))
+    return net.model(net("Concat", rows[0], best, kinds, axis=1, name="detections"))
+
+
+@pytest.mark.parametrize("each", ["a slice", "class by class"])
+def test_a_first_class_that_is_never_chosen_needs_no_name(each: str) -> None:
+    names = ["red", "green"]
+    told = [rc.explain(beside_none(each), street(), labels=each_named, preprocess="unit").detections[0]
+            for each_named in (names, ["background", *names])]  # fmt: skip
+    assert told[0] == told[1]
+    assert {(one.label, one.index) for one in told[0]} == {("red", 1), ("green", 2)}
+
+
+def test_where_all_classes_are_chosen_from_the_last_one_is_the_one_without_a_name() -> None:
+    for each, names, background in (("all", 2, 2), ("all", 3, None), ("a slice", 2, 0), ("a slice", 3, None)):
+        labels = [f"class {number}" for number in range(names)]
+        assert rc.Explainer(beside_none(each), "input", labels=labels).prepared.choices.background == background
+
+
+def test_four_classes_and_their_best_are_no_boxes() -> None:
+    net = Net("N", 3, SIDE, SIDE)
+    means = net("GlobalAveragePool", net("Conv", net.x, np.eye(4, 3, dtype=np.float32)[:, :, None, None]))
+    shares = net("Softmax", net("Reshape", means, np.array([0, 4, 1])), axis=1)
+    classes = net("Squeeze", shares, np.array([2]))
+    model = net.model(classes, net("ReduceMax", classes, np.array([1]), keepdims=0))
+    assert rc.Explainer(model).settings.head == "classifier"

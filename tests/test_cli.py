@@ -546,7 +546,7 @@ def test_external_data_that_is_missing_or_outside(place, picture, out, tmp_path)
 @pytest.mark.parametrize(
     ("option", "value", "words"),
     [
-        ("--layer", "stage3", "'stage3'; did you mean"),
+        ("--layer", "stage3", "'stage3' (did you mean"),
         ("--target", "sheep", "'sheep' is no label"),
         ("--target", "crane", "2 classes: 2, 4"),
         ("--target", 5, "target 5 is out of range"),

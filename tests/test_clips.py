@@ -196,7 +196,8 @@ def test_what_is_no_clip(tmp_path: Path) -> None:
     onnx.save(frames(), tmp_path / "frames.onnx")
     Image.new("RGB", (16, 16), "red").save(tmp_path / "a.png")
     command = ["explain", tmp_path / "frames.onnx", tmp_path / "a.png", "-o", tmp_path / "out", "--preprocess", "unit"]
-    assert "is for clips" in relcam(*command, "--format", "anim").stderr
+    assert "is for clips" in refused(*command, "--format", "anim")
+    assert not (tmp_path / "out").exists()  # said before anything is computed
     onnx.save(folded("N"), tmp_path / "clips.onnx")
     command[1] = tmp_path / "clips.onnx"
     assert "'rise' alters one picture, and this model reads clips of 3" in refused(

@@ -246,5 +246,5 @@ def test_without_a_gpu_the_default_is_cpu() -> None:
     assert session.choose_providers(None) == [("CPUExecutionProvider", {})]
     with pytest.raises(rc.OptionError, match=r"no provider 'cuda'.*it has cpu.*relcam-onnx\[gpu\]"):
         rc.Explainer(plain(), providers=["cuda", "cpu"])
-    with pytest.raises(rc.OptionError, match="no provider 'cup'; did you mean 'cpu'"):
+    with pytest.raises(rc.OptionError, match="no provider 'cup' \\(did you mean 'cpu'"):
         rc.Explainer(plain(), providers=["cup"])

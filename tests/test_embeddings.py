@@ -77,6 +77,8 @@ def test_another_pictures_vector_is_computed_once(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_head_can_be_named() -> None:
+    with pytest.raises(rc.TargetError, match=r"for embeddings, tables .* is a classifier"):
+        rc.Explainer(embedding(), "stages", head="classifier")(X, {"like": embedded(OTHERS)[0]})
     with pytest.raises(rc.TargetError, match="say what to be like"):
         rc.Explainer(embedding(), "stages", head="embedding")(X)
     assert rc.Explainer(embedding(), "stages", head="embedding")(X, {"like": embedded(OTHERS)[0]}).maps

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from nets import picture, plain
+from nets import Net, picture, plain
 
 import relcam_onnx as rc
 
@@ -42,6 +42,17 @@ def test_options_that_do_not_exist(option: str) -> None:
 def test_targets_that_do_not_fit(targets: Any, says: str) -> None:
     with rc.Explainer(plain()) as explainer, pytest.raises(rc.TargetError, match=says):
         explainer(X, targets)
+
+
+@pytest.mark.parametrize("backend", ["eager", "compiled"])
+def test_a_batch_that_the_file_only_pretends_to_take(backend: str) -> None:
+    net = Net("N", 3, 16, 16)
+    means = net("GlobalAveragePool", net("Relu", net("Conv", net.x, net.normal(4, 3, 3, 3), strides=[2, 2])))
+    model = net.model(net("Reshape", means, np.array([1, 4])))
+    x = picture(2, 3, 16, 16)
+    with rc.Explainer(model, backend=backend) as explainer, pytest.raises(rc.InputError, match="max_batch=1"):
+        explainer(x)
+    assert rc.Explainer(model, backend=backend, max_batch=1)(x).maps["fused"].shape[:2] == (2, 1)
 
 
 @pytest.mark.parametrize(

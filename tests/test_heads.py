@@ -719,3 +719,31 @@ def test_integrated_gradients_add_up_for_heads_with_places(build: Callable[[], o
         ys = [run(model, name, x=x)[0][0, 4 + 1, 3] for x in (X[:1], np.zeros_like(X[:1]))]
         wanted = np.subtract(*(np.log(y / (1 - y)) for y in ys))
     assert found.maps["input"].sum() == pytest.approx(wanted, rel=2e-2, abs=2e-3)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("form", ["wide", "squeezed", "squeezed behind", "logits"])
+def test_scores_of_one_class_may_lack_its_axis(form: str, backend: str) -> None:
+    """(N, places), a box for each: no classifier of as many classes, and no other explanation."""
+    net = Net("N", 3, SIDE, SIDE)
+    red = net("Relu", net("Conv", net.x, np.array([1, -1, -1], np.float32)[None, :, None, None]), name="red")
+    means = net("AveragePool", red, kernel_shape=[CELL] * 2, strides=[CELL] * 2)
+    rows = net("Add", net("Mul", net("Reshape", means, np.array([0, -1, 1])), np.float32(8)), np.float32(-4))
+    left = np.stack(np.meshgrid(np.arange(0, SIDE, CELL), np.arange(0, SIDE, CELL)), axis=-1).reshape(1, -1, 2)
+    none = net("Mul", rows, np.float32(0))
+    boxes = net("Add", none, np.concatenate([left, left + CELL], axis=2).astype(np.float32), name="boxes")
+    axis = np.array([2])
+    shares = {
+        "wide": lambda: net("Sigmoid", rows),
+        "squeezed": lambda: net("Sigmoid", net("Squeeze", rows, axis)),
+        "squeezed behind": lambda: net("Squeeze", net("Sigmoid", rows), axis),
+        "logits": lambda: net("Squeeze", rows, axis),
+    }[form]()
+    model = net.model(shares, boxes)
+    found = rc.explain(model, street(), preprocess="unit", labels=["red"], layers="input", backend=backend)
+    told = [(one.label, one.box) for one in found.detections[0]]
+    assert told == [("red", (0, 8, 8, 16)), ("red", (24, 16, 32, 24))]
+    assert [one.score for one in found.detections[0]] == pytest.approx([1 / (1 + np.exp(-4))] * 2, abs=1e-6)
+    assert found.maps["input"].sum(axis=(0, 2, 3, 4)) == pytest.approx(4, rel=1e-4)
+    if form != "wide":
+        assert rc.Explainer(model, head="classifier", output=found.settings.output).settings.classes == 16

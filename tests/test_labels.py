@@ -87,7 +87,7 @@ def test_a_target_is_found(text: str, classes: list[int]) -> None:
     ("text", "words"),
     [
         ("cat", r"fits 2 labels \(0 'tabby, tabby cat', 1 'tiger cat'\)"),
-        ("grate dane", "'grate dane' is no label of this model's 6; did you mean 'great dane'"),
+        ("grate dane", "'grate dane' is no label of this model's 6 \\(did you mean 'great dane'"),
         ("", "no label"),
         ("zebra", "index works too"),
     ],

@@ -106,7 +106,7 @@ def test_a_folded_layer_names_what_it_was_folded_into() -> None:
 
 
 def test_an_unknown_layer_gets_the_nearest_names() -> None:
-    with pytest.raises(LayerError, match=r"no layer is called 'stage44'; did you mean 'stage4'"):
+    with pytest.raises(LayerError, match=r"no layer is called 'stage44' \(did you mean 'stage4'"):
         layers_of(plain()).resolve("stage44")
 
 

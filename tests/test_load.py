@@ -163,7 +163,7 @@ def test_what_is_no_onnx_is_named(data: bytes, expected: str, tmp_path: Path) ->
 def test_missing_file_names_the_nearest_one(tmp_path: Path) -> None:
     (tmp_path / "resnet50.onnx").write_bytes(b"")
     message = refusal(tmp_path / "resnet5.onnx")
-    assert "there is no such file; did you mean 'resnet50.onnx'?" in message
+    assert "there is no such file (did you mean 'resnet50.onnx'?" in message
 
 
 def test_folder_is_answered_with_a_file_in_it(tmp_path: Path) -> None:

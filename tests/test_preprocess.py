@@ -159,7 +159,7 @@ def test_json_round_trip() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('{"men": [0, 0, 0]}', r"'men'; did you mean 'mean'.*size, resize"),
+        ('{"men": [0, 0, 0]}', r"'men' \(did you mean 'mean'.*size, resize"),
         ('{"size": 224}', "size is 224; it must be .height, width."),
         ('{"size": [0, 224]}', "size"),
         ('{"size": [224.0, 224]}', "size"),

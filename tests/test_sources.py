@@ -79,7 +79,7 @@ def test_vectors_and_numbers(age: object) -> None:
 
 GOOD = {"image": LEFT, "age": [1, 2, 3, 4], "dose": 1}
 WRONG = {
-    "an unknown name": ({**GOOD, "aage": 1}, r"is called 'aage'; did you mean 'age'.*'dose' float32 \(N\)"),
+    "an unknown name": ({**GOOD, "aage": 1}, r"is called 'aage' \(did you mean 'age'.*'dose' float32 \(N\)"),
     "all that is missing": ({"image": LEFT}, r"reads 'age' float32 \(N, 4\), 'dose' float32 \(N\) too: give them"),
     "another shape": ({**GOOD, "age": [1, 2, 3]}, r"input 'age' is float32 \(1, 3\), the model takes float32 \(N, 4\)"),
     "a picture for a vector": ({**GOOD, "age": "a.jpg"}, r"'age' takes numbers, \(N, 4\), not a picture \(a.jpg\)"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.analysis.detectors import (
@@ -17,15 +18,15 @@ from relcam_onnx.analysis.detectors import (
     of_levels,
     with_objectness,
 )
-from relcam_onnx.analysis.heads import KINDS, Boxes, Form, Head, Rows, Scores, holds_scores, segmenter
+from relcam_onnx.analysis.heads import BOX, KINDS, Boxes, Form, Head, Rows, Scores, holds_scores, segmenter
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.selection import selection
 from relcam_onnx.analysis.stepping import along, chosen_among, chosen_from, is_table, of_turned, step_back
 from relcam_onnx.analysis.support import check_supported, problem
 from relcam_onnx.canon.edit import is_op
-from relcam_onnx.canon.unsquashing import unsquashed
+from relcam_onnx.canon.unsquashing import made, unsquashed
 from relcam_onnx.errors import OptionError, UnsupportedModelError, nearest
-from relcam_onnx.model import Model, static_shape
+from relcam_onnx.model import Model, producer, static_shape
 from relcam_onnx.ops import TABLE, key
 
 
@@ -54,10 +55,15 @@ def find_scores(model: Model, output: str | None = None, head: str | None = None
     named = [outputs[output]] if output is not None else list(outputs.values())
     if head in (None, "detector") and (choosing := of_selection(model, named)) is not None:
         return choosing
+    asked = head in ("classifier", "embedding")
     fitting = {
-        t.name: scores for t in named if is_table(scores := chosen_from(t)) and not is_column(t, outputs.values())
+        t.name: scores
+        for t in named
+        if is_table(scores := chosen_from(t))
+        and not is_column(t, outputs.values())
+        and (asked or not is_bare_column(t, outputs.values()))
     }
-    if head not in (None, "classifier", "embedding") or not fitting:
+    if not (head is None or asked) or not fitting:
         found = of_places(model, named, list(outputs.values()), head)
         if found is not None:
             return found
@@ -87,19 +93,30 @@ def of_places(
         together = joined(model, output) or with_objectness(model, output) if alone else None
         if together is not None:
             return Scores(together[0], output.name, "Sigmoid", together[1])
-        chosen, told = chosen_among(output)
+        bare = kind in (None, "detector") and is_bare_column(output, outputs)
+        chosen, told = (widened(model, output), 2) if bare else chosen_among(output)
         scores, squashed_along = of_turned(model, chosen)
         if not holds_scores(scores.tensor):
             continue
         told = told if told is not None else squashed_along
         head = segmenter(scores.tensor, told) if kind in (None, "segmenter") else None
-        if head is None and kind in (None, "detector") and chosen is output:
+        if head is None and kind in (None, "detector") and (bare or chosen is output):
             head = detector(scores.tensor, others, told, named=by_name)
             if head is not None and scores.squashed_by is None:
                 scores = behind_sigmoids(model, scores, head)
         if head is not None:
             return replace(scores, output=output.name, head=head)
     return None
+
+
+def widened(model: Model, column: gs.Tensor) -> gs.Tensor:
+    """What scores of one class, (N, places), were before their axis of classes went; else what they are with one."""
+    node = producer(column)
+    if is_op(node, "Squeeze", "Reshape") and (static_shape(node.inputs[0]) or ())[1:] == (column.shape[1], 1):
+        return node.inputs[0]
+    scores = step_back(column, places=True)
+    wide = made(model, "Unsqueeze", [scores.tensor, np.array([2])], (*column.shape, 1))
+    return wide if scores.squashed_by is None else made(model, scores.squashed_by, [wide], wide.shape)
 
 
 def behind_sigmoids(model: Model, scores: Scores, head: Head) -> Scores:
@@ -169,6 +186,13 @@ def is_column(tensor: gs.Tensor, outputs: Iterable[gs.Tensor]) -> bool:
     """Whether an output (N, places, 1) is a detector's of one class, the boxes beside it."""
     shape = static_shape(tensor) or ()
     return len(shape) == 3 and shape[2] == 1 and shape[1] != 1 and has_boxes(tensor, outputs)
+
+
+def is_bare_column(tensor: gs.Tensor, outputs: Iterable[gs.Tensor]) -> bool:
+    """Whether an output (N, places) is one: where a box is told for each."""
+    places = (static_shape(tensor) or ())[1:]
+    told = ((*places, BOX), (BOX, *places))
+    return len(places) == 1 and places[0] not in (None, 1) and any((static_shape(t) or ())[1:] in told for t in outputs)
 
 
 def listed(outputs: Iterable[gs.Tensor]) -> str:

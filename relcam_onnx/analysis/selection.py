@@ -92,8 +92,15 @@ def of_outputs(outputs: Sequence[gs.Tensor]) -> Selection | None:
             alike = wide or len(other.shape or ()) == rank - 1
             if other is not output and alike and (found := scores.marks()) is not None:
                 boxes = Part(Columns(output.name, 0, BOX), output, picked=False)
-                return Selection(boxes.columns, scores.columns, found, boxes.frames())
+                if not is_all_of(output, found.table):
+                    return Selection(boxes.columns, scores.columns, found, boxes.frames())
     return None
+
+
+def is_all_of(boxes: gs.Tensor, table: gs.Tensor) -> bool:
+    """Whether four numbers are the table itself that scores were chosen from: four scores, then, and no box."""
+    found = origin(boxes, SQUASHES)
+    return found is not None and found.table is table and BOX in (static_shape(table) or ())[1:]
 
 
 class Part(NamedTuple):

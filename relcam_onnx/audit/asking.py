@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from relcam_onnx.audit.spots import Said
 from relcam_onnx.backends.eager import Eager
+from relcam_onnx.errors import OptionError
+from relcam_onnx.explaining import PictureExplainer
 from relcam_onnx.lrp.heads import as_table
 from relcam_onnx.pictures.geometry import Floats
 from relcam_onnx.prepare import Prepared
@@ -18,6 +20,16 @@ from relcam_onnx.runners.detecting import Detector
 from relcam_onnx.runners.probing import AT_A_TIME
 from relcam_onnx.runners.reading import Reading
 from relcam_onnx.runners.session import SessionSettings
+
+
+def check_alone(name: str, pictures: PictureExplainer) -> None:
+    """An audit alters single pictures, and nothing goes in beside them; `OptionError` where a model reads more."""
+    inputs = pictures.sources.tensors
+    if len(inputs) > 1 or pictures.frames != 1:
+        what = f"{len(inputs)} inputs ({', '.join(inputs)})" if len(inputs) > 1 else "clips of several pictures"
+        raise OptionError(
+            f"an audit asks about single pictures, and {name} reads {what}: explain it with relcam explain"
+        )
 
 
 class Asking:

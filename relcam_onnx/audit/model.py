@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from relcam_onnx.analysis.layers import INPUT, as_names
-from relcam_onnx.audit.asking import Asking
+from relcam_onnx.audit.asking import Asking, check_alone
 from relcam_onnx.audit.planes import Maps, planes, spread
 from relcam_onnx.audit.spots import Likeness, Said, Spot, box_at
 from relcam_onnx.backends.eager import Eager
@@ -64,7 +64,8 @@ class Audited:
     Raises
     ------
     OptionError
-        An embedding without pictures to be like, or such pictures for another head.
+        An embedding without pictures to be like, or such pictures for another head; a model that reads clips, or more
+        than one input.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Audited:
         self.explainer = self.explaining()
         self.pictures = PictureExplainer(self.explainer, preprocess, labels)
         self.prepared = self.explainer.prepared
+        check_alone(model.name, self.pictures)
         self.asking = Asking(self.prepared, self.settings)
         self._reading = lru_cache(KEPT)(self._laid)
         self.detections = cache(self._detections)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any
 
-from relcam_onnx.errors import OptionError
+from relcam_onnx.errors import OptionError, check_counts
 from relcam_onnx.results.segment import MASS
 
 ENGINES = ("local", "ray")
@@ -89,6 +89,4 @@ class Request:
             raise OptionError(f"no engine is called {self.engine!r}; there are {', '.join(ENGINES)}")
         if self.engine == "local" and (self.concurrency is not None or self.num_gpus or self.address is not None):
             raise OptionError("concurrency, num_gpus and address are for engine 'ray'; the local one is this process")
-        for name in ("shard", "batch", "threads", "concurrency"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise OptionError(f"{name} must be at least 1, not {value}")
+        check_counts(shard=self.shard, batch=self.batch, threads=self.threads, concurrency=self.concurrency)

@@ -23,6 +23,7 @@ from relcam_onnx.cli.options import (
     Like,
     MaskRule,
     MaxPixels,
+    MaxTargets,
     Method,
     Model,
     Output,
@@ -105,6 +106,7 @@ def explain(
     provider: Provider = None,
     threads: Threads = None,
     batch: BatchSize = None,
+    max_targets: MaxTargets = None,
     cache: Cache = None,
     samples: Samples = None,
     random_state: RandomState = None,
@@ -132,6 +134,7 @@ def explain(
             head=head,
             backend=backend,
             providers=provider,
+            max_targets=max_targets,
             cache=cache,
             samples=samples,
             random_state=random_state,
@@ -165,6 +168,7 @@ def layers(
     model: Model,
     preset: Preset = None,
     output: Output = None,
+    head: Head = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     debug: Debug = False,
 ) -> None:
@@ -172,7 +176,7 @@ def layers(
     with reporting(debug=debug):
         from relcam_onnx.cli.layer_table import print_layers
 
-        print_layers(model, preset, output, as_json=as_json)
+        print_layers(model, preset, output, head, as_json=as_json)
 
 
 @app.command("compile", cls=Command)

@@ -25,6 +25,7 @@ from relcam_onnx.lrp.methods import METHODS, Probe
 from relcam_onnx.pictures.finding import Found, as_clips, find_pictures
 from relcam_onnx.pictures.reading import allowing
 from relcam_onnx.results import words
+from relcam_onnx.results.animation import check_moving
 from relcam_onnx.results.explanation import Explanation
 from relcam_onnx.results.report import DEFAULT, Report
 from relcam_onnx.results.segment import MASS
@@ -88,6 +89,7 @@ def explain_pictures(
         )
         if pictorial.leading is not None:
             pictures, missing = find_pictures([pictorial.leading])
+        check_moving(formats or DEFAULT, pictorial.frames)
         if pictorial.frames != 1:
             pictures, left_over = as_clips(pictures, pictorial.frames)
             missing = [*missing, *left_over]

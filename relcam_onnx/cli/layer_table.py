@@ -16,9 +16,9 @@ WIDE = 10_000
 """Columns where there is no terminal: nothing is cut off."""
 
 
-def print_layers(model: Path, preset: str | None, output: str | None, *, as_json: bool) -> None:
+def print_layers(model: Path, preset: str | None, output: str | None, head: str | None, *, as_json: bool) -> None:
     """Print every layer that can be named, as a table or as JSON."""
-    rows = layer_table(model, preset, output)
+    rows = layer_table(model, preset, output, head)
     if as_json:
         print(json.dumps([asdict(row) for row in rows], indent=2, allow_nan=False))
         return

@@ -109,6 +109,10 @@ Provider = Annotated[
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="So many at work on the model.", metavar="N")]
 BatchSize = Annotated[int | None, typer.Option("--batch", min=1, help="So many pictures at a time.", metavar="N")]
+MaxTargets = Annotated[
+    int | None,
+    typer.Option(min=1, help="So many targets of a picture at a time: less memory, more passes.", metavar="N"),
+]
 Cache = Annotated[
     Path | None, typer.Option(help="A folder that keeps compiled models. Default: none are kept.", metavar="FOLDER")
 ]

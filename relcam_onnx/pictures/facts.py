@@ -27,6 +27,8 @@ class Facts:
         Where the model lies; None for a model in memory.
     preprocess, labels
         The user's own, which count first: then nothing else is read.
+    unnamed
+        The number of classes where the first one is none and labels may leave it out; None where they may not.
     """
 
     def __init__(
@@ -35,20 +37,23 @@ class Facts:
         folder: Path | None,
         preprocess: Option | None = None,
         labels: Labels | None = None,
+        unnamed: int | None = None,
     ) -> None:
         self._metadata, self._folder = metadata, folder
-        self._preprocess, self._labels = preprocess, labels
+        self._preprocess, self._labels, self._unnamed = preprocess, labels, unnamed
 
     def given(self, preprocess: Option | None, labels: Labels | None) -> Facts:
         """The same, with other options where there are any."""
         if (preprocess is None or preprocess is self._preprocess) and (labels is None or labels is self._labels):
             return self
-        return Facts(
-            self._metadata,
-            self._folder,
-            self._preprocess if preprocess is None else preprocess,
-            self._labels if labels is None else labels,
-        )
+        own = (self._preprocess if preprocess is None else preprocess, self._labels if labels is None else labels)
+        return Facts(self._metadata, self._folder, *own, self._unnamed)
+
+    def leaving(self, unnamed: int | None) -> Facts:
+        """The same, where the first of so many classes is none."""
+        if unnamed == self._unnamed:
+            return self
+        return Facts(self._metadata, self._folder, self._preprocess, self._labels, unnamed)
 
     @property
     def preprocess_given(self) -> bool:
@@ -70,7 +75,8 @@ class Facts:
     @cached_property
     def labels(self) -> list[str] | None:
         """The names of the classes; None where there are none. Raises as `preprocess`."""
-        return find_labels(self._labels, self._metadata, self._folder)
+        found = find_labels(self._labels, self._metadata, self._folder)
+        return ["background", *found] if found is not None and len(found) + 1 == self._unnamed else found
 
     @cached_property
     def usable_preprocess(self) -> Preprocess | None:

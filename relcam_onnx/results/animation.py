@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from relcam_onnx.errors import OptionError
@@ -16,6 +17,20 @@ PACE = 200
 """Milliseconds a frame."""
 LONGEST = 640
 """Pixels on a side: films of photographs are for looking at."""
+
+
+def check_moving(formats: Sequence[str], frames: int | None) -> None:
+    """Hold formats to what a model reads, ``frames`` for each target; None where only a run tells.
+
+    Raises
+    ------
+    OptionError
+        One of them moves, and the pictures are single.
+    """
+    if frames == 1 and (moving := [form for form in formats if form in ANIMATED]):
+        raise OptionError(
+            f"format {moving[0]!r} is for clips, pictures that a model reads as frames of one; take 'png'"
+        )
 
 
 def animated(explanation: Explanation, target: int, form: str) -> bytes:
@@ -35,8 +50,7 @@ def animated(explanation: Explanation, target: int, form: str) -> bytes:
     OptionError
         Single pictures were explained, or arrays.
     """
-    if explanation.frames == 1 or not explanation.pictures:
-        raise OptionError(f"format {form!r} is for clips, pictures that a model reads as frames of one; take 'png'")
+    check_moving([form], explanation.frames if explanation.pictures else 1)
     shown = [explanation.overlay(index=frame, target=target) for frame in range(explanation.frames)]
     for image in shown:
         image.thumbnail((LONGEST, LONGEST))

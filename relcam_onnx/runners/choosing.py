@@ -50,11 +50,9 @@ def make_runner(
             return runner if max_targets is None else FewTargets(runner, max_targets)
 
         how = prepared.maps.how
-        if samples is not None and (samples < 1 or not isinstance(how, Probe) or not how.samples):
+        if samples is not None and (not isinstance(how, Probe) or not how.samples):
             raise OptionError(
-                f"samples must be at least 1, not {samples}"
-                if samples < 1
-                else f"method {prepared.method!r} takes no samples; they are for masks, noise and steps ('rise', ...)"
+                f"method {prepared.method!r} takes no samples; they are for masks, noise and steps ('rise', ...)"
             )
         if isinstance(how, Probe):
             return ProbingRunner(prepared, settings, walker, samples, random_state or 0)
@@ -89,7 +87,7 @@ class Starters:
     """What starts relevance for targets that are told by dicts."""
 
     def __init__(self, prepared: Prepared, make: Callable[[Prepared], Runner], settings: SessionSettings) -> None:
-        self._kind, self._embedding = prepared.choices.head.kind, prepared.named_head == "embedding"
+        self._kind, self._named = prepared.choices.head.kind, prepared.named_head
         self._new = partial(Segmenter if self._kind == "segmenter" else Likeness, prepared, make, settings)
         self._starter: Starter = self._new()
 
@@ -102,9 +100,9 @@ class Starters:
             Such targets are none of this head's.
         """
         like = is_described(targets, "like")
-        if like and self._kind != "classifier":
+        if like and (self._kind != "classifier" or self._named == "classifier"):
             raise TargetError(f"'like' is for embeddings, tables (N, D); this model is a {self._kind}")
-        if not like and self._embedding:
+        if not like and self._named == "embedding":
             raise TargetError("an embedding's targets say what to be like: {'like': picture or vector} (--like)")
         if not is_described(targets) or self._kind == "detector":
             return None

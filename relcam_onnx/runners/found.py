@@ -72,6 +72,7 @@ def told(values: Mapping[str, NDArray[Any]], scores: Scores, choices: Choices, s
     """
     head = scores.head
     boxes, raw = None, [np.asarray(values[name], np.float32) for name in head.levels or (scores.output,)]
+    raw = [level[:, :, None] if level.ndim == 2 else level for level in raw]
     if head.boxes is not None:
         sides = [np.moveaxis(np.asarray(values[n], np.float32), head.boxes.axis, 2) for n in head.boxes.outputs]
         boxes = corners(sides, size, head.boxes.form)
@@ -82,7 +83,8 @@ def told(values: Mapping[str, NDArray[Any]], scores: Scores, choices: Choices, s
     else:
         shares = np.concatenate([np.moveaxis(level, head.axis, 2) for level in raw], axis=1)
         shared = scores.squashed_by is None and bool((shares >= 0).all() and (shares <= 1).all())
-        if (scores.squashed_by == "LogSoftmax" or scores.output == scores.tensor.name) and not shared:
+        unsquashed = scores.squashed_by in (None, "LogSoftmax") or scores.output == scores.tensor.name
+        if unsquashed and not shared:
             flat = shares.reshape(-1, shares.shape[2])
             shares = probabilities(flat, scores.squashed_by, choices.classes).reshape(*shares.shape[:2], -1)
     if choices.background is not None:

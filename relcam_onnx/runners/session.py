@@ -18,6 +18,7 @@ from relcam_onnx.canon.constants import SILENT
 from relcam_onnx.errors import InputError, ModelFileError, OptionError, nearest
 from relcam_onnx.onnx_file.store import message, save_external
 from relcam_onnx.onnx_file.weights import whole
+from relcam_onnx.runners.arrays import shape_of
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -177,7 +178,9 @@ def run_session(
         # A list of maps, as ZipMap makes it, becomes an array of dicts.
         return [value if isinstance(value, np.ndarray) else np.array(value, object) for value in values]
     except Exception as error:  # see `open_session`
-        raise RunError(f"onnxruntime could not run the model on this input: {first_line(error)}") from error
+        several = any(shape_of(value)[:1] > (1,) for value in inputs.values())
+        hint = "; if it takes one image at a time, max_batch=1 (--batch 1) has it so" if several else ""
+        raise RunError(f"onnxruntime could not run the model on this input: {first_line(error)}{hint}") from error
 
 
 def as_ort_value(value: Any) -> onnxruntime.OrtValue:
