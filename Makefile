@@ -10,6 +10,9 @@ LITE := models/efficientnet-lite0.onnx
 WEB := onnxruntime-web@1.30.0
 NODE := onnxruntime-node@1.30.0
 NODE_MODULES = $(abspath $(VENV))/web/node_modules
+# onnxruntime for Unity (150 MB): its headers and the C# of its API, 2 MB, are what is kept of it.
+ORT_API := com.github.asus4.onnxruntime@0.4.9
+ORT_HEADERS := package/Plugins/iOS~/onnxruntime.xcframework/ios-arm64/onnxruntime.framework/Headers
 # Steers Chromium; it is installed for the tests of the page alone, and brings no browser of its own.
 PLAYWRIGHT := playwright==1.65.2
 # What it asks for beside PyTorch gets models from a hub; tests make their own weights.
@@ -27,7 +30,7 @@ help:
 	@echo "make demo      explain the photographs in examples/ into out/ (no PyTorch)"
 	@echo "make test      lint, types and every test (installs PyTorch for the exporters' tests)"
 	@echo "make test-web  compiled files in onnxruntime's web build (needs node and npm; part of make test where npm is),"
-	@echo "               in onnxruntime-node, and the page in Chromium (needs it)"
+	@echo "               the examples in JavaScript, C++ and C#, and the page in Chromium; each needs its own tools"
 	@echo "make wheel-test  builds the wheel, installs it elsewhere and runs it there (PYTHON: with that interpreter)"
 	@echo "make site      the documentation as a site, in build/site; broken links are errors"
 	@echo "make fuzz      10,000 damaged files are explained or refused (half an hour)"
@@ -53,9 +56,9 @@ test: lint
 	$(BIN)/pytest --numprocesses 2 --dist worksteal
 	$(if $(shell command -v npm),$(MAKE) test-node,@echo "no npm here: the test in onnxruntime's web build was left out")
 
-# Compiled files in the runtime that browsers load, plain WebAssembly from npm under node, and the page of relcam web in
-# Chromium. Where npm's registry does not answer in time, or there is no Chromium, that test is left out, loudly, and
-# everything else counts.
+# Compiled files in the runtime that browsers load, plain WebAssembly from npm under node, the examples in other languages,
+# and the page of relcam web in Chromium. Where npm's registry does not answer in time, or there is no Chromium or compiler,
+# that test is left out, loudly, and everything else counts.
 test-web: test-node test-native test-page
 
 test-node: $(VENV)/.web $(VENV)/.test
@@ -63,9 +66,9 @@ test-node: $(VENV)/.web $(VENV)/.test
 	echo "*** LEFT OUT: compiled files in onnxruntime's web build. npm did not bring $(WEB) within $(NPM_SECONDS) s;" \
 	"run 'make test-node' when its registry answers. ***"; fi
 
-test-native: $(VENV)/.node $(VENV)/.test
-	@if [ -e $(VENV)/.node ]; then NODE_PATH=$(NODE_MODULES) $(BIN)/pytest tests/web/check_node.py; else \
-	echo "*** LEFT OUT: examples/node. npm did not bring $(NODE) within $(NPM_SECONDS) s. ***"; fi
+# What a language needs and is not there is said by its tests, which are left out.
+test-native: $(VENV)/.node $(VENV)/.native $(VENV)/.test
+	NODE_PATH=$(NODE_MODULES) ONNXRUNTIME_API=$(abspath $(VENV))/native/package $(BIN)/pytest -rs tests/web/check_native.py
 
 test-page: $(VENV)/.page $(VENV)/.web $(VENV)/.test
 	@if $(BIN)/python -c "import playwright; from benchmarks.browser import CHROMIUM as found; exit(not found)"; then \
@@ -154,6 +157,11 @@ $(VENV)/.web: | $(VENV)/.made
 $(VENV)/.node: $(VENV)/.web
 	timeout --kill-after=10 $(NPM_SECONDS) npm install --silent --no-audit --no-fund --ignore-scripts \
 	--prefix $(VENV)/web $(NODE) && touch $@ || true
+
+$(VENV)/.native: | $(VENV)/.made
+	rm -rf $(VENV)/native && mkdir $(VENV)/native
+	cd $(VENV)/native && timeout --kill-after=10 $(NPM_SECONDS) npm pack --silent $(ORT_API) && \
+	tar -xzf *.tgz package/LICENSE package/Runtime '$(ORT_HEADERS)' && rm *.tgz && touch ../$(@F) || true
 
 $(VENV)/.site: pyproject.toml | $(VENV)/.made
 	$(PYTHON) -m venv $(VENV)/site

@@ -22,11 +22,17 @@ function pixels(file) {
   return new ort.Tensor("float32", planes, [1, 3, height, width]);
 }
 
-async function main([model, photograph, out, target = "-1"]) {
+async function main(given) {
+  const [model, photograph, out, target = "-1"] = given;
+  if (given.length < 3 || given.length > 4) {
+    throw new Error("the arguments are explained.onnx photograph.ppm heat.pgm [target]");
+  }
+  if (!/^-?\d{1,18}$/.test(target)) throw new Error(`${target} is no class or rank`);
   const session = await ort.InferenceSession.create(model);
   const targets = new ort.Tensor("int64", BigInt64Array.of(BigInt(target)), [1, 1]);
   const feeds = { [session.inputNames[0]]: pixels(photograph), relcam_targets: targets };
   const { "heatmap/fused": heat, relcam_classes: classes } = await session.run(feeds, ["heatmap/fused", "relcam_classes"]);
+  if (classes.data[0] < 0) throw new Error(`the model has no class or rank ${target}`);
   const [height, width] = heat.dims.slice(2);
   const gray = Uint8Array.from(heat.data, (value) => Math.round(255 * value));
   fs.writeFileSync(out, Buffer.concat([Buffer.from(`P5\n${width} ${height}\n255\n`), gray]));
@@ -34,6 +40,6 @@ async function main([model, photograph, out, target = "-1"]) {
 }
 
 main(process.argv.slice(2)).catch((error) => {
-  console.error(String(error));
+  console.error(`Error: ${error.message}`);
   process.exit(1);
 });
