@@ -721,10 +721,11 @@ def test_integrated_gradients_add_up_for_heads_with_places(build: Callable[[], o
     assert found.maps["input"].sum() == pytest.approx(wanted, rel=2e-2, abs=2e-3)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("form", ["wide", "squeezed", "squeezed behind", "logits"])
-def test_scores_of_one_class_may_lack_its_axis(form: str, backend: str) -> None:
-    """(N, places), a box for each: no classifier of as many classes, and no other explanation."""
+COLUMNS = ["wide", "squeezed", "squeezed behind", "logits"]
+
+
+def column_alone(form: str) -> onnx.ModelProto:
+    """Detects red squares of eight pixels, its scores (N, places) but for "wide"."""
     net = Net("N", 3, SIDE, SIDE)
     red = net("Relu", net("Conv", net.x, np.array([1, -1, -1], np.float32)[None, :, None, None]), name="red")
     means = net("AveragePool", red, kernel_shape=[CELL] * 2, strides=[CELL] * 2)
@@ -739,8 +740,17 @@ def test_scores_of_one_class_may_lack_its_axis(form: str, backend: str) -> None:
         "squeezed behind": lambda: net("Squeeze", net("Sigmoid", rows), axis),
         "logits": lambda: net("Squeeze", rows, axis),
     }[form]()
-    model = net.model(shares, boxes)
+    return net.model(shares, boxes)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("form", COLUMNS)
+def test_scores_of_one_class_may_lack_its_axis(form: str, backend: str) -> None:
+    """(N, places), a box for each: no classifier of as many classes, and no other explanation."""
+    model = column_alone(form)
+    bare = rc.explain(model, street(), preprocess="unit", layers="input", backend=backend)
     found = rc.explain(model, street(), preprocess="unit", labels=["red"], layers="input", backend=backend)
+    assert [one.box for one in bare.detections[0]] == [one.box for one in found.detections[0]]
     told = [(one.label, one.box) for one in found.detections[0]]
     assert told == [("red", (0, 8, 8, 16)), ("red", (24, 16, 32, 24))]
     assert [one.score for one in found.detections[0]] == pytest.approx([1 / (1 + np.exp(-4))] * 2, abs=1e-6)

@@ -106,8 +106,21 @@ def test_a_detectors_page_is_told_where_boxes_are(form: str, tmp_path: Path, stu
     assert (head["kind"], head["boxes"]["form"]) == ("detector", "centred" if form == "joined" else "corners")
     assert told["reading"] == {
         "confidence": 0.25, "overlap": 0.5, "most": 20, "reversed": 0.05, "normalised": 1.5,
-        "strides": [4, 8, 16, 32, 64, 128],
+        "strides": [4, 8, 16, 32, 64, 128], "same": 2e-3, "alike": 1e-6,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("model", [choosing("by_topk"), pixels()], ids=["chosen", "inside"])
+def test_tensors_that_the_page_reads_are_outputs(model: onnx.ModelProto, tmp_path: Path, stubs: Path) -> None:
+    """What detections were chosen from, and scores that `output=` names inside the file."""
+    chosen = len(model.graph.output[0].type.tensor_type.shape.dim) == 3
+    options: dict[str, Any] = {} if chosen else {"output": "small"}
+    site, told = made(model, tmp_path, stubs, preprocess="unit", **options)
+    head, outputs = told["head"], {output.name for output in onnx.load(site / "model.onnx").graph.output}
+    assert head["output"].startswith("told/")
+    assert outputs >= {head["output"], *(head["boxes"] or {}).get("outputs", []), *head["levels"]}
+    if chosen:
+        assert head["rows"]["boxes"] == {"output": "detections", "first": 0, "width": 4}
 
 
 def test_a_picture_size_that_the_file_leaves_open_is_fixed(tmp_path: Path, stubs: Path) -> None:
@@ -136,8 +149,6 @@ def test_what_the_page_cannot_ask_is_refused(tmp_path: Path, stubs: Path) -> Non
         (plain(), {"seed": "given"}, "seed 'given' does not fit"),
         (plain(), {"method": "rise"}, "method 'rise' does not fit"),
         (plain(), {"size": (64, 64)}, "does not fit input"),
-        (pixels(), {"output": "small"}, "is none of"),
-        (choosing("by_topk"), {}, "chooses its detections itself"),
         (half, {}, "float16, which browsers have no arrays for"),
         (both, {}, "'x', 'y'"),
     ):

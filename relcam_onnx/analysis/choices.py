@@ -41,5 +41,5 @@ class Choices:
         names = enumerate(labels or ())
         self.background = next((place for place, name in names if name.strip("_").lower() == "background"), None)
         rivals = self.head.kind == "detector" and scores.squashed_by != "Sigmoid"
-        if rivals and own is not None and len(labels or ()) == own - 1:
+        if rivals and labels and own == len(labels) + 1:
             self.background = own - 1  # "no object", as DETR has it, behind the classes that have names

@@ -122,6 +122,11 @@ class Scores:
     squashed_by: str | None
     head: Head = CLASSIFIER
 
+    @property
+    def unsquashed(self) -> bool:
+        """Whether the output tells scores that nothing has made shares of."""
+        return self.squashed_by in (None, "LogSoftmax") or self.output == self.tensor.name
+
 
 def segmenter(scores: gs.Tensor, told: int | None) -> Head | None:
     """The head of scores for each pixel; ``told`` is the axis that a Softmax or ArgMax behind goes along."""

@@ -107,13 +107,14 @@ def compile_prepared(
     heatmap: bool = False,
     scores: bool = False,
     single: bool = False,
+    told: Sequence[str] = (),
 ) -> onnx.ModelProto:
     """Write a prepared explanation into a copy of its model.
 
     ``single`` is for one target each, whose K is not computed with; ``scores`` adds the output ``relcam_scores``,
-    (N, classes), where relevance starts.
+    (N, classes), where relevance starts, ``told`` tensors inside.
     """
-    made = compile_light(prepared, weights=weights, heatmap=heatmap, scores=scores, single=single)
+    made = compile_light(prepared, weights=weights, heatmap=heatmap, scores=scores, single=single, told=told)
     return whole(made, prepared.model.weights)
 
 
@@ -124,9 +125,10 @@ def compile_light(
     heatmap: bool = False,
     scores: bool = False,
     single: bool = False,
+    told: Sequence[str] = (),
 ) -> onnx.ModelProto:
     """The same, which refers to the model's large weights: see `relcam_onnx.onnx_file.weights`."""
     try:
-        return Writer(prepared, single=single).write(weights=weights, heatmap=heatmap, scores=scores)
+        return Writer(prepared, single=single).write(weights=weights, heatmap=heatmap, scores=scores, told=told)
     except UnknownSizeError as error:
         raise unknown_size(prepared, error, EAGER) from error

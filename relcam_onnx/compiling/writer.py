@@ -31,7 +31,7 @@ from relcam_onnx.lrp.fusing import resize, to_unit
 from relcam_onnx.lrp.heads import as_scores
 from relcam_onnx.lrp.maps import make_maps, positions
 from relcam_onnx.lrp.seeds import GIVEN
-from relcam_onnx.lrp.walk import activations
+from relcam_onnx.lrp.walk import activation, activations
 from relcam_onnx.ops import Size
 from relcam_onnx.ops.records import product
 from relcam_onnx.prepare import SOURCE, Prepared
@@ -76,8 +76,13 @@ class Writer:
         return self.f.symbol(TARGETS, np.int64)
 
     @np.errstate(all="ignore")  # what is constant is computed at once
-    def write(self, *, weights: bool = False, heatmap: bool = False, scores: bool = False) -> onnx.ModelProto:
-        """The compiled model; its large weights are the model's (`relcam_onnx.onnx_file.weights`)."""
+    def write(
+        self, *, weights: bool = False, heatmap: bool = False, scores: bool = False, told: Sequence[str] = ()
+    ) -> onnx.ModelProto:
+        """The compiled model; its large weights are the model's (`relcam_onnx.onnx_file.weights`).
+
+        Of the tensors inside some may be ``told`` too.
+        """
         f, prepared = self.f, self.prepared
         values = {
             name: self._told(name, value) for name, value in activations(f, prepared.maps.plan, self._symbol).items()
@@ -87,6 +92,9 @@ class Writer:
         start, valid = begun.by_seed() if prepared.seed == GIVEN else begun.by_targets()
         made = make_maps(f, prepared.maps, values, as_scores(f, prepared.choices.head, start, f.dims(raw)), valid)
         maps = made.maps
+        for name in told:
+            read = self._told(name, activation(f, prepared.maps.plan, self._symbol, values, name))
+            self.assembly.add_output(f, told_output(name), read, f.dims(read))
         shapes = {layer.name: self._shape(layer, values) for layer in prepared.maps.walked}
         for name, stages in prepared.maps.fused.items():
             frames = (stages[0].frames,) if stages[0].frames > 1 else ()
@@ -201,6 +209,11 @@ class Writer:
             "relcam.layers": json.dumps([source.told() for source in prepared.maps.sources]),
             SOURCE: prepared.model.sha256,
         }
+
+
+def told_output(name: str) -> str:
+    """The output of the compiled model that is a tensor inside."""
+    return f"told/{name}"
 
 
 def map_output(prepared: Prepared, name: str) -> str:

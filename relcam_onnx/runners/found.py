@@ -83,8 +83,7 @@ def told(values: Mapping[str, NDArray[Any]], scores: Scores, choices: Choices, s
     else:
         shares = np.concatenate([np.moveaxis(level, head.axis, 2) for level in raw], axis=1)
         shared = scores.squashed_by is None and bool((shares >= 0).all() and (shares <= 1).all())
-        unsquashed = scores.squashed_by in (None, "LogSoftmax") or scores.output == scores.tensor.name
-        if unsquashed and not shared:
+        if scores.unsquashed and not shared:
             flat = shares.reshape(-1, shares.shape[2])
             shares = probabilities(flat, scores.squashed_by, choices.classes).reshape(*shares.shape[:2], -1)
     if choices.background is not None:

@@ -11,7 +11,7 @@ from onnx import helper
 from relcam_onnx import __version__
 from relcam_onnx.analysis.heads import Form
 from relcam_onnx.compiling.beginning import CLASSES, SCORES, TARGETS
-from relcam_onnx.compiling.writer import map_output
+from relcam_onnx.compiling.writer import map_output, told_output
 from relcam_onnx.errors import InputError, OptionError
 from relcam_onnx.explainer import Explainer
 from relcam_onnx.pictures.preprocess import Preprocess
@@ -22,6 +22,7 @@ from relcam_onnx.results.detections import CONFIDENCE
 from relcam_onnx.runners.boxes import NORMALISED, REVERSED, STRIDES
 from relcam_onnx.runners.fields import fields_of
 from relcam_onnx.runners.found import MOST, OVERLAP
+from relcam_onnx.runners.matching import ALIKE, SAME
 
 DTYPES = ("float32", "float64", "uint8", "int8", "int32", "int64")
 """Of inputs that browsers have arrays for."""
@@ -32,7 +33,7 @@ BOXES: tuple[Form, ...] = ("corners", "centred", "turned", "offsets", "distances
 
 def check_head(explainer: Explainer, asked: str | None) -> None:
     """Raise `OptionError` or `InputError` for what the page cannot ask of a model."""
-    prepared, outputs = explainer.prepared, [output.name for output in explainer.model.proto.graph.output]
+    prepared = explainer.prepared
     if len(explainer.inputs) != 1:
         names = ", ".join(repr(tensor.name) for tensor in explainer.inputs)
         raise InputError(f"the page shows a model one picture, and this one takes {names}: take relcam explain for it")
@@ -40,18 +41,6 @@ def check_head(explainer: Explainer, asked: str | None) -> None:
         raise OptionError(
             f"the page explains a {', a '.join(HEADS)}; head {head!r} also asks what a picture is to be like: take "
             "relcam explain --like for it"
-        )
-    seen = prepared.choices.head
-    if seen.rows is not None:
-        raise OptionError(
-            "this detector chooses its detections itself, by TopK or non-maximum suppression, but the page reads "
-            "tables of all places: take relcam explain for it, or export it without that"
-        )
-    read = (prepared.scores.output, *seen.told_by) if head != "classifier" else ()
-    if inside := [name for name in read if name not in outputs]:
-        raise OptionError(
-            f"the page reads what a {head} says in its outputs, and {', '.join(map(repr, inside))} is none of "
-            f"{', '.join(outputs)}: leave output= (--output) out, or name one of them"
         )
     boxes = prepared.choices.head.boxes
     if boxes is not None and boxes.form not in BOXES:
@@ -101,10 +90,9 @@ def describe(
         "background": choices.background,
         "squashed": scores.squashed_by,
         "head": {
-            **asdict(choices.head),
-            "output": scores.output,
-            "rank": rank_of(proto, scores.output),
-            "raw": scores.squashed_by == "LogSoftmax" or scores.output == scores.tensor.name,
+            **head_of(prepared),
+            "rank": rank_of(proto, named(prepared, scores.output)),
+            "raw": scores.unsquashed,
         },
         "reading": {
             "confidence": CONFIDENCE,
@@ -113,11 +101,39 @@ def describe(
             "reversed": REVERSED,
             "normalised": NORMALISED,
             "strides": STRIDES,
+            "same": SAME,
+            "alike": ALIKE,
         },
         "maps": maps_of(prepared, proto),
         "palette": HEAT.tolist(),
         "veil": [level / (255 * render.ALPHA) for level in render.OPACITY],
         "opacity": {"most": render.ALPHA, "faint": render.FAINT},
+    }
+
+
+def inside(prepared: Prepared) -> list[str]:
+    """The tensors that the page reads what a head says from, and that are no outputs of the model."""
+    head, outputs = prepared.choices.head, {output.name for output in prepared.model.proto.graph.output}
+    read = () if head.kind == "classifier" else (prepared.scores.output, *head.told_by)
+    return [name for name in dict.fromkeys(read) if name not in outputs]
+
+
+def named(prepared: Prepared, name: str) -> str:
+    """The output of the compiled file that has such a tensor."""
+    return told_output(name) if name in inside(prepared) else name
+
+
+def head_of(prepared: Prepared) -> dict[str, Any]:
+    """How scores are seen, by the outputs of the compiled file."""
+    head, scores = prepared.choices.head, prepared.scores
+    rows = head.rows
+    boxes = head.boxes and {**asdict(head.boxes), "outputs": [named(prepared, name) for name in head.boxes.outputs]}
+    return {
+        **asdict(head),
+        "output": named(prepared, scores.output),
+        "levels": [named(prepared, name) for name in head.levels],
+        "boxes": boxes,
+        "rows": rows and {"boxes": rows.boxes._asdict(), "scores": rows.scores._asdict(), "form": rows.form},
     }
 
 

@@ -26,7 +26,7 @@ from relcam_onnx.pictures.conventions import Option
 from relcam_onnx.pictures.facts import Labels
 from relcam_onnx.pictures.preprocess import Preprocess
 from relcam_onnx.prepare import Prepared
-from relcam_onnx.web.description import check_head, describe
+from relcam_onnx.web.description import check_head, describe, inside
 from relcam_onnx.web.runtime import runtime_files
 
 MODEL, DESCRIPTION, RUNTIME = "model.onnx", "model.json", "runtime"
@@ -88,7 +88,7 @@ def make_site(
         check_head(explainer, head)
         pictures = PictureExplainer(explainer)
         how, prepared = sized(pictures, size)
-    proto = compile_prepared(prepared, scores=True, single=True)
+    proto = compile_prepared(prepared, scores=True, single=True, told=inside(prepared))
     if title is None:
         title = Path(fspath(model)).stem if isinstance(model, str | PathLike) else "A model"
     told = describe(prepared, proto, how, pictures.labels, title)

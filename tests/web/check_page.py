@@ -26,8 +26,19 @@ from relcam_onnx.runners.boxes import NORMALISED, REVERSED, STRIDES, corners
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+from choosing_nets import FORMS as CHOOSING  # noqa: E402
+from choosing_nets import SIDE, choosing  # noqa: E402
 from nets import picture, run  # noqa: E402
-from test_heads import anchors, levels, pixels, planted, street, with_objectness  # noqa: E402 - networks that other tests make too
+from test_heads import (  # noqa: E402 - networks that other tests make too
+    COLUMNS,
+    anchors,
+    column_alone,
+    levels,
+    pixels,
+    planted,
+    street,
+    with_objectness,
+)  # fmt: skip
 
 from benchmarks.browser import CHROMIUM, Site, answer, chromium, give, status  # noqa: E402
 
@@ -284,10 +295,11 @@ def test_from_the_disk_it_says_that_it_must_be_served(browser: Any, lite: Site) 
     page.close()
 
 
-@pytest.mark.parametrize("form", ["joined", "corners", "shares"])
+@pytest.mark.parametrize("form", ["joined", "corners", "shares", "by_topk", "of_best"])
 def test_a_detectors_boxes_are_pythons(form: str, site: Callable[..., Site], squares: Path) -> None:
-    page = site(form, planted(form), **DETECTOR).open()
-    told, wanted = give(page, squares), rc.explain(planted(form), squares, **DETECTOR)
+    model = choosing(form) if form in CHOOSING else planted(form)
+    page = site(form, model, **DETECTOR).open()
+    told, wanted = give(page, squares), rc.explain(model, squares, **DETECTOR)
     found = wanted.detections[0]
     assert len(found) == len(told["candidates"]) == 3
     sides = np.array([*wanted.pictures[0].size[::-1]] * 2)
@@ -336,7 +348,7 @@ def test_boxes_are_read_in_every_form(name: str, page: Any) -> None:
     reading = {"reversed": REVERSED, "normalised": NORMALISED, "strides": STRIDES}
     got = page.evaluate(
         """async ([dims, data, form, reading]) => {
-          const { boxesOf } = await import("./detector.js");
+          const { boxesOf } = await import("./boxes.js");
           const head = { boxes: { outputs: ["y"], axis: 2, form } };
           const boxes = boxesOf({ y: { dims, data } }, { head, reading }, [64, 64]);
           return boxes && Array.from(boxes);
@@ -350,10 +362,12 @@ def test_boxes_are_read_in_every_form(name: str, page: Any) -> None:
     np.testing.assert_allclose(np.reshape(got, wanted.shape), wanted, rtol=1e-4, atol=1e-3)
 
 
-DETECTORS: dict[str, tuple[Callable[[], onnx.ModelProto], int]] = {
+DETECTORS: dict[str, tuple[Callable[[], onnx.ModelProto], int]] = {  # and the side of the picture
     **{form: (partial(anchors, form), 16) for form in ("joined", "joined, turned", "softmax", "scores", "boxes first")},
     **{f"objectness, {form}": (partial(with_objectness, form), 16) for form in ("one tensor", "three tensors")},
     "levels": (levels, 32),
+    **{f"chosen, {form}": (partial(choosing, form), SIDE) for form in CHOOSING},
+    **{f"a column, {form}": (partial(column_alone, form), SIDE) for form in COLUMNS},
 }
 
 
@@ -363,10 +377,12 @@ def test_what_is_detected_is_what_python_detects(name: str, page: Any, tmp_path:
     near = Path(os.environ.get("NODE_PATH", "")) / "onnxruntime-web"
     rc.make_site(model, tmp_path, preprocess="unit", runtime=near if near.is_dir() else None)
     told, x = json.loads((tmp_path / "model.json").read_text()), picture(1, 3, side, side)
-    names = [output.name for output in model.graph.output]
-    outputs = {
-        n: {"dims": v.shape, "data": v.ravel().tolist()} for n, v in zip(names, run(model, *names, x=x), strict=True)
-    }
+    if side == SIDE and name != "levels":  # planted, what they find is there
+        x = street().transpose(2, 0, 1)[None].astype(np.float32) / 255
+    compiled = onnx.load(tmp_path / "model.onnx")
+    names = [output.name for output in compiled.graph.output]
+    values = run(compiled, *names, x=x, relcam_targets=np.array([[-1]]))
+    outputs = {n: {"dims": v.shape, "data": v.ravel().tolist()} for n, v in zip(names, values, strict=True)}
     with rc.Explainer(model, preprocess="unit", layers=["stages"]) as explainer:
         found = explainer(x).detections[0]
     got = page.evaluate(
@@ -379,6 +395,7 @@ def test_what_is_detected_is_what_python_detects(name: str, page: Any, tmp_path:
     assert len(got) == len(found) > 0
     for one, other in zip(got, found, strict=True):
         assert (one["index"], one["share"]) == (other.index, pytest.approx(other.score, rel=1e-4))
+        assert one["number"] == told["classes"] * other.place + other.index
         assert (one["box"] is None) == (other.box is None)  # random numbers are boxes by chance only
         if other.box is not None:
             np.testing.assert_allclose(one["box"], other.box, rtol=1e-4, atol=1e-3)

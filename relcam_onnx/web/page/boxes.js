@@ -1,0 +1,130 @@
+// A detector's boxes, as left, top, right and bottom in the input's pixels, from the forms in which files tell them, as
+// relcam_onnx/runners/boxes.py has it.
+
+import { softmax } from "./shares.js";
+
+export const BOX = 4;
+
+/** A tensor (1, places, numbers), or with both turned, or (1, places): how many of each, and how to read it. */
+export function table({ dims, data }, axis, from = 0, to = dims[axis] ?? 1) {
+  const turned = axis === 1;
+  const places = dims[3 - axis];
+  const step = dims[2] ?? 1;
+  const at = turned ? (place, i) => data[(from + i) * step + place] : (place, i) => data[place * step + from + i];
+  return { places, count: to - from, at };
+}
+
+/** Boxes as left, top, right, bottom in the input's pixels, place after place; null where they are none yet. */
+export function boxesOf(outputs, model, size) {
+  const { boxes } = model.head;
+  if (boxes === null) return null;
+  const { strides } = model.reading;
+  const levels = boxes.outputs.map((name) => table(outputs[name], boxes.axis));
+  if (boxes.form === "distances") return aroundCells(levels, size, strides);
+  if (boxes.form === "offsets") return inCells(levels[0], size, strides);
+  return corners(levels[0], boxes.form, size, model.reading);
+}
+
+/** Boxes of one table that tells them by corners, by centre and size, or turned. */
+export function corners(level, form, size, { reversed, normalised }) {
+  let out = new Float32Array(level.places * BOX);
+  for (let place = 0; place < level.places; place++) {
+    out.set(form === "turned" ? unturned(level, place) : numbers(level, place), place * BOX);
+  }
+  // Where ends come before beginnings and nothing is negative, those are sizes.
+  const sizes = form === "corners" && out.every((side) => side >= 0) && turnedRound(out) > reversed;
+  if (form !== "corners" || sizes) out = aroundMiddles(out);
+  if (turnedRound(out) > reversed) return null;
+  if (areShares(out, normalised)) for (let i = 0; i < out.length; i++) out[i] *= size[1 - (i % 2)];
+  return out;
+}
+
+const numbers = ({ at }, place) => [at(place, 0), at(place, 1), at(place, 2), at(place, 3)];
+
+/** How many boxes that are any end before they begin. */
+function turnedRound(boxes) {
+  let [found, some] = [0, 0];
+  for (let i = 0; i < boxes.length; i += BOX) {
+    found += (boxes[i] > boxes[i + 2]) + (boxes[i + 1] > boxes[i + 3]);
+    some += boxes.subarray(i, i + BOX).some(Boolean);
+  }
+  return found / Math.max(2 * some, 1);
+}
+
+/** Boxes told by centre and size by their corners. */
+function aroundMiddles(boxes) {
+  return boxes.map((_, i) => {
+    const at = i - (i % BOX) + (i % 2);
+    return boxes[at] + (i % BOX < 2 ? -1 : 1) * (boxes[at + 2] / 2);
+  });
+}
+
+/** Centre and size of what encloses a box that is turned by the angle in the last column. */
+function unturned(level, place) {
+  const [x, y, width, height] = numbers(level, place);
+  const angle = level.at(place, level.count - 1);
+  const [across, down] = [Math.abs(Math.cos(angle)), Math.abs(Math.sin(angle))];
+  return [x, y, width * across + height * down, width * down + height * across];
+}
+
+const cells = (stride, size) => size.map((side) => Math.ceil(side / stride));
+
+/** Boxes by offsets of their centres from the corners of cells, and the logarithms of their sizes, both in cells. */
+function inCells(level, size, strides) {
+  const count = (some) => some.map((s) => cells(s, size)).reduce((sum, [down, across]) => sum + down * across, 0);
+  const runs = strides.flatMap((_, i) => strides.slice(i).map((__, j) => strides.slice(i, i + j + 1)));
+  const fitting = runs.find((run) => count(run) === level.places);
+  if (!fitting) return null;
+  const out = new Float32Array(level.places * BOX);
+  let place = 0;
+  for (const stride of fitting) {
+    const [down, across] = cells(stride, size);
+    for (let cell = 0; cell < down * across; cell++, place++) {
+      const [x, y, width, height] = numbers(level, place);
+      const centre = [(x + (cell % across)) * stride, (y + Math.floor(cell / across)) * stride];
+      out.set([...centre, Math.exp(width) * stride, Math.exp(height) * stride], place * BOX);
+    }
+  }
+  return aroundMiddles(out);
+}
+
+/** Whether boxes are shares of the picture: three quarters of those that are any lie within so many of it. */
+function areShares(boxes, most) {
+  const far = [];
+  for (let i = 0; i < boxes.length; i += BOX) far.push(Math.max(...boxes.slice(i, i + BOX).map(Math.abs)));
+  const some = far.filter((value) => value > 0).sort((a, b) => a - b);
+  const at = 0.75 * (some.length - 1);
+  const low = some[Math.floor(at)];
+  return some.length > 0 && low + (some[Math.ceil(at)] - low) * (at % 1) <= most;
+}
+
+/** Boxes by the distances of their sides from the middles of cells, each the mean of a distribution. */
+function aroundCells(levels, size, strides) {
+  const out = [];
+  for (const { places, count, at } of levels) {
+    const stride = strides.find((s) => cells(s, size)[0] * cells(s, size)[1] === places);
+    if (stride === undefined) return null;
+    const across = cells(stride, size)[1];
+    const bins = count / BOX;
+    for (let place = 0; place < places; place++) {
+      const middle = [((place % across) + 0.5) * stride, (Math.floor(place / across) + 0.5) * stride];
+      for (let side = 0; side < BOX; side++) {
+        const told = softmax(Float32Array.from({ length: bins }, (_, i) => at(place, side * bins + i)));
+        const away = told.reduce((sum, share, i) => sum + share * i, 0) * stride;
+        out.push(middle[side % 2] + (side < 2 ? -away : away));
+      }
+    }
+  }
+  return Float32Array.from(out);
+}
+
+/** Intersection over union of two boxes. */
+export function overlap(p, q) {
+  const side = (i) => Math.min(p[2 + i], q[2 + i]) - Math.max(p[i], q[i]);
+  const area = (box) => (box[2] - box[0]) * (box[3] - box[1]);
+  const inner = Math.max(0, side(0)) * Math.max(0, side(1));
+  return inner / Math.max(area(p) + area(q) - inner, 1e-9);
+}
+
+/** One of many boxes that stand one behind the other. */
+export const boxAt = (boxes, place) => boxes.subarray(place * BOX, place * BOX + BOX);
