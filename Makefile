@@ -24,7 +24,7 @@ LXT := lxt==2.1
 # npm waits for a registry that does not answer as long as it is let.
 NPM_SECONDS ?= 60
 
-.PHONY: help demo test test-web test-node test-native test-page lint quality methods coverage pictures bench bench-folder bench-web clean wheel-test site fuzz soak bench-batch
+.PHONY: help demo test test-web test-node test-native test-page lint quality methods coverage pictures bench bench-folder bench-web clean wheel-test site space test-space fuzz soak bench-batch
 
 help:
 	@echo "make demo      explain the photographs in examples/ into out/ (no PyTorch)"
@@ -33,6 +33,7 @@ help:
 	@echo "               the examples in JavaScript, C++ and C#, and the page in Chromium; each needs its own tools"
 	@echo "make wheel-test  builds the wheel, installs it elsewhere and runs it there (PYTHON: with that interpreter)"
 	@echo "make site      the documentation as a site, in build/site; broken links are errors"
+	@echo "make space     a Hugging Face Space of the model, in build/space (MODEL=FILE.onnx: of that); make test-space runs it"
 	@echo "make fuzz      10,000 damaged files are explained or refused (half an hour)"
 	@echo "make soak      an hour of mixed sizes through one Explainer from eight threads (SECONDS=600: ten minutes)"
 	@echo "make lint      ruff and mypy alone"
@@ -94,6 +95,20 @@ wheel-test:
 # Its own environment: the theme's versions are nobody else's.
 site: $(VENV)/.site
 	$(VENV)/site/bin/mkdocs build --strict --site-dir build/site
+
+# All that a Hugging Face Space needs, in one folder; MODEL=FILE.onnx: of that.
+SPACE := build/space
+space:
+	rm -rf $(SPACE) && mkdir -p $(SPACE)/pictures
+	cp examples/space/app.py examples/space/requirements.txt examples/space/README.md $(SPACE)
+	cp $(or $(MODEL),$(LITE)) $(SPACE)/model.onnx
+	cp examples/cat.jpg examples/coffee.jpg examples/rocket.jpg $(SPACE)/pictures
+	cp -r relcam_onnx LICENSE $(SPACE)
+	find $(SPACE) -name __pycache__ -prune -exec rm -r {} +
+
+# In an environment that has what the Space's own has, asked as its visitors ask it.
+test-space: space $(VENV)/.space
+	cd $(SPACE) && $(CURDIR)/$(VENV)/space/bin/python -m pytest --noconftest $(CURDIR)/tests/space/check_space.py
 
 fuzz: $(VENV)/.test
 	$(BIN)/python -m benchmarks.fuzz
@@ -166,6 +181,11 @@ $(VENV)/.native: | $(VENV)/.made
 $(VENV)/.site: pyproject.toml | $(VENV)/.made
 	$(PYTHON) -m venv $(VENV)/site
 	$(VENV)/site/bin/pip install --quiet "mkdocs-material>=9.6,<10" "mkdocstrings[python]>=0.29"
+	touch $@
+
+$(VENV)/.space: examples/space/requirements.txt | $(VENV)/.made
+	$(PYTHON) -m venv $(VENV)/space
+	$(VENV)/space/bin/pip install --quiet --requirement examples/space/requirements.txt pytest
 	touch $@
 
 # Most of PyTorch and what comes with it is never imported: Python compiles what is.
