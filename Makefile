@@ -24,15 +24,16 @@ LXT := lxt==2.1
 # npm waits for a registry that does not answer as long as it is let.
 NPM_SECONDS ?= 60
 
-.PHONY: help demo test test-web test-node test-native test-page lint quality methods coverage pictures bench bench-folder bench-web clean wheel-test site space test-space fuzz soak bench-batch
+.PHONY: help demo test test-web test-node test-native test-page lint quality methods coverage pictures bench bench-folder bench-web clean wheel-test site notebooks space test-space fuzz soak bench-batch
 
 help:
 	@echo "make demo      explain the photographs in examples/ into out/ (no PyTorch)"
-	@echo "make test      lint, types and every test (installs PyTorch for the exporters' tests)"
+	@echo "make test      lint, types, every test and the site (installs PyTorch for the exporters' tests)"
 	@echo "make test-web  compiled files in onnxruntime's web build (needs node and npm; part of make test where npm is),"
 	@echo "               the examples in JavaScript, C++ and C#, and the page in Chromium; each needs its own tools"
 	@echo "make wheel-test  builds the wheel, installs it elsewhere and runs it there (PYTHON: with that interpreter)"
-	@echo "make site      the documentation as a site, in build/site; broken links are errors"
+	@echo "make site      the documentation as a site, in build/site; broken links are errors (part of make test)"
+	@echo "make notebooks runs docs/notebooks, whose outputs the site then shows"
 	@echo "make space     a Hugging Face Space of the model, in build/space (MODEL=FILE.onnx: of that); make test-space runs it"
 	@echo "make fuzz      10,000 damaged files are explained or refused (half an hour)"
 	@echo "make soak      an hour of mixed sizes through one Explainer from eight threads (SECONDS=600: ten minutes)"
@@ -56,6 +57,7 @@ test: export OMP_NUM_THREADS = 1
 test: lint
 	$(BIN)/pytest --numprocesses 2 --dist worksteal
 	$(if $(shell command -v npm),$(MAKE) test-node,@echo "no npm here: the test in onnxruntime's web build was left out")
+	$(MAKE) site
 
 # Compiled files in the runtime that browsers load, plain WebAssembly from npm under node, the examples in other languages,
 # and the page of relcam web in Chromium. Where npm's registry does not answer in time, or there is no Chromium or compiler,
@@ -91,6 +93,11 @@ wheel-test:
 	$(ELSEWHERE)/env/bin/pip install --quiet "$$(echo $(ELSEWHERE)/*.whl)[cpu]" pytest hypothesis
 	cd $(ELSEWHERE) && env/bin/python -P $(CURDIR)/tests/wheel/check_wheel.py $(CURDIR)
 	rm -rf $(ELSEWHERE)
+
+# Jupyter runs them; the tests do, too. What comes of it is what the site shows.
+notebooks: export OPENBLAS_NUM_THREADS = 1
+notebooks: $(VENV)/.test
+	$(BIN)/python -m benchmarks.notebooks
 
 # Its own environment: the theme's versions are nobody else's.
 site: $(VENV)/.site
