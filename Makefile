@@ -21,10 +21,12 @@ TIMM := timm==1.0.31
 SERVED := tritonclient==2.73.0 openvino==2026.4.1
 # It asks for much that its rules for vision transformers do without.
 LXT := lxt==2.1
+# What docs/integrations.md has lines for.
+INTEGRATED := supervision==0.31.2 fiftyone==1.22.1
 # npm waits for a registry that does not answer as long as it is let.
 NPM_SECONDS ?= 60
 
-.PHONY: help demo test test-web test-node test-native test-page lint quality methods coverage pictures bench bench-folder bench-web clean wheel-test site notebooks space test-space fuzz soak bench-batch
+.PHONY: help demo test test-web test-node test-native test-page lint quality methods coverage pictures bench bench-folder bench-web clean wheel-test site notebooks space test-space test-integrations fuzz soak bench-batch
 
 help:
 	@echo "make demo      explain the photographs in examples/ into out/ (no PyTorch)"
@@ -35,6 +37,7 @@ help:
 	@echo "make site      the documentation as a site, in build/site; broken links are errors (part of make test)"
 	@echo "make notebooks runs docs/notebooks, whose outputs the site then shows"
 	@echo "make space     a Hugging Face Space of the model, in build/space (MODEL=FILE.onnx: of that); make test-space runs it"
+	@echo "make test-integrations  the lines of docs/integrations.md, with those libraries (more than a gigabyte)"
 	@echo "make fuzz      10,000 damaged files are explained or refused (half an hour)"
 	@echo "make soak      an hour of mixed sizes through one Explainer from eight threads (SECONDS=600: ten minutes)"
 	@echo "make lint      ruff and mypy alone"
@@ -101,7 +104,7 @@ notebooks: $(VENV)/.test
 
 # Its own environment: the theme's versions are nobody else's.
 site: $(VENV)/.site
-	$(VENV)/site/bin/mkdocs build --strict --site-dir build/site
+	NO_MKDOCS_2_WARNING=1 $(VENV)/site/bin/mkdocs build --strict --site-dir build/site
 
 # All that a Hugging Face Space needs, in one folder; MODEL=FILE.onnx: of that.
 SPACE := build/space
@@ -112,6 +115,11 @@ space:
 	cp examples/cat.jpg examples/coffee.jpg examples/rocket.jpg $(SPACE)/pictures
 	cp -r relcam_onnx LICENSE $(SPACE)
 	find $(SPACE) -name __pycache__ -prune -exec rm -r {} +
+
+# The lines of docs/integrations.md. Its environment is more than a gigabyte; FiftyOne writes into the home folder.
+test-integrations: $(VENV)/.integrations
+	HOME=$(CURDIR)/build/home FIFTYONE_DO_NOT_TRACK=true $(VENV)/integrations/bin/python -m pytest --noconftest \
+	tests/integrations/check_integrations.py
 
 # In an environment that has what the Space's own has, asked as its visitors ask it.
 test-space: space $(VENV)/.space
@@ -193,6 +201,11 @@ $(VENV)/.site: pyproject.toml | $(VENV)/.made
 $(VENV)/.space: examples/space/requirements.txt | $(VENV)/.made
 	$(PYTHON) -m venv $(VENV)/space
 	$(VENV)/space/bin/pip install --quiet --requirement examples/space/requirements.txt pytest
+	touch $@
+
+$(VENV)/.integrations: pyproject.toml | $(VENV)/.made
+	$(PYTHON) -m venv $(VENV)/integrations
+	$(VENV)/integrations/bin/pip install --quiet --editable ".[cpu]" pytest $(INTEGRATED)
 	touch $@
 
 # Most of PyTorch and what comes with it is never imported: Python compiles what is.
