@@ -21,18 +21,23 @@ TIMM := timm==1.0.31
 SERVED := tritonclient==2.73.0 openvino==2026.4.1
 # It asks for much that its rules for vision transformers do without.
 LXT := lxt==2.1
+# What docs/integrations.md has lines for.
+INTEGRATED := supervision==0.31.2 fiftyone==1.22.1
 # npm waits for a registry that does not answer as long as it is let.
 NPM_SECONDS ?= 60
 
-.PHONY: help demo test test-web test-node test-native test-page lint quality methods coverage pictures bench bench-folder bench-web clean wheel-test site fuzz soak bench-batch
+.PHONY: help demo test test-web test-node test-native test-page lint quality methods coverage pictures bench bench-folder bench-web clean wheel-test site notebooks space test-space test-integrations fuzz soak bench-batch
 
 help:
 	@echo "make demo      explain the photographs in examples/ into out/ (no PyTorch)"
-	@echo "make test      lint, types and every test (installs PyTorch for the exporters' tests)"
+	@echo "make test      lint, types, every test and the site (installs PyTorch for the exporters' tests)"
 	@echo "make test-web  compiled files in onnxruntime's web build (needs node and npm; part of make test where npm is),"
 	@echo "               the examples in JavaScript, C++ and C#, and the page in Chromium; each needs its own tools"
 	@echo "make wheel-test  builds the wheel, installs it elsewhere and runs it there (PYTHON: with that interpreter)"
-	@echo "make site      the documentation as a site, in build/site; broken links are errors"
+	@echo "make site      the documentation as a site, in build/site; broken links are errors (part of make test)"
+	@echo "make notebooks runs docs/notebooks, whose outputs the site then shows"
+	@echo "make space     a Hugging Face Space of the model, in build/space (MODEL=FILE.onnx: of that); make test-space runs it"
+	@echo "make test-integrations  the lines of docs/integrations.md, with those libraries (more than a gigabyte)"
 	@echo "make fuzz      10,000 damaged files are explained or refused (half an hour)"
 	@echo "make soak      an hour of mixed sizes through one Explainer from eight threads (SECONDS=600: ten minutes)"
 	@echo "make lint      ruff and mypy alone"
@@ -55,6 +60,7 @@ test: export OMP_NUM_THREADS = 1
 test: lint
 	$(BIN)/pytest --numprocesses 2 --dist worksteal
 	$(if $(shell command -v npm),$(MAKE) test-node,@echo "no npm here: the test in onnxruntime's web build was left out")
+	$(MAKE) site
 
 # Compiled files in the runtime that browsers load, plain WebAssembly from npm under node, the examples in other languages,
 # and the page of relcam web in Chromium. Where npm's registry does not answer in time, or there is no Chromium or compiler,
@@ -91,9 +97,33 @@ wheel-test:
 	cd $(ELSEWHERE) && env/bin/python -P $(CURDIR)/tests/wheel/check_wheel.py $(CURDIR)
 	rm -rf $(ELSEWHERE)
 
+# Jupyter runs them; the tests do, too. What comes of it is what the site shows.
+notebooks: export OPENBLAS_NUM_THREADS = 1
+notebooks: $(VENV)/.test
+	$(BIN)/python -m benchmarks.notebooks
+
 # Its own environment: the theme's versions are nobody else's.
 site: $(VENV)/.site
-	$(VENV)/site/bin/mkdocs build --strict --site-dir build/site
+	NO_MKDOCS_2_WARNING=1 $(VENV)/site/bin/mkdocs build --strict --site-dir build/site
+
+# All that a Hugging Face Space needs, in one folder; MODEL=FILE.onnx: of that.
+SPACE := build/space
+space:
+	rm -rf $(SPACE) && mkdir -p $(SPACE)/pictures
+	cp examples/space/app.py examples/space/requirements.txt examples/space/README.md $(SPACE)
+	cp $(or $(MODEL),$(LITE)) $(SPACE)/model.onnx
+	cp examples/cat.jpg examples/coffee.jpg examples/rocket.jpg $(SPACE)/pictures
+	cp -r relcam_onnx LICENSE $(SPACE)
+	find $(SPACE) -name __pycache__ -prune -exec rm -r {} +
+
+# The lines of docs/integrations.md. Its environment is more than a gigabyte; FiftyOne writes into the home folder.
+test-integrations: $(VENV)/.integrations
+	HOME=$(CURDIR)/build/home FIFTYONE_DO_NOT_TRACK=true $(VENV)/integrations/bin/python -m pytest --noconftest \
+	tests/integrations/check_integrations.py
+
+# In an environment that has what the Space's own has, asked as its visitors ask it.
+test-space: space $(VENV)/.space
+	cd $(SPACE) && $(CURDIR)/$(VENV)/space/bin/python -m pytest --noconftest $(CURDIR)/tests/space/check_space.py
 
 fuzz: $(VENV)/.test
 	$(BIN)/python -m benchmarks.fuzz
@@ -166,6 +196,16 @@ $(VENV)/.native: | $(VENV)/.made
 $(VENV)/.site: pyproject.toml | $(VENV)/.made
 	$(PYTHON) -m venv $(VENV)/site
 	$(VENV)/site/bin/pip install --quiet "mkdocs-material>=9.6,<10" "mkdocstrings[python]>=0.29"
+	touch $@
+
+$(VENV)/.space: examples/space/requirements.txt | $(VENV)/.made
+	$(PYTHON) -m venv $(VENV)/space
+	$(VENV)/space/bin/pip install --quiet --requirement examples/space/requirements.txt pytest
+	touch $@
+
+$(VENV)/.integrations: pyproject.toml | $(VENV)/.made
+	$(PYTHON) -m venv $(VENV)/integrations
+	$(VENV)/integrations/bin/pip install --quiet --editable ".[cpu]" pytest $(INTEGRATED)
 	touch $@
 
 # Most of PyTorch and what comes with it is never imported: Python compiles what is.

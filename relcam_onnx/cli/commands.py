@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from relcam_onnx import __version__
+from relcam_onnx.cli.completing import FORMATS, among
 from relcam_onnx.cli.console import Command, Commands, reporting
 from relcam_onnx.cli.options import (
     Backend,
@@ -42,7 +43,6 @@ from relcam_onnx.cli.options import (
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Explain what an ONNX model sees: Relevance-CAMs at every depth, from nothing but the file.",
 )
@@ -91,6 +91,7 @@ def explain(
             "coco (regions.json, regions as polygons), anim or anim.gif (a clip's overlays, moving), json "
             "(results.json alone, always there); repeatable. Default: sheet, npz and html.",
             metavar="NAME",
+            autocompletion=among(FORMATS),
         ),
     ] = None,
     mask: Annotated[bool, typer.Option("--mask", help="Also write each map's mask as PNG.")] = False,

@@ -8,6 +8,19 @@ from typing import Annotated, Any
 
 import typer
 
+from relcam_onnx.cli.completing import (
+    BACKENDS,
+    CONVENTIONS,
+    HEADS,
+    MASK_RULES,
+    METHODS,
+    PRESETS,
+    PROVIDERS,
+    SEEDS,
+    among,
+    layers,
+    outputs,
+)
 from relcam_onnx.errors import OptionError
 
 
@@ -32,31 +45,50 @@ def by_name(inputs: Sequence[str]) -> dict[str, str]:
 Model = Annotated[Path, typer.Argument(help="The ONNX file.", metavar="MODEL", show_default=False)]
 Preset = Annotated[
     str | None,
-    typer.Option(help="Which LRP rule each op gets: a name, or a TOML file. Default: default.", metavar="NAME|FILE"),
+    typer.Option(
+        help="Which LRP rule each op gets: a name, or a TOML file. Default: default.",
+        metavar="NAME|FILE",
+        autocompletion=among(PRESETS),
+    ),
 ]
 Layer = Annotated[
     list[str] | None,
     typer.Option(
         help="A layer's name, or stages, fused, last, input; repeatable. Default: stages and fused, or input.",
         metavar="NAME",
+        autocompletion=layers,
     ),
 ]
 Method = Annotated[
     str | None,
-    typer.Option(help="local-relevance-cam, lrp, grad-cam, layer-cam, ... Default: the preset's.", metavar="NAME"),
+    typer.Option(
+        help="local-relevance-cam, lrp, grad-cam, layer-cam, ... Default: the preset's.",
+        metavar="NAME",
+        autocompletion=among(METHODS),
+    ),
 ]
 Seed = Annotated[
     str | None,
-    typer.Option(help="What relevance starts as, such as rivals or logit. Default: the preset's.", metavar="NAME"),
+    typer.Option(
+        help="What relevance starts as, such as rivals or logit. Default: the preset's.",
+        metavar="NAME",
+        autocompletion=among(SEEDS),
+    ),
 ]
 Output = Annotated[
     str | None,
-    typer.Option(help="Which output, or tensor inside, holds the scores, where several could.", metavar="NAME"),
+    typer.Option(
+        help="Which output, or tensor inside, holds the scores, where several could.",
+        metavar="NAME",
+        autocompletion=outputs,
+    ),
 ]
 Head = Annotated[
     str | None,
     typer.Option(
-        help="classifier, segmenter, detector or embedding. Default: what the outputs look like.", metavar="NAME"
+        help="classifier, segmenter, detector or embedding. Default: what the outputs look like.",
+        metavar="NAME",
+        autocompletion=among(HEADS),
     ),
 ]
 Preprocess = Annotated[
@@ -64,6 +96,7 @@ Preprocess = Annotated[
     typer.Option(
         help="How pictures are prepared: a name (imagenet, ...) or a JSON file. Default: what the model says.",
         metavar="NAME|FILE",
+        autocompletion=among(CONVENTIONS),
     ),
 ]
 LabelsFile = Annotated[
@@ -94,18 +127,30 @@ Like = Annotated[
 ]
 MaskRule = Annotated[
     str | None,
-    typer.Option(help="What masks and boxes mark: mass=0.8 (the default), otsu, ...", metavar="RULE"),
+    typer.Option(
+        help="What masks and boxes mark: mass=0.8 (the default), otsu, ...",
+        metavar="RULE",
+        autocompletion=among(MASK_RULES),
+    ),
 ]
 Exact = Annotated[
     bool, typer.Option("--exact", help="Decode every pixel of large JPEGs, not just as many as the model needs.")
 ]
 Backend = Annotated[
     str | None,
-    typer.Option(help="What runs the reverse walk: compiled or eager. Default: compiled.", metavar="NAME"),
+    typer.Option(
+        help="What runs the reverse walk: compiled or eager. Default: compiled.",
+        metavar="NAME",
+        autocompletion=among(BACKENDS),
+    ),
 ]
 Provider = Annotated[
     list[str] | None,
-    typer.Option(help="onnxruntime's provider (cpu, cuda, ...); repeatable, in order.", metavar="NAME"),
+    typer.Option(
+        help="onnxruntime's provider (cpu, cuda, ...); repeatable, in order.",
+        metavar="NAME",
+        autocompletion=among(PROVIDERS),
+    ),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="So many at work on the model.", metavar="N")]
 BatchSize = Annotated[int | None, typer.Option("--batch", min=1, help="So many pictures at a time.", metavar="N")]
