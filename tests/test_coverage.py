@@ -1,4 +1,6 @@
-"""A varied two dozen of the networks of docs/coverage.md, checked as there: adjoints, exporters, backends.
+"""A varied two dozen of the networks of docs/coverage.md, checked as there: adjoints, backends, exporters.
+
+Deep ones are written by one exporter here.
 
 Whole networks are in ``make coverage``; vit_tiny, the 25th once, is test_attention.py's.
 """
@@ -49,7 +51,7 @@ def test_a_network_holds_all_that_is_checked(name: str) -> None:
     options = case.options | SHALLOW.get(name, {})
     case = case._replace(options=options, size=options.get("img_size", case.size))
     x = case.pictures()
-    found = check(calm(case.build(), x, 0), x)
+    found = check(calm(case.build(), x, 0), x, both=name in SHALLOW)
     assert holds(found._asdict()), found
 
 
@@ -79,7 +81,7 @@ def of_lstms() -> torch.nn.Module:
 def test_a_network_that_is_refused_leaves_a_layer_and_a_method(build: Any) -> None:
     x = torch.randn(2, 3, 56, 56, generator=torch.Generator().manual_seed(0))
     with pytest.raises(rc.UnsupportedModelError, match="relevance cannot pass") as raised:
-        check(calm(build(), x, 0), x)
+        check(calm(build(), x, 0), x, both=False)
     layer, method = raised.value.__notes__
     assert layer.startswith("layer ")
     assert layer.endswith(" is explained")

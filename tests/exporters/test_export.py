@@ -201,7 +201,7 @@ def test_mobilenet_computes_what_pytorch_does_and_has_its_stages(tmp_path):
     torch.manual_seed(0)
     module = scatter(torchvision().models.mobilenet_v2())
     torch.save(module.state_dict(), tmp_path / "weights.pth")
-    export_named("mobilenet_v2", tmp_path / "x.onnx", weights=tmp_path / "weights.pth")
+    export_named("mobilenet_v2", tmp_path / "x.onnx", weights=tmp_path / "weights.pth", exporter="torchscript")
     x = images(2, 3, 224, 224)
     assert_close({"logits": run(onnx.load(tmp_path / "x.onnx"), x)["logits"]}, reference(module, x, []))
     stages = {layer.stage: layer.name for layer in rc.layers(tmp_path / "x.onnx") if layer.stage}
