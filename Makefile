@@ -31,8 +31,8 @@ NPM_SECONDS ?= 60
 help:
 	@echo "make demo      explain the photographs in examples/ into out/ (no PyTorch)"
 	@echo "make test      lint, types, every test and the site (installs PyTorch for the exporters' tests)"
-	@echo "make test-web  compiled files in onnxruntime's web build (needs node and npm; part of make test where npm is),"
-	@echo "               the examples in JavaScript, C++ and C#, and the page in Chromium; each needs its own tools"
+	@echo "make test-web  compiled files in onnxruntime's web build (needs node and npm), the examples in JavaScript, C++"
+	@echo "               and C#, and the page in Chromium; each needs its own tools (part of make test where npm is)"
 	@echo "make wheel-test  builds the wheel, installs it elsewhere and runs it there (PYTHON: with that interpreter)"
 	@echo "make site      the documentation as a site, in build/site; broken links are errors (part of make test)"
 	@echo "make notebooks runs docs/notebooks, whose outputs the site then shows"
@@ -59,7 +59,7 @@ test: export OPENBLAS_NUM_THREADS = 1
 test: export OMP_NUM_THREADS = 1
 test: lint
 	$(BIN)/pytest --numprocesses 2 --dist worksteal
-	$(if $(shell command -v npm),$(MAKE) test-node,@echo "no npm here: the test in onnxruntime's web build was left out")
+	$(if $(shell command -v npm),$(MAKE) test-web,@echo "*** LEFT OUT: all of make test-web. There is no npm here. ***")
 	$(MAKE) site
 
 # Compiled files in the runtime that browsers load, plain WebAssembly from npm under node, the examples in other languages,
@@ -78,7 +78,7 @@ test-native: $(VENV)/.node $(VENV)/.native $(VENV)/.test
 
 test-page: $(VENV)/.page $(VENV)/.web $(VENV)/.test
 	@if $(BIN)/python -c "import playwright; from benchmarks.browser import CHROMIUM as found; exit(not found)"; then \
-	NODE_PATH=$(NODE_MODULES) $(BIN)/pytest tests/web/check_page.py; else \
+	NODE_PATH=$(NODE_MODULES) $(BIN)/pytest --numprocesses 2 --dist worksteal tests/web/check_page.py; else \
 	echo "*** LEFT OUT: the page in a browser. It needs Chromium (apt-get install chromium) and $(PLAYWRIGHT). ***"; fi
 
 lint: $(VENV)/.test

@@ -82,9 +82,7 @@ def outputs(ctx: typer.Context) -> list[str]:
 
 def of_model(ctx: typer.Context, read: Callable[[Path], list[str]]) -> list[str]:
     """What is read from the model on the line; nothing where there is none, or anything is wrong with it."""
-    named = ctx.params.get("model") or next(
-        iter(ctx.args), None
-    )  # arguments are there as long as an option lacks its value
+    named = ctx.params.get("model") or next(iter(ctx.args), None)  # there while an option lacks its value
     try:
         path = Path(named or "").expanduser()
         if not path.is_file() or path.stat().st_size > LARGEST:
