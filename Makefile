@@ -26,6 +26,9 @@ INTEGRATED := supervision==0.31.2 fiftyone==1.22.1
 # npm waits for a registry that does not answer as long as it is let.
 NPM_SECONDS ?= 60
 
+# Bytecode is kept whatever the surroundings say: tests start many processes, and PyTorch takes seconds to compile.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test test-web test-node test-native test-page lint quality methods coverage pictures bench bench-folder bench-web clean wheel-test site notebooks space test-space test-integrations fuzz soak bench-batch
 
 help:

@@ -14,9 +14,11 @@ from nets import Net, picture, plain
 from test_compile import explained, results
 
 import relcam_onnx as rc
+from relcam_onnx.backends.eager import Eager
 from relcam_onnx.lrp.preset_file import resolve
 from relcam_onnx.lrp.presets import Preset
 from relcam_onnx.ops import TABLE, Backend, Call, Linear, Message, Relay, Value
+from relcam_onnx.ops.indexing import place
 from relcam_onnx.rules import Rule
 
 X = picture(2, 3, 32, 32)
@@ -84,6 +86,18 @@ def test_many_indices_are_values() -> None:
     shuffled = net("Gather", flat, net.rng.permutation(9216), axis=2)
     x = net("Relu", net.conv(net("Reshape", shuffled, np.array([0, 8, 96, 96])), 8, 8, stride=2))
     same(net.model(net.head(x, 8)), layers="stage1")
+
+
+@pytest.mark.parametrize("times", [1, 3, 20])
+def test_what_is_read_several_times_adds_up(times: int) -> None:
+    """Up to a few readers of a position are gathered, more are a product."""
+    rng = np.random.default_rng(times)
+    positions = rng.permutation(np.concatenate([np.repeat([2, 5], times), [0, 7]]))
+    s = rng.standard_normal((2, 3, len(positions), 4)).astype(np.float32)
+    wanted = np.zeros((2, 3, 9, 4), np.float32)
+    np.add.at(wanted, (slice(None), slice(None), positions), s)
+    found = place(Eager(), s, wanted.shape, {2: positions})
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6 * times)
 
 
 @dataclass(frozen=True)
@@ -184,5 +198,5 @@ def test_a_constant_of_lower_rank_meets_the_gradients_of_several_targets(op: str
     x = X[:1]
     options = {"layers": "stage1", "preset": "gradient"}
     many = explained(model, x, SEVERAL[:1], **options).maps["stage1"]
-    for place, target in enumerate(SEVERAL[0]):
-        agree(many[:, place : place + 1], explained(model, x, int(target), **options).maps["stage1"])
+    for number, target in enumerate(SEVERAL[0]):
+        agree(many[:, number : number + 1], explained(model, x, int(target), **options).maps["stage1"])

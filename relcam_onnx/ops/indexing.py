@@ -61,13 +61,36 @@ def place(f: Backend, s: Value, dims: Sequence[Size], read: dict[int, np.ndarray
         first, count = (int(positions[0]), len(positions)) if len(positions) else (0, 0)
         if np.array_equal(positions, np.arange(first, first + count)):
             s = surround(f, s, len(dims), axis, first, size - first - count)
-            continue
-        matrix = np.zeros((count, int(size)), np.float32)
-        matrix[np.arange(count), positions] = 1
-        last = [i for i in range(len(dims)) if i != axis] + [axis]
-        back = [last.index(i) for i in range(len(dims))]
-        s = f.Transpose(f.MatMul(f.Transpose(s, perm=last), matrix), perm=back)
+        else:
+            s = gathered(f, s, len(dims), axis, readers(positions, int(size)), count)
     return s
+
+
+OFTEN = 8
+"""Where no position is read by more, its readers are gathered; a matrix of all would be as large as it is empty."""
+
+
+def readers(positions: np.ndarray, size: int) -> np.ndarray:
+    """Who reads each of ``size`` positions, (most, size): filled up with their number, which is none of them."""
+    order = np.argsort(positions, kind="stable")
+    starts = np.concatenate([[0], np.cumsum(np.bincount(positions, minlength=size))[:-1]])
+    nth = np.arange(len(positions)) - starts[positions[order]]
+    table = np.full((int(nth.max()) + 1, size), len(positions))
+    table[nth, positions[order]] = order
+    return table
+
+
+def gathered(f: Backend, s: Value, rank: int, axis: int, table: np.ndarray, count: int) -> Value:
+    """What readers along one axis hand back, summed over the rows of their table (see `readers`)."""
+    if len(table) <= OFTEN:
+        padded = surround(f, s, rank, axis, 0, 1) if (table == count).any() else s
+        parts = [f.Gather(padded, row, axis=axis) for row in table]
+        return parts[0] if len(parts) == 1 else f.Sum(*parts)
+    matrix = np.zeros((count + 1, table.shape[1]), np.float32)
+    matrix[table, np.arange(table.shape[1])] = 1
+    last = [i for i in range(rank) if i != axis] + [axis]
+    back = [last.index(i) for i in range(rank)]
+    return f.Transpose(f.MatMul(f.Transpose(s, perm=last), matrix[:count]), perm=back)
 
 
 def spread(f: Backend, rows: Value, places: Value, shape: Sequence[Size], *, axis: int) -> Value:
