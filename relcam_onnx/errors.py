@@ -66,8 +66,8 @@ def all_told(doing: str) -> Iterator[None]:
         reason = next(iter(str(error).splitlines()), "")
         raise UnsupportedModelError(
             f"{doing} failed ({type(error).__name__}: {reason}); the file may be damaged: onnx.checker.check_model "
-            "tells. If it is not, an op or rule of your own may be wrong, or relcam-onnx lacks something: report that with "
-            "the whole traceback"
+            "tells. If it is not, an op or rule of your own may be wrong, or relcam-onnx lacks something: report that "
+            "with the whole traceback"
         ) from error
 
 
