@@ -25,6 +25,9 @@ options.intra_op_num_threads = 1  # requests beside each other use the cores bet
 session = onnxruntime.InferenceSession(os.environ["MODEL"], options, providers=PROVIDERS)
 facts = session.get_modelmeta().custom_metadata_map
 how, labels = json.loads(facts["relcam.preprocess"]), json.loads(facts.get("relcam.labels", "[]"))
+known = {"channels": "RGB", "layout": "NCHW", "resize": "shorter"}
+if other := {name: how[name] for name, usual in known.items() if how.get(name, usual) != usual}:
+    raise SystemExit(f"this server prepares pictures otherwise than the model wants it: {other}; see pixels()")
 turns = anyio.CapacityLimiter(CORES)
 app = FastAPI()
 

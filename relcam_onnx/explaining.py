@@ -242,9 +242,11 @@ class PictureExplainer:
         classes = self.settings.classes
         fewer = int(classes is not None and self.explainer.prepared.choices.background == classes - 1)  # "no object"
         if self.labels is not None and classes is not None and not classes - fewer <= len(self.labels) <= classes:
-            if classes == 1 and len(self.labels) == 2:
+            if classes == 1 and len(self.labels) == 2 and self.settings.head != "detector":
                 raise OptionError(
                     "two labels for one score name a negative and a positive class, which decides how targets are "
                     "explained: give labels= to the Explainer itself"
                 )
-            raise OptionError(f"there are {len(self.labels)} labels for {classes} classes; give labels= that fit")
+            raise OptionError(
+                f"there are {len(self.labels)} labels for {classes} class{'es' * (classes != 1)}; give labels= that fit"
+            )

@@ -49,7 +49,9 @@ def expose(
     made = {name for node in proto.graph.node for name in node.output} | {value.name for value in proto.graph.input}
     given = {value.name for value in proto.graph.output}
     for asked in as_names(layers):
-        for layer in found.resolve(asked):
+        if not (resolved := found.resolve(asked)):
+            raise LayerError(f"{asked!r} is a map of several layers, no tensor of the file; ask for 'stages'")
+        for layer in resolved:
             tensor = layer.tensor
             if tensor.name not in made:
                 raise LayerError(

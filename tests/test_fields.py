@@ -167,3 +167,54 @@ def test_cells_are_read_at_their_centres() -> None:
     np.testing.assert_array_equal(placed[5::4, 6::4][:3, :3], values)
     np.testing.assert_array_equal(placed[:6, :7], 0)  # before the first centre its value goes on
     assert placed[7, 6] == 1.5
+
+
+SIZE = 32
+ORDERS: dict[str, tuple[np.ndarray, bool]] = {
+    "in order": (np.arange(SIZE), True),
+    "reversed": (np.arange(SIZE)[::-1], True),
+    "every other": (np.arange(0, SIZE, 2), True),
+    "each twice": (np.arange(SIZE).repeat(2), True),
+    "counted from the end": (np.arange(-SIZE, 0), True),
+    "rolled": (np.roll(np.arange(SIZE), SIZE // 2), False),
+    "shuffled": (np.random.default_rng(0).permutation(SIZE), False),
+}
+
+
+@pytest.mark.parametrize("op", ["Gather", "GatherElements"])
+@pytest.mark.parametrize("order", ORDERS)
+def test_positions_that_are_picked_lie_where_they_came_from(order: str, op: str) -> None:
+    """Or nowhere: maps behind an order that is no grid are none of the picture."""
+    places, evenly = ORDERS[order]
+    net = Net(1, 3, SIZE, SIZE)
+    x = net("Relu", net("Conv", net.x, np.array([1, -1, -1], np.float32)[None, :, None, None]), name="red")
+    if op == "GatherElements":
+        picked = net(op, x, np.broadcast_to(places, (1, 1, SIZE, len(places))).copy(), axis=3)
+    else:
+        picked = net(op, x, places.astype(np.int64), axis=3)
+    x = net("Relu", net("AveragePool", picked, kernel_shape=[2, 2], strides=[2, 2]), name="behind")
+    model = net.model(net("Flatten", net("GlobalAveragePool", x)))
+    image = np.full((SIZE, SIZE, 3), 90, np.uint8)
+    image[4:12, 2:10] = (255, 0, 0)
+    e = rc.explain(model, image, 0, "unit", seed="logit")
+    for layer in e.settings.layers:
+        heat = e.heat(layer.name)
+        assert set(np.nonzero((heat > heat.max() / 2).any(axis=0))[0]) <= set(range(1, 11))
+    found = {layer.tensor for layer in rc.layers(model) if layer.stage}
+    assert ("behind" in found) <= (evenly and op == "Gather")
+
+
+@pytest.mark.parametrize("longer", ["Pad", "Gather", "Tile"])
+def test_a_row_that_was_lengthened_is_no_grid(longer: str) -> None:
+    net = Net("N", 3, 8, 8)
+    x = net("Reshape", net("Relu", net.conv(net.x, 3, 4), name="stem"), np.array([0, 4, 64]))
+    x = {
+        "Pad": lambda: net("Pad", x, np.array([0, 0, 0, 0, 0, 8])),
+        "Gather": lambda: net("Gather", x, np.r_[np.arange(64), np.zeros(8, int)], axis=2),
+        "Tile": lambda: net("Tile", x, np.array([1, 1, 2])),
+    }[longer]()
+    x = net("Relu", net.conv(net("Reshape", x, np.array([0, 4, -1, 8])), 4, 4), name="behind")
+    model = net.model(net.head(x, 4))
+    x = np.random.default_rng(0).standard_normal((1, 3, 8, 8)).astype(np.float32)
+    for backend in ("eager", "compiled"):
+        assert rc.Explainer(model, ["stem", "input"], backend=backend)(x).maps["stem"].any()

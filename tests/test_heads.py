@@ -682,7 +682,7 @@ def test_another_output_beside_levels_is_left_alone() -> None:
 def test_a_head_can_be_named() -> None:
     with pytest.raises(rc.OptionError, match=r"no head is called 'segmentor'.*segmenter"):
         rc.Explainer(pixels(), head="segmentor")
-    with pytest.raises(rc.UnsupportedModelError, match="no output is a table of scores"):
+    with pytest.raises(rc.UnsupportedModelError, match="no output looks like a detector"):
         rc.Explainer(pixels(), head="detector")
     assert rc.Explainer(pixels(), "stages", head="segmenter").settings.head == "segmenter"
 
@@ -721,7 +721,7 @@ def test_integrated_gradients_add_up_for_heads_with_places(build: Callable[[], o
     assert found.maps["input"].sum() == pytest.approx(wanted, rel=2e-2, abs=2e-3)
 
 
-COLUMNS = ["wide", "squeezed", "squeezed behind", "logits"]
+COLUMNS = ["wide", "turned", "squeezed", "squeezed behind", "flattened behind", "in parts", "logits"]
 
 
 def column_alone(form: str) -> onnx.ModelProto:
@@ -734,8 +734,16 @@ def column_alone(form: str) -> onnx.ModelProto:
     none = net("Mul", rows, np.float32(0))
     boxes = net("Add", none, np.concatenate([left, left + CELL], axis=2).astype(np.float32), name="boxes")
     axis = np.array([2])
+
+    def in_parts() -> str:
+        cut = [net("Slice", rows, np.array([a]), np.array([b]), np.array([1])) for a, b in ((0, 12), (12, 16))]
+        return net("Concat", *(net("Flatten", net("Sigmoid", part)) for part in cut), axis=1)
+
     shares = {
         "wide": lambda: net("Sigmoid", rows),
+        "turned": lambda: net("Sigmoid", net("Transpose", rows, perm=[0, 2, 1])),
+        "flattened behind": lambda: net("Clip", net("Flatten", net("Sigmoid", rows)), np.float32(0), np.float32(1)),
+        "in parts": in_parts,
         "squeezed": lambda: net("Sigmoid", net("Squeeze", rows, axis)),
         "squeezed behind": lambda: net("Squeeze", net("Sigmoid", rows), axis),
         "logits": lambda: net("Squeeze", rows, axis),
@@ -748,12 +756,34 @@ def column_alone(form: str) -> onnx.ModelProto:
 def test_scores_of_one_class_may_lack_its_axis(form: str, backend: str) -> None:
     """(N, places), a box for each: no classifier of as many classes, and no other explanation."""
     model = column_alone(form)
-    bare = rc.explain(model, street(), preprocess="unit", layers="input", backend=backend)
-    found = rc.explain(model, street(), preprocess="unit", labels=["red"], layers="input", backend=backend)
+    options: dict[str, Any] = {"preprocess": "unit", "layers": "input", "backend": backend}
+    options |= {"head": "detector"} if form == "logits" else {}  # as a table of logits may be a classifier's
+    bare = rc.explain(model, street(), **options)
+    found = rc.explain(model, street(), labels=["red"], **options)
     assert [one.box for one in bare.detections[0]] == [one.box for one in found.detections[0]]
     told = [(one.label, one.box) for one in found.detections[0]]
     assert told == [("red", (0, 8, 8, 16)), ("red", (24, 16, 32, 24))]
     assert [one.score for one in found.detections[0]] == pytest.approx([1 / (1 + np.exp(-4))] * 2, abs=1e-6)
     assert found.maps["input"].sum(axis=(0, 2, 3, 4)) == pytest.approx(4, rel=1e-4)
-    if form != "wide":
+    if form not in ("wide", "turned"):
         assert rc.Explainer(model, head="classifier", output=found.settings.output).settings.classes == 16
+
+
+@pytest.mark.parametrize("squash", ["Softmax", "LogSoftmax", "", "Sigmoid"])
+def test_classes_with_four_numbers_each_are_a_classifiers(squash: str) -> None:
+    """But where sigmoids stand for all, which then are one class at several places."""
+    net = Net("N", 3, SIDE, SIDE)
+    x = net("Flatten", net("GlobalAveragePool", net("Relu", net.conv(net.x, 3, 8))))
+    scores, sides = net.dense(x, 8, 10), net("Reshape", net.dense(x, 8, 40), np.array([0, 10, 4]))
+    model = net.model(net(squash, scores) if squash else scores, sides)
+    assert rc.Explainer(model).settings.head == ("detector" if squash == "Sigmoid" else "classifier")
+
+
+@pytest.mark.parametrize("labels", [["face", "background"], ["background", "face"], ["no", "yes"]])
+def test_two_names_are_not_for_a_detector_of_one_class(labels: list[str]) -> None:
+    with pytest.raises(rc.OptionError, match="there are 2 labels for 1 class; give"):
+        rc.explain(column_alone("wide"), street(), preprocess="unit", labels=labels)
+    found = rc.Explainer(column_alone("wide"), "input", labels=labels)(
+        street().transpose(2, 0, 1)[None] / np.float32(255)
+    )
+    assert [one.index for one in found.detections[0]] == [0, 0]

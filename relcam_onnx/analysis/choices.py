@@ -35,10 +35,10 @@ class Choices:
         known = [size for size in behind if size is not None]
         self.columns = int(np.prod(known)) if behind and len(known) == len(behind) else None
         own = self.columns if self.head.kind == "classifier" else behind[self.head.axis - 1]
-        self.paired = own == 1 and len(labels or ()) == 2
+        self.paired = own == 1 and len(labels or ()) == 2 and self.head.kind != "detector"
         self.classes = 2 if self.paired else own
         self.count = self.columns if self.head.kind == "detector" else self.classes
-        names = enumerate(labels or ())
+        names = enumerate(labels if labels and (own is None or len(labels) <= own) else ())
         self.background = next((place for place, name in names if name.strip("_").lower() == "background"), None)
         rivals = self.head.kind == "detector" and scores.squashed_by != "Sigmoid"
         if rivals and labels and own == len(labels) + 1:

@@ -18,6 +18,7 @@ from relcam_onnx.canon.axes import RESHAPES, Size, groups, moves, permutation
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.model import consumers, is_constant, static_shape
 from relcam_onnx.ops import Grid
+from relcam_onnx.ops.grids import evenly, sizes_of
 from relcam_onnx.ops.sampling import sampling_grid
 
 SPATIAL = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool", "DepthToSpace", "SpaceToDepth", "Col2Im")
@@ -57,7 +58,8 @@ def follow(
     def lives(node: gs.Node, tensor: gs.Tensor) -> bool:
         """Whether something of the picture's positions is left in what a node makes of a tensor."""
         own = layouts.get(tensor.name)
-        return tensor.name in alive and not (own is not None and leaves_row(node, own))
+        shuffled = own is not None and is_op(node, "Gather", "GatherElements") and is_constant(node.inputs[1])
+        return tensor.name in alive and not shuffled and not (own is not None and leaves_row(node, own))
 
     for node in nodes:
         name = node.outputs[0].name
@@ -105,8 +107,9 @@ def of_node(node: gs.Node, layouts: Mapping[str, Layout]) -> Layout | None:
     if not fitting:
         return None
     tensor, layout = fitting[0]
-    chosen = is_op(node, "Gather", "GatherElements") and not is_constant(node.inputs[1])
-    if chosen or (is_op(node, "GridSample") and sampling_grid(node) is None):
+    if is_op(node, "Gather", "GatherElements") and disordered(node, tensor, layout):
+        return None
+    if is_op(node, "GridSample") and sampling_grid(node) is None:
         return None  # in an order that a run tells
     if is_op(node, "Transpose"):
         perm = permutation(node)
@@ -119,7 +122,29 @@ def of_node(node: gs.Node, layouts: Mapping[str, Layout]) -> Layout | None:
         return cut(node, layout)
     if layout.grid and is_op(node, *SPATIAL) and list(tensor.shape[2:]) != list(node.outputs[0].shape[2:]):
         return None
+    if layout.grid and is_op(node, "Pad", "Tile", "Expand", "Resize", "Upsample") and lengthened(node, tensor, layout):
+        return None
     return layout
+
+
+def disordered(node: gs.Node, tensor: gs.Tensor, layout: Layout) -> bool:
+    """Whether a Gather reads positions in an order that a run tells, or not evenly; of a row, in any but its own."""
+    if not is_constant(node.inputs[1]):
+        return True
+    rank = len(tensor.shape or ())
+    axis = int(node.attrs.get("axis", 0)) % rank
+    if axis not in layout.axes:
+        return False
+    if is_op(node, "GatherElements"):
+        return True
+    grid = evenly(node.inputs[1].values, sizes_of(tensor, [axis])[0])
+    return grid is None or (bool(layout.grid) and (grid != Grid() or lengthened(node, tensor, layout)))
+
+
+def lengthened(node: gs.Node, tensor: gs.Tensor, layout: Layout) -> bool:
+    """Whether a row has another length behind a node."""
+    before, after = static_shape(tensor), static_shape(node.outputs[0])
+    return before is None or after is None or any(before[axis] != after[axis] for axis in layout.axes)
 
 
 def reshaped(node: gs.Node, tensor: gs.Tensor, layout: Layout) -> Layout | None:

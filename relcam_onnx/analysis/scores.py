@@ -9,6 +9,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.analysis.detectors import (
+    MOVED,
     axis_of_boxes,
     beside_scores,
     detector,
@@ -24,7 +25,7 @@ from relcam_onnx.analysis.selection import selection
 from relcam_onnx.analysis.stepping import along, chosen_among, chosen_from, is_table, of_turned, step_back
 from relcam_onnx.analysis.support import check_supported, problem
 from relcam_onnx.canon.edit import is_op
-from relcam_onnx.canon.unsquashing import made, unsquashed
+from relcam_onnx.canon.unsquashing import all_unsquashed, clips_nothing, made, unsquashed
 from relcam_onnx.errors import OptionError, UnsupportedModelError, nearest
 from relcam_onnx.model import Model, producer, static_shape
 from relcam_onnx.ops import TABLE, key
@@ -61,13 +62,13 @@ def find_scores(model: Model, output: str | None = None, head: str | None = None
         for t in named
         if is_table(scores := chosen_from(t))
         and not is_column(t, outputs.values())
-        and (asked or not is_bare_column(t, outputs.values()))
+        and (asked or not (is_bare_column(t, outputs.values()) and in_sigmoids(t)))
     }
     if not (head is None or asked) or not fitting:
         found = of_places(model, named, list(outputs.values()), head)
         if found is not None:
             return found
-        raise no_table(model, named, output)
+        raise no_table(model, named, output, head)
     starts = {name: step_back(scores) for name, scores in fitting.items()}
     if len({id(s.tensor) for s in starts.values()}) > 1:
         nodes = {name: Paths(model, s.tensor).nodes for name, s in starts.items()}
@@ -93,14 +94,15 @@ def of_places(
         together = joined(model, output) or with_objectness(model, output) if alone else None
         if together is not None:
             return Scores(together[0], output.name, "Sigmoid", together[1])
-        bare = kind in (None, "detector") and is_bare_column(output, outputs)
-        chosen, told = (widened(model, output), 2) if bare else chosen_among(output)
+        if kind in (None, "detector") and is_bare_column(output, outputs):
+            return of_column(model, output, others, named=by_name)
+        chosen, told = chosen_among(output)
         scores, squashed_along = of_turned(model, chosen)
         if not holds_scores(scores.tensor):
             continue
         told = told if told is not None else squashed_along
         head = segmenter(scores.tensor, told) if kind in (None, "segmenter") else None
-        if head is None and kind in (None, "detector") and (bare or chosen is output):
+        if head is None and kind in (None, "detector") and chosen is output:
             head = detector(scores.tensor, others, told, named=by_name)
             if head is not None and scores.squashed_by is None:
                 scores = behind_sigmoids(model, scores, head)
@@ -109,14 +111,15 @@ def of_places(
     return None
 
 
-def widened(model: Model, column: gs.Tensor) -> gs.Tensor:
-    """What scores of one class, (N, places), were before their axis of classes went; else what they are with one."""
-    node = producer(column)
-    if is_op(node, "Squeeze", "Reshape") and (static_shape(node.inputs[0]) or ())[1:] == (column.shape[1], 1):
-        return node.inputs[0]
-    scores = step_back(column, places=True)
-    wide = made(model, "Unsqueeze", [scores.tensor, np.array([2])], (*column.shape, 1))
-    return wide if scores.squashed_by is None else made(model, scores.squashed_by, [wide], wide.shape)
+def of_column(model: Model, output: gs.Tensor, others: Sequence[gs.Tensor], *, named: bool) -> Scores | None:
+    """A detector's scores of one class, (N, places), as (N, places, 1): sigmoids, or anything where it is ``named``."""
+    found = all_unsquashed(model, output)
+    if found is None and not named:
+        return None
+    scores = step_back(output, places=True) if found is None else Scores(found, output.name, "Sigmoid")
+    wide = made(model, "Unsqueeze", [scores.tensor, np.array([2])], (*output.shape, 1))
+    head = detector(wide, others, 2, named=True) or Head("detector", 2)
+    return replace(scores, tensor=wide, output=output.name, head=head)
 
 
 def behind_sigmoids(model: Model, scores: Scores, head: Head) -> Scores:
@@ -167,11 +170,15 @@ def suppressing(boxes: gs.Tensor) -> Iterable[gs.Node]:
     return (node for node in boxes.outputs if node.op == "NonMaxSuppression")
 
 
-def no_table(model: Model, named: Sequence[gs.Tensor], output: str | None) -> UnsupportedModelError:
-    """What is said of outputs that are no scores."""
+def no_table(model: Model, named: Sequence[gs.Tensor], output: str | None, head: str | None) -> UnsupportedModelError:
+    """What is said of outputs that are no scores, or none of the head that was asked for."""
     if any(t.shape is None for t in named):
         # An op that nobody knows hides every shape behind it: that is what to say then.
         check_supported(model, (node for node in model.graph.nodes if key(node) not in TABLE))
+    if head in ("segmenter", "detector"):
+        return UnsupportedModelError(
+            f"no output looks like a {head}'s; the outputs are {listed(named)}. docs/heads.md tells what does"
+        )
     what = f"output {output!r} is no" if output is not None else "no output is a"
     others = [t for t in model.graph.outputs if t.name != output and is_table(t)]
     known = "Explain a classifier, or a segmenter, a detector or an embedding whose outputs docs/heads.md lists"
@@ -183,16 +190,29 @@ def no_table(model: Model, named: Sequence[gs.Tensor], output: str | None) -> Un
 
 
 def is_column(tensor: gs.Tensor, outputs: Iterable[gs.Tensor]) -> bool:
-    """Whether an output (N, places, 1) is a detector's of one class, the boxes beside it."""
+    """Whether an output (N, places, 1) is a detector's of one class, boxes beside it; or (N, 1, places) of sigmoids."""
     shape = static_shape(tensor) or ()
-    return len(shape) == 3 and shape[2] == 1 and shape[1] != 1 and has_boxes(tensor, outputs)
+    if len(shape) != 3 or shape[1:] == (1, 1) or 1 not in shape[1:]:
+        return False
+    if shape[2] == 1:
+        return has_boxes(tensor, outputs)
+    others = (t for t in outputs if t is not tensor)
+    return any(axis_of_boxes(t, shape[2]) is not None for t in others) and in_sigmoids(tensor)
 
 
 def is_bare_column(tensor: gs.Tensor, outputs: Iterable[gs.Tensor]) -> bool:
-    """Whether an output (N, places) is one: where a box is told for each."""
+    """Whether an output (N, places) may be one: where a box is told for each."""
     places = (static_shape(tensor) or ())[1:]
     told = ((*places, BOX), (BOX, *places))
     return len(places) == 1 and places[0] not in (None, 1) and any((static_shape(t) or ())[1:] in told for t in outputs)
+
+
+def in_sigmoids(tensor: gs.Tensor) -> bool:
+    """Whether sigmoids make up a tensor, but for moves behind them."""
+    node = producer(tensor)
+    while node is not None and (node.op in MOVED - {"Sigmoid"} or is_op(node, "Gather") or clips_nothing(node)):
+        node = producer(node.inputs[0])
+    return is_op(node, "Sigmoid")
 
 
 def listed(outputs: Iterable[gs.Tensor]) -> str:

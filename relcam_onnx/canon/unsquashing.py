@@ -15,7 +15,7 @@ import onnx_graphsurgeon as gs
 from relcam_onnx.canon.axes import RESHAPES, permutation
 from relcam_onnx.canon.edit import fresh, is_op, view
 from relcam_onnx.canon.identity import integers
-from relcam_onnx.model import Model, producer, variables
+from relcam_onnx.model import Model, is_constant, producer, variables
 
 
 def unsquashed(model: Model, tensor: gs.Tensor, axis: int, start: int, end: int) -> gs.Tensor | None:
@@ -48,6 +48,31 @@ def unsquashed(model: Model, tensor: gs.Tensor, axis: int, start: int, end: int)
     if is_op(node, *RESHAPES):
         return reshaped(model, node, axis, start, end)
     return None
+
+
+def all_unsquashed(model: Model, tensor: gs.Tensor) -> gs.Tensor | None:
+    """The tensor whose sigmoid is all of ``tensor``, whatever moves stand between the two; None: there is none."""
+    node = producer(tensor)
+    if node is None or tensor.shape is None:
+        return None
+    if is_op(node, "Sigmoid"):
+        return node.inputs[0]
+    if is_op(node, "Identity", "Cast", "Dropout") or clips_nothing(node):
+        return all_unsquashed(model, node.inputs[0])
+    if not is_op(node, "Concat", "Transpose", "Gather", "Slice", *RESHAPES):
+        return None
+    count = len(node.inputs) if node.op == "Concat" else 1
+    parts = [all_unsquashed(model, part) for part in node.inputs[:count]]
+    found, rest = [part for part in parts if part is not None], [*node.inputs[count:]]
+    if len(found) < count or not all(map(is_constant, rest)):
+        return None
+    return made(model, node.op, [*found, *(part.values for part in rest)], tensor.shape, **node.attrs)
+
+
+def clips_nothing(node: gs.Node) -> bool:
+    """Whether a node clips shares to where they are anyway."""
+    bounds = [t.values for t in node.inputs[1:3] if is_constant(t)]
+    return is_op(node, "Clip") and len(bounds) == 2 and bool((bounds[0] <= 0).all() and (bounds[1] >= 1).all())
 
 
 def untouched(node: gs.Node, axis: int, start: int, end: int) -> gs.Tensor | None:

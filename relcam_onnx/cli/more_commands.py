@@ -85,7 +85,7 @@ def audit(
     head: Head = None,
     labels: LabelsFile = None,
     preprocess: Preprocess = None,
-    random_state: Annotated[int, typer.Option(help="What every random choice is drawn by.", metavar="N")] = 0,
+    random_state: Annotated[int, typer.Option(min=0, help="What every random choice is drawn by.", metavar="N")] = 0,
     debug: Debug = False,
 ) -> None:
     """Ask whether an exported model, and its explanation, can be trusted: a report to file and to gate on.

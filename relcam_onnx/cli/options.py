@@ -166,7 +166,7 @@ Samples = Annotated[
     typer.Option(min=1, help="Masks, noisy copies or steps of methods that have such (rise, ...).", metavar="N"),
 ]
 RandomState = Annotated[
-    int | None, typer.Option(help="What they are drawn by: the same, the same maps. Default: 0.", metavar="N")
+    int | None, typer.Option(min=0, help="What they are drawn by: the same, the same maps. Default: 0.", metavar="N")
 ]
 MaxPixels = Annotated[
     int | None,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.model import producer, static_shape
@@ -109,6 +110,27 @@ def slice_grids(node: gs.Node, axes: Sequence[int]) -> tuple[Grid, ...]:
             first = start if start >= 0 else start + (size or -start)
             grids[axis] = Grid(Fraction(step), Fraction(min(first, size - 1) if size else first))
     return tuple(grids.values())
+
+
+def gather_grids(node: gs.Node, axes: Sequence[int]) -> tuple[Grid, ...]:
+    """Gather at known places: where they lie evenly."""
+    axis = int(node.attrs.get("axis", 0)) % (len(node.inputs[0].shape or ()) or 4)
+    (size,) = sizes_of(node.inputs[0], [axis])
+    places = node.inputs[1].values if isinstance(node.inputs[1], gs.Constant) else None
+    return tuple((evenly(places, size) if one == axis else None) or Grid() for one in axes)
+
+
+def evenly(places: np.ndarray | None, size: int | None) -> Grid | None:
+    """The grid of positions that are read evenly, each perhaps several times in a row; None where they are not."""
+    if places is None or places.ndim != 1 or not len(places) or (size is None and (places < 0).any()):
+        return None
+    read = places.astype(np.int64) % (size or places.max() + 1)
+    times = int(np.argmax(read != read[0])) or len(read)
+    first, steps = read[::times], np.diff(read[::times])
+    if len(read) % times or (np.repeat(first, times) != read).any() or (steps != steps[:1]).any():
+        return None
+    step = Fraction(int(steps[0]) if len(steps) else 1, times)
+    return Grid(step, int(first[0]) - step * Fraction(times - 1, 2)) if step else None
 
 
 def pad_grids(node: gs.Node, axes: Sequence[int]) -> tuple[Grid, ...]:

@@ -13,7 +13,7 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.model import static_shape
 from relcam_onnx.ops.backend import Backend, Size, Value
-from relcam_onnx.ops.grids import pad_grids, slice_grids
+from relcam_onnx.ops.grids import gather_grids, pad_grids, slice_grids
 from relcam_onnx.ops.movement import moved
 from relcam_onnx.ops.records import Call, Relay, product
 from relcam_onnx.ops.table import Nonnegative, op, sign_kept
@@ -23,7 +23,11 @@ def slice_refuses(node: gs.Node) -> str | None:
     """Images of a batch stay apart: along the first axis all is read."""
     bounds = (t.values.tolist() if isinstance(t, gs.Constant) else [] for t in node.inputs[1:4])
     starts, ends, axes = (*bounds, [0])[:3]
-    whole = [axis for start, end, axis in zip(starts, ends, axes, strict=False) if start == 0 and end >= 2**31 - 1]
+    steps = next((t.values.tolist() for t in node.inputs[4:5] if isinstance(t, gs.Constant)), [1] * len(starts))
+    rank = len(node.inputs[0].shape or ()) or 1
+    axes = [axis % rank for axis in axes]
+    told = zip(starts, ends, axes, steps, strict=False)
+    whole = [axis for start, end, axis, step in told if start == 0 and end >= 2**31 - 1 and step == 1]
     return "it cuts along the batch" if 0 in axes and 0 not in whole else None
 
 
@@ -62,12 +66,14 @@ def place(f: Backend, s: Value, dims: Sequence[Size], read: dict[int, np.ndarray
         if np.array_equal(positions, np.arange(first, first + count)):
             s = surround(f, s, len(dims), axis, first, size - first - count)
         else:
-            s = gathered(f, s, len(dims), axis, readers(positions, int(size)), count)
+            table = readers(positions, int(size))
+            large = len(table) > OFTEN and count * int(size) > LARGE
+            s = added(f, s, dims, axis, positions) if large else gathered(f, s, len(dims), axis, table, count)
     return s
 
 
-OFTEN = 8
-"""Where no position is read by more, its readers are gathered; a matrix of all would be as large as it is empty."""
+OFTEN, LARGE = 8, 2**20
+"""Where no position is read by more, its readers are gathered; else a matrix has them all, but for one so large."""
 
 
 def readers(positions: np.ndarray, size: int) -> np.ndarray:
@@ -93,6 +99,15 @@ def gathered(f: Backend, s: Value, rank: int, axis: int, table: np.ndarray, coun
     return f.Transpose(f.MatMul(f.Transpose(s, perm=last), matrix[:count]), perm=back)
 
 
+def added(f: Backend, s: Value, dims: Sequence[Size], axis: int, positions: np.ndarray) -> Value:
+    """Zeros to which what readers hand back is added, one by one."""
+    shape = [1] * axis + [len(positions)] + [1] * (len(dims) - axis - 1)
+    leading = f.Slice(f.Shape(s), [0], [1])
+    nothing = f.Expand(0.0, f.Concat(leading, f.sizes(dims[1:]), axis=0))
+    index = f.Expand(positions.astype(np.int64).reshape(shape), f.Shape(s))
+    return f.ScatterElements(nothing, index, s, axis=axis, reduction="add")
+
+
 def spread(f: Backend, rows: Value, places: Value, shape: Sequence[Size], *, axis: int) -> Value:
     """Zeros of (K·N, *shape), to which ``rows`` (K·N, ...) are added at ``places`` (N, ...) along an axis."""
     leading = f.Slice(f.Shape(rows), [0], [1])
@@ -114,7 +129,7 @@ def trilu(f: Backend, call: Call) -> Relay:
 
 def gather_refuses(node: gs.Node) -> str | None:
     """Not along the batch, but for the same positions of each image; those that a run tells are of one image."""
-    if node.attrs.get("axis", 0) == 0 and places_per_image(node) is None:
+    if node.attrs.get("axis", 0) in (0, -len(node.inputs[0].shape or ())) and places_per_image(node) is None:
         return "it picks along the batch"
     single = (static_shape(node.inputs[0]) or (None,))[0] == 1
     return None if single or isinstance(node.inputs[1], gs.Constant) else "its indices are computed"
@@ -133,7 +148,7 @@ def places_per_image(node: gs.Node) -> np.ndarray | None:
     return own[0] if (own == own[0]).all() and own.min() >= 0 and own.max() < size else None
 
 
-@op("Gather", nonnegative=sign_kept, refuses=gather_refuses)
+@op("Gather", grids=gather_grids, nonnegative=sign_kept, refuses=gather_refuses)
 def gather(f: Backend, call: Call) -> Relay:
     """Gather, opset 13; which positions one image's run chooses is held fixed."""
     dims = f.dims(call.x)

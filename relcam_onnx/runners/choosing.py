@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,8 @@ def make_runner(
             raise OptionError(
                 f"method {prepared.method!r} takes no samples; they are for masks, noise and steps ('rise', ...)"
             )
+        if random_state is not None and (not isinstance(random_state, Integral) or random_state < 0):
+            raise OptionError(f"random_state must be a whole number, at least 0, not {random_state!r}")
         if isinstance(how, Probe):
             return ProbingRunner(prepared, settings, walker, samples, random_state or 0)
         if random_state is not None:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 import onnx
-from onnx import helper
+from onnx import TensorProto, helper
 
 from relcam_onnx import __version__
 from relcam_onnx.analysis.heads import Form
@@ -112,8 +112,10 @@ def describe(
 
 
 def inside(prepared: Prepared) -> list[str]:
-    """The tensors that the page reads what a head says from, and that are no outputs of the model."""
-    head, outputs = prepared.choices.head, {output.name for output in prepared.model.proto.graph.output}
+    """The tensors that the page reads what a head says from, and that are no outputs of it, or of half precision."""
+    head, halves = prepared.choices.head, (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+    told = prepared.model.proto.graph.output
+    outputs = {output.name for output in told if output.type.tensor_type.elem_type not in halves}
     read = () if head.kind == "classifier" else (prepared.scores.output, *head.told_by)
     return [name for name in dict.fromkeys(read) if name not in outputs]
 

@@ -367,7 +367,7 @@ DETECTORS: dict[str, tuple[Callable[[], onnx.ModelProto], int]] = {  # and the s
     **{f"objectness, {form}": (partial(with_objectness, form), 16) for form in ("one tensor", "three tensors")},
     "levels": (levels, 32),
     **{f"chosen, {form}": (partial(choosing, form), SIDE) for form in CHOOSING},
-    **{f"a column, {form}": (partial(column_alone, form), SIDE) for form in COLUMNS},
+    **{f"a column, {form}": (partial(column_alone, form), SIDE) for form in COLUMNS if form != "logits"},
 }
 
 

@@ -10,7 +10,8 @@ export function table({ dims, data }, axis, from = 0, to = dims[axis] ?? 1) {
   const turned = axis === 1;
   const places = dims[3 - axis];
   const step = dims[2] ?? 1;
-  const at = turned ? (place, i) => data[(from + i) * step + place] : (place, i) => data[place * step + from + i];
+  // Whole numbers may come as BigInt.
+  const at = (place, i) => Number(data[turned ? (from + i) * step + place : place * step + from + i]);
   return { places, count: to - from, at };
 }
 

@@ -7,7 +7,7 @@ import { BOX, boxAt, corners, overlap } from "./boxes.js";
 function columns({ dims, data }, { first, width }) {
   const step = width === 0 ? 1 : dims.at(-1);
   const rows = width === 0 ? dims.at(-1) : dims.at(-2);
-  return { rows, at: (row, i) => data[row * step + first + i] };
+  return { rows, at: (row, i) => Number(data[row * step + first + i]) };
 }
 
 /**
