@@ -35,7 +35,7 @@ help:
 	@echo "make demo      explain the photographs in examples/ into out/ (no PyTorch)"
 	@echo "make test      lint, types, every test and the site (installs PyTorch for the exporters' tests)"
 	@echo "make test-web  compiled files in onnxruntime's web build (needs node and npm), the examples in JavaScript, C++"
-	@echo "               and C#, and the page in Chromium; each needs its own tools (part of make test where npm is)"
+	@echo "               and C# (both part of make test where npm is), and the page in Chromium; each needs its own tools"
 	@echo "make wheel-test  builds the wheel, installs it elsewhere and runs it there (PYTHON: with that interpreter)"
 	@echo "make site      the documentation as a site, in build/site; broken links are errors (part of make test)"
 	@echo "make notebooks runs docs/notebooks, whose outputs the site then shows"
@@ -62,7 +62,7 @@ test: export OPENBLAS_NUM_THREADS = 1
 test: export OMP_NUM_THREADS = 1
 test: lint
 	$(BIN)/pytest --numprocesses 2 --dist worksteal
-	$(if $(shell command -v npm),$(MAKE) test-web,@echo "*** LEFT OUT: all of make test-web. There is no npm here. ***")
+	$(if $(shell command -v npm),$(MAKE) test-node test-native,@echo "*** LEFT OUT: all of make test-web, for want of npm ***")
 	$(MAKE) site
 
 # Compiled files in the runtime that browsers load, plain WebAssembly from npm under node, the examples in other languages,
