@@ -121,12 +121,13 @@ space:
 
 # The lines of docs/integrations.md. Its environment is more than a gigabyte; FiftyOne writes into the home folder.
 test-integrations: $(VENV)/.integrations
-	HOME=$(CURDIR)/build/home FIFTYONE_DO_NOT_TRACK=true $(VENV)/integrations/bin/python -m pytest --noconftest \
+	HOME=$(CURDIR)/build/home FIFTYONE_DO_NOT_TRACK=true $(VENV)/integrations/bin/python -m pytest --noconftest --override-ini pythonpath=tests \
 	tests/integrations/check_integrations.py
 
 # In an environment that has what the Space's own has, asked as its visitors ask it.
 test-space: space $(VENV)/.space
-	cd $(SPACE) && $(CURDIR)/$(VENV)/space/bin/python -m pytest --noconftest $(CURDIR)/tests/space/check_space.py
+	cd $(SPACE) && $(CURDIR)/$(VENV)/space/bin/python -m pytest --noconftest --override-ini pythonpath=tests \
+	$(CURDIR)/tests/space/check_space.py
 
 fuzz: $(VENV)/.test
 	$(BIN)/python -m benchmarks.fuzz

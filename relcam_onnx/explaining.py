@@ -126,7 +126,6 @@ class PictureExplainer:
         self.leading = named.pop(self._main) if alone else None
         self.preprocess, self.frames = self.sources.preprocess[self._main], self.sources.frames[self._main]
         self.settings = replace(explainer.settings, preprocess=self.preprocess)
-        self._fixed_batch = explainer.prepared.clips
         self._check_labels()
         self._baselines = np.stack([self._read(source).array for source in baselines]) if baselines else None
         self._beside = self.sources.feeds(named)
@@ -150,7 +149,7 @@ class PictureExplainer:
     @property
     def batch(self) -> int:
         """So many pictures are best explained at a time: what the model fixes, else `BATCH`."""
-        return self._fixed_batch or BATCH
+        return self.explainer.prepared.clips or BATCH
 
     def each(self, pictures: Sequence[Found], targets: Sequence[Any] | None = None) -> list[Result]:
         """Explain a few pictures, all that fit together in one batch; safe to call from several threads.
@@ -239,14 +238,13 @@ class PictureExplainer:
 
     def _check_labels(self) -> None:
         """One label for each class, as far as the file tells their number."""
-        classes = self.settings.classes
+        labels, classes = self.labels, self.settings.classes
         fewer = int(classes is not None and self.explainer.prepared.choices.background == classes - 1)  # "no object"
-        if self.labels is not None and classes is not None and not classes - fewer <= len(self.labels) <= classes:
-            if classes == 1 and len(self.labels) == 2 and self.settings.head != "detector":
+        if labels is not None and classes is not None and not classes - fewer <= len(labels) <= classes:
+            if classes == 1 and len(labels) == 2 and self.settings.head != "detector":
                 raise OptionError(
                     "two labels for one score name a negative and a positive class, which decides how targets are "
                     "explained: give labels= to the Explainer itself"
                 )
-            raise OptionError(
-                f"there are {len(self.labels)} labels for {classes} class{'es' * (classes != 1)}; give labels= that fit"
-            )
+            many = "es" * (classes != 1)
+            raise OptionError(f"there are {len(labels)} labels for {classes} class{many}; give labels= that fit")

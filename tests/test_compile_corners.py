@@ -17,7 +17,7 @@ import relcam_onnx as rc
 from relcam_onnx.backends.eager import Eager
 from relcam_onnx.lrp.preset_file import resolve
 from relcam_onnx.lrp.presets import Preset
-from relcam_onnx.ops import TABLE, Backend, Call, Linear, Message, Relay, Value, indexing
+from relcam_onnx.ops import TABLE, Backend, Call, Linear, Message, Relay, Value
 from relcam_onnx.ops.indexing import place
 from relcam_onnx.rules import Rule
 
@@ -88,11 +88,9 @@ def test_many_indices_are_values() -> None:
     same(net.model(net.head(x, 8)), layers="stage1")
 
 
-@pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("times", [1, 3, 20])
-def test_what_is_read_several_times_adds_up(times: int, large: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Up to a few readers of a position are gathered, more are a product, or are added one by one."""
-    monkeypatch.setattr(indexing, "LARGE", 0 if large else 2**20)
+def test_what_is_read_several_times_adds_up(times: int) -> None:
+    """Up to a few readers of a position are gathered, more are added one by one."""
     rng = np.random.default_rng(times)
     positions = rng.permutation(np.concatenate([np.repeat([2, 5], times), [0, 7]]))
     s = rng.standard_normal((2, 3, len(positions), 4)).astype(np.float32)

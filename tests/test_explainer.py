@@ -151,6 +151,12 @@ def test_counts_are_whole_numbers_from_one_on(name: str, value: Any) -> None:
         rc.Explainer(plain(), **{name: value})
 
 
+@pytest.mark.parametrize("value", [-1, "2", 1.5])
+def test_a_random_state_is_a_whole_number_from_zero_on(value: Any) -> None:
+    with pytest.raises(rc.OptionError, match=f"random_state must be a whole number, at least 0, not {value!r}"):
+        rc.Explainer(plain(), method="rise", random_state=value)
+
+
 def test_a_dynamic_picture_size() -> None:
     with rc.Explainer(residual(size="size")) as dynamic:
         for size in (32, 48):

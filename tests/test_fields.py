@@ -218,3 +218,12 @@ def test_a_row_that_was_lengthened_is_no_grid(longer: str) -> None:
     x = np.random.default_rng(0).standard_normal((1, 3, 8, 8)).astype(np.float32)
     for backend in ("eager", "compiled"):
         assert rc.Explainer(model, ["stem", "input"], backend=backend)(x).maps["stem"].any()
+
+
+def test_picking_a_channel_leaves_positions_alone() -> None:
+    """Of three parts on an axis of their own, as of queries, keys and values: a convolution behind it has positions."""
+    net = Net("N", 3, 16, 16)
+    x = net("Reshape", net("Relu", net.conv(net.x, 3, 12)), np.array([0, 3, 4, 16, 16]))
+    part = net("Gather", x, np.array(1), axis=1)
+    model = net.model(net.head(net("Relu", net.conv(part, 4, 8, stride=2), name="behind"), 8))
+    assert "behind" in {layer.tensor for layer in rc.layers(model) if layer.stage}

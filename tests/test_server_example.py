@@ -57,16 +57,30 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+def serving(model: Path) -> Any:
+    """The example as a module, of a model."""
+    spec = importlib.util.spec_from_file_location("example_server", SERVER)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MODEL", str(model))
+        spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("other", [{"channels": "BGR"}, {"resize": "letterbox"}])
+def test_pictures_that_are_prepared_otherwise_are_none_of_its(other: dict[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "explained.onnx"
+    file.write_bytes(rc.compile_model(plain(), heatmap=True, preprocess={**HOW, **other}).SerializeToString())
+    with pytest.raises(SystemExit, match="prepares pictures otherwise"):
+        serving(file)
+
+
 @pytest.fixture(scope="module")
 def address(model: Path) -> Iterator[str]:
     """Where it listens, on this machine alone."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MODEL", str(model))
-        spec = importlib.util.spec_from_file_location("example_server", SERVER)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+    module = serving(model)
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(module.app, log_level="error"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

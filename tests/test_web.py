@@ -123,15 +123,18 @@ def test_tensors_that_the_page_reads_are_outputs(model: onnx.ModelProto, tmp_pat
         assert head["rows"]["boxes"] == {"output": "detections", "first": 0, "width": 4}
 
 
-def test_scores_in_half_precision_are_told_in_float32(tmp_path: Path, stubs: Path) -> None:
-    model = pixels()
+@pytest.mark.parametrize("model", [choosing("by_topk"), pixels()], ids=["rows", "pixels"])
+def test_what_is_in_half_precision_is_told_in_float32(model: onnx.ModelProto, tmp_path: Path, stubs: Path) -> None:
+    model = onnx.ModelProto.FromString(model.SerializeToString())
     (value,) = model.graph.output[:1]
     cast = onnx.helper.make_node("Cast", [value.name], ["half"], to=onnx.TensorProto.FLOAT16)
     model.graph.node.append(cast)
     value.name, value.type.tensor_type.elem_type = "half", onnx.TensorProto.FLOAT16
     site, told = made(model, tmp_path, stubs, preprocess="unit")
-    (read,) = (o for o in onnx.load(site / "model.onnx").graph.output if o.name == told["head"]["output"])
-    assert read.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    kinds = {o.name: o.type.tensor_type.elem_type for o in onnx.load(site / "model.onnx").graph.output}
+    rows = told["head"]["rows"] or {"boxes": {}, "scores": {}}
+    read = {told["head"]["output"], *(rows[part].get("output") for part in ("boxes", "scores"))} - {None}
+    assert {kinds[name] for name in read} == {onnx.TensorProto.FLOAT}
 
 
 def test_a_picture_size_that_the_file_leaves_open_is_fixed(tmp_path: Path, stubs: Path) -> None:

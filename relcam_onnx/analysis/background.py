@@ -10,7 +10,8 @@ import onnx_graphsurgeon as gs
 from relcam_onnx.analysis.heads import Scores
 from relcam_onnx.canon.axes import permutation
 from relcam_onnx.canon.edit import is_op
-from relcam_onnx.model import is_constant, static_shape
+from relcam_onnx.canon.identity import integers
+from relcam_onnx.model import static_shape
 
 
 def first_is_none(scores: Scores) -> int | None:
@@ -36,15 +37,15 @@ def parts_read(tensor: gs.Tensor, axis: int, classes: int) -> Iterator[set[int]]
             yield set(np.arange(classes)[chosen_by(node, axis, len(tensor.shape))].tolist())
 
 
-def chosen_by(node: gs.Node, axis: int, rank: int) -> slice | np.ndarray:
+def chosen_by(node: gs.Node, axis: int, rank: int) -> slice | list[int]:
     """What a Slice or a Gather at known places takes along an axis; any other node takes all."""
-    if is_op(node, "Gather") and int(node.attrs.get("axis", 0)) % rank == axis and is_constant(node.inputs[1]):
-        return np.ravel(node.inputs[1].values)
-    if is_op(node, "Slice") and all(map(is_constant, node.inputs[1:])):
-        starts, ends = (np.ravel(t.values) for t in node.inputs[1:3])
-        axes = np.ravel(node.inputs[3].values) if len(node.inputs) > 3 else np.arange(len(starts))
-        steps = np.ravel(node.inputs[4].values) if len(node.inputs) > 4 else np.ones(len(starts), int)
-        for each, *bounds in zip(axes % rank, starts, ends, steps, strict=True):
-            if each == axis:
-                return slice(*map(int, bounds))
+    if is_op(node, "Gather") and int(node.attrs.get("axis", 0)) % rank == axis:
+        read = integers(node, 1)
+        return slice(None) if read is None else read
+    if is_op(node, "Slice"):
+        starts, ends, axes, steps = (integers(node, i) or [] for i in range(1, 5))
+        cut = [each % rank for each in axes or range(len(starts))]
+        if axis in cut and len(ends) == len(cut):
+            at = cut.index(axis)
+            return slice(starts[at], ends[at], steps[at] if steps else 1)
     return slice(None)

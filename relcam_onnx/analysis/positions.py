@@ -58,8 +58,10 @@ def follow(
     def lives(node: gs.Node, tensor: gs.Tensor) -> bool:
         """Whether something of the picture's positions is left in what a node makes of a tensor."""
         own = layouts.get(tensor.name)
-        shuffled = own is not None and is_op(node, "Gather", "GatherElements") and is_constant(node.inputs[1])
-        return tensor.name in alive and not shuffled and not (own is not None and leaves_row(node, own))
+        if tensor.name not in alive or own is None:
+            return tensor.name in alive
+        picks = is_op(node, "Gather", "GatherElements") and is_constant(node.inputs[1])
+        return not (picks and disordered(node, tensor, own)) and not leaves_row(node, own)
 
     for node in nodes:
         name = node.outputs[0].name
@@ -122,7 +124,7 @@ def of_node(node: gs.Node, layouts: Mapping[str, Layout]) -> Layout | None:
         return cut(node, layout)
     if layout.grid and is_op(node, *SPATIAL) and list(tensor.shape[2:]) != list(node.outputs[0].shape[2:]):
         return None
-    if layout.grid and is_op(node, "Pad", "Tile", "Expand", "Resize", "Upsample") and lengthened(node, tensor, layout):
+    if layout.grid and is_op(node, "Pad", "Tile", "Expand", "Resize") and lengthened(node, tensor, layout):
         return None
     return layout
 

@@ -9,7 +9,6 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.analysis.detectors import (
-    MOVED,
     axis_of_boxes,
     beside_scores,
     detector,
@@ -25,9 +24,9 @@ from relcam_onnx.analysis.selection import selection
 from relcam_onnx.analysis.stepping import along, chosen_among, chosen_from, is_table, of_turned, step_back
 from relcam_onnx.analysis.support import check_supported, problem
 from relcam_onnx.canon.edit import is_op
-from relcam_onnx.canon.unsquashing import all_unsquashed, clips_nothing, made, unsquashed
+from relcam_onnx.canon.unsquashing import all_unsquashed, in_sigmoids, made, unsquashed
 from relcam_onnx.errors import OptionError, UnsupportedModelError, nearest
-from relcam_onnx.model import Model, producer, static_shape
+from relcam_onnx.model import Model, static_shape
 from relcam_onnx.ops import TABLE, key
 
 
@@ -205,14 +204,6 @@ def is_bare_column(tensor: gs.Tensor, outputs: Iterable[gs.Tensor]) -> bool:
     places = (static_shape(tensor) or ())[1:]
     told = ((*places, BOX), (BOX, *places))
     return len(places) == 1 and places[0] not in (None, 1) and any((static_shape(t) or ())[1:] in told for t in outputs)
-
-
-def in_sigmoids(tensor: gs.Tensor) -> bool:
-    """Whether sigmoids make up a tensor, but for moves behind them."""
-    node = producer(tensor)
-    while node is not None and (node.op in MOVED - {"Sigmoid"} or is_op(node, "Gather") or clips_nothing(node)):
-        node = producer(node.inputs[0])
-    return is_op(node, "Sigmoid")
 
 
 def listed(outputs: Iterable[gs.Tensor]) -> str:

@@ -50,29 +50,51 @@ def unsquashed(model: Model, tensor: gs.Tensor, axis: int, start: int, end: int)
     return None
 
 
-def all_unsquashed(model: Model, tensor: gs.Tensor) -> gs.Tensor | None:
-    """The tensor whose sigmoid is all of ``tensor``, whatever moves stand between the two; None: there is none."""
+def in_sigmoids(tensor: gs.Tensor) -> bool:
+    """Whether sigmoids make up all of a tensor, but for moves behind them."""
     node = producer(tensor)
     if node is None or tensor.shape is None:
-        return None
-    if is_op(node, "Sigmoid"):
+        return False
+    parts = moved_parts(node)
+    return is_op(node, "Sigmoid") or (bool(parts) and all(map(in_sigmoids, parts)))
+
+
+def all_unsquashed(model: Model, tensor: gs.Tensor) -> gs.Tensor | None:
+    """The tensor whose sigmoid is all of ``tensor``, moved as those are; None where no sigmoids make it up."""
+    return before_sigmoids(model, tensor) if in_sigmoids(tensor) else None
+
+
+def before_sigmoids(model: Model, tensor: gs.Tensor) -> gs.Tensor:
+    """What stands before the sigmoids that make up a tensor, moved as those are."""
+    node = producer(tensor)
+    assert node is not None
+    parts = moved_parts(node)
+    if not parts:
         return node.inputs[0]
-    if is_op(node, "Identity", "Cast", "Dropout") or clips_nothing(node):
-        return all_unsquashed(model, node.inputs[0])
-    if not is_op(node, "Concat", "Transpose", "Gather", "Slice", *RESHAPES):
-        return None
-    count = len(node.inputs) if node.op == "Concat" else 1
-    parts = [all_unsquashed(model, part) for part in node.inputs[:count]]
-    found, rest = [part for part in parts if part is not None], [*node.inputs[count:]]
-    if len(found) < count or not all(map(is_constant, rest)):
-        return None
-    return made(model, node.op, [*found, *(part.values for part in rest)], tensor.shape, **node.attrs)
+    found = [before_sigmoids(model, part) for part in parts]
+    if node.op in KEEPS:
+        return found[0]
+    rest = [t.values for t in node.inputs[len(parts) :]]
+    return made(model, node.op, [*found, *rest], tensor.shape, **node.attrs)
+
+
+KEEPS = frozenset({"Identity", "Cast", "Dropout", "Clip"})
+"""What leaves shares as they are, a Clip as far as its bounds let it."""
+
+
+def moved_parts(node: gs.Node) -> list[gs.Tensor]:
+    """The inputs whose values a node leaves as they are, in other places at most; none where it does more to shares."""
+    if is_op(node, "Concat"):
+        return list(node.inputs)
+    keeps = node.op in KEEPS and (node.op != "Clip" or clips_nothing(node))
+    moves = is_op(node, "Transpose", "Gather", "Slice", *RESHAPES) and all(map(is_constant, node.inputs[1:]))
+    return node.inputs[:1] if keeps or moves else []
 
 
 def clips_nothing(node: gs.Node) -> bool:
-    """Whether a node clips shares to where they are anyway."""
+    """Whether a Clip leaves shares where they are."""
     bounds = [t.values for t in node.inputs[1:3] if is_constant(t)]
-    return is_op(node, "Clip") and len(bounds) == 2 and bool((bounds[0] <= 0).all() and (bounds[1] >= 1).all())
+    return len(bounds) == 2 and bool((bounds[0] <= 0).all() and (bounds[1] >= 1).all())
 
 
 def untouched(node: gs.Node, axis: int, start: int, end: int) -> gs.Tensor | None:

@@ -66,14 +66,23 @@ def place(f: Backend, s: Value, dims: Sequence[Size], read: dict[int, np.ndarray
         if np.array_equal(positions, np.arange(first, first + count)):
             s = surround(f, s, len(dims), axis, first, size - first - count)
         else:
-            table = readers(positions, int(size))
-            large = len(table) > OFTEN and count * int(size) > LARGE
-            s = added(f, s, dims, axis, positions) if large else gathered(f, s, len(dims), axis, table, count)
+            s = summed(f, s, dims, axis, positions)
     return s
 
 
-OFTEN, LARGE = 8, 2**20
-"""Where no position is read by more, its readers are gathered; else a matrix has them all, but for one so large."""
+OFTEN = 8
+"""Where no position is read by more, its readers are gathered; else they are added one by one."""
+
+
+def summed(f: Backend, s: Value, dims: Sequence[Size], axis: int, positions: np.ndarray) -> Value:
+    """What the readers of positions along one axis hand back, those of one position together."""
+    table = readers(positions, int(dims[axis]))
+    if len(table) > OFTEN:
+        places: Any = positions.astype(np.int64).reshape([-1 if i == axis else 1 for i in range(len(dims))])
+        return spread(f, s, places, dims[1:], axis=axis)
+    padded = surround(f, s, len(dims), axis, 0, 1) if (table == len(positions)).any() else s
+    parts = [f.Gather(padded, row, axis=axis) for row in table]
+    return parts[0] if len(parts) == 1 else f.Sum(*parts)
 
 
 def readers(positions: np.ndarray, size: int) -> np.ndarray:
@@ -84,28 +93,6 @@ def readers(positions: np.ndarray, size: int) -> np.ndarray:
     table = np.full((int(nth.max()) + 1, size), len(positions))
     table[nth, positions[order]] = order
     return table
-
-
-def gathered(f: Backend, s: Value, rank: int, axis: int, table: np.ndarray, count: int) -> Value:
-    """What readers along one axis hand back, summed over the rows of their table (see `readers`)."""
-    if len(table) <= OFTEN:
-        padded = surround(f, s, rank, axis, 0, 1) if (table == count).any() else s
-        parts = [f.Gather(padded, row, axis=axis) for row in table]
-        return parts[0] if len(parts) == 1 else f.Sum(*parts)
-    matrix = np.zeros((count + 1, table.shape[1]), np.float32)
-    matrix[table, np.arange(table.shape[1])] = 1
-    last = [i for i in range(rank) if i != axis] + [axis]
-    back = [last.index(i) for i in range(rank)]
-    return f.Transpose(f.MatMul(f.Transpose(s, perm=last), matrix[:count]), perm=back)
-
-
-def added(f: Backend, s: Value, dims: Sequence[Size], axis: int, positions: np.ndarray) -> Value:
-    """Zeros to which what readers hand back is added, one by one."""
-    shape = [1] * axis + [len(positions)] + [1] * (len(dims) - axis - 1)
-    leading = f.Slice(f.Shape(s), [0], [1])
-    nothing = f.Expand(0.0, f.Concat(leading, f.sizes(dims[1:]), axis=0))
-    index = f.Expand(positions.astype(np.int64).reshape(shape), f.Shape(s))
-    return f.ScatterElements(nothing, index, s, axis=axis, reduction="add")
 
 
 def spread(f: Backend, rows: Value, places: Value, shape: Sequence[Size], *, axis: int) -> Value:

@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from relcam_onnx import __version__
-from relcam_onnx.analysis.heads import Form
+from relcam_onnx.analysis.heads import Columns, Form
 from relcam_onnx.compiling.beginning import CLASSES, SCORES, TARGETS
 from relcam_onnx.compiling.writer import map_output, told_output
 from relcam_onnx.errors import InputError, OptionError
@@ -128,6 +128,10 @@ def named(prepared: Prepared, name: str) -> str:
 def head_of(prepared: Prepared) -> dict[str, Any]:
     """How scores are seen, by the outputs of the compiled file."""
     head, scores = prepared.choices.head, prepared.scores
+
+    def columns(told: Columns) -> dict[str, Any]:
+        return told._replace(output=named(prepared, told.output))._asdict()
+
     rows = head.rows
     boxes = head.boxes and {**asdict(head.boxes), "outputs": [named(prepared, name) for name in head.boxes.outputs]}
     return {
@@ -135,7 +139,7 @@ def head_of(prepared: Prepared) -> dict[str, Any]:
         "output": named(prepared, scores.output),
         "levels": [named(prepared, name) for name in head.levels],
         "boxes": boxes,
-        "rows": rows and {"boxes": rows.boxes._asdict(), "scores": rows.scores._asdict(), "form": rows.form},
+        "rows": rows and {"boxes": columns(rows.boxes), "scores": columns(rows.scores), "form": rows.form},
     }
 
 

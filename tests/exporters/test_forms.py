@@ -231,3 +231,5 @@ def test_expose_adds_outputs_to_any_file(network, tmp_path):
     assert "outputs logits, stride2, stride4" in done.stdout
     with pytest.raises(rc.LayerError, match="did you mean 'fine'"):
         rc.expose(path, ["fin"])
+    with pytest.raises(rc.LayerError, match="'fused' is a map of several layers"):
+        rc.expose(path, ["fused"])

@@ -8,29 +8,15 @@ from typing import Any
 
 import fiftyone as fo
 import numpy as np
-import onnx
-import onnx.parser
 import pytest
 import supervision as sv
 from PIL import Image
+from squares import detector
 
 import relcam_onnx as rc
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```py(?:thon)?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-SQUARES = """<ir_version: 8, opset_import: ["" : 18]>
-squares (float[1, 3, 64, 64] x) => (float[1, 6, 64] y)
-<float[2, 3, 1, 1] colours = {1, -1, -1, -1, 1, -1}, float eight = {8}, float four = {4}, int64[3] rows = {1, 2, 64}> {
-    found = Conv (x, colours)
-    seen = Relu (found)
-    cells = AveragePool <kernel_shape: ints = [8, 8], strides: ints = [8, 8]> (seen)
-    logits = Reshape (cells, rows)
-    scaled = Mul (logits, eight)
-    scores = Sub (scaled, four)
-    shares = Sigmoid (scores)
-    y = Concat <axis: int = 1> (boxes, shares)
-}"""
-"""A detector of squares of eight pixels: red ones and green ones."""
 RED, GREEN = (8, 40, 16, 48), (48, 16, 56, 24)
 
 
@@ -40,16 +26,7 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("page")
     for name in ("models", "examples"):
         (folder / name).symlink_to(ROOT / name)
-    detector = onnx.parser.parse_model(SQUARES)
-    cell = np.arange(64)
-    boxes = np.stack([cell % 8 * 8 + 4, cell // 8 * 8 + 4, np.full(64, 8), np.full(64, 8)])[None].astype(np.float32)
-    detector.graph.initializer.append(onnx.numpy_helper.from_array(boxes, "boxes"))
-    facts = {
-        "relcam.labels": '["red", "green"]',
-        "relcam.preprocess": '{"size": [64, 64], "resize": "squash", "scale": 0.00392156862745098}',
-    }
-    onnx.helper.set_model_props(detector, facts)
-    onnx.save(detector, folder / "yolo.onnx")
+    detector(64, folder / "yolo.onnx")
     picture = Image.new("RGB", (64, 64), (90, 90, 90))
     picture.paste((255, 0, 0), RED)
     picture.paste((0, 255, 0), GREEN)

@@ -15,25 +15,13 @@ import pytest
 from PIL import Image
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-import onnx.parser
 from gradio_client import Client, handle_file
+from squares import detector
 
 import relcam_onnx as rc
 
 SPACE = Path.cwd()
 CAT, COFFEE = (str(SPACE / "pictures" / f"{name}.jpg") for name in ("cat", "coffee"))
-SQUARES = """<ir_version: 8, opset_import: ["" : 18]>
-squares (float[1, 3, 32, 32] x) => (float[1, 6, 16] y)
-<float[2, 3, 1, 1] colours = {1, -1, -1, -1, 1, -1}, float eight = {8}, float four = {4}, int64[3] rows = {1, 2, 16}> {
-    found = Conv (x, colours)
-    seen = Relu (found)
-    cells = AveragePool <kernel_shape: ints = [8, 8], strides: ints = [8, 8]> (seen)
-    logits = Reshape (cells, rows)
-    scaled = Mul (logits, eight)
-    scores = Sub (scaled, four)
-    shares = Sigmoid (scores)
-    y = Concat <axis: int = 1> (boxes, shares)
-}"""
 
 
 def of(model: str | None) -> ModuleType:
@@ -127,28 +115,17 @@ def test_no_picture_clears_the_page(app: ModuleType) -> None:
 
 def test_of_a_detector_each_detection_is_a_choice(tmp_path: Path) -> None:
     """Squares of eight pixels, red and green, one of each in the picture; and a picture without."""
-    detector = onnx.parser.parse_model(SQUARES)
-    cell = np.arange(16)
-    boxes = np.stack([cell % 4 * 8 + 4, cell // 4 * 8 + 4, np.full(16, 8), np.full(16, 8)])[None].astype(np.float32)
-    detector.graph.initializer.append(onnx.numpy_helper.from_array(boxes, "boxes"))
-    onnx.helper.set_model_props(
-        detector,
-        {
-            "relcam.labels": '["red", "green"]',
-            "relcam.preprocess": '{"size": [32, 32], "resize": "squash", "scale": 0.00392156862745098}',
-        },
-    )
-    onnx.save(detector, tmp_path / "squares.onnx")
+    model = str(detector(32, tmp_path / "squares.onnx"))
     picture = Image.new("RGB", (32, 32), (90, 90, 90))
     picture.save(tmp_path / "grey.png")
     picture.paste((255, 0, 0), (8, 16, 16, 24))
     picture.paste((0, 255, 0), (24, 0, 32, 8))
     picture.save(tmp_path / "squares.png")
-    app = of(str(tmp_path / "squares.onnx"))
+    app = of(model)
     dropdown, _, _, line = app.look(str(tmp_path / "squares.png"), "fused", 1.0)
     assert {words.partition(":")[0] for words, _ in dropdown.choices} == {"red", "green"}
     assert [value for _, value in dropdown.choices] == [0, 1]
-    wanted = rc.explain(str(tmp_path / "squares.onnx"), str(tmp_path / "squares.png"))
+    wanted = rc.explain(model, str(tmp_path / "squares.png"))
     for place in (0, 1):
         overlay, _, line = app.show(str(tmp_path / "squares.png"), place, "fused", 1.0)
         assert np.array_equal(overlay, wanted.overlay("fused", target=place))
