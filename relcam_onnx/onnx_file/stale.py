@@ -7,52 +7,50 @@ writes a file for them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import onnx
 
-WINDOWED = frozenset({"AveragePool", "Conv", "ConvTranspose", "LpPool", "MaxPool"})
-"""Ops whose result is as large as what they read decides, on all axes behind the channels."""
+PROBES = ((2, 256), (3, 320))
+"""What open axes are set to, the first of an input and the others, twice: what differs then is open."""
 
 
 def forget_stale(skeleton: onnx.ModelProto) -> None:
-    """Forget all shapes but the inputs', in place, where one tells another size than the inputs', or one that is open.
+    """Forget all shapes but the inputs', in place, where one tells another size than these make, or one that they open.
 
     Parameters
     ----------
     skeleton
         A model whose large weights may be inputs.
     """
-    told = {value.name: value for value in (*skeleton.graph.value_info, *skeleton.graph.output)}
-    if not any(dim.HasField("dim_value") for value in told.values() for dim in sizes(value)):
+    told = {value.name: numbers(value) for value in (*skeleton.graph.value_info, *skeleton.graph.output)}
+    if not any(told.values()):
         return
+    open_axes = any(not dim.HasField("dim_value") for value in skeleton.graph.input for dim in sizes(value))
+    found = [probed(skeleton, *probe) for probe in PROBES[: 1 + open_axes]]
+    if any(
+        known.get(name, {}).get(axis, size) != size
+        for known in found
+        for name, axes in told.items()
+        for axis, size in axes.items()
+    ):
+        forget(skeleton.graph)
+
+
+def probed(skeleton: onnx.ModelProto, first: int, other: int) -> Mapping[str, Mapping[int, int]]:
+    """All tensors' sizes where open axes have these, as far as inference goes."""
     anew = onnx.ModelProto()
     anew.CopyFrom(skeleton)
     forget(anew.graph)
-    names = set(named(anew.graph))
+    for value in anew.graph.input:
+        for axis, dim in enumerate(sizes(value)):
+            if not dim.HasField("dim_value"):
+                dim.dim_value = other if axis else first
     try:
         graph = onnx.shape_inference.infer_shapes(anew, data_prop=True).graph
     except (onnx.shape_inference.InferenceError, RuntimeError):
-        return
-    known = {value.name: sizes(value) for value in (*graph.value_info, *graph.input, *graph.output)}
-    for name, axis, size in decided(graph, known, names):
-        dim = sizes(told[name])[axis] if name in told and axis < len(sizes(told[name])) else None
-        if dim is not None and dim.HasField("dim_value") and dim.dim_value != size:
-            forget(skeleton.graph)
-            return
-
-
-def decided(
-    graph: onnx.GraphProto, known: Mapping[str, list[onnx.TensorShapeProto.Dimension]], names: set[str]
-) -> Iterator[tuple[str, int, int | None]]:
-    """Tensors, their axes, and the sizes that the inputs decide there; None where they leave them open."""
-    for name, dims in known.items():
-        yield from ((name, axis, dim.dim_value) for axis, dim in enumerate(dims) if dim.HasField("dim_value"))
-        yield from ((name, axis, None) for axis, dim in enumerate(dims) if dim.dim_param in names)
-    for node in graph.node:
-        if node.op_type in WINDOWED:
-            read = enumerate(known.get(node.input[0], ()))
-            yield from ((node.output[0], axis, None) for axis, dim in read if axis > 1 and dim.dim_param in names)
+        return {}
+    return {value.name: numbers(value) for value in (*graph.value_info, *graph.output)}
 
 
 def forget(graph: onnx.GraphProto) -> None:
@@ -61,13 +59,9 @@ def forget(graph: onnx.GraphProto) -> None:
         value.type.tensor_type.ClearField("shape")
 
 
-def named(graph: onnx.GraphProto) -> Iterator[str]:
-    """The names of the inputs' open axes, given where they have none."""
-    for value in graph.input:
-        for axis, dim in enumerate(sizes(value)):
-            if not dim.HasField("dim_value"):
-                dim.dim_param = dim.dim_param or f"{value.name}/{axis}"
-                yield dim.dim_param
+def numbers(value: onnx.ValueInfoProto) -> dict[int, int]:
+    """A tensor's sizes that are told, by axis."""
+    return {axis: dim.dim_value for axis, dim in enumerate(sizes(value)) if dim.HasField("dim_value")}
 
 
 def sizes(value: onnx.ValueInfoProto) -> list[onnx.TensorShapeProto.Dimension]:
