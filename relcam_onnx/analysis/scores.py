@@ -15,10 +15,10 @@ from relcam_onnx.analysis.detectors import (
     has_boxes,
     joined,
     maker,
-    of_levels,
     with_objectness,
 )
 from relcam_onnx.analysis.heads import BOX, KINDS, Boxes, Form, Head, Rows, Scores, holds_scores, segmenter
+from relcam_onnx.analysis.levels import of_levels
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.selection import selection
 from relcam_onnx.analysis.stepping import along, chosen_among, chosen_from, is_table, of_turned, step_back
@@ -55,6 +55,8 @@ def find_scores(model: Model, output: str | None = None, head: str | None = None
     named = [outputs[output]] if output is not None else list(outputs.values())
     if head in (None, "detector") and (choosing := of_selection(model, named)) is not None:
         return choosing
+    if head in (None, "detector") and (levels := of_levels(model, named, named=bool(head), whole=True)) is not None:
+        return levels
     asked = head in ("classifier", "embedding")
     fitting = {
         t.name: scores
@@ -84,9 +86,8 @@ def of_places(
 ) -> Scores | None:
     """The first of some outputs whose scores have places, for what ``kind`` of head; None where none has."""
     by_name = kind == "detector"
-    levels = of_levels(model, named, named=by_name) if kind in (None, "detector") and len(named) > 1 else None
-    if levels is not None:
-        return Scores(levels[0], levels[1].levels[0], "Sigmoid", levels[1])
+    if kind in (None, "detector") and (tables := of_levels(model, named, named=by_name, whole=False)) is not None:
+        return tables
     for output in sorted(named, key=lambda tensor: beside_scores(tensor, outputs)):
         others = [t for t in outputs if t is not output]
         alone = kind in (None, "detector") and not has_boxes(output, outputs)

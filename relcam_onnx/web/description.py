@@ -19,7 +19,7 @@ from relcam_onnx.prepare import Prepared
 from relcam_onnx.results import render, words
 from relcam_onnx.results.colormap import HEAT
 from relcam_onnx.results.detections import CONFIDENCE
-from relcam_onnx.runners.boxes import NORMALISED, REVERSED, STRIDES
+from relcam_onnx.runners.boxes import FEW_REVERSED, MOST_IN_CELL, NORMALISED, REVERSED, STRIDES
 from relcam_onnx.runners.fields import fields_of
 from relcam_onnx.runners.found import MOST, OVERLAP
 from relcam_onnx.runners.matching import ALIKE, SAME
@@ -99,7 +99,9 @@ def describe(
             "overlap": OVERLAP,
             "most": MOST,
             "reversed": REVERSED,
+            "fewReversed": FEW_REVERSED,
             "normalised": NORMALISED,
+            "mostInCell": MOST_IN_CELL,
             "strides": STRIDES,
             "same": SAME,
             "alike": ALIKE,

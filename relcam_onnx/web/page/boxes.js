@@ -19,10 +19,14 @@ export function table({ dims, data }, axis, from = 0, to = dims[axis] ?? 1) {
 export function boxesOf(outputs, model, size) {
   const { boxes } = model.head;
   if (boxes === null) return null;
-  const { strides } = model.reading;
   const levels = boxes.outputs.map((name) => table(outputs[name], boxes.axis));
-  if (boxes.form === "distances") return aroundCells(levels, size, strides);
-  if (boxes.form === "offsets") return inCells(levels[0], size, strides);
+  if (boxes.form === "distances" || boxes.form === "offsets") {
+    const around = boxes.form === "distances" ? aroundCells : inCells;
+    const found = levels.map((level) => around(level, size, model.reading));
+    if (found.includes(null)) return null;
+    const all = Float32Array.from(found.flatMap((each) => [...each]));
+    return turnedRound(all) > model.reading.fewReversed ? null : all;
+  }
   return corners(levels[0], boxes.form, size, model.reading);
 }
 
@@ -70,22 +74,38 @@ function unturned(level, place) {
 
 const cells = (stride, size) => size.map((side) => Math.ceil(side / stride));
 
-/** Boxes by offsets of their centres from the corners of cells, and the logarithms of their sizes, both in cells. */
-function inCells(level, size, strides) {
+/**
+ * The cells of so many places, of one level or of several in rows: how far right and down, and their stride.
+ *
+ * In each stand as few places as fit, and so many at most; null where that fits nothing.
+ */
+function cellsIn(places, size, strides, most = 1) {
   const count = (some) => some.map((s) => cells(s, size)).reduce((sum, [down, across]) => sum + down * across, 0);
   const runs = strides.flatMap((_, i) => strides.slice(i).map((__, j) => strides.slice(i, i + j + 1)));
-  const fitting = runs.find((run) => count(run) === level.places);
-  if (!fitting) return null;
-  const out = new Float32Array(level.places * BOX);
-  let place = 0;
-  for (const stride of fitting) {
-    const [down, across] = cells(stride, size);
-    for (let cell = 0; cell < down * across; cell++, place++) {
-      const [x, y, width, height] = numbers(level, place);
-      const centre = [(x + (cell % across)) * stride, (y + Math.floor(cell / across)) * stride];
-      out.set([...centre, Math.exp(width) * stride, Math.exp(height) * stride], place * BOX);
-    }
+  for (let several = 1; several <= most; several++) {
+    const fitting = runs.find((run) => several * count(run) === places);
+    if (!fitting) continue;
+    return fitting.flatMap((stride) => {
+      const [down, across] = cells(stride, size);
+      return Array.from({ length: several * down * across }, (_, i) => {
+        const cell = Math.floor(i / several);
+        return { x: cell % across, y: Math.floor(cell / across), stride };
+      });
+    });
   }
+  return null;
+}
+
+/** Boxes by offsets of their centres from the corners of cells, and the logarithms of their sizes, both in cells. */
+function inCells(level, size, { strides }) {
+  const found = cellsIn(level.places, size, strides);
+  if (found === null) return null;
+  const out = new Float32Array(level.places * BOX);
+  found.forEach(({ x, y, stride }, place) => {
+    const [right, below, width, height] = numbers(level, place);
+    const sides = [x + right, y + below, Math.exp(width), Math.exp(height)];
+    out.set(sides.map((side) => side * stride), place * BOX);
+  });
   return aroundMiddles(out);
 }
 
@@ -99,24 +119,20 @@ function areShares(boxes, most) {
   return some.length > 0 && low + (some[Math.ceil(at)] - low) * (at % 1) <= most;
 }
 
-/** Boxes by the distances of their sides from the middles of cells, each the mean of a distribution. */
-function aroundCells(levels, size, strides) {
-  const out = [];
-  for (const { places, count, at } of levels) {
-    const stride = strides.find((s) => cells(s, size)[0] * cells(s, size)[1] === places);
-    if (stride === undefined) return null;
-    const across = cells(stride, size)[1];
-    const bins = count / BOX;
-    for (let place = 0; place < places; place++) {
-      const middle = [((place % across) + 0.5) * stride, (Math.floor(place / across) + 0.5) * stride];
-      for (let side = 0; side < BOX; side++) {
-        const told = softmax(Float32Array.from({ length: bins }, (_, i) => at(place, side * bins + i)));
-        const away = told.reduce((sum, share, i) => sum + share * i, 0) * stride;
-        out.push(middle[side % 2] + (side < 2 ? -away : away));
-      }
+/** Boxes by the distances of their sides from the middles of cells, each a number or the mean of a distribution. */
+function aroundCells({ places, count, at }, size, { strides, mostInCell }) {
+  const found = cellsIn(places, size, strides, mostInCell);
+  if (found === null) return null;
+  const bins = count / BOX;
+  const out = new Float32Array(places * BOX);
+  found.forEach(({ x, y, stride }, place) => {
+    for (let side = 0; side < BOX; side++) {
+      const told = Float32Array.from({ length: bins }, (_, i) => at(place, side * bins + i));
+      const mean = bins === 1 ? told[0] : softmax(told).reduce((sum, share, i) => sum + share * i, 0);
+      out[place * BOX + side] = ([x, y][side % 2] + 0.5 + (side < 2 ? -mean : mean)) * stride;
     }
-  }
-  return Float32Array.from(out);
+  });
+  return out;
 }
 
 /** Intersection over union of two boxes. */
