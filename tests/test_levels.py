@@ -57,7 +57,7 @@ def test_in_any_order_of_outputs(form: str, arrangement: str) -> None:
     check(level_detector(form, arrangement, by_level=True, coarse_first=True))
 
 
-@pytest.mark.parametrize("arrangement", ARRANGEMENTS[:3])
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS)
 @pytest.mark.parametrize("form", ["sigmoids, distances", "objectness, offsets"])
 def test_sizes_that_only_a_run_knows(form: str, arrangement: str) -> None:
     size = {"size": [SIDE, SIDE], "resize": "squash", "scale": 1 / 255}
