@@ -21,7 +21,7 @@ from relcam_onnx.analysis.heads import BOX, KINDS, Boxes, Form, Head, Rows, Scor
 from relcam_onnx.analysis.levels import of_levels
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.selection import selection
-from relcam_onnx.analysis.stepping import along, chosen_among, chosen_from, is_table, of_turned, step_back
+from relcam_onnx.analysis.stepping import along, chosen_among, chosen_from, is_table, of_turned, step_back, with_class
 from relcam_onnx.analysis.support import check_supported, problem
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.canon.unsquashing import all_unsquashed, in_sigmoids, made, unsquashed
@@ -98,6 +98,7 @@ def of_places(
             return of_column(model, output, others, named=by_name)
         chosen, told = chosen_among(output)
         scores, squashed_along = of_turned(model, chosen)
+        scores = replace(scores, tensor=with_class(model, scores.tensor))
         if not holds_scores(scores.tensor):
             continue
         told = told if told is not None else squashed_along
