@@ -146,7 +146,7 @@ def with_sizes(model: Model, sizes: Mapping[str, Sequence[int | None]]) -> Model
             apart = model.weights.get(tensor.name)
             tensor.to_constant(gs.ir.tensor.LazyValues(stored[tensor.name]) if apart is None else apart)
     graph.inputs = [tensor for tensor in graph.inputs if tensor.name not in stored]
-    return replace(model, graph=graph, replaced={}, folded={}, views={}, derived={}, scalings={})
+    return replace(model, graph=graph, replaced={}, folded={}, views={}, derived={}, scalings={}, rounded=set())
 
 
 def _graph(proto: onnx.ModelProto, weights: Mapping[str, np.ndarray]) -> gs.Graph:
