@@ -61,6 +61,17 @@ def tokens() -> onnx.ModelProto:
     return net.model(net.dense(x, 8, 5, name="scores"))
 
 
+def bottlenecks() -> onnx.ModelProto:
+    """Depthwise convolutions that read values of either sign, many of which cancel, as MobileNets have them."""
+    net = Net("N", 3, 16, 16)
+    x = net("HardSwish", net.conv(net.x, 3, 16), name="stem")
+    for stride in (1, 2):
+        x = net.conv(x, 16, 16, kernel=1)
+        x = net.conv(x, 16, 16, stride=stride, group=16, bias=False)
+        x = net("HardSwish", net.conv(x, 16, 16, kernel=1), name=f"block{stride}")
+    return net.model(net.head(x, 16))
+
+
 def quantised(model: onnx.ModelProto, **options: Any) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as folder:
         source, made = Path(folder) / "float.onnx", Path(folder) / "quantised.onnx"
@@ -112,6 +123,18 @@ def test_it_is_explained_as_what_it_stands_for(network: Callable[[], onnx.ModelP
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:
     return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("preset", ["default", "epsilon-plus"])
+def test_rounding_is_no_share_of_what_cancels(form: str, preset: str) -> None:
+    """A sum that is less than rounding is told by what is summed."""
+    x, layers = X[:1], ["stem", "block1", "block2", "input"]
+    wanted = rc.Explainer(bottlenecks(), layers, "lrp", preset)(x, TARGETS[:1])
+    got = rc.Explainer(quantised(bottlenecks(), **FORMS[form]), layers, "lrp", preset)(x, wanted.targets)
+    for name, value in wanted.maps.items():
+        assert cosine(got.maps[name], value) > 0.97, name
+        assert np.abs(got.maps[name]).max() < 1.5 * np.abs(value).max()
 
 
 def test_names_mean_the_same_layers() -> None:

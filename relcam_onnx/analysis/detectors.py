@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.analysis.heads import BOX, Boxes, Form, Head
+from relcam_onnx.analysis.heads import BOX, Boxes, Form, Head, called_y_first
 from relcam_onnx.canon.axes import RESHAPES, permutation
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.canon.unsquashing import made, unsquashed, untouched
@@ -24,7 +24,7 @@ def detector(scores: gs.Tensor, outputs: Sequence[gs.Tensor], told: int | None, 
     for axis, tensor in ((axis, tensor) for axis in axes for tensor in outputs):
         if (sides := axis_of_boxes(tensor, shape[3 - axis])) is not None:
             form: Form = "centred" if is_op(maker(tensor), "Sigmoid") else "corners"
-            return Head("detector", axis, Boxes((tensor.name,), sides, form))
+            return Head("detector", axis, Boxes((tensor.name,), sides, form, called_y_first(tensor.name)))
     return Head("detector", axes[0]) if named else None
 
 

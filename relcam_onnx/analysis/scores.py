@@ -17,7 +17,18 @@ from relcam_onnx.analysis.detectors import (
     maker,
     with_objectness,
 )
-from relcam_onnx.analysis.heads import BOX, KINDS, Boxes, Form, Head, Rows, Scores, holds_scores, segmenter
+from relcam_onnx.analysis.heads import (
+    BOX,
+    KINDS,
+    Boxes,
+    Form,
+    Head,
+    Rows,
+    Scores,
+    called_y_first,
+    holds_scores,
+    segmenter,
+)
 from relcam_onnx.analysis.levels import of_levels
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.selection import selection
@@ -154,10 +165,12 @@ def of_selection(model: Model, outputs: Sequence[gs.Tensor]) -> Scores | None:
     form: Form = "centred" if alone or told else "corners"
     if boxes is not None and boxes.form == "turned":
         form = "turned"
+    y_first = called_y_first(found.boxes.output)
     if framed is not None and boxes is not None:
         sides = axis_of_boxes(framed, None) if beside else boxes.axis
-        boxes = Boxes((framed.name,), boxes.axis if sides is None else sides, form)
-    return replace(scores, head=replace(scores.head, boxes=boxes, rows=Rows(found.boxes, found.scores, form)))
+        boxes = Boxes((framed.name,), boxes.axis if sides is None else sides, form, y_first)
+    rows = Rows(found.boxes, found.scores, form, y_first)
+    return replace(scores, head=replace(scores.head, boxes=boxes, rows=rows))
 
 
 def shorter(table: gs.Tensor) -> int:

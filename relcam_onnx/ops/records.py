@@ -105,7 +105,8 @@ class Linear:
     ``y`` is the output that the forward pass computed, ``bias`` broadcasts to it. ``derivative`` replaces the adjoints
     under the gradient, by input index, where the weights themselves depend on an input (normalisation by the picture's
     own statistics, a product of two tensors). ``elementwise`` makes the same op with its mean, too, a number that
-    stands in the bias: see `by_sign`. ``halves`` makes a product of two tensors of both, each counted half.
+    stands in the bias: see `by_sign`. ``halves`` makes a product of two tensors of both, each counted half. A
+    ``rounded`` y is the sum but for rounding, which may be more than all of it.
     """
 
     terms: tuple[Term, ...]
@@ -114,6 +115,7 @@ class Linear:
     derivative: Callable[[Value], Mapping[int, Value]] | None = None
     elementwise: Callable[[], Linear] | None = None
     halves: Callable[[], Linear] | None = None
+    rounded: bool = False
 
     def by_sign(self) -> Linear:
         """The form for rules that ask for the sign of a weight.

@@ -21,12 +21,14 @@ MOST_IN_CELL = 9
 """Places of a cell."""
 NORMALISED = 1.5
 """Boxes are shares of the picture where three quarters of those that are any lie within so many of it."""
+APART = 2
+"""Where the first side of a box changes so many times less from place to place than the second one, it is y."""
 
 
-def corners(levels: Sequence[Floats], size: Size, form: str) -> Floats | None:
+def corners(levels: Sequence[Floats], size: Size, form: str, *, y_first: bool = False) -> Floats | None:
     """Boxes of all levels, each (N, places, ...), as left, top, right, bottom in pixels, (N, places, 4).
 
-    None where they are none yet, or a level's stride is not told.
+    None where they are none yet, or a level's stride is not told. Of corners, and centre and size, y may come first.
     """
     if form in ("offsets", "distances"):
         found = [in_cells(level, size) if form == "offsets" else around_cells(level, size) for level in levels]
@@ -36,6 +38,7 @@ def corners(levels: Sequence[Floats], size: Size, form: str) -> Floats | None:
     boxes = levels[0][:, :, :BOX] if form != "turned" else around_turned(levels[0])
     # Where ends come before beginnings and nothing is negative, those are sizes.
     sizes = form == "corners" and (boxes >= 0).all() and reversed_share(boxes) > REVERSED
+    boxes = boxes[..., [1, 0, 3, 2]] if y_first and form != "turned" else boxes
     boxes = around_middles(boxes) if form in ("centred", "turned") or sizes else boxes
     if reversed_share(boxes) > REVERSED:
         return None
@@ -43,6 +46,24 @@ def corners(levels: Sequence[Floats], size: Size, form: str) -> Floats | None:
     if far.any() and np.quantile(far[far > 0], 0.75) <= NORMALISED:
         boxes = boxes * np.array([size[1], size[0]] * 2, np.float32)
     return boxes
+
+
+def tells_y_first(table: Floats, form: str) -> bool | None:
+    """Whether boxes (N, places, 4) tell y before x, by where they lie; None where they do not say.
+
+    Places follow each other row by row, as features do, so that from one to those behind it x changes and y does not:
+    of the two the one whose neighbours differ less is y. Each is measured by how far any two places are apart, lest
+    objects one above the other count. Of queries, which lie in no order, neither changes less.
+    """
+    if form not in ("corners", "centred"):
+        return False
+    middles = (table[:, :, :2] + (table[:, :, 2:4] if form == "corners" else 0)).astype(np.float64)
+    near = [1 << i for i in range(table.shape[1].bit_length()) if (2 << i) ** 2 <= table.shape[1]]
+    spread = middles.var(axis=1).sum(axis=0)
+    if not near or not spread.all():
+        return None
+    first, second = sum(((middles[:, k:] - middles[:, :-k]) ** 2).mean(axis=1).sum(axis=0) for k in near) / spread
+    return None if max(first, second) <= APART * min(first, second) else bool(first < second)
 
 
 def reversed_share(boxes: Floats) -> float:

@@ -27,6 +27,10 @@ PROVIDERS = {
 }
 """Short names of onnxruntime's execution providers."""
 
+EXACT = "session.x64quantprecision"
+"""Without it 8-bit products saturate on x86 processors that have no instruction for them, where they are fused; with it
+onnxruntime makes some int8 ops unsigned that it then has no kernel for."""
+
 Provider = str | tuple[str, dict[str, Any]]
 
 
@@ -106,14 +110,16 @@ def open_session(
     if options is not None and settings.threads is not None:
         raise OptionError("threads= and session_options= exclude each other; set intra_op_num_threads there")
     providers = choose_providers(settings.providers)
+    if options is None:
+        options = own_options(settings.threads, weights, spinning=spinning)
+    else:  # they are their owner's: no weights are added to them
+        proto = whole(proto, weights)
     try:
-        if options is not None:  # they are their owner's: no weights are added to them
-            return started(whole(proto, weights), options, providers)
-        return started(proto, own_options(settings.threads, weights, spinning=spinning), providers)
+        return started(proto, options, providers)
     except Exception as error:  # onnxruntime has a bare exception class for each of its error codes
-        if options is None and "NOT_IMPLEMENTED" in str(error):
+        if "NOT_IMPLEMENTED" in str(error):
             with suppress(Exception):
-                options = own_options(settings.threads, weights, spinning=spinning, precise=False)
+                options.add_session_config_entry(EXACT, "0")
                 return started(proto, options, providers)
         raise ModelFileError(f"onnxruntime does not take the model: {first_line(error)}") from error
 
@@ -137,19 +143,16 @@ def own_options(
     *,
     log: int = SILENT,
     spinning: bool = True,
-    precise: bool = True,
 ) -> onnxruntime.SessionOptions:
     """What sessions have that are not given theirs; between two runs their threads spin, or else sleep.
 
     ``weights`` are read where they lie, and live as long as the session.
 
-    Without ``precise`` 8-bit products saturate on x86 processors that have no instruction for them, where they are
-    fused; with it onnxruntime makes some int8 ops unsigned that it then has no kernel for.
+    They ask for `EXACT` products.
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = log
-    if precise:
-        options.add_session_config_entry("session.x64quantprecision", "1")
+    options.add_session_config_entry(EXACT, "1")
     if not spinning:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if weights:

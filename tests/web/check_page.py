@@ -22,7 +22,7 @@ from PIL import Image
 
 import relcam_onnx as rc
 from relcam_onnx.pictures.preprocess import Preprocess
-from relcam_onnx.runners.boxes import FEW_REVERSED, MOST_IN_CELL, NORMALISED, REVERSED, STRIDES, corners
+from relcam_onnx.runners.boxes import APART, FEW_REVERSED, MOST_IN_CELL, NORMALISED, REVERSED, STRIDES, corners
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -328,12 +328,19 @@ def test_a_detectors_boxes_are_pythons(form: str, site: Callable[..., Site], squ
     page.context.close()
 
 
+def in_rows() -> np.ndarray:
+    """Boxes of 8 x 8 places and 4 x 4, top, left, bottom, right."""
+    middles = np.concatenate([np.indices((n, n)).reshape(2, -1).T * (64 / n) + 32 / n for n in (8, 4)])[None]
+    return np.concatenate([middles - np.array([2, 3]), middles + np.array([2, 3])], axis=2)
+
+
 FORMS: dict[str, tuple[str, Any]] = {
     "corners": ("corners", lambda b: b),
     "shares": ("corners", lambda b: b / 64),
     "sizes where corners were thought": ("corners", lambda b: np.abs(b - [0, 0, 8, 8])),
     "no boxes yet": ("corners", lambda b: b[..., ::-1] - 40),
     "centred": ("centred", lambda b: b),
+    "y first, by where they lie": ("corners", lambda b: in_rows()),
     "turned": ("turned", lambda b: np.concatenate([b, b / 9], axis=2)),
     "offsets": ("offsets", lambda b: b / 40 - 1),
     "distances": ("distances", lambda b: np.tile(b, 4) / 9),
@@ -351,13 +358,13 @@ def test_boxes_are_read_in_every_form(name: str, page: Any) -> None:
     rng = np.random.default_rng(3)
     first = rng.uniform(2, 50, (1, 64 if form == "distances" else 80, 2))
     level = np.asarray(change(np.concatenate([first, first + rng.uniform(3, 30, first.shape)], axis=2)), np.float32)
-    wanted = corners([level], (64, 64), form)
+    wanted = corners([level], (64, 64), form, y_first=name.startswith("y first"))
     told = {"reversed": REVERSED, "fewReversed": FEW_REVERSED, "normalised": NORMALISED}
-    reading = {**told, "strides": STRIDES, "mostInCell": MOST_IN_CELL}
+    reading = {**told, "strides": STRIDES, "mostInCell": MOST_IN_CELL, "apart": APART}
     got = page.evaluate(
         """async ([dims, data, form, reading]) => {
           const { boxesOf } = await import("./boxes.js");
-          const head = { boxes: { outputs: ["y"], axis: 2, form } };
+          const head = { boxes: { outputs: ["y"], axis: 2, form, y_first: false } };
           const boxes = boxesOf({ y: { dims, data } }, { head, reading }, [64, 64]);
           return boxes && Array.from(boxes);
         }""",

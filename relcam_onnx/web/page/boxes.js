@@ -27,14 +27,15 @@ export function boxesOf(outputs, model, size) {
     const all = Float32Array.from(found.flatMap((each) => [...each]));
     return turnedRound(all) > model.reading.fewReversed ? null : all;
   }
-  return corners(levels[0], boxes.form, size, model.reading);
+  return corners(levels[0], boxes.form, size, model.reading, yFirst(outputs, model));
 }
 
-/** Boxes of one table that tells them by corners, by centre and size, or turned. */
-export function corners(level, form, size, { reversed, normalised }) {
+/** Boxes of one table that tells them by corners, by centre and size, or turned; of the former y may come first. */
+export function corners(level, form, size, { reversed, normalised }, first) {
   let out = new Float32Array(level.places * BOX);
   for (let place = 0; place < level.places; place++) {
-    out.set(form === "turned" ? unturned(level, place) : numbers(level, place), place * BOX);
+    const told = form === "turned" ? unturned(level, place) : numbers(level, place);
+    out.set(first && form !== "turned" ? [told[1], told[0], told[3], told[2]] : told, place * BOX);
   }
   // Where ends come before beginnings and nothing is negative, those are sizes.
   const sizes = form === "corners" && out.every((side) => side >= 0) && turnedRound(out) > reversed;
@@ -42,6 +43,31 @@ export function corners(level, form, size, { reversed, normalised }) {
   if (turnedRound(out) > reversed) return null;
   if (areShares(out, normalised)) for (let i = 0; i < out.length; i++) out[i] *= size[1 - (i % 2)];
   return out;
+}
+
+/** Whether boxes tell y before x: by where those of all places lie, else by what their output is called. */
+export function yFirst(outputs, { head: { boxes, rows }, reading }) {
+  if (boxes === null) return rows.y_first;
+  return tellsYFirst(table(outputs[boxes.outputs[0]], boxes.axis), boxes.form, reading.apart) ?? boxes.y_first;
+}
+
+/** What the order of places says of that, in which x changes and y does not; null where it says nothing. */
+function tellsYFirst(level, form, apart) {
+  if (form !== "corners" && form !== "centred") return false;
+  const { places } = level;
+  const [first, second] = [0, 1].map((side) => {
+    const middle = (_, place) => level.at(place, side) + (form === "corners" ? level.at(place, side + 2) : 0);
+    const all = Float64Array.from({ length: places }, middle);
+    const mean = all.reduce((sum, value) => sum + value, 0) / places;
+    const spread = all.reduce((sum, value) => sum + (value - mean) ** 2, 0) / places;
+    let changes = 0;
+    for (let k = 1; (2 * k) ** 2 <= places; k *= 2) {
+      changes += all.subarray(k).reduce((sum, value, i) => sum + (value - all[i]) ** 2, 0) / (places - k);
+    }
+    return changes / spread;
+  });
+  const clear = Math.max(first, second) > apart * Math.min(first, second); // NaN where there is no spread
+  return clear ? first < second : null;
 }
 
 const numbers = ({ at }, place) => [at(place, 0), at(place, 1), at(place, 2), at(place, 3)];
