@@ -115,3 +115,17 @@ def test_times_tell_where_the_name_of_the_batch_was_lost() -> None:
     other = Net("N", 5)
     rows = [canonical(one.model(one("Relu", one.x))).graph.inputs[0] for one in (net, other)]
     assert rows_for(*rows) == 4
+
+
+@pytest.mark.parametrize(("axis", "index", "kept"), [(0, -1, True), (1, 1, True), (2, 0, True), (0, [1], False)])
+def test_one_of_a_stack_is_what_was_stacked(axis: int, index: int | list[int], kept: bool) -> None:
+    """Deformable DETR stacks the scores of all layers in front of the batch, and hands on the last."""
+    net = Net("N", 3, SIDE, SIDE)
+    x = net("Flatten", net("GlobalAveragePool", net("Relu", net.conv(net.x, 3, CHANNELS))))
+    parts = [net("Tanh", net.dense(x, CHANNELS, 4)), net("Relu", net.dense(x, CHANNELS, 4))]
+    stack = net("Concat", *(net("Unsqueeze", part, ints(axis)) for part in parts), axis=axis)
+    model = canonical(net.model(net("Sigmoid", net("Gather", stack, np.array(index, np.int64), axis=axis))))
+    assert ("Concat" not in [node.op for node in model.graph.nodes]) is kept
+    if kept:
+        (last,) = (node for node in model.graph.nodes if node.op == "Sigmoid")
+        assert last.inputs[0].name == parts[index if isinstance(index, int) else 0]
