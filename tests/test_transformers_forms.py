@@ -129,3 +129,20 @@ def test_one_of_a_stack_is_what_was_stacked(axis: int, index: int | list[int], k
     if kept:
         (last,) = (node for node in model.graph.nodes if node.op == "Sigmoid")
         assert last.inputs[0].name == parts[index if isinstance(index, int) else 0]
+
+
+def test_heads_that_stood_in_the_batch_are_no_rows_of_a_picture() -> None:
+    """Table Transformer's attention multiplies (4 N, tokens, channels); what joins the heads again is a dense layer."""
+    net = Net("N", 3, SIDE, SIDE)
+    patches = net("Conv", net.x, net.normal(CHANNELS, 3, 4, 4, scale=0.2), strides=[4, 4])
+    x = net("Transpose", net("Reshape", patches, ints(0, CHANNELS, -1)), perm=[0, 2, 1])
+    heads = []
+    for _ in range(3):
+        made = net("Reshape", net("MatMul", x, net.normal(CHANNELS, CHANNELS)), ints(0, 16, 4, 2))
+        heads.append(net("Reshape", net("Transpose", made, perm=[0, 2, 1, 3]), ints(-1, 16, 2)))
+    weights = net("Softmax", net("MatMul", heads[0], net("Transpose", heads[1], perm=[0, 2, 1])))
+    apart = net("Reshape", net("MatMul", weights, heads[2]), ints(-1, 4, 16, 2))
+    joined = net("Reshape", net("Transpose", apart, perm=[0, 2, 1, 3]), ints(0, 16, CHANNELS))
+    dense = net("MatMul", joined, net.normal(CHANNELS, CHANNELS))
+    scores = net.dense(net("ReduceMean", dense, ints(1), keepdims=0), CHANNELS, 5)
+    assert [node.op for node in canonical(net.model(scores)).graph.nodes].count("Conv") == 1
