@@ -7,7 +7,7 @@ from fractions import Fraction
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.edit import is_op
-from relcam_onnx.canon.size_rules import ratio
+from relcam_onnx.canon.size_rules import factors, ratio
 from relcam_onnx.model import consumers, static_shape
 
 COLOURS = (1, 3, 4)
@@ -15,10 +15,16 @@ COLOURS = (1, 3, 4)
 
 
 def rows_over(tensor: gs.Tensor, other: gs.Tensor) -> Fraction:
-    """By what the leading size of a tensor exceeds another's: 1 as a rule, and where nothing tells."""
+    """By what the leading size of a tensor exceeds another's: 1 as a rule, and where nothing tells.
+
+    Of a batch whose name was lost on the way, and another one made up, the numbers of times still tell.
+    """
     if not tensor.shape or not other.shape:
         return Fraction(1)
-    return ratio(tensor.shape[0], other.shape[0]) or Fraction(1)
+    own, base = tensor.shape[0], other.shape[0]
+    if isinstance(own, str) and isinstance(base, str):
+        return factors(own)[0] / factors(base)[0]
+    return ratio(own, base) or Fraction(1)
 
 
 def rows_for(tensor: gs.Tensor, scores: gs.Tensor) -> int:

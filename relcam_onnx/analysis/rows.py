@@ -48,10 +48,10 @@ def cut(node: gs.Node, layout: Layout) -> Layout | None:
     if end >= WHOLE or end < 0:
         gone = max(-end, 0)
     else:
-        sizes = [size for size in layout.grid if isinstance(size, int)]
-        if len(sizes) < len(layout.grid):
+        length = length_of(layout)
+        if length is None:
             return None
-        gone = layout.before + math.prod(sizes) + layout.after - end
+        gone = length - end
     if gone > layout.after:
         return None
     return replace(layout, before=layout.before - start, after=layout.after - gone)
@@ -59,18 +59,34 @@ def cut(node: gs.Node, layout: Layout) -> Layout | None:
 
 def leaves_row(node: gs.Node, layout: Layout) -> bool:
     """Whether a node reads of a row with positions nothing but entries before or behind them, as of a class token."""
-    sizes = [size for size in layout.grid if isinstance(size, int)]
-    if not layout.grid or len(sizes) < len(layout.grid):
+    if not layout.grid:
         return False
-    row, length = layout.axes[0], layout.before + math.prod(sizes) + layout.after
+    row, length = layout.axes[0], length_of(layout)
     if is_op(node, "Gather"):
         read, axes = integers(node, 1), [int(node.attrs.get("axis", 0)) % layout.rank]
     elif is_op(node, "Slice"):
         starts, ends, axes = (integers(node, i) or [] for i in range(1, 4))
         axes = [axis % layout.rank for axis in axes]
         place = axes.index(row) if row in axes else 0
-        read = list(range(length))[starts[place] : ends[place]] if row in axes else None
+        read = between(starts[place], ends[place], length) if row in axes else None
     else:
         return False
-    extra = {*range(layout.before), *range(length - layout.after, length)}
-    return bool(read) and row in axes and {index % length for index in read or ()} <= extra
+    # Counted from either end, since only a run may know how many positions there are.
+    extra = {*range(layout.before), *range(-layout.after, 0)}
+    known = {index if length is None or index < layout.before else index % length - length for index in read or ()}
+    return bool(read) and row in axes and known <= extra
+
+
+def length_of(layout: Layout) -> int | None:
+    """How many entries a row has; None where only a run knows how many positions there are."""
+    sizes = [size for size in layout.grid if isinstance(size, int)]
+    return layout.before + math.prod(sizes) + layout.after if len(sizes) == len(layout.grid) else None
+
+
+def between(start: int, end: int, length: int | None) -> list[int] | None:
+    """The entries that a Slice reads, those at the end of a row of unknown length from -1 on; None where none tells."""
+    if length is not None:
+        return list(range(length))[start:end]
+    if 0 <= start < WHOLE and 0 <= end < WHOLE:
+        return list(range(start, end))
+    return list(range(start, 0))[: end if end < 0 else None] if start < 0 and not 0 <= end < WHOLE else None

@@ -12,6 +12,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.activations import ELEMENTWISE
+from relcam_onnx.canon.axes import RESHAPES
 from relcam_onnx.canon.cut import pieces, places
 from relcam_onnx.canon.edit import bypass, detach, fresh, is_op, reshaped, sweep
 from relcam_onnx.canon.places import MOVING, shape_of_one, traced
@@ -144,7 +145,9 @@ def has_heads(tensor: gs.Tensor) -> bool:
         node = producer(waiting.pop())
         if node is not None and is_product(node):
             return True
-        if is_op(node, "Slice", *ELEMENTWISE):
+        # Heads that stood in the batch, as products of three axes have them, are put on an axis of their own.
+        ends = [list(t.shape or ())[-2:] for t in (*node.inputs[:1], *node.outputs)] if is_op(node, *RESHAPES) else []
+        if (ends and ends[0] == ends[1]) or is_op(node, "Slice", *ELEMENTWISE):
             others = [t for _, t in variables(node) if t.name not in seen]
             waiting += others
             seen.update(t.name for t in others)

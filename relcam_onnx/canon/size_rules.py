@@ -1,14 +1,13 @@
 """What one node tells of sizes: how lists of sizes are computed with, and the shapes of its results.
 
 A list of sizes is an array of Python objects: numbers, names of sizes that only a run knows, and None. ONNX's own
-inference of one node does most of the work; here stand the ops whose result hangs on such a list, which it cannot read,
-and those that it gets wrong.
+inference of one node does most of the work; `relcam_onnx.canon.shape_rules` has the ops of which it tells too little.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import partial
 from math import prod
@@ -19,7 +18,6 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.backends.eager import Eager
-from relcam_onnx.canon.pools import windows
 
 Size: TypeAlias = int | str | None
 Shape: TypeAlias = Sequence[Size] | None
@@ -148,21 +146,6 @@ def shape_of(tensor: onnx.TypeProto.Tensor) -> Shape:
     return [d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in tensor.shape.dim]
 
 
-def reshape(node: gs.Node, values: Values) -> Shape:
-    """Reshape, opset 14: what -1 stands for is told where the sizes on both sides cancel."""
-    before, target = node.inputs[0].shape, values[1]
-    if target is None:
-        return None
-    sizes: list[Size] = [n if isinstance(n, str) else None if n is None else int(n) for n in target.tolist()]
-    if not node.attrs.get("allowzero"):
-        sizes = [(before[i] if before and i < len(before) else None) if n == 0 else n for i, n in enumerate(sizes)]
-    unknown = -1 if -1 in sizes else None
-    if sizes.count(unknown) == 1:  # the elements are as many as before
-        place = sizes.index(unknown)
-        sizes[place] = quotient(before, [*sizes[:place], *sizes[place + 1 :]], exact=True)
-    return sizes
-
-
 def quotient(sizes: Shape, others: Sequence[Size], *, exact: bool = False) -> Size:
     """The product of sizes over that of others; ``4*N`` where a name is left, ``N/4`` where it is known to be whole."""
     if sizes is None or None in sizes or None in others:
@@ -203,48 +186,3 @@ def ratio(size: Size, other: Size) -> Fraction | None:
         return None
     (count, name), (by, own) = factors(size), factors(other)
     return count / by if name == own else None
-
-
-def expand(node: gs.Node, values: Values) -> Shape:
-    """Expand, opset 13."""
-    before, target = node.inputs[0].shape, values[1]
-    if before is None or target is None:
-        return None
-    rank = max(len(before), len(target))
-    sides = ([1] * (rank - len(side)) + list(side) for side in (before, target.tolist()))
-    return whole(
-        b if a == 1 else a if b in (1, a) or not is_open(a) else b if b else None for a, b in zip(*sides, strict=True)
-    )
-
-
-def whole(sizes: Iterable[Any]) -> list[Size]:
-    """Sizes with NumPy's numbers as Python's."""
-    return [int(size) if isinstance(size, np.integer) else size for size in sizes]
-
-
-def constant_of_shape(node: gs.Node, values: Values) -> Shape:
-    """ConstantOfShape, opset 9."""
-    return None if values[0] is None else whole(values[0])
-
-
-def same_shape(node: gs.Node, values: Values) -> Shape:
-    """An op that changes no size, of which ONNX infers nothing."""
-    shape: Shape = node.inputs[0].shape
-    return shape
-
-
-def pool(node: gs.Node, values: Values) -> Shape:
-    """AveragePool and MaxPool: one position for each window."""
-    shape = node.inputs[0].shape
-    return None if shape is None else [*shape[:2], *(axis.count if axis else None for axis in windows(node, shape[2:]))]
-
-
-RULES: dict[str, Callable[[gs.Node, Values], Shape]] = {
-    "Reshape": reshape,
-    "Expand": expand,
-    "ConstantOfShape": constant_of_shape,
-    "GroupNormalization": same_shape,
-    "MeanVarianceNormalization": same_shape,
-    "AveragePool": pool,
-    "MaxPool": pool,
-}

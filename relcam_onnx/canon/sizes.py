@@ -16,7 +16,8 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.constants import fold_constants
 from relcam_onnx.canon.pools import round_down
-from relcam_onnx.canon.size_rules import CALCULATES, RULES, calculate, inferred, is_number, is_open, merged
+from relcam_onnx.canon.shape_rules import RULES
+from relcam_onnx.canon.size_rules import CALCULATES, calculate, inferred, is_number, is_open, merged
 from relcam_onnx.model import Model, captured
 
 READS_SIZES = frozenset({"Expand", "Pad", "Reshape", "Resize", "Slice", "Split", "Tile"})

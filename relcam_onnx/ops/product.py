@@ -41,7 +41,8 @@ def is_mixing(tensor: gs.Tensor) -> bool:
         if node.op in GATES:
             found = True
             continue
-        computed = [t for _, t in variables(node)]
+        # What a Where chooses by is none of what it hands on: exporters guard attention as Where(IsNaN(p), 0, p).
+        computed = [t for i, t in variables(node) if (node.op, i) != ("Where", 0)]
         if node.op not in MIXED or (node.op in ("MatMul", "Einsum") and len(computed) > 1):
             return False
         fresh = [t for t in computed if t.name not in seen]
