@@ -137,6 +137,59 @@ def test_rounding_is_no_share_of_what_cancels(form: str, preset: str) -> None:
         assert np.abs(got.maps[name]).max() < 1.5 * np.abs(value).max()
 
 
+def split(net: Net, x: str) -> str:
+    """The halves of the channels, changed places."""
+    names = [f"half{i}" for i in (0, 1)]
+    net.nodes.append(onnx.helper.make_node("Split", [x, net.constant(np.array([4, 4]))], names, "split", axis=1))
+    return net("Concat", *names[::-1], axis=1)
+
+
+def padded(net: Net, x: str, mode: str, *value: np.float32) -> str:
+    return net("Pad", x, np.array([0, 0, 1, 1, 0, 0, 2, 0]), *value, mode=mode)
+
+
+MIDDLES: dict[str, Callable[[Net, str], str]] = {
+    "split": split,
+    "pad": lambda net, x: padded(net, x, "constant"),
+    "pad with a value": lambda net, x: padded(net, x, "constant", np.float32(0.5)),
+    "pad with edges": lambda net, x: padded(net, x, "edge"),
+    "pad by reflection": lambda net, x: padded(net, x, "reflect"),
+    "clip": lambda net, x: net("Clip", x, np.float32(-0.5), np.float32(1)),
+    "leaky": lambda net, x: net("LeakyRelu", x, alpha=0.1),
+    "sigmoid": lambda net, x: net("Sigmoid", x),
+    "maximum": lambda net, x: net("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2]),
+    "mean": lambda net, x: net("AveragePool", x, kernel_shape=[2, 2], strides=[2, 2]),
+    "enlarged": lambda net, x: net("Resize", x, None, np.array([1, 1, 2, 2], np.float32), mode="linear"),
+    "turned": lambda net, x: net("Transpose", x, perm=[0, 1, 3, 2]),
+    "shuffled": lambda net, x: net(
+        "Reshape",
+        net("Transpose", net("Reshape", x, np.array([0, 2, 4, 8, 8])), perm=[0, 2, 1, 3, 4]),
+        np.array([0, 8, 8, 8]),
+    ),
+    "cut": lambda net, x: net("Slice", x, np.array([1]), np.array([7]), np.array([2])),
+    "picked": lambda net, x: net("Gather", x, np.array([7, 6, 5, 4, 3, 2, 1, 0]), axis=1),
+    "depth to space": lambda net, x: net("Tile", net("DepthToSpace", x, blocksize=2), np.array([1, 4, 1, 1])),
+    "chosen": lambda net, x: net("Where", net("Greater", x, np.float32(0)), x, np.float32(0.25)),
+    "highest": lambda net, x: net("Mul", x, net("GlobalMaxPool", x)),
+}
+"""What stands between two convolutions, (N, 8, 8, 8): the quantiser has most of it on integers."""
+
+
+@pytest.mark.parametrize("form", ["operators", "signed operators", "pairs"])
+@pytest.mark.parametrize("middle", MIDDLES)
+def test_what_stands_on_integers(middle: str, form: str) -> None:
+    net = Net("N", 3, 16, 16)
+    x = MIDDLES[middle](net, net.conv(net.x, 3, 8, stride=2, name="before"))
+    model = net.model(net.head(net("Relu", net.conv(x, 8, 8), name="behind"), 8))
+    layers = ["stages", "input"]
+    wanted = rc.Explainer(model, layers)(X[:1], TARGETS[:1])
+    made = quantised(model, **FORMS[form])
+    got, eager = (rc.Explainer(made, layers, backend=b)(X[:1], wanted.targets) for b in ("compiled", "eager"))
+    for name, value in wanted.maps.items():
+        np.testing.assert_allclose(eager.maps[name], got.maps[name], atol=1e-4 * np.abs(value).max())
+        assert cosine(got.maps[name], value) > 0.9, name
+
+
 def test_names_mean_the_same_layers() -> None:
     """A tensor of the float file is found in the file of integers under its name."""
     names = ["joined", "gated"]
