@@ -146,3 +146,23 @@ def test_heads_that_stood_in_the_batch_are_no_rows_of_a_picture() -> None:
     dense = net("MatMul", joined, net.normal(CHANNELS, CHANNELS))
     scores = net.dense(net("ReduceMean", dense, ints(1), keepdims=0), CHANNELS, 5)
     assert [node.op for node in canonical(net.model(scores)).graph.nodes].count("Conv") == 1
+
+
+@pytest.mark.parametrize("backend", ["compiled", "eager"])
+def test_window_far_larger_than_what_it_reads(backend: str) -> None:
+    """EfficientNet ends in a pool of as many rows as it has channels that rounds up: the mean over all positions."""
+    found, x = [], picture(2, 3, SIDE, SIDE)
+    for large in (True, False):
+        net = Net("N", 3, "h", "w")
+        made = net("Relu", net.conv(net.x, 3, CHANNELS, stride=2, name="last"))
+        if large:
+            size = {name: [2560, 2560] for name in ("kernel_shape", "strides")}
+            made = net("AveragePool", made, **size, ceil_mode=1, count_include_pad=1)
+        else:
+            made = net("GlobalAveragePool", made)
+        model = net.model(net.dense(net("Flatten", made), CHANNELS, 5, name="scores"))
+        with rc.Explainer(model, ["last", "input"], backend=backend) as explainer:
+            found.append(explainer(x, targets=[[0, 3]] * 2))
+    agree(found[0].outputs["scores"], found[1].outputs["scores"])
+    for name, wanted in found[1].maps.items():
+        agree(found[0].maps[name], wanted)
