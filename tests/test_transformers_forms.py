@@ -12,7 +12,9 @@ import relcam_onnx as rc
 from relcam_onnx.analysis.frames import rows_for
 from relcam_onnx.analysis.layout import Layout
 from relcam_onnx.analysis.rows import leaves_row
+from relcam_onnx.canon.sizes import infer_sizes
 from relcam_onnx.listing import layer_table
+from relcam_onnx.onnx_file.load import load
 
 CHANNELS, SIDE = 8, 16
 
@@ -100,6 +102,15 @@ def test_names_of_sizes_pass_what_enlarges_and_repeats() -> None:
     shapes = {node.op_type: tensors[node.output[0]].shape for node in net.nodes if node.output[0] in tensors}
     assert (shapes["Resize"], shapes["Tile"]) == (["N", 8, 8, 8], ["N", 8, 8, 8])
     assert next(t.shape[0] for t in tensors.values() if t.inputs and t.inputs[0].op == "Tanh") == "4*N"
+
+
+def test_flatten_of_the_batch_and_a_row_tells_how_often_the_batch() -> None:
+    """LeViT normalises rows of (N · tokens, channels)."""
+    net = Net("N", 4, CHANNELS)
+    rows = net("Flatten", net.x, axis=2)
+    model = load(net.model(net("Tanh", rows)))
+    infer_sizes(model)
+    assert list(model.graph.tensors()[rows].shape) == ["4*N", CHANNELS]
 
 
 def test_two_classes_where_channels_stand_in_the_batch() -> None:
