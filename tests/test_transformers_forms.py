@@ -12,7 +12,9 @@ import relcam_onnx as rc
 from relcam_onnx.analysis.frames import rows_for
 from relcam_onnx.analysis.layout import Layout
 from relcam_onnx.analysis.rows import leaves_row
+from relcam_onnx.canon.sizes import infer_sizes
 from relcam_onnx.listing import layer_table
+from relcam_onnx.onnx_file.load import load
 
 CHANNELS, SIDE = 8, 16
 
@@ -102,6 +104,15 @@ def test_names_of_sizes_pass_what_enlarges_and_repeats() -> None:
     assert next(t.shape[0] for t in tensors.values() if t.inputs and t.inputs[0].op == "Tanh") == "4*N"
 
 
+def test_flatten_of_the_batch_and_a_row_tells_how_often_the_batch() -> None:
+    """LeViT normalises rows of (N · tokens, channels)."""
+    net = Net("N", 4, CHANNELS)
+    rows = net("Flatten", net.x, axis=2)
+    model = load(net.model(net("Tanh", rows)))
+    infer_sizes(model)
+    assert list(model.graph.tensors()[rows].shape) == ["4*N", CHANNELS]
+
+
 def test_two_classes_where_channels_stand_in_the_batch() -> None:
     net = Net("N", 3, SIDE, SIDE)
     scores = folded(net)
@@ -146,3 +157,23 @@ def test_heads_that_stood_in_the_batch_are_no_rows_of_a_picture() -> None:
     dense = net("MatMul", joined, net.normal(CHANNELS, CHANNELS))
     scores = net.dense(net("ReduceMean", dense, ints(1), keepdims=0), CHANNELS, 5)
     assert [node.op for node in canonical(net.model(scores)).graph.nodes].count("Conv") == 1
+
+
+@pytest.mark.parametrize("backend", ["compiled", "eager"])
+def test_window_far_larger_than_what_it_reads(backend: str) -> None:
+    """EfficientNet ends in a pool of as many rows as it has channels that rounds up: the mean over all positions."""
+    found, x = [], picture(2, 3, SIDE, SIDE)
+    for large in (True, False):
+        net = Net("N", 3, "h", "w")
+        made = net("Relu", net.conv(net.x, 3, CHANNELS, stride=2, name="last"))
+        if large:
+            size = {name: [2560, 2560] for name in ("kernel_shape", "strides")}
+            made = net("AveragePool", made, **size, ceil_mode=1, count_include_pad=1)
+        else:
+            made = net("GlobalAveragePool", made)
+        model = net.model(net.dense(net("Flatten", made), CHANNELS, 5, name="scores"))
+        with rc.Explainer(model, ["last", "input"], backend=backend) as explainer:
+            found.append(explainer(x, targets=[[0, 3]] * 2))
+    agree(found[0].outputs["scores"], found[1].outputs["scores"])
+    for name, wanted in found[1].maps.items():
+        agree(found[0].maps[name], wanted)

@@ -6,6 +6,7 @@ No window begins in the padding, where ONNX's inference counts one that does.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,11 @@ def round_down(node: gs.Node) -> None:
     axes = [axis for axis in windows(node, shape[2:]) if axis is not None] if shape is not None else []
     if shape is None or len(axes) < len(shape) - 2 or node.attrs.get("auto_pad", "NOTSET") != "NOTSET":
         return
+    # A window over all that is there may be far larger: EfficientNet's last one has as many rows as it has channels.
+    reach = [a.size + a.before + a.after for a in axes]
+    whole = [a.count == 1 and a.dilation == 1 and a.kernel > r for a, r in zip(axes, reach, strict=True)]
+    axes = [replace(a, kernel=r, stride=r) if w else a for a, r, w in zip(axes, reach, whole, strict=True)]
+    node.attrs |= {"kernel_shape": [a.kernel for a in axes], "strides": [a.stride for a in axes]}
     ends = [(a.count - 1) * a.stride + (a.kernel - 1) * a.dilation + 1 - a.size - a.before for a in axes]
     most = [a.after if node.attrs.get("count_include_pad") else max(a.after, a.kernel - 1) for a in axes]
     if any(end > limit for end, limit in zip(ends, most, strict=True)):

@@ -65,6 +65,16 @@ def pool(node: gs.Node, values: Values) -> Shape:
     return None if shape is None else [*shape[:2], *(axis.count if axis else None for axis in windows(node, shape[2:]))]
 
 
+def flatten(node: gs.Node, values: Values) -> Shape:
+    """Flatten, opset 13: the batch may be one of several axes that become the first."""
+    before = node.inputs[0].shape
+    if before is None:
+        return None
+    axis = int(node.attrs.get("axis", 1))
+    axis += len(before) if axis < 0 else 0
+    return [quotient(before[:axis], []), quotient(before[axis:], [])]
+
+
 def tile(node: gs.Node, values: Values) -> Shape:
     """Tile, opset 13."""
     before, times = node.inputs[0].shape, values[1]
@@ -102,6 +112,7 @@ def scaled(size: Size, scale: Any) -> Size:
 RULES: dict[str, Callable[[gs.Node, Values], Shape]] = {
     "Reshape": reshape,
     "Expand": expand,
+    "Flatten": flatten,
     "Tile": tile,
     "Resize": resize,
     "ConstantOfShape": constant_of_shape,

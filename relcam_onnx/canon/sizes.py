@@ -41,7 +41,7 @@ def may_tell_more(node: gs.Node) -> bool:
     if node.op in ("Shape", "Size") or node.attrs.get("ceil_mode") or any(t.shape is None for t in node.outputs):
         return True
     unnamed = [i for t in node.outputs for i, d in enumerate(t.shape) if is_open(d) and is_unnamed(d)]
-    if not unnamed or node.op in READS_SIZES:
+    if not unnamed or node.op in READS_SIZES or node.op == "Flatten":
         return bool(unnamed)
     return max(unnamed) > 0 and not any(is_open(d) for t in node.inputs for d in (t.shape or ["rank"])[1:])
 

@@ -167,10 +167,11 @@ def sized_copy(model: Model) -> onnx.ModelProto:
         # One that has taken a Pad in reads another tensor.
         if twin is not None and twin.op == node.op_type and twin.inputs[0].name == node.input[0]:
             # The same windows, as runtimes count them too: see `relcam_onnx.canon.pools.round_down`.
-            kept = [attribute for attribute in node.attribute if attribute.name not in ("ceil_mode", "pads")]
+            placed = ("ceil_mode", "kernel_shape", "pads")
+            kept = [attribute for attribute in node.attribute if attribute.name not in placed]
             del node.attribute[:]
-            pads = {name: twin.attrs[name] for name in ("ceil_mode", "pads") if name in twin.attrs}
-            node.attribute.extend([*kept, *(helper.make_attribute(*item) for item in pads.items())])
+            windows = {name: twin.attrs[name] for name in placed if name in twin.attrs}
+            node.attribute.extend([*kept, *(helper.make_attribute(*item) for item in windows.items())])
     return proto
 
 
