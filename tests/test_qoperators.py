@@ -190,6 +190,21 @@ def test_what_stands_on_integers(middle: str, form: str) -> None:
         assert cosine(got.maps[name], value) > 0.9, name
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_what_rounds_to_nothing_gets_nothing(form: str) -> None:
+    """Channels so small that they round to 0 behind a move, before a depthwise convolution of negative bias."""
+    net = Net("N", 3, 16, 16)
+    weight = net.normal(16, 3, 3, 3, scale=0.3) * np.where(np.arange(16) % 2, 1, 1e-3)[:, None, None, None]
+    x = net("Relu", net("Conv", net.x, weight.astype(np.float32), pads=[1] * 4), name="stem")
+    x = net("Slice", x, np.array([1]), np.array([15]), np.array([2]))
+    x = net("Conv", x, net.normal(16, 1, 3, 3, scale=0.5), np.full(16, -0.1), pads=[1] * 4, group=16)
+    plain = net.model(net.head(net("HardSwish", net.conv(x, 16, 16, kernel=1)), 16))
+    wanted = rc.Explainer(plain, "input", "lrp")(X[:1], TARGETS[:1])
+    got = rc.Explainer(quantised(plain, **FORMS[form]), "input", "lrp")(X[:1], wanted.targets)
+    for name, value in wanted.maps.items():
+        assert np.abs(got.maps[name]).max() < 3 * np.abs(value).max(), name
+
+
 def test_names_mean_the_same_layers() -> None:
     """A tensor of the float file is found in the file of integers under its name."""
     names = ["joined", "gated"]

@@ -95,7 +95,7 @@ def describe(f: Backend, step: Step, values: Mapping[str, Value]) -> Record:
     """A node's linear part or relay, with the values of this run."""
     inputs = tuple(value_of(f, tensor, values) for tensor in step.node.inputs)
     output = values[step.node.outputs[0].name]
-    record = lookup(step.node).build(f, Call(step.node, inputs, output, step.nonnegative))
+    record = lookup(step.node).build(f, Call(step.node, inputs, output, step.nonnegative, step.rounded))
     return replace(record, rounded=True) if step.rounded and isinstance(record, Linear) else record
 
 

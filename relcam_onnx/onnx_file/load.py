@@ -21,6 +21,7 @@ from relcam_onnx.model import Model
 from relcam_onnx.onnx_file.checks import check_structure, check_weights
 from relcam_onnx.onnx_file.contrib_ops import write_back
 from relcam_onnx.onnx_file.external_data import load_external
+from relcam_onnx.onnx_file.generated import rename_given
 from relcam_onnx.onnx_file.module_paths import read_scopes
 from relcam_onnx.onnx_file.opset import raise_opset, sized_skeleton
 from relcam_onnx.onnx_file.protos import nodes
@@ -109,6 +110,7 @@ def _load(source: Source) -> Model:
         proto = light(proto, weights)
         widen(proto)
         part_zero_points(proto)
+        rename_given(proto)
         metadata = {entry.key: entry.value for entry in proto.metadata_props}
         scopes = read_scopes(proto.graph, metadata)
         raise_opset(proto)

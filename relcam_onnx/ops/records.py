@@ -150,13 +150,14 @@ class Call:
     """One node, with what its tensors hold in one run.
 
     ``inputs`` has None for an optional input left out; constants are ndarrays, but for large weights while a model is
-    compiled, which are names. ``output`` is the first output.
+    compiled, which are names. ``output`` is the first output, which the file may have ``rounded``.
     """
 
     node: gs.Node
     inputs: tuple[Value | None, ...]
     output: Value
     nonnegative: frozenset[int] = field(default_factory=frozenset)
+    rounded: bool = False
 
     def attr(self, name: str, default: T) -> T:
         """An attribute of the node, ``default`` where it is not set."""

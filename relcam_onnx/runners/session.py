@@ -14,11 +14,11 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from relcam_onnx.canon.constants import SILENT
 from relcam_onnx.errors import InputError, ModelFileError, OptionError, nearest
 from relcam_onnx.onnx_file.store import message, save_external
 from relcam_onnx.onnx_file.weights import whole
 from relcam_onnx.runners.arrays import shape_of
+from relcam_onnx.runners.options import inexact, own_options
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -26,10 +26,6 @@ PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
 }
 """Short names of onnxruntime's execution providers."""
-
-EXACT = "session.x64quantprecision"
-"""Without it 8-bit products saturate on x86 processors that have no instruction for them, where they are fused; with it
-onnxruntime makes some int8 ops unsigned that it then has no kernel for."""
 
 Provider = str | tuple[str, dict[str, Any]]
 
@@ -117,10 +113,8 @@ def open_session(
     try:
         return started(proto, options, providers)
     except Exception as error:  # onnxruntime has a bare exception class for each of its error codes
-        if "NOT_IMPLEMENTED" in str(error):
-            with suppress(Exception):
-                options.add_session_config_entry(EXACT, "0")
-                return started(proto, options, providers)
+        with suppress(Exception):
+            return started(proto, inexact(options, weights if settings.options is None else {}), providers)
         raise ModelFileError(f"onnxruntime does not take the model: {first_line(error)}") from error
 
 
@@ -135,32 +129,6 @@ def started(
         path = Path(folder) / "model.onnx"
         save_external(proto, path)
         return onnxruntime.InferenceSession(str(path), options, providers=providers)
-
-
-def own_options(
-    threads: int | None = None,
-    weights: Mapping[str, np.ndarray] = MappingProxyType({}),
-    *,
-    log: int = SILENT,
-    spinning: bool = True,
-) -> onnxruntime.SessionOptions:
-    """What sessions have that are not given theirs; between two runs their threads spin, or else sleep.
-
-    ``weights`` are read where they lie, and live as long as the session.
-
-    They ask for `EXACT` products.
-    """
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = log
-    options.add_session_config_entry(EXACT, "1")
-    if not spinning:
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if weights:
-        values = [onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(value)) for value in weights.values()]
-        options.add_external_initializers(list(weights), values)
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    return options
 
 
 def run_session(
