@@ -177,3 +177,21 @@ def test_window_far_larger_than_what_it_reads(backend: str) -> None:
     agree(found[0].outputs["scores"], found[1].outputs["scores"])
     for name, wanted in found[1].maps.items():
         agree(found[0].maps[name], wanted)
+
+
+def test_sizes_read_beside_a_layer_keep_no_norm_from_it() -> None:
+    """LeViT's older exports give rows back the shape of what a dense layer made, whose batch only a run knows."""
+    found, x = [], picture(2, 3, SIDE, SIDE)
+    for reads in (True, False):
+        net = Net("N", 3, SIDE, SIDE)
+        patches = net("Conv", net.x, net.normal(CHANNELS, 3, 4, 4, scale=0.2), strides=[4, 4])
+        rows = net("Transpose", net("Reshape", patches, ints(0, CHANNELS, -1)), perm=[0, 2, 1])
+        dense = net("MatMul", rows, net.normal(CHANNELS, CHANNELS))
+        normed = net.batch_norm(net("Flatten", dense, axis=2), CHANNELS)
+        shape = net("Shape", dense) if reads else ints(-1, 16, CHANNELS)
+        made = net("Relu", net("Reshape", normed, shape))
+        model = net.model(net.dense(net("ReduceMean", made, ints(1), keepdims=0), CHANNELS, 5, name="scores"))
+        assert "BatchNormalization" not in [node.op for node in canonical(model).graph.nodes]
+        with rc.Explainer(model, "input") as explainer:
+            found.append(explainer(x, targets=[[0, 3]] * 2).maps["input"])
+    agree(*found)

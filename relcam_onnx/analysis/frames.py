@@ -22,9 +22,10 @@ def rows_over(tensor: gs.Tensor, other: gs.Tensor) -> Fraction:
     if not tensor.shape or not other.shape:
         return Fraction(1)
     own, base = tensor.shape[0], other.shape[0]
-    if isinstance(own, str) and isinstance(base, str):
-        return factors(own)[0] / factors(base)[0]
-    return ratio(own, base) or Fraction(1)
+    told = ratio(own, base)
+    if told is None and isinstance(own, str) and isinstance(base, str) and factors(base)[0] == 1:
+        return factors(own)[0]
+    return told or Fraction(1)
 
 
 def rows_for(tensor: gs.Tensor, scores: gs.Tensor) -> int:
