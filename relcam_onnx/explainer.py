@@ -170,7 +170,8 @@ class Explainer(AbstractContextManager["Explainer"]):
             raise OptionError(
                 "an array as seed goes with Explainer(seed='given'), and that with an array: explainer(x, seed=array)"
             )
-        batches = list(pieces(arrays, self._batch or self._max_batch, fixed=self._batch is not None, frames=frames))
+        parts = pieces(arrays, self._batch or self._max_batch, fixed=self._batch is not None, frames=frames)
+        batches = [(place, {**piece, **fillers(self.inputs, batch_of(piece))}) for place, piece in parts]
         starter = self._starters.of(targets)
         runner = self._with(baselines, starter)
         if starter is not None:
@@ -219,7 +220,6 @@ class Explainer(AbstractContextManager["Explainer"]):
         with all_told("explaining"):
             count = len(targets)
             fill = (self._batch or count) - count
-            inputs = {**inputs, **fillers(self.inputs, (count + fill) * self.prepared.frames)}
             result = runner.run(inputs, filled(targets, fill), None if seeds is None else filled(seeds, fill))
             check_maps(result.maps, count + fill, self.prepared.frames)
             result = result.first(count, count + fill)

@@ -143,8 +143,8 @@ class PictureExplainer:
 
     def passes(self, picture: PictureSource) -> int:
         """How often the model runs for a picture: 1 but for methods that ask again."""
-        frames = [picture] * (self.frames or 1)
-        return self.explainer.passes(self._beside.beside(self.sources.feeds({self._main: frames})).arrays)
+        given = self.sources.feeds({self._main: [picture] * (self.frames or 1)})
+        return self.explainer.passes(self.sources.together(self._beside, given).arrays)
 
     @property
     def batch(self) -> int:
@@ -201,7 +201,7 @@ class PictureExplainer:
         return self.sources.picture(self._main, source)
 
     def _explain(self, given: Feeds, targets: Any) -> Explanation:
-        feeds = self._beside.beside(given)
+        feeds = self.sources.together(self._beside, given)
         pictures = {name: feeds.pictures[name] for name in self.sources.preprocess}
         first = next(iter(pictures.values()))  # boxes and masks are of that
         placed = in_inputs(targets, [picture.geometry for picture in first])

@@ -21,6 +21,7 @@ from relcam_onnx.model import static_shape
 from relcam_onnx.pictures.conventions import guess_preprocess
 from relcam_onnx.pictures.facts import Facts
 from relcam_onnx.pictures.finding import SUFFIXES, UNREAD
+from relcam_onnx.pictures.other_tools import SIZES
 from relcam_onnx.pictures.pixels import Picture, read_pixels
 from relcam_onnx.pictures.preprocess import Preprocess
 from relcam_onnx.pictures.reading import PictureSource, Stored, name_of
@@ -73,6 +74,7 @@ class Sources:
 
     def __init__(self, explainer: Explainer, facts: Facts, *, exact: bool) -> None:
         self.tensors = {tensor.name: tensor for tensor in explainer.inputs if is_read(tensor)}
+        self._unread = {tensor.name for tensor in explainer.inputs} - set(self.tensors)
         self.preprocess: dict[str, Preprocess] = {}
         self._exact = exact
         self.frames: dict[str, int | None] = {}
@@ -111,18 +113,34 @@ class Sources:
         )
 
     def check(self, given: Mapping[str, Any]) -> None:
-        """Every input is given, and nothing else; `InputError` otherwise."""
-        if unknown := sorted(set(given) - set(self.tensors)):
+        """Every input that something reads is given, but for sizes, and nothing else; `InputError` otherwise."""
+        if unknown := sorted(set(given) - set(self.tensors) - self._unread):
             like = nearest(unknown[0], self.tensors)
             raise InputError(f"no input is called {unknown[0]!r}{like}; the model reads {self._listed(self.tensors)}")
-        if missing := [name for name in self.tensors if name not in given]:
+        if missing := [name for name in self.tensors if name not in given and name not in self._sizes]:
             raise InputError(
                 f"the model reads {self._listed(missing)} too: give {'it' if len(missing) == 1 else 'them'} by name, "
                 "{'NAME': value, ...} or --input NAME=FILE"
             )
 
+    @property
+    def _sizes(self) -> list[str]:
+        """The inputs that say how large a picture is, which the picture does."""
+        others = (name for name in SIZES if name in self.tensors and name not in self.preprocess)
+        return [name for name in others if (static_shape(self.tensors[name]) or ())[1:] == (2,)]
+
+    def together(self, beside: Feeds, more: Feeds) -> Feeds:
+        """What goes with every row, these rows, and how large the first picture is as the model reads it."""
+        feeds, (name, preprocess) = beside.beside(more), next(iter(self.preprocess.items()))
+        first, last = (1, 3) if preprocess.layout == "NHWC" else (2, 4)
+        picture = feeds.arrays[name]
+        told = {n: SIZES[n](*picture.shape[first:last]) for n in self._sizes if n not in feeds.arrays}
+        rows = {n: np.full((len(picture), 2), size, self.tensors[n].dtype) for n, size in told.items()}
+        return Feeds({**feeds.arrays, **rows}, feeds.pictures)
+
     def feeds(self, given: Mapping[str, Any]) -> Feeds:
         """What is brought for some inputs, as the model takes it; errors as in `pictures` and `numbers`."""
+        given = {name: value for name, value in given.items() if name not in self._unread}
         pictures = {name: self.pictures(name, given[name]) for name in self.preprocess if name in given}
         arrays = {name: self.stacked(name, [each.array for each in batch]) for name, batch in pictures.items()}
         arrays |= {name: self.numbers(name, value) for name, value in given.items() if name not in pictures}
@@ -204,6 +222,7 @@ class Sources:
         """
         if name not in self.tensors:
             self.check({name: text, **dict.fromkeys(self.tensors)})
+            return text
         if name in self.preprocess:
             return Path(text)
         takes, file = f"input {name!r} takes numbers, {shape_text(self.tensors[name])}", Path(text)

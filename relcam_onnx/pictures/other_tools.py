@@ -9,11 +9,18 @@ import ast
 import json
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from relcam_onnx.errors import OptionError
+
+SIZES: dict[str, Callable[[int, int], tuple[float, float]]] = {
+    "im_shape": lambda height, width: (height, width),
+    "orig_target_sizes": lambda height, width: (width, height),
+    "scale_factor": lambda height, width: (1, 1),
+}
+"""Inputs, (N, 2), that tell Paddle's detectors and RT-DETR in which pixels boxes are: in those that they read."""
 
 
 def read_text(path: Path) -> str:
