@@ -7,16 +7,12 @@ writes a file for them.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import onnx
 
 PROBES = ((2, 256), (3, 320))
 """What open axes are set to, the first of an input and the others, twice: what differs then is open."""
-
-READS_SIZES = frozenset({"Expand", "Pad", "Reshape", "Resize", "Slice", "Split", "Tile"})
-"""Ops whose result is as large as the values of an input say."""
 
 
 def forget_stale(skeleton: onnx.ModelProto) -> None:
@@ -27,29 +23,18 @@ def forget_stale(skeleton: onnx.ModelProto) -> None:
     skeleton
         A model whose large weights may be inputs.
     """
-    told = defaultdict(dict, {v.name: numbers(v) for v in (*skeleton.graph.value_info, *skeleton.graph.output)})
+    told = {value.name: numbers(value) for value in (*skeleton.graph.value_info, *skeleton.graph.output)}
     if not any(told.values()):
         return
     open_axes = any(not dim.HasField("dim_value") for value in skeleton.graph.input for dim in sizes(value))
     found = [probed(skeleton, *probe) for probe in PROBES[: 1 + open_axes]]
-    for name in certain(skeleton.graph):
-        if any(known.get(name, {}).get(axis, size) != size for known in found for axis, size in told[name].items()):
-            forget(skeleton.graph)
-            return
-
-
-def certain(graph: onnx.GraphProto) -> Iterator[str]:
-    """The tensors whose sizes inference knows well: those that computed bounds or shapes lead to it may get wrong."""
-    constants = {tensor.name for tensor in graph.initializer}
-    computed: set[str] = set()
-    for node in graph.node:
-        if node.op_type == "Constant":
-            constants.update(node.output)
-        by_values = node.op_type in READS_SIZES and not constants.issuperset(filter(None, node.input[1:]))
-        if by_values or not computed.isdisjoint(node.input):
-            computed.update(node.output)
-        else:
-            yield from node.output
+    if any(
+        known.get(name, {}).get(axis, size) != size
+        for known in found
+        for name, axes in told.items()
+        for axis, size in axes.items()
+    ):
+        forget(skeleton.graph)
 
 
 def probed(skeleton: onnx.ModelProto, first: int, other: int) -> Mapping[str, Mapping[int, int]]:
@@ -69,9 +54,11 @@ def probed(skeleton: onnx.ModelProto, first: int, other: int) -> Mapping[str, Ma
 
 
 def forget(graph: onnx.GraphProto) -> None:
-    """Tell no shape but the inputs'; types stay."""
+    """Tell no shape but the inputs' and the constants'; types stay."""
+    stored = {tensor.name for tensor in graph.initializer}
     for value in (*graph.value_info, *graph.output):
-        value.type.tensor_type.ClearField("shape")
+        if value.name not in stored:
+            value.type.tensor_type.ClearField("shape")
 
 
 def numbers(value: onnx.ValueInfoProto) -> dict[int, int]:
