@@ -16,9 +16,20 @@ SHOWN = 2
 """How many nodes of a kind an error names; its ``nodes`` has all."""
 
 
+BLOCKED = "com.microsoft.nchwc"
+"""The domain of ops over channels in blocks, which onnxruntime writes for the processor that it runs on."""
+
+
 def problem(node: gs.Node) -> str | None:
     """Why relevance cannot pass a node; None where it can."""
-    return lookup(node).refuses(node) if key(node) in TABLE else "the engine does not know this op"
+    if key(node) in TABLE:
+        return lookup(node).refuses(node)
+    if node.domain == BLOCKED:
+        return (
+            "onnxruntime saved this file for one kind of processor; give the file that it was made from, or save it at "
+            "ORT_ENABLE_EXTENDED"
+        )
+    return "the engine does not know this op"
 
 
 def check_supported(model: Model, nodes: Iterable[gs.Node], down_to: Callable[[], str | None] = lambda: None) -> None:
