@@ -9,7 +9,7 @@ from compare import agree
 from nets import Dim, Net, canonical, picture
 
 import relcam_onnx as rc
-from relcam_onnx.analysis.frames import rows_for
+from relcam_onnx.analysis.frames import may_fold, rows_for
 from relcam_onnx.analysis.layout import Layout
 from relcam_onnx.analysis.rows import leaves_row
 from relcam_onnx.canon.sizes import infer_sizes
@@ -121,11 +121,14 @@ def test_two_classes_where_channels_stand_in_the_batch() -> None:
         agree(compiled(x, targets=[[1, 2]]).maps["last"], eager(x, targets=[[1, 2]]).maps["last"])
 
 
-def test_times_tell_where_the_name_of_the_batch_was_lost() -> None:
-    net = Net("4*unk__1", 8)
-    other = Net("N", 5)
-    rows = [canonical(one.model(one("Relu", one.x))).graph.inputs[0] for one in (net, other)]
-    assert rows_for(*rows) == 4
+def test_times_of_a_name_that_nothing_ties_to_the_batch_may_be_rows_of_it() -> None:
+    """A wrong guess only lets a file run once for each class; it is no count of frames."""
+    scores, folded_rows, other = (
+        canonical(net.model(net("Relu", net.x))).graph.inputs[0]
+        for net in (Net("N", 5), Net("4*unk__1", 8), Net("unk__1", 8))
+    )
+    assert (may_fold(folded_rows, scores), may_fold(other, scores)) == (True, False)
+    assert rows_for(folded_rows, scores) == 1
 
 
 @pytest.mark.parametrize(("axis", "index", "kept"), [(0, -1, True), (1, 1, True), (2, 0, True), (0, [1], False)])
@@ -177,3 +180,21 @@ def test_window_far_larger_than_what_it_reads(backend: str) -> None:
     agree(found[0].outputs["scores"], found[1].outputs["scores"])
     for name, wanted in found[1].maps.items():
         agree(found[0].maps[name], wanted)
+
+
+def test_sizes_read_beside_a_layer_keep_no_norm_from_it() -> None:
+    """LeViT's older exports give rows back the shape of what a dense layer made, whose batch only a run knows."""
+    found, x = [], picture(2, 3, SIDE, SIDE)
+    for reads in (True, False):
+        net = Net("N", 3, SIDE, SIDE)
+        patches = net("Conv", net.x, net.normal(CHANNELS, 3, 4, 4, scale=0.2), strides=[4, 4])
+        rows = net("Transpose", net("Reshape", patches, ints(0, CHANNELS, -1)), perm=[0, 2, 1])
+        dense = net("MatMul", rows, net.normal(CHANNELS, CHANNELS))
+        normed = net.batch_norm(net("Flatten", dense, axis=2), CHANNELS)
+        shape = net("Shape", dense) if reads else ints(-1, 16, CHANNELS)
+        made = net("Relu", net("Reshape", normed, shape))
+        model = net.model(net.dense(net("ReduceMean", made, ints(1), keepdims=0), CHANNELS, 5, name="scores"))
+        assert "BatchNormalization" not in [node.op for node in canonical(model).graph.nodes]
+        with rc.Explainer(model, "input") as explainer:
+            found.append(explainer(x, targets=[[0, 3]] * 2).maps["input"])
+    agree(*found)

@@ -22,7 +22,7 @@ from relcam_onnx.canon.rearranged import name_rearranged
 from relcam_onnx.canon.repeated import trim_repeated
 from relcam_onnx.canon.rows import unfold_rows
 from relcam_onnx.canon.scaling import image_scalings
-from relcam_onnx.canon.sizes import infer_sizes
+from relcam_onnx.canon.sizes import infer_sizes, tell_targets
 from relcam_onnx.canon.split import slice_splits
 from relcam_onnx.canon.stacks import combine_stacks
 from relcam_onnx.canon.strided import name_strided
@@ -46,6 +46,7 @@ def canonicalise(model: Model, *, batch_norm: bool) -> None:
     front_batch(model)
     batch_first(model)
     trim_repeated(model)
+    tell_targets(model)
     step_over_rounding(model)
     name_einsums(model)
     if batch_norm:

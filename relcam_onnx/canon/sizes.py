@@ -15,6 +15,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.constants import fold_constants
+from relcam_onnx.canon.edit import is_op, sweep
 from relcam_onnx.canon.pools import round_down
 from relcam_onnx.canon.shape_rules import RULES
 from relcam_onnx.canon.size_rules import CALCULATES, calculate, inferred, is_number, is_open, merged
@@ -34,6 +35,22 @@ def infer_sizes(model: Model) -> None:
         Flow(model).run()
         while fold_constants(model):
             Flow(model).run()
+
+
+def tell_targets(model: Model) -> None:
+    """Let a Reshape say -1 where one size alone is open, so that no tensor is read for its sizes any more.
+
+    A Shape beside a layer would keep what follows that layer from being folded into it. Which picture of several a row
+    belongs to is told by targets in full: that comes before.
+    """
+    for node in model.graph.nodes:
+        read = is_op(node, "Reshape") and any(isinstance(t, gs.Variable) for t in node.inputs[1:])
+        shape = node.outputs[0].shape if read else None
+        if shape is not None and sum(map(is_open, shape)) == 1:
+            target = np.array([-1 if is_open(size) else size for size in shape], np.int64)
+            node.inputs[1] = gs.Constant(f"{node.outputs[0].name}/target", target)
+            node.attrs["allowzero"] = 0
+    sweep(model)
 
 
 def may_tell_more(node: gs.Node) -> bool:
