@@ -27,7 +27,7 @@ from benchmarks.compiled import ALL, PAGE, report
 from benchmarks.models import LITE0, RESNET, SIZE, Net, compiled, exported
 from benchmarks.page import fill, table
 from benchmarks.timing import THREADS
-from relcam_onnx.runners.session import own_options
+from relcam_onnx.runners.options import own_options
 
 NETS = (
     Net("ViT-S/16", partial(of_timm, "vit_small_patch16_224")),

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import onnxruntime
 
-from relcam_onnx.runners.session import own_options
+from relcam_onnx.runners.options import own_options
 
 T = TypeVar("T")
 

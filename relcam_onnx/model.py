@@ -89,6 +89,8 @@ class Model:
         the weight twice.
     scalings
         Input -> what the file scales and shifts it by before anything else, which folding removes.
+    rounded
+        Tensors that hold what their node makes but for rounding to 8 bits: `rounds`.
     """
 
     proto: onnx.ModelProto
@@ -103,6 +105,7 @@ class Model:
     views: dict[str, View] = field(default_factory=dict)
     derived: dict[str, Derived] = field(default_factory=dict)
     scalings: dict[str, Scaling] = field(default_factory=dict)
+    rounded: set[str] = field(default_factory=set)
 
     @property
     def opset(self) -> int:
@@ -114,6 +117,11 @@ class Model:
         while name in self.replaced:
             name = self.replaced[name]
         return name
+
+    def rounds(self, name: str) -> bool:
+        """Whether a tensor holds rounded values, or is a view of such."""
+        parts = self.views[name].inputs if name in self.views else ()
+        return name in self.rounded or any(self.rounds(part.name) for part in parts if isinstance(part, gs.Tensor))
 
 
 def is_constant(tensor: gs.Tensor) -> bool:

@@ -19,7 +19,7 @@ from relcam_onnx.analysis.background import first_is_none
 from relcam_onnx.analysis.batch import check_batch
 from relcam_onnx.analysis.bounds import Bounds
 from relcam_onnx.analysis.choices import Choices
-from relcam_onnx.analysis.frames import may_fold, rows_for
+from relcam_onnx.analysis.frames import rows_for
 from relcam_onnx.analysis.layers import Layer, Layers, as_names, unique
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.scores import find_scores
@@ -180,9 +180,9 @@ class Prepared:
 
     @cached_property
     def joins_batch(self) -> bool:
-        """Whether the walk reads tensors with several rows for each row of the scores, as far as can be told."""
+        """Whether the walk reads tensors with several rows for each row of the scores."""
         tensors = self.model.graph.tensors()
-        return any(may_fold(tensors[name], self.scores.tensor) for name in self.maps.plan.tensors)
+        return any(rows_for(tensors[name], self.scores.tensor) > 1 for name in self.maps.plan.tensors)
 
     @cached_property
     def frames(self) -> int:

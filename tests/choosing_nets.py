@@ -135,7 +135,23 @@ def as_indices(net: Choosing) -> list[str]:
     return [boxes, scores, suppressed(net, boxes, scores)]
 
 
-FORMS = {form.__name__: form for form in (by_topk, by_suppression, as_three, of_best, as_indices)}
+def of_padded(net: Choosing) -> list[str]:
+    """(1, 9, 4) and (1, 9), of sizes that no file tells: rows that were kept and zeros, as tf2onnx writes them."""
+    logits, boxes = squares(net)
+    framed = net("Squeeze", boxes, net.whole(0))
+    marks = net("Squeeze", net("GlobalMaxPool", net("Sigmoid", logits)), net.whole(0, 2))
+    kept = net("NonMaxSuppression", net("Unsqueeze", framed, net.whole(0)), net("Unsqueeze", marks, net.whole(0, 1)),
+               net.whole(9), np.array([0.5]), np.array([0.25]))  # fmt: skip
+    place = column(net, kept, 2)
+    left = net("Sub", net.whole(9), net("Shape", place))
+    rows = [net("Pad", net("Gather", part, place), net("Concat", *pads, axis=0)) for part, pads in (
+        (framed, (net.whole(0, 0), left, net.whole(0))), (marks, (net.whole(0), left)))]  # fmt: skip
+    return [
+        net("Unsqueeze", part, net.whole(0), name=name) for part, name in zip(rows, ("boxes", "marks"), strict=True)
+    ]
+
+
+FORMS = {form.__name__: form for form in (by_topk, by_suppression, as_three, of_best, of_padded, as_indices)}
 
 
 def choosing(form: str, batch: int | str = 1) -> onnx.ModelProto:

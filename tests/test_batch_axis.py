@@ -243,6 +243,14 @@ def test_what_a_fixed_batch_repeats_is_one_for_all(backend: str, preset: str) ->
         agree(got.maps[layer], values)
 
 
+def test_numbers_of_a_fixed_batch_are_no_rows_of_it() -> None:
+    net = Net(3, 3, 8, 8)
+    scores = net.head(net("Relu", net.conv(net.x, 3, 4)), 4)
+    total = net("Mul", net("ReduceSum", scores, keepdims=0), np.float32(2), name="total")
+    found = rc.Explainer(net.model(scores, total), output=scores)(picture(3, 3, 8, 8))
+    np.testing.assert_allclose(found.outputs["total"], 2 * found.outputs["scores"].sum(), rtol=1e-5)
+
+
 class ChannelsLast(torch.nn.Module):
     """Its pool reads a tensor whose channels lie last in memory, which PyTorch's exporter writes as_strided for."""
 

@@ -28,7 +28,7 @@ from relcam_onnx import files, sources
 from relcam_onnx.ahead import ahead, session_options
 from relcam_onnx.cli import app
 from relcam_onnx.results import report
-from relcam_onnx.runners.session import own_options
+from relcam_onnx.runners.options import own_options
 
 ROOT = Path(__file__).parents[1]
 LITE = ROOT / "models" / "efficientnet-lite0.onnx"

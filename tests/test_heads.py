@@ -339,13 +339,25 @@ def test_the_compiled_file_takes_places_and_classes_at_run_time() -> None:
     ("targets", "said"),
     [
         ([[[3, 9]], [[0, 0]]], "class 9 is out of range: this model has 4 classes"),
-        ([[[90, 0]], [[0, 0]]], "360 is out of range: this model has 320 places times classes"),
+        ([[[90, 0]], [[0, 0]]], "place 90 is out of range: this model has 80 places"),
         ([[[1, 1, 1]], [[0, 0, 0]]], r"\(N, K, 2\), place and class"),
     ],
 )
 def test_a_place_or_class_that_is_not_there(targets: Any, said: str) -> None:
     with rc.Explainer(anchors("joined"), "stages") as explainer, pytest.raises(rc.TargetError, match=said):
         explainer(X, targets)
+
+
+def test_a_place_that_only_a_run_can_miss() -> None:
+    model = anchors("joined")
+    for port in (*model.graph.input, *model.graph.output):
+        for axis in port.type.tensor_type.shape.dim[2:]:
+            axis.dim_param = f"free{axis.dim_value}"
+    del model.graph.value_info[:]
+    with rc.Explainer(model, "stages") as explainer:
+        np.testing.assert_array_equal(explainer(X[:1], np.array([[[79, 0], [-1, -1]]])).targets, [[[79, 0], [-1, -1]]])
+        with pytest.raises(rc.TargetError, match="place 80 is out of range: a picture of this size has fewer"):
+            explainer(X[:1], np.array([[[80, 0]]]))
 
 
 def levels() -> onnx.ModelProto:

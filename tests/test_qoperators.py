@@ -61,6 +61,17 @@ def tokens() -> onnx.ModelProto:
     return net.model(net.dense(x, 8, 5, name="scores"))
 
 
+def bottlenecks() -> onnx.ModelProto:
+    """Depthwise convolutions that read values of either sign, many of which cancel, as MobileNets have them."""
+    net = Net("N", 3, 16, 16)
+    x = net("HardSwish", net.conv(net.x, 3, 16), name="stem")
+    for stride in (1, 2):
+        x = net.conv(x, 16, 16, kernel=1)
+        x = net.conv(x, 16, 16, stride=stride, group=16, bias=False)
+        x = net("HardSwish", net.conv(x, 16, 16, kernel=1), name=f"block{stride}")
+    return net.model(net.head(x, 16))
+
+
 def quantised(model: onnx.ModelProto, **options: Any) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as folder:
         source, made = Path(folder) / "float.onnx", Path(folder) / "quantised.onnx"
@@ -112,6 +123,86 @@ def test_it_is_explained_as_what_it_stands_for(network: Callable[[], onnx.ModelP
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:
     return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("preset", ["default", "epsilon-plus"])
+def test_rounding_is_no_share_of_what_cancels(form: str, preset: str) -> None:
+    """A sum that is less than rounding is told by what is summed."""
+    x, layers = X[:1], ["stem", "block1", "block2", "input"]
+    wanted = rc.Explainer(bottlenecks(), layers, "lrp", preset)(x, TARGETS[:1])
+    got = rc.Explainer(quantised(bottlenecks(), **FORMS[form]), layers, "lrp", preset)(x, wanted.targets)
+    for name, value in wanted.maps.items():
+        assert cosine(got.maps[name], value) > 0.97, name
+        assert np.abs(got.maps[name]).max() < 1.5 * np.abs(value).max()
+
+
+def split(net: Net, x: str) -> str:
+    """The halves of the channels, changed places."""
+    names = [f"half{i}" for i in (0, 1)]
+    net.nodes.append(onnx.helper.make_node("Split", [x, net.constant(np.array([4, 4]))], names, "split", axis=1))
+    return net("Concat", *names[::-1], axis=1)
+
+
+def padded(net: Net, x: str, mode: str, *value: np.float32) -> str:
+    return net("Pad", x, np.array([0, 0, 1, 1, 0, 0, 2, 0]), *value, mode=mode)
+
+
+MIDDLES: dict[str, Callable[[Net, str], str]] = {
+    "split": split,
+    "pad": lambda net, x: padded(net, x, "constant"),
+    "pad with a value": lambda net, x: padded(net, x, "constant", np.float32(0.5)),
+    "pad with edges": lambda net, x: padded(net, x, "edge"),
+    "pad by reflection": lambda net, x: padded(net, x, "reflect"),
+    "clip": lambda net, x: net("Clip", x, np.float32(-0.5), np.float32(1)),
+    "leaky": lambda net, x: net("LeakyRelu", x, alpha=0.1),
+    "sigmoid": lambda net, x: net("Sigmoid", x),
+    "maximum": lambda net, x: net("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2]),
+    "mean": lambda net, x: net("AveragePool", x, kernel_shape=[2, 2], strides=[2, 2]),
+    "enlarged": lambda net, x: net("Resize", x, None, np.array([1, 1, 2, 2], np.float32), mode="linear"),
+    "turned": lambda net, x: net("Transpose", x, perm=[0, 1, 3, 2]),
+    "shuffled": lambda net, x: net(
+        "Reshape",
+        net("Transpose", net("Reshape", x, np.array([0, 2, 4, 8, 8])), perm=[0, 2, 1, 3, 4]),
+        np.array([0, 8, 8, 8]),
+    ),
+    "cut": lambda net, x: net("Slice", x, np.array([1]), np.array([7]), np.array([2])),
+    "picked": lambda net, x: net("Gather", x, np.array([7, 6, 5, 4, 3, 2, 1, 0]), axis=1),
+    "depth to space": lambda net, x: net("Tile", net("DepthToSpace", x, blocksize=2), np.array([1, 4, 1, 1])),
+    "chosen": lambda net, x: net("Where", net("Greater", x, np.float32(0)), x, np.float32(0.25)),
+    "highest": lambda net, x: net("Mul", x, net("GlobalMaxPool", x)),
+}
+"""What stands between two convolutions, (N, 8, 8, 8): the quantiser has most of it on integers."""
+
+
+@pytest.mark.parametrize("form", ["operators", "signed operators", "pairs"])
+@pytest.mark.parametrize("middle", MIDDLES)
+def test_what_stands_on_integers(middle: str, form: str) -> None:
+    net = Net("N", 3, 16, 16)
+    x = MIDDLES[middle](net, net.conv(net.x, 3, 8, stride=2, name="before"))
+    model = net.model(net.head(net("Relu", net.conv(x, 8, 8), name="behind"), 8))
+    layers = ["stages", "input"]
+    wanted = rc.Explainer(model, layers)(X[:1], TARGETS[:1])
+    made = quantised(model, **FORMS[form])
+    got, eager = (rc.Explainer(made, layers, backend=b)(X[:1], wanted.targets) for b in ("compiled", "eager"))
+    for name, value in wanted.maps.items():
+        np.testing.assert_allclose(eager.maps[name], got.maps[name], atol=1e-4 * np.abs(value).max())
+        assert cosine(got.maps[name], value) > 0.9, name
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_rounds_to_nothing_gets_nothing(form: str) -> None:
+    """Channels so small that they round to 0 behind a move, before a depthwise convolution of negative bias."""
+    net = Net("N", 3, 16, 16)
+    weight = net.normal(16, 3, 3, 3, scale=0.3) * np.where(np.arange(16) % 2, 1, 1e-3)[:, None, None, None]
+    x = net("Relu", net("Conv", net.x, weight.astype(np.float32), pads=[1] * 4), name="stem")
+    x = net("Slice", x, np.array([1]), np.array([15]), np.array([2]))
+    x = net("Conv", x, net.normal(16, 1, 3, 3, scale=0.5), np.full(16, -0.1), pads=[1] * 4, group=16)
+    plain = net.model(net.head(net("HardSwish", net.conv(x, 16, 16, kernel=1)), 16))
+    wanted = rc.Explainer(plain, "input", "lrp")(X[:1], TARGETS[:1])
+    got = rc.Explainer(quantised(plain, **FORMS[form]), "input", "lrp")(X[:1], wanted.targets)
+    for name, value in wanted.maps.items():
+        assert np.abs(got.maps[name]).max() < 3 * np.abs(value).max(), name
 
 
 def test_names_mean_the_same_layers() -> None:

@@ -14,6 +14,7 @@ from nets import Net, run
 from test_compile import explained, results
 
 import relcam_onnx as rc
+from relcam_onnx.ahead import session_options
 
 STEP = np.float32(1 / 32)
 # Multiples of the step, so that quantising the picture does not change it.
@@ -184,3 +185,35 @@ def optimised(model: onnx.ModelProto) -> onnx.ModelProto:
         options.optimized_model_filepath = f"{folder}/model.onnx"
         onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         return onnx.load(options.optimized_model_filepath)
+
+
+def sharing(*, shared: bool, operators: bool) -> onnx.ModelProto:
+    """Two int8 convolutions between int8 activations, whose weights may have one zero point."""
+    net = Net(1, 3, 16, 16)
+    one, zero = net.constant(STEP, "step"), net.constant(np.int8(0), "zero")
+    x = net("QuantizeLinear", net.x, one, zero)
+    for place, before in enumerate((3, 8)):
+        values, scales = rounded(net.normal(8, before, 3, 3, scale=0.3))
+        values, scales = values * np.int8(2), scales / 2  # onnxruntime rewrites weights that use all 8 bits
+        name = "zeros" if shared else f"zeros{place}"
+        zeros = name if shared and place else net.constant(np.zeros(8, np.int8), name)
+        sides, parts = [net.constant(v, f"{n}{place}") for n, v in (("w", values), ("s", scales))], (one, zero)
+        if operators:
+            x = net("QLinearConv", x, *parts, *sides, zeros, *parts, pads=[1] * 4)
+        else:
+            weight = net("DequantizeLinear", *sides, zeros, axis=0)
+            x = net("Conv", net("DequantizeLinear", x, *parts), weight, pads=[1] * 4)
+            x = net("QuantizeLinear", x, *parts)
+    return net.model(net.head(net("DequantizeLinear", x, *parts), 8))
+
+
+@pytest.mark.parametrize("options", [None, session_options(1, 1, log=4)], ids=["python", "command line"])
+@pytest.mark.parametrize("operators", [False, True])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_weights_that_share_a_zero_point(backend: str, operators: bool, options: onnxruntime.SessionOptions) -> None:
+    model = sharing(shared=True, operators=operators)
+    before = model.SerializeToString()
+    wanted = explained(sharing(shared=False, operators=operators), X[:1], TARGETS[:1], **OPTIONS)
+    with rc.Explainer(model, backend=backend, session_options=options, **OPTIONS) as explainer:
+        same(explainer(X[:1], TARGETS[:1]), wanted)
+    assert model.SerializeToString() == before

@@ -9,8 +9,9 @@ from compare import agree
 from nets import Dim, Net, canonical, picture
 
 import relcam_onnx as rc
-from relcam_onnx.analysis.frames import may_fold, rows_for
+from relcam_onnx.analysis.frames import rows_for
 from relcam_onnx.analysis.layout import Layout
+from relcam_onnx.analysis.merging import merged
 from relcam_onnx.analysis.rows import leaves_row
 from relcam_onnx.canon.sizes import infer_sizes
 from relcam_onnx.listing import layer_table
@@ -121,14 +122,11 @@ def test_two_classes_where_channels_stand_in_the_batch() -> None:
         agree(compiled(x, targets=[[1, 2]]).maps["last"], eager(x, targets=[[1, 2]]).maps["last"])
 
 
-def test_times_of_a_name_that_nothing_ties_to_the_batch_may_be_rows_of_it() -> None:
-    """A wrong guess only lets a file run once for each class; it is no count of frames."""
-    scores, folded_rows, other = (
-        canonical(net.model(net("Relu", net.x))).graph.inputs[0]
-        for net in (Net("N", 5), Net("4*unk__1", 8), Net("unk__1", 8))
-    )
-    assert (may_fold(folded_rows, scores), may_fold(other, scores)) == (True, False)
-    assert rows_for(folded_rows, scores) == 1
+def test_times_tell_where_the_name_of_the_batch_was_lost() -> None:
+    net = Net("4*unk__1", 8)
+    other = Net("N", 5)
+    rows = [canonical(one.model(one("Relu", one.x))).graph.inputs[0] for one in (net, other)]
+    assert rows_for(*rows) == 4
 
 
 @pytest.mark.parametrize(("axis", "index", "kept"), [(0, -1, True), (1, 1, True), (2, 0, True), (0, [1], False)])
@@ -198,3 +196,19 @@ def test_sizes_read_beside_a_layer_keep_no_norm_from_it() -> None:
         with rc.Explainer(model, "input") as explainer:
             found.append(explainer(x, targets=[[0, 3]] * 2).maps["input"])
     agree(*found)
+
+
+def test_a_slice_whose_bounds_a_run_computes_leaves_no_row() -> None:
+    net = Net("N", "row", CHANNELS)
+    length = net("Slice", net("Shape", net.x), ints(1), ints(2))
+    made = net("Slice", net.x, ints(0), net("Sub", length, ints(2)), ints(1))
+    model = canonical(net.model(net("Relu", made)))
+    (node,) = (node for node in model.graph.nodes if node.op == "Slice" and len(node.outputs[0].shape) == 3)
+    assert not leaves_row(node, Layout((1,), 3, ("h", "w"), before=2, after=1))
+
+
+def test_rows_of_open_sizes_are_in_no_blocks() -> None:
+    net = Net("N", 16, CHANNELS)
+    model = canonical(net.model(net("Relu", net("Transpose", net.x, perm=[0, 2, 1]))))
+    (node,) = (node for node in model.graph.nodes if node.op == "Transpose")
+    assert merged(node.outputs[0], {node.inputs[0].name: Layout((1,), 3, ("h", "w"))}) is None

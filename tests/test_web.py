@@ -105,8 +105,8 @@ def test_a_detectors_page_is_told_where_boxes_are(form: str, tmp_path: Path, stu
     head = told["head"]
     assert (head["kind"], head["boxes"]["form"]) == ("detector", "centred" if form == "joined" else "corners")
     assert told["reading"] == {
-        "confidence": 0.25, "overlap": 0.5, "most": 20, "reversed": 0.05, "normalised": 1.5,
-        "strides": [4, 8, 16, 32, 64, 128], "same": 2e-3, "alike": 1e-6,
+        "confidence": 0.25, "overlap": 0.5, "most": 20, "reversed": 0.05, "fewReversed": 0.25, "normalised": 1.5,
+        "mostInCell": 9, "strides": [4, 8, 16, 32, 64, 128], "same": 2e-3, "alike": 1e-6, "apart": 2,
     }  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.analysis.heads import BOX, Boxes, Form, Head
+from relcam_onnx.analysis.heads import BOX, Boxes, Form, Head, called_y_first
 from relcam_onnx.canon.axes import RESHAPES, permutation
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.canon.unsquashing import made, unsquashed, untouched
@@ -24,7 +24,7 @@ def detector(scores: gs.Tensor, outputs: Sequence[gs.Tensor], told: int | None, 
     for axis, tensor in ((axis, tensor) for axis in axes for tensor in outputs):
         if (sides := axis_of_boxes(tensor, shape[3 - axis])) is not None:
             form: Form = "centred" if is_op(maker(tensor), "Sigmoid") else "corners"
-            return Head("detector", axis, Boxes((tensor.name,), sides, form))
+            return Head("detector", axis, Boxes((tensor.name,), sides, form, called_y_first(tensor.name)))
     return Head("detector", axes[0]) if named else None
 
 
@@ -96,33 +96,6 @@ def moved_alone(tensor: gs.Tensor) -> bool:
             return False
         waiting += [part for _, part in variables(node)]
     return True
-
-
-def of_levels(model: Model, outputs: Sequence[gs.Tensor], *, named: bool) -> tuple[gs.Tensor, Head] | None:
-    """Scores in an output for each level, (N, places, classes), and its boxes in another, as PicoDet has them.
-
-    Where the head is ``named`` boxes of an unknown form will do.
-
-    Returns
-    -------
-    tuple or None
-        What stands before the sigmoids of all levels in one tensor, which the graph gets, and its head.
-    """
-    tables = {t.name: shape for t in outputs if len(shape := static_shape(t) or ()) == 3}
-    for size in dict.fromkeys(shape[2] for shape in tables.values()):
-        levels = [t for t in outputs if t.name in tables and tables[t.name][2] == size]
-        sides = [name for name, shape in tables.items() if shape[2] != size]
-        places = [tables[t.name][1] for t in levels]
-        if size is None or len(levels) < 2 or None in places or [tables[name][1] for name in sides] != places:
-            continue
-        told = all((tables[name][2] or 1) % BOX == 0 and tables[name][2] != BOX for name in sides)
-        parts = [part for t in levels if (part := unsquashed(model, t, 2, 0, size)) is not None]
-        if (told or named) and len(parts) == len(levels):
-            boxes = Boxes(tuple(sides), 2, "distances") if told else None
-            shape = (parts[0].shape[0], sum(place or 0 for place in places), size)
-            names = tuple(t.name for t in levels)
-            return made(model, "Concat", parts, shape, axis=1), Head("detector", 2, boxes, levels=names)
-    return None
 
 
 def joined(model: Model, output: gs.Tensor) -> tuple[gs.Tensor, Head] | None:

@@ -15,24 +15,23 @@ COLOURS = (1, 3, 4)
 
 
 def rows_over(tensor: gs.Tensor, other: gs.Tensor) -> Fraction:
-    """By what the leading size of a tensor exceeds another's: 1 as a rule, and where nothing tells."""
+    """By what the leading size of a tensor exceeds another's: 1 as a rule, and where nothing tells.
+
+    Of a batch whose name was lost on the way, and another one made up, the numbers of times still tell.
+    """
     if not tensor.shape or not other.shape:
         return Fraction(1)
-    return ratio(tensor.shape[0], other.shape[0]) or Fraction(1)
+    own, base = tensor.shape[0], other.shape[0]
+    told = ratio(own, base)
+    if told is None and isinstance(own, str) and isinstance(base, str) and factors(base)[0] == 1:
+        return factors(own)[0]
+    return told or Fraction(1)
 
 
 def rows_for(tensor: gs.Tensor, scores: gs.Tensor) -> int:
     """How many rows a tensor has for each row of the scores."""
     rows = rows_over(tensor, scores)
     return int(rows) if rows.denominator == 1 else 1
-
-
-def may_fold(tensor: gs.Tensor, scores: gs.Tensor) -> bool:
-    """Whether a tensor has several rows for each of the scores', or may have: times a name of its own."""
-    if rows_for(tensor, scores) > 1:
-        return True
-    own, base = ((t.shape or (None,))[0] for t in (tensor, scores))
-    return isinstance(own, str) and ratio(own, base) is None and factors(own)[0] > 1
 
 
 def frames_first(tensor: gs.Tensor) -> bool:

@@ -36,11 +36,14 @@ class Boxes:
         "offsets" of that centre from the corner of a cell and the logarithms of
         that size, both in cells; or "distances" from the middle of each cell to the four sides, each a distribution
         over whole cells.
+    y_first
+        Whether it is called as those are that tell y before x: `called_y_first`.
     """
 
     outputs: tuple[str, ...]
     axis: int
     form: Form
+    y_first: bool = False
 
 
 class Columns(NamedTuple):
@@ -58,6 +61,7 @@ class Rows:
     boxes: Columns
     scores: Columns
     form: Form
+    y_first: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,11 @@ class Head:
 
 
 CLASSIFIER = Head("classifier", 1)
+
+
+def called_y_first(name: str) -> bool:
+    """Whether boxes are called as TensorFlow's detectors call theirs: ymin, xmin, ymax, xmax."""
+    return "detection_boxes" in name
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,24 @@ from relcam_onnx.analysis.detectors import (
     has_boxes,
     joined,
     maker,
-    of_levels,
     with_objectness,
 )
-from relcam_onnx.analysis.heads import BOX, KINDS, Boxes, Form, Head, Rows, Scores, holds_scores, segmenter
+from relcam_onnx.analysis.heads import (
+    BOX,
+    KINDS,
+    Boxes,
+    Form,
+    Head,
+    Rows,
+    Scores,
+    called_y_first,
+    holds_scores,
+    segmenter,
+)
+from relcam_onnx.analysis.levels import of_levels
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.selection import selection
-from relcam_onnx.analysis.stepping import along, chosen_among, chosen_from, is_table, of_turned, step_back
+from relcam_onnx.analysis.stepping import along, chosen_among, chosen_from, is_table, of_turned, step_back, with_class
 from relcam_onnx.analysis.support import check_supported, problem
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.canon.unsquashing import all_unsquashed, in_sigmoids, made, unsquashed
@@ -55,6 +66,8 @@ def find_scores(model: Model, output: str | None = None, head: str | None = None
     named = [outputs[output]] if output is not None else list(outputs.values())
     if head in (None, "detector") and (choosing := of_selection(model, named)) is not None:
         return choosing
+    if head in (None, "detector") and (levels := of_levels(model, named, named=bool(head), whole=True)) is not None:
+        return levels
     asked = head in ("classifier", "embedding")
     fitting = {
         t.name: scores
@@ -84,9 +97,8 @@ def of_places(
 ) -> Scores | None:
     """The first of some outputs whose scores have places, for what ``kind`` of head; None where none has."""
     by_name = kind == "detector"
-    levels = of_levels(model, named, named=by_name) if kind in (None, "detector") and len(named) > 1 else None
-    if levels is not None:
-        return Scores(levels[0], levels[1].levels[0], "Sigmoid", levels[1])
+    if kind in (None, "detector") and (tables := of_levels(model, named, named=by_name, whole=False)) is not None:
+        return tables
     for output in sorted(named, key=lambda tensor: beside_scores(tensor, outputs)):
         others = [t for t in outputs if t is not output]
         alone = kind in (None, "detector") and not has_boxes(output, outputs)
@@ -97,6 +109,7 @@ def of_places(
             return of_column(model, output, others, named=by_name)
         chosen, told = chosen_among(output)
         scores, squashed_along = of_turned(model, chosen)
+        scores = replace(scores, tensor=with_class(model, scores.tensor))
         if not holds_scores(scores.tensor):
             continue
         told = told if told is not None else squashed_along
@@ -152,10 +165,12 @@ def of_selection(model: Model, outputs: Sequence[gs.Tensor]) -> Scores | None:
     form: Form = "centred" if alone or told else "corners"
     if boxes is not None and boxes.form == "turned":
         form = "turned"
+    y_first = called_y_first(found.boxes.output)
     if framed is not None and boxes is not None:
         sides = axis_of_boxes(framed, None) if beside else boxes.axis
-        boxes = Boxes((framed.name,), boxes.axis if sides is None else sides, form)
-    return replace(scores, head=replace(scores.head, boxes=boxes, rows=Rows(found.boxes, found.scores, form)))
+        boxes = Boxes((framed.name,), boxes.axis if sides is None else sides, form, y_first)
+    rows = Rows(found.boxes, found.scores, form, y_first)
+    return replace(scores, head=replace(scores.head, boxes=boxes, rows=rows))
 
 
 def shorter(table: gs.Tensor) -> int:

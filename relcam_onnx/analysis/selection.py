@@ -22,6 +22,8 @@ MOVES = frozenset({
 PICKS = frozenset({"Gather", "GatherND", "GatherElements", "Compress"})
 """What chooses where its indices are computed, and moves where they are not."""
 SQUASHES = frozenset({"Softmax", "Sigmoid"})
+BEST = frozenset({"ReduceMax", "GlobalMaxPool"})
+"""What takes the best class of each place; tf2onnx writes the one as the other."""
 
 
 class Origin(NamedTuple):
@@ -83,17 +85,17 @@ def of_parts(parts: Sequence[Part]) -> Selection | None:
 def of_outputs(outputs: Sequence[gs.Tensor]) -> Selection | None:
     """Detections whose boxes, (N, rows, 4) or (rows, 4), and scores, one for each row, are outputs of their own."""
     for output in outputs:
-        shape, rank = static_shape(output) or (), len(output.shape or ())
-        if rank not in (2, 3) or shape[-1:] != (BOX,):
+        rank = len(output.shape or ())
+        boxes = Part(Columns(output.name, 0, BOX), output, picked=False)
+        if rank not in (2, 3) or not boxes.wide():
             continue
         for other in outputs:
             wide = len(other.shape or ()) == rank and (static_shape(other) or (None,))[-1] == 1
             scores = Part(Columns(other.name, 0, int(wide)), other, picked=False)
             alike = wide or len(other.shape or ()) == rank - 1
-            if other is not output and alike and (found := scores.marks()) is not None:
-                boxes = Part(Columns(output.name, 0, BOX), output, picked=False)
-                if not is_all_of(output, found.table):
-                    return Selection(boxes.columns, scores.columns, found, boxes.frames())
+            found = scores.marks() if other is not output and alike else None
+            if found is not None and not is_all_of(output, found.table):
+                return Selection(boxes.columns, scores.columns, found, boxes.frames())
     return None
 
 
@@ -114,6 +116,12 @@ class Part(NamedTuple):
         """What scores were chosen from; None where they were not, or are none."""
         found = origin(self.tensor, SQUASHES)
         return found._replace(chosen=True) if found is not None and (found.chosen or self.picked) else None
+
+    def wide(self) -> bool:
+        """Whether it has four columns; where a file does not tell how many, those of what they were chosen from."""
+        columns = (static_shape(self.tensor) or (None,))[-1]
+        source = self.frames() if columns is None else None
+        return columns == BOX or (source is not None and BOX in (static_shape(source) or ())[1:])
 
     def frames(self) -> gs.Tensor | None:
         """What boxes were chosen from as they are."""
@@ -175,7 +183,7 @@ def values_of(node: gs.Node, tensor: gs.Tensor, over: frozenset[str]) -> list[gs
     """Those among a node's inputs whose values a tensor has, some of them or all."""
     if is_op(node, "Gather") and not over and is_constant(node.inputs[1]) and node.inputs[1].values.size > 1:
         return []  # sides in another order are other boxes
-    if node.op in MOVES | PICKS | over | {"ReduceMax"} or (node.op == "TopK" and tensor is node.outputs[0]):
+    if node.op in MOVES | PICKS | BEST | over or (node.op == "TopK" and tensor is node.outputs[0]):
         return [node.inputs[0]]
     if is_op(node, "Concat"):
         return [t for t in node.inputs if not is_constant(t)]
@@ -190,4 +198,4 @@ def values_of(node: gs.Node, tensor: gs.Tensor, over: frozenset[str]) -> list[gs
 
 def chooses(node: gs.Node) -> bool:
     """Whether which values are told hangs on the picture."""
-    return node.op in ("TopK", "ReduceMax", "Compress") or (node.op in PICKS and not is_constant(node.inputs[1]))
+    return node.op in BEST | {"TopK", "Compress"} or (node.op in PICKS and not is_constant(node.inputs[1]))

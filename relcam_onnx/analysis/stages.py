@@ -85,8 +85,27 @@ class Stages:
 
     @cached_property
     def strides(self) -> dict[str, Fraction]:
-        """Tensor with positions -> its stride: input pixels per position, the largest of its axes."""
-        return {name: max(abs(grid.stride) for grid in grids) for name, grids in self.grids.items()}
+        """Tensor with positions -> its stride: pixels per position, the largest of its axes.
+
+        Pixels are those that the first layers read: a file that resizes the picture itself, to a size of its own, names
+        its stages as it would without, whatever the picture's size.
+        """
+        before = {t.name for t in self.paths.images} | set(self.paths.raw)
+
+        def stride(name: str, grids: Sequence[Grid]) -> Fraction:
+            sides = [abs(grid.stride) for grid in grids]
+            if name in before or len(sides) != len(self._resized):
+                return max(sides)
+            return max(side / pixel for side, pixel in zip(sides, self._resized, strict=True))
+
+        return {name: stride(name, grids) for name, grids in self.grids.items()}
+
+    @cached_property
+    def _resized(self) -> tuple[Fraction, ...]:
+        """The strides of the picture where the file resizes it before its first layers; () where not, or twice."""
+        resizing = [name for name, node in self.paths.raw.items() if is_op(node, "Resize") and name in self.grids]
+        found = {tuple(abs(grid.stride) for grid in self.grids[name]) for name in resizing}
+        return next(iter(found)) if len(found) == 1 else ()
 
     @cached_property
     def pooled(self) -> frozenset[str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.analysis.heads import Scores, holds_scores
-from relcam_onnx.canon.axes import permutation
+from relcam_onnx.canon.axes import RESHAPES, permutation
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.canon.unsquashing import made
 from relcam_onnx.model import Model, is_constant, producer, static_shape, variables
@@ -25,15 +26,15 @@ CHOOSING = frozenset({"ArgMax", "TopK", "ReduceMax", "ZipMap", "ArrayFeatureExtr
 
 
 def chosen_from(tensor: gs.Tensor) -> gs.Tensor:
-    """The table that the values of an output were chosen from: over ArgMax, TopK or ZipMap and what is around them."""
+    """The table that the values of an output were chosen from: over ArgMax, TopK, ZipMap or a threshold."""
     current = tensor
-    while (node := producer(current)) is not None and node.op in CHOOSING | AROUND:
+    while (node := producer(current)) is not None and (node.op in CHOOSING | AROUND or decides(node)):
         # ArrayFeatureExtractor looks names up: what is computed are the indices.
         current = next((t for _, t in variables(node)), current)
-        if node.op in CHOOSING:
+        if node.op in CHOOSING or decides(node):
             if is_table(current):
                 tensor = current
-            elif node.op not in {"ZipMap", "ArrayFeatureExtractor"}:
+            elif node.op not in {"ZipMap", "ArrayFeatureExtractor", "Where"}:
                 break
         elif len(tensor.shape or ()) == 1 and is_table(current):
             tensor = current  # a file for one image may drop the batch's axis at the end
@@ -81,11 +82,56 @@ def looks_like_scores(tensor: gs.Tensor) -> bool:
 
 
 def chosen_among(tensor: gs.Tensor) -> tuple[gs.Tensor, int | None]:
-    """What an ArgMax chose from, and along which axis; an output that chooses nothing, as it is."""
-    current = tensor
-    while (node := producer(current)) is not None and node.op in ENLARGED:
-        current = node.inputs[0]
-    return (node.inputs[0], int(node.attrs.get("axis", 0))) if is_op(node, "ArgMax") else (tensor, None)
+    """What an ArgMax chose from, and along which axis, or a threshold; an output that chooses nothing, as it is.
+
+    Of one class, (N, h, w), it is what has an axis for that still.
+    """
+    current = chosen = tensor
+    while (node := producer(current)) is not None and (node.op in ENLARGED or decides(node) or drops_class(node)):
+        source = next((t for _, t in variables(node)), node.inputs[0])
+        if decides(node) or (chosen is current and drops_class(node)):
+            chosen = source
+        current = source
+    return (node.inputs[0], int(node.attrs.get("axis", 0))) if is_op(node, "ArgMax") else (chosen, None)
+
+
+def decides(node: gs.Node) -> bool:
+    """Whether a node says which of its values are above a number, or makes other numbers of what was said."""
+    by_constant = [is_constant(t) for t in node.inputs]
+    if is_op(node, "Greater", "GreaterOrEqual"):
+        return by_constant == [False, True]
+    if is_op(node, "Less", "LessOrEqual"):
+        return by_constant == [True, False]
+    if is_op(node, "Where"):
+        return by_constant == [False, True, True]
+    return is_op(node, "Round") or (scales(node) and is_decided(producer(node.inputs[0])))
+
+
+def is_decided(node: gs.Node | None) -> bool:
+    """Whether that was said already, but for casts."""
+    while is_op(node, "Cast", "Identity"):
+        node = producer(node.inputs[0])
+    return node is not None and decides(node)
+
+
+def drops_class(node: gs.Node) -> bool:
+    """Whether a node takes the axis of the only class away from pixels."""
+    if not is_op(node, "Gather", *RESHAPES):
+        return False
+    before, after = node.inputs[0].shape, node.outputs[0].shape
+    if before is None or after is None or (len(before), len(after)) != (4, 3):
+        return False
+    places = [axis for axis in (1, 3) if before[axis] == 1 and [d for i, d in enumerate(before) if i != axis] == after]
+    return len(places) == 1
+
+
+def with_class(model: Model, tensor: gs.Tensor) -> gs.Tensor:
+    """Pixels of one class with an axis for that, (N, 1, h, w), where the file took it away; others as they are."""
+    node = producer(tensor)
+    if node is None or not drops_class(node):
+        return tensor
+    first, *sides = tensor.shape
+    return made(model, "Unsqueeze", [tensor, np.array([1])], (first, 1, *sides))
 
 
 def of_turned(model: Model, tensor: gs.Tensor) -> tuple[Scores, int | None]:

@@ -27,7 +27,8 @@ from relcam_onnx.pictures.pixels import read_pixels
 from relcam_onnx.results.detections import Detection, in_picture
 from relcam_onnx.results.explanation import Explanation
 from relcam_onnx.runners.found import Told, detections
-from relcam_onnx.runners.session import SessionSettings, own_options
+from relcam_onnx.runners.options import own_options
+from relcam_onnx.runners.session import SessionSettings
 
 Source: TypeAlias = Callable[[Floats, Sequence[Any]], dict[str, Maps]]
 """A picture, (1, C, H, W), and K targets of it, as `Explainer` takes them -> row -> maps."""

@@ -20,7 +20,8 @@ from relcam_onnx.canon.edit import detach, is_op, sweep
 from relcam_onnx.model import Model, View, producer
 
 MICROSOFT = "com.microsoft"
-KEPT = ("Flatten", "Gather", "Identity", "MaxPool", "Reshape", "Resize", "Slice", "Squeeze", "Transpose", "Unsqueeze")
+KEPT = ("Flatten", "Gather", "Identity", "MaxPool", "Pad", "Reshape", "Resize", "Slice", "Split", "Squeeze",
+        "Transpose", "Unsqueeze")  # fmt: skip
 """Ops that work on integers as on floats: what they make means the same as what they read."""
 
 
@@ -94,6 +95,15 @@ def name_quantised(model: Model) -> None:
         sweep(model)
 
 
+def padding(node: gs.Node, held: Meaning) -> list[gs.Tensor]:
+    """What a Pad of integers reads beside them, with what the integer that it puts in means; 0 where none is told."""
+    amounts, *rest = node.inputs[1:]
+    told = rest[0].values if rest and isinstance(rest[0], gs.Constant) else 0
+    zero = held.zero.values if isinstance(held.zero, gs.Constant) else 0
+    value = (np.asarray(told, np.float32) - zero) * np.asarray(held.scale.values, np.float32)
+    return [amounts, gs.Constant(f"{node.outputs[0].name}/value", np.asarray(value, np.float32).reshape(())), *rest[1:]]
+
+
 class Quantised:
     """One pass over a graph in order, which knows what the integers in it mean."""
 
@@ -122,7 +132,8 @@ class Quantised:
                 self.floats[integers] = node.outputs[0]
         elif is_op(node, *KEPT) and integers in self.meanings:
             held = self.meanings[integers]
-            self.put(node, node.op, [self.read(node.inputs[0], held), *node.inputs[1:]], dict(node.attrs), held)
+            more = node.inputs[1:] if node.op != "Pad" else padding(node, held)
+            self.put(node, node.op, [self.read(node.inputs[0], held), *more], dict(node.attrs), held)
         elif is_op(node, "Mul"):
             self.write_integers(node)
         elif node.op in ("MatMulIntegerToFloat", "DynamicQuantizeMatMul"):
@@ -212,15 +223,18 @@ class Quantised:
         self, node: gs.Node, op: str, inputs: Sequence[gs.Tensor], attrs: dict[str, Any], held: Meaning | None
     ) -> None:
         """The float op in a node's place; behind it, where its result are integers, QuantizeLinear."""
-        made, name = node.outputs[0], node.name
+        made, name = list(node.outputs), node.name
         detach(node)
         if held is not None:
-            result, zeros = made, [] if held.zero is None else [held.zero]
-            result.dtype = result.dtype or (held.zero.dtype if held.zero is not None else np.uint8)
-            self.meanings[result.name] = held
-            self.model.replaced[result.name] = self.read(result, held).name
-            made = gs.Variable(f"{result.name}/exact", np.float32, result.shape)
-            self.model.graph.nodes.append(
-                gs.Node("QuantizeLinear", made.name, {}, [made, held.scale, *zeros], [result])
-            )
-        self.model.graph.nodes.append(gs.Node(op, name, attrs, list(inputs), [made]))
+            made = [self.rounded(result, held) for result in made]
+        self.model.graph.nodes.append(gs.Node(op, name, attrs, list(inputs), made))
+
+    def rounded(self, result: gs.Variable, held: Meaning) -> gs.Variable:
+        """What integers are made of, and they of it."""
+        result.dtype = result.dtype or (held.zero.dtype if held.zero is not None else np.uint8)
+        self.meanings[result.name] = held
+        self.model.replaced[result.name] = self.read(result, held).name
+        exact = gs.Variable(f"{result.name}/exact", np.float32, result.shape)
+        inputs = [exact, held.scale, *([] if held.zero is None else [held.zero])]
+        self.model.graph.nodes.append(gs.Node("QuantizeLinear", exact.name, {}, inputs, [result]))
+        return exact

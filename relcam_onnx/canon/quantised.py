@@ -26,4 +26,5 @@ def step_over_rounding(model: Model) -> None:
         detach(quantize)
         maker.outputs[0] = rounded
         model.replaced[exact.name] = rounded.name
+        model.rounded.add(rounded.name)
     sweep(model)

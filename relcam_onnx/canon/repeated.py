@@ -27,7 +27,7 @@ def trim_repeated(model: Model) -> None:
 
 def is_repeated(tensor: gs.Constant, batch: int, rank: int) -> bool:
     """Whether a constant of this rank has the same row for each picture."""
-    if len(tensor.shape) != rank or tensor.shape[0] != batch or rank < 2:
+    if rank < 2 or len(tensor.shape) != rank or tensor.shape[0] != batch:
         return False
     values: np.ndarray = tensor.values
     return bool((values == values[:1]).all())

@@ -116,8 +116,10 @@ RULES: dict[str, Callable[[gs.Node, Values], Shape]] = {
     "Tile": tile,
     "Resize": resize,
     "ConstantOfShape": constant_of_shape,
+    "DequantizeLinear": same_shape,  # also of what no type is told
     "GroupNormalization": same_shape,
     "MeanVarianceNormalization": same_shape,
+    "QuantizeLinear": same_shape,
     "AveragePool": pool,
     "MaxPool": pool,
 }

@@ -19,7 +19,7 @@ from relcam_onnx.model import Model, is_constant, producer, variables
 
 
 def unsquashed(model: Model, tensor: gs.Tensor, axis: int, start: int, end: int) -> gs.Tensor | None:
-    """The tensor whose sigmoid is the part of ``tensor`` from ``start`` up to ``end`` of an axis.
+    """What stands before the sigmoids that the part of ``tensor`` from ``start`` up to ``end`` of an axis is made of.
 
     Nodes are added to the graph for what the file does not have. None: no sigmoids make that part.
     """
@@ -33,6 +33,11 @@ def unsquashed(model: Model, tensor: gs.Tensor, axis: int, start: int, end: int)
         return unsquashed(model, source, axis, start, end)
     if (changed := untouched(node, axis - rank, start, end)) is not None:
         return unsquashed(model, changed, axis, start, end)
+    if both := factors(node):
+        spans = [(start, end) if t.shape[axis] != 1 else (0, 1) for t in both]
+        before = [unsquashed(model, t, axis, *span) for t, span in zip(both, spans, strict=True)]
+        known = [part for part in before if part is not None]
+        return added(model, known) if len(known) == len(before) else None
     if is_op(node, "Concat"):
         along = int(node.attrs["axis"]) % rank
         return operand(model, node, axis, start, end) if along == axis else joined(model, node, along, axis, start, end)
@@ -55,7 +60,7 @@ def in_sigmoids(tensor: gs.Tensor) -> bool:
     node = producer(tensor)
     if node is None or tensor.shape is None:
         return False
-    parts = moved_parts(node)
+    parts = moved_parts(node) or factors(node)
     return is_op(node, "Sigmoid") or (bool(parts) and all(map(in_sigmoids, parts)))
 
 
@@ -69,6 +74,8 @@ def before_sigmoids(model: Model, tensor: gs.Tensor) -> gs.Tensor:
     node = producer(tensor)
     assert node is not None
     parts = moved_parts(node)
+    if both := factors(node):
+        return added(model, [before_sigmoids(model, part) for part in both])
     if not parts:
         return node.inputs[0]
     found = [before_sigmoids(model, part) for part in parts]
@@ -89,6 +96,22 @@ def moved_parts(node: gs.Node) -> list[gs.Tensor]:
     keeps = node.op in KEEPS and (node.op != "Clip" or clips_nothing(node))
     moves = is_op(node, "Transpose", "Gather", "Slice", *RESHAPES) and all(map(is_constant, node.inputs[1:]))
     return node.inputs[:1] if keeps or moves else []
+
+
+def factors(node: gs.Node) -> list[gs.Tensor]:
+    """The tensors whose product a node makes, or the root of whose product; none where it makes something else."""
+    if is_op(node, "Sqrt"):
+        inner = producer(node.inputs[0])
+        return [] if inner is None else factors(inner)
+    both = list(node.inputs) if is_op(node, "Mul") else []
+    ranks = {None if t.shape is None else len(t.shape) for t in both}
+    return both if len(list(variables(node))) == len(both) and len(ranks) == 1 and None not in ranks else []
+
+
+def added(model: Model, parts: Sequence[gs.Tensor]) -> gs.Tensor:
+    """Their sum; where one has an axis of length one it counts for all of another's."""
+    sizes = zip(*(part.shape for part in parts), strict=True)
+    return made(model, "Add", parts, [next((size for size in side if size != 1), 1) for side in sizes])
 
 
 def clips_nothing(node: gs.Node) -> bool:

@@ -26,12 +26,16 @@ from relcam_onnx.rules import Rule, ZBox
 
 @dataclass(frozen=True)
 class Step:
-    """One node of the reverse walk: its rule, the inputs that get something, and the computed ones known to be ≥ 0."""
+    """One node of the reverse walk: its rule, the inputs that get something, and the computed ones known to be ≥ 0.
+
+    Of a ``rounded`` one the file has its output rounded.
+    """
 
     node: gs.Node
     rule: Rule
     receivers: frozenset[int]
     nonnegative: frozenset[int]
+    rounded: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,8 @@ def make_plan(
         nonnegative = frozenset(i for i, t in variables(node) if signs.nonnegative(t))
         if isinstance(rule, ZBox):
             rule = bounded(rule, paths, [t.name for t in taking.values()], bounds)
-        steps.append(Step(node, rule, frozenset(taking), nonnegative))
+        rounded = paths.model.rounds(node.outputs[0].name)
+        steps.append(Step(node, rule, frozenset(taking), nonnegative, rounded))
     names = {t.name for step in steps for _, t in variables(step.node)}
     names |= {step.node.outputs[0].name for step in steps} | {paths.scores.name}
     names |= {layer.tensor.name for layer in layers}

@@ -13,7 +13,7 @@ import onnx_graphsurgeon as gs
 from relcam_onnx.backends.symbols import UnknownSizeError
 from relcam_onnx.lrp.plan import Plan, Step
 from relcam_onnx.model import View
-from relcam_onnx.ops import ZERO, Backend, Call, Message, Record, Value, lookup, meet
+from relcam_onnx.ops import ZERO, Backend, Call, Linear, Message, Record, Value, lookup, meet
 from relcam_onnx.ops.records import product
 from relcam_onnx.rules.base import Messages, pass_back
 
@@ -95,7 +95,8 @@ def describe(f: Backend, step: Step, values: Mapping[str, Value]) -> Record:
     """A node's linear part or relay, with the values of this run."""
     inputs = tuple(value_of(f, tensor, values) for tensor in step.node.inputs)
     output = values[step.node.outputs[0].name]
-    return lookup(step.node).build(f, Call(step.node, inputs, output, step.nonnegative))
+    record = lookup(step.node).build(f, Call(step.node, inputs, output, step.nonnegative, step.rounded))
+    return replace(record, rounded=True) if step.rounded and isinstance(record, Linear) else record
 
 
 def activations(f: Backend, plan: Plan, value: Callable[[str], T]) -> dict[str, T]:

@@ -21,6 +21,7 @@ from relcam_onnx.model import Model
 from relcam_onnx.onnx_file.checks import check_structure, check_weights
 from relcam_onnx.onnx_file.contrib_ops import write_back
 from relcam_onnx.onnx_file.external_data import load_external
+from relcam_onnx.onnx_file.generated import rename_given
 from relcam_onnx.onnx_file.module_paths import read_scopes
 from relcam_onnx.onnx_file.opset import raise_opset, sized_skeleton
 from relcam_onnx.onnx_file.protos import nodes
@@ -28,6 +29,7 @@ from relcam_onnx.onnx_file.single import give_batch
 from relcam_onnx.onnx_file.splitting import split
 from relcam_onnx.onnx_file.weights import light, taken
 from relcam_onnx.onnx_file.widening import widen
+from relcam_onnx.onnx_file.zero_points import part_zero_points
 
 Source = str | os.PathLike[str] | bytes | onnx.ModelProto
 
@@ -107,6 +109,8 @@ def _load(source: Source) -> Model:
             write_back(proto)  # what stood in them
         proto = light(proto, weights)
         widen(proto)
+        part_zero_points(proto)
+        rename_given(proto)
         metadata = {entry.key: entry.value for entry in proto.metadata_props}
         scopes = read_scopes(proto.graph, metadata)
         raise_opset(proto)
@@ -144,7 +148,7 @@ def with_sizes(model: Model, sizes: Mapping[str, Sequence[int | None]]) -> Model
             apart = model.weights.get(tensor.name)
             tensor.to_constant(gs.ir.tensor.LazyValues(stored[tensor.name]) if apart is None else apart)
     graph.inputs = [tensor for tensor in graph.inputs if tensor.name not in stored]
-    return replace(model, graph=graph, replaced={}, folded={}, views={}, derived={}, scalings={})
+    return replace(model, graph=graph, replaced={}, folded={}, views={}, derived={}, scalings={}, rounded=set())
 
 
 def _graph(proto: onnx.ModelProto, weights: Mapping[str, np.ndarray]) -> gs.Graph:

@@ -15,6 +15,7 @@ from onnx import version_converter
 from relcam_onnx.errors import ModelFileError
 from relcam_onnx.onnx_file.old_ops import repair, rewrite
 from relcam_onnx.onnx_file.protos import nodes
+from relcam_onnx.onnx_file.stale import forget_stale
 
 WORKING_OPSET = 18
 _PER_CHANNEL_GROUP_NORM = 21  # GroupNormalization scales groups before this opset, channels from it on
@@ -43,6 +44,7 @@ def raise_opset(proto: onnx.ModelProto) -> None:
     grouped = any(node.op_type == "GroupNormalization" for node in nodes(proto))
     target = max(opset.version, _PER_CHANNEL_GROUP_NORM if grouped else WORKING_OPSET)
     skeleton = _skeleton(proto)
+    forget_stale(skeleton)
     if opset.version < target:
         skeleton.graph.CopyFrom(_converted(skeleton, opset.version, target))
         opset.version = target

@@ -24,8 +24,8 @@ def slice_refuses(node: gs.Node) -> str | None:
     bounds = (t.values.tolist() if isinstance(t, gs.Constant) else [] for t in node.inputs[1:4])
     starts, ends, axes = (*bounds, [0])[:3]
     steps = next((t.values.tolist() for t in node.inputs[4:5] if isinstance(t, gs.Constant)), [1] * len(starts))
-    rank = len(node.inputs[0].shape or ()) or 1
-    axes = [axis % rank for axis in axes]
+    rank = len(node.inputs[0].shape or ())
+    axes = [axis % rank if rank else axis for axis in axes]
     told = zip(starts, ends, axes, steps, strict=False)
     whole = [axis for start, end, axis, step in told if start == 0 and end >= 2**31 - 1 and step == 1]
     return "it cuts along the batch" if 0 in axes and 0 not in whole else None

@@ -14,25 +14,31 @@ from relcam_onnx.pictures.geometry import Floats, Size
 
 REVERSED = 0.05
 """Where more of them end before they begin, they are no boxes yet: offsets from priors, or logarithms."""
+FEW_REVERSED = 0.25
+"""The same of distances from the middles of cells, which may be anything where nothing is."""
 STRIDES = (4, 8, 16, 32, 64, 128)
+MOST_IN_CELL = 9
+"""Places of a cell."""
 NORMALISED = 1.5
 """Boxes are shares of the picture where three quarters of those that are any lie within so many of it."""
+APART = 2
+"""Where the first side of a box changes so many times less from place to place than the second one, it is y."""
 
 
-def corners(levels: Sequence[Floats], size: Size, form: str) -> Floats | None:
+def corners(levels: Sequence[Floats], size: Size, form: str, *, y_first: bool = False) -> Floats | None:
     """Boxes of all levels, each (N, places, ...), as left, top, right, bottom in pixels, (N, places, 4).
 
-    None where they are none yet, or a level's stride is not told.
+    None where they are none yet, or a level's stride is not told. Of corners, and centre and size, y may come first.
     """
-    if form == "offsets":
-        return in_cells(levels[0], size)
-    if form == "distances":
-        found = [around_cells(level, size) for level in levels]
+    if form in ("offsets", "distances"):
+        found = [in_cells(level, size) if form == "offsets" else around_cells(level, size) for level in levels]
         known = [boxes for boxes in found if boxes is not None]
-        return np.concatenate(known, axis=1) if len(known) == len(found) else None
+        boxes = np.concatenate(known, axis=1) if len(known) == len(found) else None
+        return boxes if boxes is not None and reversed_share(boxes) <= FEW_REVERSED else None
     boxes = levels[0][:, :, :BOX] if form != "turned" else around_turned(levels[0])
     # Where ends come before beginnings and nothing is negative, those are sizes.
     sizes = form == "corners" and (boxes >= 0).all() and reversed_share(boxes) > REVERSED
+    boxes = boxes[..., [1, 0, 3, 2]] if y_first and form != "turned" else boxes
     boxes = around_middles(boxes) if form in ("centred", "turned") or sizes else boxes
     if reversed_share(boxes) > REVERSED:
         return None
@@ -40,6 +46,24 @@ def corners(levels: Sequence[Floats], size: Size, form: str) -> Floats | None:
     if far.any() and np.quantile(far[far > 0], 0.75) <= NORMALISED:
         boxes = boxes * np.array([size[1], size[0]] * 2, np.float32)
     return boxes
+
+
+def tells_y_first(table: Floats, form: str) -> bool | None:
+    """Whether boxes (N, places, 4) tell y before x, by where they lie; None where they do not say.
+
+    Places follow each other row by row, as features do, so that from one to those behind it x changes and y does not:
+    of the two the one whose neighbours differ less is y. Each is measured by how far any two places are apart, lest
+    objects one above the other count. Of queries, which lie in no order, neither changes less.
+    """
+    if form not in ("corners", "centred"):
+        return False
+    middles = (table[:, :, :2] + (table[:, :, 2:4] if form == "corners" else 0)).astype(np.float64)
+    near = [1 << i for i in range(table.shape[1].bit_length()) if (2 << i) ** 2 <= table.shape[1]]
+    spread = middles.var(axis=1).sum(axis=0)
+    if not near or not spread.all():
+        return None
+    first, second = sum(((middles[:, k:] - middles[:, :-k]) ** 2).mean(axis=1).sum(axis=0) for k in near) / spread
+    return None if max(first, second) <= APART * min(first, second) else bool(first < second)
 
 
 def reversed_share(boxes: Floats) -> float:
@@ -64,17 +88,28 @@ def around_turned(table: Floats) -> Floats:
 def in_cells(boxes: Floats, size: Size) -> Floats | None:
     """Boxes (N, places, 4) by offsets of their centres from the corners of cells, and the logarithms of their sizes.
 
-    Both are in cells, those of all levels in rows (Ge et al. 2021, YOLOX, arXiv:2107.08430). None where the levels'
-    strides are not told by their number.
+    Both are in cells (Ge et al. 2021, YOLOX, arXiv:2107.08430). None where their number tells no strides.
     """
-    levels = [STRIDES[i:j] for i in range(len(STRIDES)) for j in range(i + 1, len(STRIDES) + 1)]
-    fitting = [strides for strides in levels if sum(map(len, (cells_of(s, size) for s in strides))) == boxes.shape[1]]
-    if not fitting:
+    if (cells := cells_in(boxes.shape[1], size)) is None:
         return None
-    corner = np.concatenate([cells_of(stride, size) for stride in fitting[0]])
-    stride = np.repeat(fitting[0], [len(cells_of(stride, size)) for stride in fitting[0]])[:, None]
+    corner, stride = cells
     centre, extent = (boxes[:, :, :2] + corner) * stride, np.exp(boxes[:, :, 2:4]) * stride
     return around_middles(np.concatenate([centre, extent], axis=2).astype(np.float32))
+
+
+def cells_in(count: int, size: Size, most: int = 1) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """The cells of so many places, of one level or of several in rows, and their strides, (places, 2) and (places, 1).
+
+    In each stand as few places as fit, one behind the other, and ``most`` at most. None where that fits nothing.
+    """
+    levels = [STRIDES[i:j] for i in range(len(STRIDES)) for j in range(i + 1, len(STRIDES) + 1)]
+    for several in range(1, most + 1):
+        for strides in levels:
+            cells = [cells_of(stride, size) for stride in strides]
+            if several * sum(map(len, cells)) == count:
+                stride = np.repeat(strides, [len(each) for each in cells])[:, None]
+                return np.repeat(np.concatenate(cells), several, axis=0), np.repeat(stride, several, axis=0)
+    return None
 
 
 def cells_of(stride: int, size: Size) -> NDArray[np.int64]:
@@ -100,22 +135,20 @@ def sides_of(box: Any) -> NDArray[np.float64]:
     return sides
 
 
-def around_cells(level: Floats, size: Size) -> Floats | None:
-    """Boxes by the distances of their sides from the middles of a level's cells; None where its stride is not told.
+def around_cells(sides: Floats, size: Size) -> Floats | None:
+    """Boxes by the distances of their sides from the middles of cells; None where their number tells no strides.
 
-    Each distance is the mean of a distribution over 0, 1, ... cells, whose logits are given (Li et al. 2020,
-    Generalized Focal Loss, arXiv:2006.04388, eq. 6).
+    Each distance is in cells, or the mean of a distribution over 0, 1, ... cells, whose logits are given (Li et al.
+    2020, Generalized Focal Loss, arXiv:2006.04388, eq. 6).
     """
-    count = level.shape[1]
-    strides = [s for s in STRIDES if len(cells_of(s, size)) == count]
-    if not strides:
+    if (cells := cells_in(sides.shape[1], size, MOST_IN_CELL)) is None:
         return None
-    stride = strides[0]
-    logits = level.reshape(*level.shape[:2], BOX, -1).astype(np.float64)
-    powers = np.exp(logits - logits.max(axis=3, keepdims=True))
-    away = (powers * np.arange(powers.shape[3])).sum(axis=3) / powers.sum(axis=3) * stride
-    middle = (np.tile(cells_of(stride, size), 2) + 0.5) * stride
-    return np.asarray(middle + away * [-1, -1, 1, 1], np.float32)
+    corner, stride = cells
+    told = sides.reshape(*sides.shape[:2], BOX, -1).astype(np.float64)
+    powers = np.exp(told - told.max(axis=3, keepdims=True))
+    spread = (powers * np.arange(powers.shape[3])).sum(axis=3) / powers.sum(axis=3)
+    away = told[..., 0] if told.shape[3] == 1 else spread
+    return np.asarray((np.tile(corner, 2) + 0.5 + away * [-1, -1, 1, 1]) * stride, np.float32)
 
 
 def overlaps(box: NDArray[Any], boxes: NDArray[Any]) -> Floats:

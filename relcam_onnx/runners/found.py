@@ -14,7 +14,7 @@ from relcam_onnx.analysis.heads import BOX, Scores
 from relcam_onnx.pictures.geometry import Floats, Size
 from relcam_onnx.results.detections import CONFIDENCE
 from relcam_onnx.results.probabilities import probabilities
-from relcam_onnx.runners.boxes import corners, overlaps
+from relcam_onnx.runners.boxes import corners, overlaps, tells_y_first
 from relcam_onnx.runners.matching import matched
 
 OVERLAP, MOST = 0.5, 20
@@ -70,12 +70,14 @@ def told(values: Mapping[str, NDArray[Any]], scores: Scores, choices: Choices, s
     size
         Height and width of its input.
     """
-    head = scores.head
+    head, y_first = scores.head, scores.head.rows is not None and scores.head.rows.y_first
     boxes, raw = None, [np.asarray(values[name], np.float32) for name in head.levels or (scores.output,)]
     raw = [level[:, :, None] if level.ndim == 2 else level for level in raw]
     if head.boxes is not None:
         sides = [np.moveaxis(np.asarray(values[n], np.float32), head.boxes.axis, 2) for n in head.boxes.outputs]
-        boxes = corners(sides, size, head.boxes.form)
+        seen = tells_y_first(sides[0], head.boxes.form)
+        y_first = head.boxes.y_first if seen is None else seen
+        boxes = corners(sides, size, head.boxes.form, y_first=y_first)
     if head.joined is not None:
         shares = np.moveaxis(raw[0], head.joined, 2)[:, :, BOX:]
         shares = shares if head.objectness or choices.classes is None else shares[:, :, : choices.classes]
@@ -91,7 +93,7 @@ def told(values: Mapping[str, NDArray[Any]], scores: Scores, choices: Choices, s
         shares[:, :, choices.background] = 0
     if head.rows is None:
         return Told(shares, boxes)
-    return Told(shares, *matched(shares, boxes, values, head.rows, size))
+    return Told(shares, *matched(shares, boxes, values, head.rows, size, y_first=y_first))
 
 
 def detections(found: Told, index: int) -> list[tuple[int, int]]:

@@ -21,7 +21,13 @@ SAME, ALIKE = 2e-3, 1e-6
 
 
 def matched(
-    shares: Floats, boxes: Floats | None, values: Mapping[str, NDArray[Any]], rows: Rows, size: Size
+    shares: Floats,
+    boxes: Floats | None,
+    values: Mapping[str, NDArray[Any]],
+    rows: Rows,
+    size: Size,
+    *,
+    y_first: bool = False,
 ) -> tuple[Floats | None, list[list[tuple[int, int]] | None]]:
     """Find the rows of N images again.
 
@@ -35,6 +41,8 @@ def matched(
         Where they tell the rows.
     size
         Height and width of the input.
+    y_first
+        Whether rows tell y before x.
 
     Returns
     -------
@@ -45,7 +53,8 @@ def matched(
     sides, marks = columns_of(values, rows.boxes, 3), columns_of(values, rows.scores, 2)
     wanted = np.asarray(marks > CONFIDENCE)
     told = np.where(wanted[..., None], sides, 0)  # others may be filled up with anything
-    framed = None if rows.form == "turned" else corners([told], size, rows.form)  # their angles stand elsewhere
+    turned = rows.form == "turned"  # their angles stand elsewhere
+    framed = None if turned else corners([told], size, rows.form, y_first=y_first)
     known = np.full((*shares.shape[:2], 4), np.nan, np.float32) if boxes is None else boxes.copy()
     left, own = shares.copy(), len(marks) == len(shares)  # else the rows of all images are one table
     found: list[list[tuple[int, int]]] = [[] for _ in shares]

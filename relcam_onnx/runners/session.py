@@ -14,11 +14,11 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from relcam_onnx.canon.constants import SILENT
 from relcam_onnx.errors import InputError, ModelFileError, OptionError, nearest
 from relcam_onnx.onnx_file.store import message, save_external
 from relcam_onnx.onnx_file.weights import whole
 from relcam_onnx.runners.arrays import shape_of
+from relcam_onnx.runners.options import inexact, own_options
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -106,15 +106,15 @@ def open_session(
     if options is not None and settings.threads is not None:
         raise OptionError("threads= and session_options= exclude each other; set intra_op_num_threads there")
     providers = choose_providers(settings.providers)
+    if options is None:
+        options = own_options(settings.threads, weights, spinning=spinning)
+    else:  # they are their owner's: no weights are added to them
+        proto = whole(proto, weights)
     try:
-        if options is not None:  # they are their owner's: no weights are added to them
-            return started(whole(proto, weights), options, providers)
-        return started(proto, own_options(settings.threads, weights, spinning=spinning), providers)
+        return started(proto, options, providers)
     except Exception as error:  # onnxruntime has a bare exception class for each of its error codes
-        if options is None and "NOT_IMPLEMENTED" in str(error):
-            with suppress(Exception):
-                options = own_options(settings.threads, weights, spinning=spinning, precise=False)
-                return started(proto, options, providers)
+        with suppress(Exception):
+            return started(proto, inexact(options, weights if settings.options is None else {}), providers)
         raise ModelFileError(f"onnxruntime does not take the model: {first_line(error)}") from error
 
 
@@ -129,35 +129,6 @@ def started(
         path = Path(folder) / "model.onnx"
         save_external(proto, path)
         return onnxruntime.InferenceSession(str(path), options, providers=providers)
-
-
-def own_options(
-    threads: int | None = None,
-    weights: Mapping[str, np.ndarray] = MappingProxyType({}),
-    *,
-    log: int = SILENT,
-    spinning: bool = True,
-    precise: bool = True,
-) -> onnxruntime.SessionOptions:
-    """What sessions have that are not given theirs; between two runs their threads spin, or else sleep.
-
-    ``weights`` are read where they lie, and live as long as the session.
-
-    Without ``precise`` 8-bit products saturate on x86 processors that have no instruction for them, where they are
-    fused; with it onnxruntime makes some int8 ops unsigned that it then has no kernel for.
-    """
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = log
-    if precise:
-        options.add_session_config_entry("session.x64quantprecision", "1")
-    if not spinning:
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if weights:
-        values = [onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(value)) for value in weights.values()]
-        options.add_external_initializers(list(weights), values)
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    return options
 
 
 def run_session(

@@ -62,9 +62,12 @@ def numbered(targets: np.ndarray, images: int, choices: Choices) -> np.ndarray:
     if choices.classes is None:
         raise TargetError("this file does not tell its number of classes: give targets as place · classes + class")
     place, index, none = targets[..., 0], targets[..., 1], (targets == -1).all(axis=2)
-    wrong = index[((index >= choices.classes) | (index < 0)) & ~none]
-    if wrong.size:
-        raise TargetError(f"class {int(wrong[0])} is out of range: this model has {choices.classes} classes")
+    places = None if choices.count is None else choices.count // choices.classes
+    for what, many, values, count in (("class", "classes", index, choices.classes), ("place", "places", place, places)):
+        wrong = values[((values < 0) | (values >= (np.inf if count is None else count))) & ~none]
+        if wrong.size:
+            known = "they are from 0 on" if count is None else f"this model has {count} {many}"
+            raise TargetError(f"{what} {int(wrong[0])} is out of range: {known}")
     return np.where(none, NONE, place * choices.classes + index).astype(np.int64)
 
 
@@ -150,7 +153,13 @@ def read_seed(seed: Any, images: int, classes: int | None) -> np.ndarray:
 
 
 def as_told(result: Result, targets: np.ndarray, choices: Choices, *, given: bool) -> np.ndarray:
-    """Targets as an explanation tells them: a detector's as place and class, (N, K, 2), -1 for none."""
+    """Targets as an explanation tells them: a detector's as place and class, (N, K, 2), -1 for none.
+
+    Raises
+    ------
+    TargetError
+        The picture has no such place.
+    """
     if given and choices.head.kind != "classifier":  # nothing is left to be told of them
         return targets
     if given:  # a file takes the largest entry of a seed for its target
@@ -158,5 +167,8 @@ def as_told(result: Result, targets: np.ndarray, choices: Choices, *, given: boo
         return resolve_ranks(targets, scores)
     if choices.head.kind != "detector":
         return result.targets
+    if (lost := targets[(targets != NONE) & (result.targets < 0)]).size:  # a file of free sizes tells only in a run
+        place = int(lost[0]) // result.scores.shape[2]
+        raise TargetError(f"place {place} is out of range: a picture of this size has fewer places")
     pairs = np.stack(np.divmod(result.targets, result.scores.shape[2]), axis=-1)
     return np.where(result.targets[..., None] < 0, -1, pairs)

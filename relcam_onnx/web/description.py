@@ -19,7 +19,7 @@ from relcam_onnx.prepare import Prepared
 from relcam_onnx.results import render, words
 from relcam_onnx.results.colormap import HEAT
 from relcam_onnx.results.detections import CONFIDENCE
-from relcam_onnx.runners.boxes import NORMALISED, REVERSED, STRIDES
+from relcam_onnx.runners.boxes import APART, FEW_REVERSED, MOST_IN_CELL, NORMALISED, REVERSED, STRIDES
 from relcam_onnx.runners.fields import fields_of
 from relcam_onnx.runners.found import MOST, OVERLAP
 from relcam_onnx.runners.matching import ALIKE, SAME
@@ -99,7 +99,10 @@ def describe(
             "overlap": OVERLAP,
             "most": MOST,
             "reversed": REVERSED,
+            "fewReversed": FEW_REVERSED,
             "normalised": NORMALISED,
+            "mostInCell": MOST_IN_CELL,
+            "apart": APART,
             "strides": STRIDES,
             "same": SAME,
             "alike": ALIKE,
@@ -139,7 +142,7 @@ def head_of(prepared: Prepared) -> dict[str, Any]:
         "output": named(prepared, scores.output),
         "levels": [named(prepared, name) for name in head.levels],
         "boxes": boxes,
-        "rows": rows and {"boxes": columns(rows.boxes), "scores": columns(rows.scores), "form": rows.form},
+        "rows": rows and {**asdict(rows), "boxes": columns(rows.boxes), "scores": columns(rows.scores)},
     }
 
 

@@ -22,12 +22,15 @@ from PIL import Image
 
 import relcam_onnx as rc
 from relcam_onnx.pictures.preprocess import Preprocess
-from relcam_onnx.runners.boxes import NORMALISED, REVERSED, STRIDES, corners
+from relcam_onnx.runners.boxes import APART, FEW_REVERSED, MOST_IN_CELL, NORMALISED, REVERSED, STRIDES, corners
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from choosing_nets import FORMS as CHOOSING  # noqa: E402
 from choosing_nets import SIDE, choosing  # noqa: E402
+from level_nets import FORMS as LEVELS  # noqa: E402
+from level_nets import SIDE as WIDE  # noqa: E402
+from level_nets import TOGETHER, level_detector, level_street, levels_in_one, levels_in_rows  # noqa: E402
 from nets import picture, run  # noqa: E402
 from test_heads import (  # noqa: E402 - networks that other tests make too
     COLUMNS,
@@ -325,15 +328,26 @@ def test_a_detectors_boxes_are_pythons(form: str, site: Callable[..., Site], squ
     page.context.close()
 
 
+def in_rows() -> np.ndarray:
+    """Boxes of 8 x 8 places and 4 x 4, top, left, bottom, right."""
+    middles = np.concatenate([np.indices((n, n)).reshape(2, -1).T * (64 / n) + 32 / n for n in (8, 4)])[None]
+    return np.concatenate([middles - np.array([2, 3]), middles + np.array([2, 3])], axis=2)
+
+
 FORMS: dict[str, tuple[str, Any]] = {
     "corners": ("corners", lambda b: b),
     "shares": ("corners", lambda b: b / 64),
     "sizes where corners were thought": ("corners", lambda b: np.abs(b - [0, 0, 8, 8])),
     "no boxes yet": ("corners", lambda b: b[..., ::-1] - 40),
     "centred": ("centred", lambda b: b),
+    "y first, by where they lie": ("corners", lambda b: in_rows()),
     "turned": ("turned", lambda b: np.concatenate([b, b / 9], axis=2)),
     "offsets": ("offsets", lambda b: b / 40 - 1),
     "distances": ("distances", lambda b: np.tile(b, 4) / 9),
+    "distances that are numbers": ("distances", lambda b: b / 9),
+    "several places of a cell": ("distances", lambda b: np.repeat(b, 2, axis=1) / 9),
+    "distances of two levels": ("distances", lambda b: np.concatenate([b, b[:, :16]], axis=1) / 9),
+    "distances of nothing": ("distances", lambda b: b - 40),
 }
 
 
@@ -344,18 +358,19 @@ def test_boxes_are_read_in_every_form(name: str, page: Any) -> None:
     rng = np.random.default_rng(3)
     first = rng.uniform(2, 50, (1, 64 if form == "distances" else 80, 2))
     level = np.asarray(change(np.concatenate([first, first + rng.uniform(3, 30, first.shape)], axis=2)), np.float32)
-    wanted = corners([level], (64, 64), form)
-    reading = {"reversed": REVERSED, "normalised": NORMALISED, "strides": STRIDES}
+    wanted = corners([level], (64, 64), form, y_first=name.startswith("y first"))
+    told = {"reversed": REVERSED, "fewReversed": FEW_REVERSED, "normalised": NORMALISED}
+    reading = {**told, "strides": STRIDES, "mostInCell": MOST_IN_CELL, "apart": APART}
     got = page.evaluate(
         """async ([dims, data, form, reading]) => {
           const { boxesOf } = await import("./boxes.js");
-          const head = { boxes: { outputs: ["y"], axis: 2, form } };
+          const head = { boxes: { outputs: ["y"], axis: 2, form, y_first: false } };
           const boxes = boxesOf({ y: { dims, data } }, { head, reading }, [64, 64]);
           return boxes && Array.from(boxes);
         }""",
         [level.shape, level.ravel().tolist(), form, reading],
     )
-    if name == "no boxes yet":
+    if name in ("no boxes yet", "distances of nothing"):
         assert got is wanted is None
         return
     assert wanted is not None
@@ -367,6 +382,12 @@ DETECTORS: dict[str, tuple[Callable[[], onnx.ModelProto], int]] = {  # and the s
     **{f"objectness, {form}": (partial(with_objectness, form), 16) for form in ("one tensor", "three tensors")},
     "levels": (levels, 32),
     **{f"chosen, {form}": (partial(choosing, form), SIDE) for form in CHOOSING},
+    **{f"levels, {form}": (partial(level_detector, form, "grids"), WIDE) for form in LEVELS},
+    "levels, turned": (partial(level_detector, "sigmoids, distances", "turned tables"), WIDE),
+    "levels, no batch": (partial(level_detector, "sigmoids, distances", "no batch"), WIDE),
+    "levels, coarse first": (partial(level_detector, "objectness, offsets", "tables", coarse_first=True), WIDE),
+    **{f"levels in one, {form}": (partial(levels_in_one, form, "grids"), WIDE) for form in TOGETHER},
+    "levels in rows": (partial(levels_in_rows, "together"), WIDE),
     **{f"a column, {form}": (partial(column_alone, form), SIDE) for form in COLUMNS if form != "logits"},
 }
 
@@ -377,8 +398,8 @@ def test_what_is_detected_is_what_python_detects(name: str, page: Any, tmp_path:
     near = Path(os.environ.get("NODE_PATH", "")) / "onnxruntime-web"
     rc.make_site(model, tmp_path, preprocess="unit", runtime=near if near.is_dir() else None)
     told, x = json.loads((tmp_path / "model.json").read_text()), picture(1, 3, side, side)
-    if side == SIDE and name != "levels":  # planted, what they find is there
-        x = street().transpose(2, 0, 1)[None].astype(np.float32) / 255
+    if side in (SIDE, WIDE) and name != "levels":  # planted, what they find is there
+        x = (street() if side == SIDE else level_street()).transpose(2, 0, 1)[None].astype(np.float32) / 255
     compiled = onnx.load(tmp_path / "model.onnx")
     names = [output.name for output in compiled.graph.output]
     values = run(compiled, *names, x=x, relcam_targets=np.array([[-1]]))

@@ -19,18 +19,23 @@ export function table({ dims, data }, axis, from = 0, to = dims[axis] ?? 1) {
 export function boxesOf(outputs, model, size) {
   const { boxes } = model.head;
   if (boxes === null) return null;
-  const { strides } = model.reading;
   const levels = boxes.outputs.map((name) => table(outputs[name], boxes.axis));
-  if (boxes.form === "distances") return aroundCells(levels, size, strides);
-  if (boxes.form === "offsets") return inCells(levels[0], size, strides);
-  return corners(levels[0], boxes.form, size, model.reading);
+  if (boxes.form === "distances" || boxes.form === "offsets") {
+    const around = boxes.form === "distances" ? aroundCells : inCells;
+    const found = levels.map((level) => around(level, size, model.reading));
+    if (found.includes(null)) return null;
+    const all = Float32Array.from(found.flatMap((each) => [...each]));
+    return turnedRound(all) > model.reading.fewReversed ? null : all;
+  }
+  return corners(levels[0], boxes.form, size, model.reading, yFirst(outputs, model));
 }
 
-/** Boxes of one table that tells them by corners, by centre and size, or turned. */
-export function corners(level, form, size, { reversed, normalised }) {
+/** Boxes of one table that tells them by corners, by centre and size, or turned; of the former y may come first. */
+export function corners(level, form, size, { reversed, normalised }, first) {
   let out = new Float32Array(level.places * BOX);
   for (let place = 0; place < level.places; place++) {
-    out.set(form === "turned" ? unturned(level, place) : numbers(level, place), place * BOX);
+    const told = form === "turned" ? unturned(level, place) : numbers(level, place);
+    out.set(first && form !== "turned" ? [told[1], told[0], told[3], told[2]] : told, place * BOX);
   }
   // Where ends come before beginnings and nothing is negative, those are sizes.
   const sizes = form === "corners" && out.every((side) => side >= 0) && turnedRound(out) > reversed;
@@ -38,6 +43,31 @@ export function corners(level, form, size, { reversed, normalised }) {
   if (turnedRound(out) > reversed) return null;
   if (areShares(out, normalised)) for (let i = 0; i < out.length; i++) out[i] *= size[1 - (i % 2)];
   return out;
+}
+
+/** Whether boxes tell y before x: by where those of all places lie, else by what their output is called. */
+export function yFirst(outputs, { head: { boxes, rows }, reading }) {
+  if (boxes === null) return rows.y_first;
+  return tellsYFirst(table(outputs[boxes.outputs[0]], boxes.axis), boxes.form, reading.apart) ?? boxes.y_first;
+}
+
+/** What the order of places says of that, in which x changes and y does not; null where it says nothing. */
+function tellsYFirst(level, form, apart) {
+  if (form !== "corners" && form !== "centred") return false;
+  const { places } = level;
+  const [first, second] = [0, 1].map((side) => {
+    const middle = (_, place) => level.at(place, side) + (form === "corners" ? level.at(place, side + 2) : 0);
+    const all = Float64Array.from({ length: places }, middle);
+    const mean = all.reduce((sum, value) => sum + value, 0) / places;
+    const spread = all.reduce((sum, value) => sum + (value - mean) ** 2, 0) / places;
+    let changes = 0;
+    for (let k = 1; (2 * k) ** 2 <= places; k *= 2) {
+      changes += all.subarray(k).reduce((sum, value, i) => sum + (value - all[i]) ** 2, 0) / (places - k);
+    }
+    return changes / spread;
+  });
+  const clear = Math.max(first, second) > apart * Math.min(first, second); // NaN where there is no spread
+  return clear ? first < second : null;
 }
 
 const numbers = ({ at }, place) => [at(place, 0), at(place, 1), at(place, 2), at(place, 3)];
@@ -70,22 +100,38 @@ function unturned(level, place) {
 
 const cells = (stride, size) => size.map((side) => Math.ceil(side / stride));
 
-/** Boxes by offsets of their centres from the corners of cells, and the logarithms of their sizes, both in cells. */
-function inCells(level, size, strides) {
+/**
+ * The cells of so many places, of one level or of several in rows: how far right and down, and their stride.
+ *
+ * In each stand as few places as fit, and so many at most; null where that fits nothing.
+ */
+function cellsIn(places, size, strides, most = 1) {
   const count = (some) => some.map((s) => cells(s, size)).reduce((sum, [down, across]) => sum + down * across, 0);
   const runs = strides.flatMap((_, i) => strides.slice(i).map((__, j) => strides.slice(i, i + j + 1)));
-  const fitting = runs.find((run) => count(run) === level.places);
-  if (!fitting) return null;
-  const out = new Float32Array(level.places * BOX);
-  let place = 0;
-  for (const stride of fitting) {
-    const [down, across] = cells(stride, size);
-    for (let cell = 0; cell < down * across; cell++, place++) {
-      const [x, y, width, height] = numbers(level, place);
-      const centre = [(x + (cell % across)) * stride, (y + Math.floor(cell / across)) * stride];
-      out.set([...centre, Math.exp(width) * stride, Math.exp(height) * stride], place * BOX);
-    }
+  for (let several = 1; several <= most; several++) {
+    const fitting = runs.find((run) => several * count(run) === places);
+    if (!fitting) continue;
+    return fitting.flatMap((stride) => {
+      const [down, across] = cells(stride, size);
+      return Array.from({ length: several * down * across }, (_, i) => {
+        const cell = Math.floor(i / several);
+        return { x: cell % across, y: Math.floor(cell / across), stride };
+      });
+    });
   }
+  return null;
+}
+
+/** Boxes by offsets of their centres from the corners of cells, and the logarithms of their sizes, both in cells. */
+function inCells(level, size, { strides }) {
+  const found = cellsIn(level.places, size, strides);
+  if (found === null) return null;
+  const out = new Float32Array(level.places * BOX);
+  found.forEach(({ x, y, stride }, place) => {
+    const [right, below, width, height] = numbers(level, place);
+    const sides = [x + right, y + below, Math.exp(width), Math.exp(height)];
+    out.set(sides.map((side) => side * stride), place * BOX);
+  });
   return aroundMiddles(out);
 }
 
@@ -99,24 +145,20 @@ function areShares(boxes, most) {
   return some.length > 0 && low + (some[Math.ceil(at)] - low) * (at % 1) <= most;
 }
 
-/** Boxes by the distances of their sides from the middles of cells, each the mean of a distribution. */
-function aroundCells(levels, size, strides) {
-  const out = [];
-  for (const { places, count, at } of levels) {
-    const stride = strides.find((s) => cells(s, size)[0] * cells(s, size)[1] === places);
-    if (stride === undefined) return null;
-    const across = cells(stride, size)[1];
-    const bins = count / BOX;
-    for (let place = 0; place < places; place++) {
-      const middle = [((place % across) + 0.5) * stride, (Math.floor(place / across) + 0.5) * stride];
-      for (let side = 0; side < BOX; side++) {
-        const told = softmax(Float32Array.from({ length: bins }, (_, i) => at(place, side * bins + i)));
-        const away = told.reduce((sum, share, i) => sum + share * i, 0) * stride;
-        out.push(middle[side % 2] + (side < 2 ? -away : away));
-      }
+/** Boxes by the distances of their sides from the middles of cells, each a number or the mean of a distribution. */
+function aroundCells({ places, count, at }, size, { strides, mostInCell }) {
+  const found = cellsIn(places, size, strides, mostInCell);
+  if (found === null) return null;
+  const bins = count / BOX;
+  const out = new Float32Array(places * BOX);
+  found.forEach(({ x, y, stride }, place) => {
+    for (let side = 0; side < BOX; side++) {
+      const told = Float32Array.from({ length: bins }, (_, i) => at(place, side * bins + i));
+      const mean = bins === 1 ? told[0] : softmax(told).reduce((sum, share, i) => sum + share * i, 0);
+      out[place * BOX + side] = ([x, y][side % 2] + 0.5 + (side < 2 ? -mean : mean)) * stride;
     }
-  }
-  return Float32Array.from(out);
+  });
+  return out;
 }
 
 /** Intersection over union of two boxes. */

@@ -1,7 +1,7 @@
 // Detections that a file chooses itself: which place and class each of its rows is, found again by the row's score, as
 // relcam_onnx/runners/matching.py has it.
 
-import { BOX, boxAt, corners, overlap } from "./boxes.js";
+import { BOX, boxAt, corners, overlap, yFirst } from "./boxes.js";
 
 /** Some columns of an output, of the first image: how many rows, and how to read them. */
 function columns({ dims, data }, { first, width }) {
@@ -21,7 +21,8 @@ export function rowsOf(outputs, model, size, said, boxes) {
   const marks = columns(outputs[told.scores.output], told.scores);
   const wanted = (row) => marks.at(row, 0) > model.reading.confidence;
   const level = { places: marks.rows, count: BOX, at: (row, i) => (wanted(row) ? sides.at(row, i) : 0) };
-  const framed = told.form === "turned" ? null : corners(level, told.form, size, model.reading);
+  const first = yFirst(outputs, model);
+  const framed = told.form === "turned" ? null : corners(level, told.form, size, model.reading, first);
   const left = Float32Array.from(said.shares);
   const found = [];
   let asked = false;

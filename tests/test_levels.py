@@ -1,0 +1,115 @@
+"""Detectors whose levels are outputs of their own: the planted one finds the same in every arrangement."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from level_nets import (
+    ARRANGEMENTS,
+    CELLS,
+    FORMS,
+    SIDE,
+    SQUARES,
+    TOGETHER,
+    arranged,
+    level_detector,
+    level_street,
+    levels_in_one,
+    levels_in_rows,
+    planted_levels,
+    squashed,
+)
+from nets import Net
+
+import relcam_onnx as rc
+
+OPTIONS: dict[str, Any] = {"preprocess": "unit", "labels": ["red", "green"], "layers": ["colours", "input"]}
+
+
+def check(model: onnx.ModelProto, *, boxes: bool = True, **options: Any) -> None:
+    with rc.Explainer(model, **OPTIONS, **options) as explainer:
+        assert explainer.settings.head == "detector"
+        found = rc.explain(explainer, level_street())
+    if boxes:
+        told = {(each.index, tuple(map(round, each.box or ()))) for each in found.detections[0]}
+        assert told == set(SQUARES)
+    assert sorted(each.index for each in found.detections[0]) == [0, 0, 1]
+    for k, each in enumerate(found.detections[0]):
+        assert each.score > 0.8
+        heat = np.maximum(found.heat("input", 0, k), 0)
+        inside = [heat[box[1] : box[3], box[0] : box[2]].sum() for kind, box in SQUARES if kind == each.index]
+        assert max(inside) >= 0.9 * heat.sum() > 0
+
+
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS)
+@pytest.mark.parametrize("form", FORMS)
+def test_every_arrangement_tells_the_same(form: str, arrangement: str) -> None:
+    check(level_detector(form, arrangement))
+
+
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS)
+@pytest.mark.parametrize("form", ["sigmoids, distances", "objectness, offsets"])
+def test_in_any_order_of_outputs(form: str, arrangement: str) -> None:
+    check(level_detector(form, arrangement, by_level=True), backend="eager")
+    check(level_detector(form, arrangement, by_level=True, coarse_first=True))
+
+
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS)
+@pytest.mark.parametrize("form", ["sigmoids, distances", "objectness, offsets"])
+def test_sizes_that_only_a_run_knows(form: str, arrangement: str) -> None:
+    size = {"size": [SIDE, SIDE], "resize": "squash", "scale": 1 / 255}
+    model = level_detector(form, arrangement, "side")
+    del model.graph.value_info[:]
+    with rc.Explainer(model, **{**OPTIONS, "preprocess": size}) as explainer:
+        found = rc.explain(explainer, level_street())
+    assert {tuple(map(round, each.box or ())) for each in found.detections[0]} == {box for _, box in SQUARES}
+
+
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS[:4])
+@pytest.mark.parametrize("form", TOGETHER)
+def test_all_of_a_level_in_one_output(form: str, arrangement: str) -> None:
+    check(levels_in_one(form, arrangement))
+
+
+@pytest.mark.parametrize("form", ["together, as NanoDet has it", "apart"])
+def test_all_levels_in_rows(form: str) -> None:
+    check(levels_in_rows(form))
+
+
+@pytest.mark.parametrize("shares", [True, False])
+@pytest.mark.parametrize("named", [True, False])
+def test_anchors_of_a_grid(named: bool, shares: bool) -> None:
+    """(N, 3 · (5 + C), h, w), which is a detector's where that is said, or (N, 3, h, w, 5 + C)."""
+    net = Net("N", 3, SIDE, SIDE)
+    outputs = []
+    for part in planted_levels(net, "offsets"):
+        one = net("Concat", *(part[kind] for kind in ("sides", "objectness", "classes")), axis=1)
+        none = net("Sub", net("Mul", one, np.float32(0)), np.float32(9))
+        grid = net("Concat", none, one, none, axis=1)
+        if not named:
+            cells = int(SIDE / CELLS[len(outputs)])
+            apart = net("Reshape", grid, np.array([0, 3, 7, cells, cells]))
+            grid = net("Transpose", apart, perm=[0, 1, 3, 4, 2])
+        outputs.append(net("Sigmoid", grid) if shares else net("Identity", grid))
+    check(net.model(*outputs), boxes=False, head="detector" if named else None)
+
+
+def test_key_points_beside_are_left_alone() -> None:
+    model = level_detector("sigmoids, distances", "tables")
+    net = Net("N", 3, SIDE, SIDE)
+    parts = squashed(net, planted_levels(net, "distances"), "classes")
+    for part in parts:
+        part["points"] = net("Concat", *[part["sides"]] * 2, part["objectness"], part["objectness"], axis=1)
+    outputs = [arranged(net, part[kind], "tables") for kind in ("classes", "sides", "points") for part in parts]
+    assert rc.Explainer(net.model(*outputs)).prepared.choices.count == rc.Explainer(model).prepared.choices.count
+    check(net.model(*outputs))
+
+
+def test_several_sizes_of_a_segmentation_are_no_detector() -> None:
+    net = Net("N", 3, SIDE, SIDE)
+    parts = planted_levels(net, "distances")
+    model = net.model(*(net("Sigmoid", part["classes"]) for part in parts))
+    assert rc.Explainer(model).settings.head == "segmenter"
