@@ -11,6 +11,7 @@ from nets import Dim, Net, canonical, picture
 import relcam_onnx as rc
 from relcam_onnx.analysis.frames import rows_for
 from relcam_onnx.analysis.layout import Layout
+from relcam_onnx.analysis.merging import merged
 from relcam_onnx.analysis.rows import leaves_row
 from relcam_onnx.canon.sizes import infer_sizes
 from relcam_onnx.listing import layer_table
@@ -195,3 +196,19 @@ def test_sizes_read_beside_a_layer_keep_no_norm_from_it() -> None:
         with rc.Explainer(model, "input") as explainer:
             found.append(explainer(x, targets=[[0, 3]] * 2).maps["input"])
     agree(*found)
+
+
+def test_a_slice_whose_bounds_a_run_computes_leaves_no_row() -> None:
+    net = Net("N", "row", CHANNELS)
+    length = net("Slice", net("Shape", net.x), ints(1), ints(2))
+    made = net("Slice", net.x, ints(0), net("Sub", length, ints(2)), ints(1))
+    model = canonical(net.model(net("Relu", made)))
+    (node,) = (node for node in model.graph.nodes if node.op == "Slice" and len(node.outputs[0].shape) == 3)
+    assert not leaves_row(node, Layout((1,), 3, ("h", "w"), before=2, after=1))
+
+
+def test_rows_of_open_sizes_are_in_no_blocks() -> None:
+    net = Net("N", 16, CHANNELS)
+    model = canonical(net.model(net("Relu", net("Transpose", net.x, perm=[0, 2, 1]))))
+    (node,) = (node for node in model.graph.nodes if node.op == "Transpose")
+    assert merged(node.outputs[0], {node.inputs[0].name: Layout((1,), 3, ("h", "w"))}) is None

@@ -43,6 +43,8 @@ def merged(result: gs.Tensor, layouts: Mapping[str, Layout]) -> tuple[Layout, tu
         nodes.append(node)
         source = node.inputs[0]
     layout, sizes = layouts[source.name], shape_of_one(source)
+    if not all(isinstance(size, int) for size in layout.grid):
+        return None  # only a run knows where positions in a row lie
     came = traced(source, nodes[::-1]) if sizes is not None else None
     if sizes is None or came is None or came.ndim < 2 or came.shape[0] != sizes[0] or layout.before or layout.after:
         return None

@@ -68,7 +68,8 @@ def leaves_row(node: gs.Node, layout: Layout) -> bool:
         starts, ends, axes = (integers(node, i) or [] for i in range(1, 4))
         axes = [axis % layout.rank for axis in axes]
         place = axes.index(row) if row in axes else 0
-        read = between(starts[place], ends[place], length) if row in axes else None
+        told = row in axes and place < min(len(starts), len(ends))  # bounds may be computed
+        read = between(starts[place], ends[place], length) if told else None
     else:
         return False
     # Counted from either end, since only a run may know how many positions there are.
