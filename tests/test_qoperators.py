@@ -116,7 +116,9 @@ def test_it_is_explained_as_what_it_stands_for(network: Callable[[], onnx.ModelP
     assert list(got.maps) == list(wanted.maps)
     for name, value in wanted.maps.items():
         if (form, preset) != ("pairs", "gradient"):  # rounding in another order turns a ReLU off
-            np.testing.assert_allclose(eager.maps[name], got.maps[name], atol=1e-4 * np.abs(value).max())
+            # Pairs are onnxruntime's to fuse, each session its own way: an activation may be a step of 1/256 away.
+            share = 1e-2 if form == "pairs" else 1e-4
+            np.testing.assert_allclose(eager.maps[name], got.maps[name], atol=share * np.abs(value).max())
         if preset != "gradient":  # ReLUs that round to 0 have another slope
             assert cosine(got.maps[name], value) > 0.9, name
 
@@ -186,23 +188,31 @@ def test_what_stands_on_integers(middle: str, form: str) -> None:
     made = quantised(model, **FORMS[form])
     got, eager = (rc.Explainer(made, layers, backend=b)(X[:1], wanted.targets) for b in ("compiled", "eager"))
     for name, value in wanted.maps.items():
-        np.testing.assert_allclose(eager.maps[name], got.maps[name], atol=1e-4 * np.abs(value).max())
+        share = 1e-2 if form == "pairs" else 1e-4
+        np.testing.assert_allclose(eager.maps[name], got.maps[name], atol=share * np.abs(value).max())
         assert cosine(got.maps[name], value) > 0.9, name
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_what_rounds_to_nothing_gets_nothing(form: str) -> None:
-    """Channels so small that they round to 0 behind a move, before a depthwise convolution of negative bias."""
+def test_a_norm_of_rounded_values_divides_by_what_it_made(form: str) -> None:
+    """A stem of layer normalisation and a residual block, as ConvNeXt's: some of what it makes rounds to 0."""
     net = Net("N", 3, 16, 16)
-    weight = net.normal(16, 3, 3, 3, scale=0.3) * np.where(np.arange(16) % 2, 1, 1e-3)[:, None, None, None]
-    x = net("Relu", net("Conv", net.x, weight.astype(np.float32), pads=[1] * 4), name="stem")
-    x = net("Slice", x, np.array([1]), np.array([15]), np.array([2]))
-    x = net("Conv", x, net.normal(16, 1, 3, 3, scale=0.5), np.full(16, -0.1), pads=[1] * 4, group=16)
-    plain = net.model(net.head(net("HardSwish", net.conv(x, 16, 16, kernel=1)), 16))
-    wanted = rc.Explainer(plain, "input", "lrp")(X[:1], TARGETS[:1])
-    got = rc.Explainer(quantised(plain, **FORMS[form]), "input", "lrp")(X[:1], wanted.targets)
-    for name, value in wanted.maps.items():
-        assert np.abs(got.maps[name]).max() < 3 * np.abs(value).max(), name
+
+    def norm(x: str) -> str:
+        turned = net("Transpose", x, perm=[0, 2, 3, 1])
+        shift = net.normal(16, scale=0.02)
+        return net("LayerNormalization", turned, net.rng.uniform(0.02, 1, 16).astype(np.float32), shift, axis=-1)
+
+    x = net("Transpose", norm(net.conv(net.x, 3, 16, kernel=1, stride=2)), perm=[0, 3, 1, 2])
+    for _ in range(2):
+        inner = net("MatMul", norm(net.conv(x, 16, 16, group=16)), net.normal(16, 32, scale=0.25))
+        y = net("MatMul", net("Relu", inner), net.normal(32, 16, scale=0.05))
+        x = net("Add", net("Transpose", y, perm=[0, 3, 1, 2]), x)
+    plain = net.model(net.dense(net("ReduceMean", x, np.array([2, 3]), keepdims=0), 16, 5, name="scores"))
+    wanted = rc.Explainer(plain, "input", "lrp")(X[:1], TARGETS[:1]).maps["input"]
+    for backend in ("eager", "compiled"):
+        got = rc.Explainer(quantised(plain, **FORMS[form]), "input", "lrp", backend=backend)(X[:1], TARGETS[:1])
+        assert cosine(got.maps["input"], wanted) > 0.9
 
 
 def test_names_mean_the_same_layers() -> None:

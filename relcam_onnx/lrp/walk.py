@@ -85,6 +85,8 @@ def going_on(step: Step, handed: Messages) -> Messages:
 def handed_back(f: Backend, step: Step, values: Mapping[str, Value], message: Message) -> Messages:
     """What each input of one node gets."""
     try:
+        if step.rounded:  # what is promised holds of the rounded value
+            message = replace(message, support=None)
         return pass_back(f, step.rule, describe(f, step, values), message)
     except UnknownSizeError as error:
         error.node = step.node
@@ -95,8 +97,23 @@ def describe(f: Backend, step: Step, values: Mapping[str, Value]) -> Record:
     """A node's linear part or relay, with the values of this run."""
     inputs = tuple(value_of(f, tensor, values) for tensor in step.node.inputs)
     output = values[step.node.outputs[0].name]
-    record = lookup(step.node).build(f, Call(step.node, inputs, output, step.nonnegative, step.rounded))
-    return replace(record, rounded=True) if step.rounded and isinstance(record, Linear) else record
+    build, call = lookup(step.node).build, Call(step.node, inputs, output, step.nonnegative)
+    record = build(f, call)
+    return build(f, replace(call, output=unrounded(f, record, output))) if step.rounded else record
+
+
+def unrounded(f: Backend, record: Record, output: Value) -> Value:
+    """What a node makes of its inputs, where the file has that rounded, which may be more than all of it.
+
+    A linear op's is computed anew. Others pass on what their inputs hold: they are given another value than the one
+    that messages name, so that relevance itself goes on, and no quotient by what rounded to 0.
+    """
+    if isinstance(record, Linear):
+        parts = [term.apply(term.x, term.weight) for term in record.terms]
+        made = f.Sum(*parts, *([] if record.bias is None else [record.bias]))
+    else:
+        made = f.Identity(output)
+    return f.sized(made, f.dims(output))
 
 
 def activations(f: Backend, plan: Plan, value: Callable[[str], T]) -> dict[str, T]:

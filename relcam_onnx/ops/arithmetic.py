@@ -211,7 +211,7 @@ def mul(f: Backend, call: Call) -> Relay:
         if len(receivers) == 2:
             half = message.relevance(f) * 0.5
             return {i: Message(unbroadcast(f, half, call.value(i), call.output)) for i in receivers}
-        if message.of is call.output and not call.rounded and call.constant(1 - receivers[0]):
+        if message.of is call.output and call.constant(1 - receivers[0]):
             scaled = Message(message.value * factor(f, call, 1 - receivers[0]), call.value(receivers[0]))
             return passed(f, call, scaled, receivers[0])
         return passed(f, call, message, receivers[0])
@@ -242,7 +242,7 @@ def div(f: Backend, call: Call) -> Relay:
         return parts
 
     def relevance(message: Message) -> dict[int, Message]:
-        if message.of is y and not call.rounded and call.constant(1):
+        if message.of is y and call.constant(1):
             message = Message(message.value / factor(f, call, 1), x)
         return passed(f, call, message, 0)
 

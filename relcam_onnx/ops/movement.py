@@ -28,13 +28,10 @@ def moved(f: Backend, call: Call, adjoint: Callable[[Value], Value], index: int 
 
 
 def carried(f: Backend, call: Call, message: Message, adjoint: Callable[[Value], Value], index: int) -> Message:
-    """A message taken from the output to input ``index``; what it says of y it says of x, whose values y holds.
-
-    Rounded, y may be 0 where x is not: then relevance itself goes on, and no quotient.
-    """
+    """A message taken from the output to input ``index``; what it says of y it says of x, whose values y holds."""
     x = call.value(index)
     support = x if message.support is call.output else None
-    if message.of is call.output and not call.rounded:
+    if message.of is call.output:
         return Message(adjoint(message.value), x, support)
     return Message(adjoint(message.relevance(f)), support=support)
 

@@ -105,8 +105,7 @@ class Linear:
     ``y`` is the output that the forward pass computed, ``bias`` broadcasts to it. ``derivative`` replaces the adjoints
     under the gradient, by input index, where the weights themselves depend on an input (normalisation by the picture's
     own statistics, a product of two tensors). ``elementwise`` makes the same op with its mean, too, a number that
-    stands in the bias: see `by_sign`. ``halves`` makes a product of two tensors of both, each counted half. A
-    ``rounded`` y is the sum but for rounding, which may be more than all of it.
+    stands in the bias: see `by_sign`. ``halves`` makes a product of two tensors of both, each counted half.
     """
 
     terms: tuple[Term, ...]
@@ -115,7 +114,6 @@ class Linear:
     derivative: Callable[[Value], Mapping[int, Value]] | None = None
     elementwise: Callable[[], Linear] | None = None
     halves: Callable[[], Linear] | None = None
-    rounded: bool = False
 
     def by_sign(self) -> Linear:
         """The form for rules that ask for the sign of a weight.
@@ -150,14 +148,13 @@ class Call:
     """One node, with what its tensors hold in one run.
 
     ``inputs`` has None for an optional input left out; constants are ndarrays, but for large weights while a model is
-    compiled, which are names. ``output`` is the first output, which the file may have ``rounded``.
+    compiled, which are names. ``output`` is the first output.
     """
 
     node: gs.Node
     inputs: tuple[Value | None, ...]
     output: Value
     nonnegative: frozenset[int] = field(default_factory=frozenset)
-    rounded: bool = False
 
     def attr(self, name: str, default: T) -> T:
         """An attribute of the node, ``default`` where it is not set."""

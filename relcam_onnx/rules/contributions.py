@@ -42,9 +42,9 @@ def pairs(f: Backend, t: Term, sign: int) -> list[Pair]:
     return [(x, weight) for x, weight in halves if x is not ZERO and weight is not ZERO]
 
 
-def is_mixed(op: Linear, t: Term) -> bool:
-    """Whether inputs of either sign meet weights of either sign in one sum, which the output tells."""
-    return not op.rounded and t.weight is not None and not t.nonnegative and not t.diagonal
+def is_mixed(t: Term) -> bool:
+    """Whether inputs of either sign meet weights of either sign in one sum."""
+    return t.weight is not None and not t.nonnegative and not t.diagonal
 
 
 def pushed(f: Backend, op: Linear, sign: int) -> Value:
@@ -56,7 +56,7 @@ def pushed_by(f: Backend, op: Linear, t: Term, sign: int) -> Value:
     """One term's part of `pushed`."""
     if t.diagonal:
         return half(f, t.apply(t.x, t.weight), sign)
-    if is_mixed(op, t):
+    if is_mixed(t):
         return magnitude(f, op, t, sign) * (0.5 * sign)
     return total(t.apply(x, w) for x, w in pairs(f, t, sign))
 
@@ -94,7 +94,7 @@ def shared(f: Backend, op: Linear, message: Message, sign: int, bias: bool, eps:
     """
     op = op.by_sign()
     rest = half(f, op.bias if bias else None, sign) + sign * eps
-    if len(op.terms) == 1 and is_mixed(op, op.terms[0]):
+    if len(op.terms) == 1 and is_mixed(op.terms[0]):
         return shared_by_magnitude(f, op, message, sign, rest)
     z = pushed(f, op, sign)
     if z is ZERO:
@@ -130,10 +130,8 @@ def share_by_weight(
 
 
 def without_bias(op: Linear) -> Value:
-    """Σ_i x_i w_ij of a linear op: its output less its bias, where that is not rounded."""
-    if op.bias is None:
-        return op.y
-    return total(t.apply(t.x, t.weight) for t in op.terms) if op.rounded else op.y - op.bias
+    """Σ_i x_i w_ij of a linear op: its output less its bias."""
+    return op.y if op.bias is None else op.y - op.bias
 
 
 def total(parts: Iterable[Value]) -> Value:
