@@ -1,4 +1,4 @@
-"""Split, and Gather of a range, become Slices, so that every op has one output that matters and ranges one form."""
+"""Split, and Gather of a range, become Slices, TopK's values a Gather, so that every op has one output that matters."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.edit import detach, fresh, is_op, reshaped, sweep
 from relcam_onnx.canon.identity import integers
-from relcam_onnx.model import Model, static_shape
+from relcam_onnx.model import Model, consumers, static_shape
 
 
 def slice_splits(model: Model) -> None:
-    """Rewrite every Split (opset 18) whose parts are known, every Gather of a range, and GatherND that is one."""
+    """Rewrite every Split (opset 18) whose parts are known, Gather of a range, GatherND that is one, TopK's values."""
     for node in list(model.graph.nodes):
         if is_op(node, "Split"):
             slice_split(model, node)
@@ -19,6 +19,8 @@ def slice_splits(model: Model) -> None:
             name_gather(model, node)
         elif is_op(node, "Gather"):
             slice_gather(node)
+        elif is_op(node, "TopK"):
+            name_largest(model, node)
     sweep(model)
 
 
@@ -33,6 +35,15 @@ def slice_split(model: Model, node: gs.Node) -> None:
         slicing = gs.Node("Slice", f"{result.name}/slice", inputs=[source], outputs=[result])
         set_range(slicing, axis, start, end)
         model.graph.nodes.append(slicing)
+
+
+def name_largest(model: Model, node: gs.Node) -> None:
+    """The values that TopK tells are those that stand at the indices which it tells."""
+    values, indices = node.outputs
+    if not indices.is_empty() and consumers(values):
+        node.outputs[0] = gs.Variable(fresh(model, f"{values.name}/largest"), values.dtype, values.shape)
+        attrs = {"axis": int(node.attrs.get("axis", -1))}
+        model.graph.nodes.append(gs.Node("GatherElements", values.name, attrs, [node.inputs[0], indices], [values]))
 
 
 def name_gather(model: Model, node: gs.Node) -> None:
