@@ -691,6 +691,19 @@ def test_another_output_beside_levels_is_left_alone() -> None:
     assert rc.Explainer(model, "stages").prepared.choices.head == rc.Explainer(levels(), "stages").prepared.choices.head
 
 
+def test_masks_of_queries_are_no_classes() -> None:
+    """(N, queries, classes) and (N, queries, h, w), as MaskFormer has them: the file says no score of a pixel."""
+    net = Net("N", 3, 16, 16)
+    feature = body(net)
+    masks = net.conv(feature, 8, 6, 1, name="masks")
+    pooled = net("Reshape", net("GlobalAveragePool", feature), np.array([0, 8]))
+    classes = net("Reshape", net.dense(pooled, 8, 6 * 4), np.array([0, 6, 4]), name="classes")
+    model = net.model(classes, masks)
+    with pytest.raises(rc.UnsupportedModelError, match="no output is a table of scores"):
+        rc.Explainer(model)
+    assert rc.Explainer(model, output="masks").settings.head == "segmenter"
+
+
 def test_a_head_can_be_named() -> None:
     with pytest.raises(rc.OptionError, match=r"no head is called 'segmentor'.*segmenter"):
         rc.Explainer(pixels(), head="segmentor")

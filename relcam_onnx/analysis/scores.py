@@ -110,7 +110,9 @@ def of_places(
         chosen, told = chosen_among(output)
         scores, squashed_along = of_turned(model, chosen)
         scores = replace(scores, tensor=with_class(model, scores.tensor))
-        if not holds_scores(scores.tensor):
+        if not holds_scores(scores.tensor) or (
+            kind is None and len(named) > 1 and are_masks_of_queries(output, others)
+        ):
             continue
         told = told if told is not None else squashed_along
         head = segmenter(scores.tensor, told) if kind in (None, "segmenter") else None
@@ -121,6 +123,13 @@ def of_places(
         if head is not None:
             return replace(scores, output=output.name, head=head)
     return None
+
+
+def are_masks_of_queries(tensor: gs.Tensor, others: Iterable[gs.Tensor]) -> bool:
+    """Whether (N, queries, h, w) are masks whose classes another output tells, (N, queries, classes): MaskFormer's."""
+    sizes = list(tensor.shape or [])
+    tables = [list(t.shape) for t in others if len(t.shape or []) == 3]
+    return len(sizes) == 4 and sizes[1] is not None and any(table[:2] == sizes[:2] for table in tables)
 
 
 def of_column(model: Model, output: gs.Tensor, others: Sequence[gs.Tensor], *, named: bool) -> Scores | None:
