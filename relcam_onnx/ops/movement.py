@@ -103,7 +103,12 @@ def expand(f: Backend, call: Call) -> Relay:
     # Axis by axis as (copies, size): the copies are summed.
     split = [n for size, grown in zip(padded, after, strict=True) for n in (grown // size if size else 1, size)]
 
+    # Of the batch, all of it so often.
+    rows = int(call.numbers(1)[0]) if call.node.op == "Tile" and call.constant(1) and len(before) == len(after) else 1
+
     def adjoint(s: Value) -> Value:
+        if rows > 1:
+            s = f.ReduceSum(f.Reshape(s, [-1, rows, before[0], *after[1:]]), [1], keepdims=0)
         summed = f.ReduceSum(f.Reshape(s, [1, -1, *split[2:]]), list(range(0, len(split), 2)), keepdims=0)
         return f.Reshape(summed, [-1, *before[1:]])
 
