@@ -6,6 +6,7 @@ the largest, all within 2e-2: they were stabilised where the engine hands a prod
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -191,6 +192,23 @@ def small(name: str) -> torch.nn.Module:
             elif not value.any():
                 value.normal_(0, 0.3)
     return module
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_size_that_is_open_in_name_only() -> None:
+    """timm's ViT takes pictures of one size, whatever the file says, as users export it: the same maps."""
+    build = timm.models.vision_transformer.VisionTransformer
+    module = build(img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=4, num_classes=7).eval()
+    x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    found = []
+    for axes in ({0: "n"}, {0: "n", 2: "h", 3: "w"}):
+        file = io.BytesIO()
+        torch.onnx.export(module, (x,), file, dynamo=False, input_names=["x"], dynamic_axes={"x": axes})
+        found.append(rc.Explainer(file.getvalue(), ("stages", "fused", "input"))(x.numpy(), [[0, 1]] * 2))
+    fixed, free = found
+    assert list(fixed.maps) == list(free.maps)
+    for key, value in fixed.maps.items():
+        np.testing.assert_allclose(free.maps[key], value, rtol=0, atol=1e-4 * np.abs(value).max(), err_msg=key)
 
 
 SMALL = ("ViT of torchvision", "DeiT, distilled", "Swin", "Swin, padded windows", "CaiT")
