@@ -63,6 +63,16 @@ def steps(image: Image.Image, *todo: tuple[str, Any]) -> np.ndarray:
 NORMALISE = [("subtract", MEAN), ("divide", STD)]
 UNIT = [("rescale", 1 / 255)]
 CASES: dict[str, tuple[dict[str, Any], list[tuple[str, Any]]]] = {
+    "DETR": (
+        {"image_processor_type": "DetrImageProcessor", "resample": 2,
+         "size": {"shortest_edge": 40, "longest_edge": 60}},
+        [("resize", ((40, 51), 2)), *UNIT, *NORMALISE],
+    ),
+    "DETR, a longer picture": (
+        {"image_processor_type": "DetrImageProcessor", "resample": 2,
+         "size": {"shortest_edge": 50, "longest_edge": 60}},
+        [("resize", ((47, 60), 2)), *UNIT, *NORMALISE],
+    ),
     "ViT": (
         {"image_processor_type": "ViTImageProcessor", "size": {"height": 32, "width": 48}, "resample": 2},
         [("resize", ((32, 48), 2)), *UNIT, *NORMALISE],

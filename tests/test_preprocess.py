@@ -176,7 +176,7 @@ def test_json_round_trip() -> None:
         ('{"channels": "ARGB"}', "channels"),
         ('{"layout": "CHW"}', "layout"),
         ('{"dtype": "int4"}', "dtype"),
-        ('{"resize_size": [256, 256]}', "resize_size"),
+        ('{"resize": "letterbox", "resize_size": [256, 256]}', "resize_size"),
         ('{"resize": "squash", "resize_size": [256, 0]}', "resize_size"),
         ('{"resize": "squash", "resize_size": [1, 2, 3]}', "resize_size"),
         ("[]", "list"),

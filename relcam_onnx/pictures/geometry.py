@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Self
 
 import numpy as np
@@ -167,10 +168,8 @@ def lay_out(original: Size, size: Size | None, resize: str, resize_size: int | S
     height, width = resized = original
     if resize == "squash" and resize_size is not None:
         resized = resize_size if isinstance(resize_size, tuple) else (resize_size, resize_size)
-    elif resize == "shorter" and isinstance(resize_size, int):
-        # The longer side is rounded down, as torchvision does.
-        shorter = min(original)
-        resized = (resize_size * height // shorter, resize_size * width // shorter)
+    elif resize == "shorter" and resize_size is not None:
+        resized = with_shorter(original, *(resize_size if isinstance(resize_size, tuple) else (resize_size,)))
     elif size is not None and resize == "squash":
         resized = size
     elif size is not None:
@@ -189,6 +188,20 @@ def lay_out(original: Size, size: Size | None, resize: str, resize_size: int | S
         scale=(resized[0] / height, resized[1] / width),
         offset=(_centred(size[0], resized[0]), _centred(size[1], resized[1])),
     ), resized
+
+
+def with_shorter(original: Size, edge: int, most: int | None = None) -> Size:
+    """Height and width with the shorter side so long, and the longer one, rounded down, no longer than ``most``.
+
+    As torchvision has it, and transformers' processor of DETR.
+    """
+    shorter, longer = min(original), max(original)
+    scale = Fraction(edge, shorter)
+    if most is not None and scale * longer > most:
+        scale = Fraction(most, longer)
+        edge = round(scale * shorter)
+    height, width = (edge if side == shorter else math.floor(scale * side) for side in original)
+    return height, width
 
 
 def _centred(outer: int, inner: int) -> int:

@@ -117,6 +117,9 @@ def placed(config: Mapping[str, Any], source: str, kind: str) -> dict[str, Any]:
         if not crops and shorter >= 384:
             return {"resize": "squash", "size": (shorter, shorter)}
         return {"size": crop or (shorter, shorter), "resize_size": int(shorter / share)}
+    most = size.get("longest_edge") if isinstance(size, dict) else None
+    if isinstance(most, int) and crop is None:
+        return {"size": None, "resize_size": (shorter, most)}
     return {"size": crop, "resize_size": int(256 / 224 * shorter) if kind == "Levit" else shorter}
 
 

@@ -39,14 +39,14 @@ class Preprocess:
         "squash" both sides to ``resize_size``, or bring the "shorter" one to it, then crop (or pad) to ``size``
         around the centre; "letterbox": fit into ``size``, keep the aspect and pad.
     resize_size
-        In pixels; for "squash" also [height, width]. None: just ``size``, or as small as covers it.
+        In pixels; for "squash" also [height, width], for "shorter" also [shorter, longest], the longer side at most.
+        None: just ``size``, or as small as covers it.
     interpolation
         Pillow's filter of that name, which smooths where it shrinks.
     pad_value
         0..255, around a letterbox.
     scale, mean, std
-        ``scale`` multiplies the pixels 0..255; ``mean`` and ``std`` are in the scaled units, one for each
-        channel in the order of ``channels``.
+        ``scale`` multiplies the pixels 0..255; ``mean`` and ``std`` are in its units, for each of ``channels``.
     channels, layout, dtype
         Of the array; "L" is greyscale, the "A" of "RGBA" and "BGRA" opacity.
 
@@ -75,9 +75,9 @@ class Preprocess:
         fits = self.size is None or (_are_numbers(self.size, 2, int) and min(self.size) > 0)
         _require(fits, self, "size", "[height, width] in pixels, or null")
         sides = self.resize_size if isinstance(self.resize_size, tuple) else (self.resize_size,)
-        fits = _are_numbers(sides, 2 if len(sides) > 1 and self.resize == "squash" else 1, int)
+        fits = _are_numbers(sides, 2 if len(sides) > 1 and self.resize != "letterbox" else 1, int)
         fits = self.resize_size is None or (fits and all(side is not None and side > 0 for side in sides))
-        _require(fits, self, "resize_size", "a number of pixels (for squash also two), or null")
+        _require(fits, self, "resize_size", "a number of pixels (or two, but for a letterbox), or null")
         fits = _are_numbers((self.pad_value,), 1, int) and 0 <= self.pad_value <= 255
         _require(fits, self, "pad_value", "a whole number in 0..255")
         _require(_are_numbers((self.scale,), 1) and self.scale > 0, self, "scale", "a positive number")
@@ -225,15 +225,15 @@ class Preprocess:
         """Take the model's size; a side that it leaves open keeps its size here, or makes a square."""
         if height is None and width is None:
             return self
-        rest = self.size or (width or 0, height or 0)
+        rest, before = self.size or (width or 0, height or 0), self.resize_size
         size = (height or rest[0], width or rest[1])
-        before = self.resize_size if self.size is not None else None
-        after: int | tuple[int, int] | None = None
-        if isinstance(before, tuple):
-            after = (round(before[0] * size[0] / rest[0]), round(before[1] * size[1] / rest[1]))
-        elif before is not None:
-            after = round(before * min(size) / min(rest))
-        return replace(self, size=size, resize_size=after)
+        if self.size is None or before is None:
+            return replace(self, size=size, resize_size=None)
+        by = (min(size) / min(rest),) * 2
+        if not isinstance(before, tuple):
+            return replace(self, size=size, resize_size=round(before * by[0]))
+        by = by if self.resize == "shorter" else (size[0] / rest[0], size[1] / rest[1])
+        return replace(self, size=size, resize_size=(round(before[0] * by[0]), round(before[1] * by[1])))
 
 
 def _require(fits: bool, preprocess: Preprocess, name: str, possible: str) -> None:

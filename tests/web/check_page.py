@@ -467,6 +467,7 @@ def test_a_segmenters_classes_by_their_pixels(form: str, site: Callable[..., Sit
 CASES: dict[str, dict[str, Any]] = {
     "shorter": {"size": [32, 48]},
     "margin": {"size": [32, 32], "resize_size": 37, "interpolation": "bicubic"},
+    "no longer": {"size": [32, 32], "resize_size": [40, 50]},
     "squash": {"size": [24, 40], "resize": "squash", "interpolation": "lanczos"},
     "squash and crop": {"size": [24, 40], "resize": "squash", "resize_size": [31, 45]},
     "letterbox": {"size": [40, 40], "resize": "letterbox", "pad_value": 114},

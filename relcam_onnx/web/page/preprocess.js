@@ -20,8 +20,7 @@ export function layOut(original, { size, resize, resize_size: to }) {
   if (resize === "squash" && to !== null) {
     resized = Array.isArray(to) ? to : [to, to];
   } else if (resize === "shorter" && to !== null) {
-    const shorter = Math.min(height, width);
-    resized = [Math.floor((to * height) / shorter), Math.floor((to * width) / shorter)];
+    resized = withShorter(original, ...[to].flat());
   } else if (resize === "squash") {
     resized = size;
   } else {
@@ -39,6 +38,15 @@ export function layOut(original, { size, resize, resize_size: to }) {
     scale: [resized[0] / height, resized[1] / width],
     offset: [centred(size[0], resized[0]), centred(size[1], resized[1])],
   };
+}
+
+/** Height and width with the shorter side so long, and the longer one, rounded down, no longer than `most`. */
+function withShorter(original, edge, most = Infinity) {
+  const [shorter, longer] = [Math.min(...original), Math.max(...original)];
+  if (edge * longer <= most * shorter) {
+    return original.map((side) => (side === shorter ? edge : Math.floor((edge * side) / shorter)));
+  }
+  return original.map((side) => (side === shorter ? roundEven((most * shorter) / longer) : most));
 }
 
 function centred(outer, inner) {
