@@ -108,6 +108,15 @@ def test_key_points_beside_are_left_alone() -> None:
     check(net.model(*outputs))
 
 
+@pytest.mark.parametrize("twice", [True, False])
+def test_features_of_a_pyramid_are_no_detector(twice: bool) -> None:
+    net = Net("N", 3, SIDE, SIDE)
+    fine = net("Relu", net.conv(net.x, 3, 64, stride=2))
+    levels = [fine, net("Relu", net.conv(fine, 64, 64, stride=2))]
+    outputs = [net.conv(x, 64, 64) for _ in range(1 + twice) for x in levels]
+    assert rc.Explainer(net.model(*outputs)).settings.head == "segmenter"  # any grid is taken for that
+
+
 def test_several_sizes_of_a_segmentation_are_no_detector() -> None:
     net = Net("N", 3, SIDE, SIDE)
     parts = planted_levels(net, "distances")

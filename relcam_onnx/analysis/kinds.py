@@ -6,7 +6,8 @@ Each is brought to tables (N, places, numbers), which the graph gets where the f
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from math import prod
 
 import numpy as np
@@ -25,10 +26,12 @@ TABLE = 3
 
 @dataclass(frozen=True)
 class Kind:
-    """What all levels tell one thing in.
+    """What all levels of a model tell one thing in.
 
     Attributes
     ----------
+    model
+        It gets what it does not have.
     levels
         An output each, in the order of the first kind's.
     axis
@@ -41,6 +44,7 @@ class Kind:
         From which on and up to which of them are meant.
     """
 
+    model: Model = field(compare=False, repr=False)
     levels: tuple[gs.Tensor, ...]
     axis: int
     numbers: int
@@ -60,30 +64,32 @@ class Kind:
         """The same, where several places stand at each position."""
         return replace(self, anchors=anchors, numbers=self.numbers // anchors)
 
-    def tables(self, model: Model) -> list[gs.Tensor]:
+    @cached_property
+    def tables(self) -> list[gs.Tensor]:
         """The levels as (N, places, numbers)."""
-        return [self.meant(model, self.table(model, level)) for level in self.levels]
+        return [self.meant(self.table(level)) for level in self.levels]
 
-    def scores(self, model: Model) -> list[gs.Tensor] | None:
+    @cached_property
+    def scores(self) -> list[gs.Tensor] | None:
         """What stands before the sigmoids, as tables; None where there are none."""
-        found = [self.before(model, level) for level in self.levels]
+        found = [self.before(level) for level in self.levels]
         known = [table for table in found if table is not None]
         return known if len(known) == len(found) else None
 
-    def before(self, model: Model, level: gs.Tensor) -> gs.Tensor | None:
+    def before(self, level: gs.Tensor) -> gs.Tensor | None:
         """What stands before one's sigmoids."""
         span = self.span or (0, self.numbers)
-        own = unsquashed(model, level, self.axis, *span) if self.anchors == 1 else None
+        own = unsquashed(self.model, level, self.axis, *span) if self.anchors == 1 else None
         if own is not None:
-            return self.table(model, own, self.count)
-        whole = all_unsquashed(model, level)
-        return None if whole is None else self.meant(model, self.table(model, whole))
+            return self.table(own, self.count)
+        whole = all_unsquashed(self.model, level)
+        return None if whole is None else self.meant(self.table(whole))
 
-    def meant(self, model: Model, table: gs.Tensor) -> gs.Tensor:
+    def meant(self, table: gs.Tensor) -> gs.Tensor:
         """The numbers that are meant of a table with all."""
-        return table if self.span is None else part(model, table, 2, *self.span)
+        return table if self.span is None else part(self.model, table, 2, *self.span)
 
-    def table(self, model: Model, level: gs.Tensor, count: int | None = None) -> gs.Tensor:
+    def table(self, level: gs.Tensor, count: int | None = None) -> gs.Tensor:
         """One of the levels as a table, or what stands before its sigmoids, so many numbers of each place."""
         count, rank = count or self.numbers, len(level.shape)
         if (rank, self.axis, self.anchors) == (3, 2, 1):
@@ -91,14 +97,14 @@ class Kind:
         cells = product(positions(level, self.axis))
         places = None if cells is None else cells * self.anchors
         if rank == 2:
-            return made(model, "Reshape", [level, np.array([1, -1, count])], (1, places, count))
+            return made(self.model, "Reshape", [level, np.array([1, -1, count])], (1, places, count))
         after = (level.shape[0], places, count)
         if self.axis == 1:
             apart = np.array([0, self.anchors, count, -1])
             shape = (after[0], self.anchors, count, cells)
-            level = made(model, "Reshape", [level, apart], shape)
-            level = made(model, "Transpose", [level], [shape[i] for i in (0, 3, 1, 2)], perm=[0, 3, 1, 2])
-        return made(model, "Reshape", [level, np.array([0, -1, count])], after)
+            level = made(self.model, "Reshape", [level, apart], shape)
+            level = made(self.model, "Transpose", [level], [shape[i] for i in (0, 3, 1, 2)], perm=[0, 3, 1, 2])
+        return made(self.model, "Reshape", [level, np.array([0, -1, count])], after)
 
 
 def candidates(model: Model, outputs: Sequence[gs.Tensor], *, whole: bool) -> Iterator[list[Kind]]:
@@ -108,7 +114,7 @@ def candidates(model: Model, outputs: Sequence[gs.Tensor], *, whole: bool) -> It
         fits = len(some) == len(outputs) if whole else rank == TABLE
         if fits and (rank > 2 or all(without_batch(model, t) for t in some)):
             for axis in axes if some else ():
-                if kinds := kinds_of(some, axis):
+                if kinds := kinds_of(model, some, axis):
                     yield kinds
 
 
@@ -123,7 +129,7 @@ def without_batch(model: Model, tensor: gs.Tensor) -> bool:
     return batches == {1} and tensor.shape[0] != 1
 
 
-def kinds_of(outputs: Sequence[gs.Tensor], axis: int) -> list[Kind]:
+def kinds_of(model: Model, outputs: Sequence[gs.Tensor], axis: int) -> list[Kind]:
     """Outputs with their numbers along one axis, by what they tell; none where they are no levels."""
     by_numbers: dict[int | None, list[gs.Tensor]] = {}
     for tensor in outputs:
@@ -133,7 +139,7 @@ def kinds_of(outputs: Sequence[gs.Tensor], axis: int) -> list[Kind]:
         return []
     fewest = min(map(len, by_numbers.values()))
     kinds = [
-        Kind(tuple(levels), axis, count)
+        Kind(model, tuple(levels), axis, count)
         for count, some in by_numbers.items()
         if count is not None
         for levels in sequences(some, axis, fewest)
