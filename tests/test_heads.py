@@ -697,7 +697,7 @@ def test_masks_of_queries_are_no_classes() -> None:
     feature = body(net)
     masks = net.conv(feature, 8, 6, 1, name="masks")
     pooled = net("Reshape", net("GlobalAveragePool", feature), np.array([0, 8]))
-    classes = net("Reshape", net.dense(pooled, 8, 6 * 4), np.array([0, 6, 4]), name="classes")
+    classes = net("Reshape", net.dense(pooled, 8, 6 * 7), np.array([0, 6, 7]), name="classes")
     model = net.model(classes, masks)
     with pytest.raises(rc.UnsupportedModelError, match="no output is a table of scores"):
         rc.Explainer(model)

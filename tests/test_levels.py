@@ -117,6 +117,76 @@ def test_features_of_a_pyramid_are_no_detector(twice: bool) -> None:
     assert rc.Explainer(net.model(*outputs)).settings.head == "segmenter"  # any grid is taken for that
 
 
+def lookalike(form: str) -> tuple[onnx.ModelProto, str | None]:
+    """Files that have something of levels, and what they are; None: refused."""
+    net = Net("N", 3, SIDE, SIDE)
+    x = net("Relu", net.conv(net.x, 3, 16, stride=2))
+    grids = [x := net("Relu", net.conv(x, 16, 16, stride=2)), net("Relu", net.conv(x, 16, 16, stride=2))]
+
+    def rows(grid: str, numbers: int) -> str:
+        table = net("Reshape", net.conv(grid, 16, numbers, 1), np.array([0, numbers, -1]))
+        return net("Transpose", table, perm=[0, 2, 1])
+
+    def both(first: int, second: int) -> list[str]:
+        return [net.conv(grid, 16, numbers, 1) for numbers in (first, second) for grid in grids]
+
+    if form == "DETR of 32 classes":
+        return net.model(rows(grids[0], 32), net("Sigmoid", rows(grids[0], 4))), "detector"
+    if form == "DETR with what its decoder made":
+        parts = rows(grids[0], 6), net("Sigmoid", rows(grids[0], 4)), rows(grids[0], 64)
+        return net.model(*parts), "detector"
+    if form == "tokens with what made them":
+        return net.model(rows(grids[0], 5), rows(grids[0], 64)), None
+    if form == "joined features":
+        features = [[net("Relu", net.conv(grid, 16, n, 1)) for n in (64, 128)] for grid in grids]
+        return net.model(*(net("Concat", *pair, axis=1) for pair in features)), "segmenter"
+    if form == "softmax beside":
+        told = both(5, 4)
+        return net.model(*(net("Softmax", part, axis=1) for part in told[:2]), *told[2:]), "segmenter"
+    return net.model(*both(19, 20)), "segmenter"
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["DETR of 32 classes", "DETR with what its decoder made", "tokens with what made them", "joined features",
+     "softmax beside", "two segmentations"],
+)  # fmt: skip
+def test_what_only_looks_like_levels(form: str) -> None:
+    model, head = lookalike(form)
+    if head is None:
+        with pytest.raises(rc.UnsupportedModelError, match="no output is a table"):
+            rc.Explainer(model)
+        return
+    with rc.Explainer(model) as explainer:
+        assert explainer.settings.head == head
+        assert explainer.prepared.choices.head.levels == ()
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_four_classes_beside_distributions(together: bool) -> None:
+    net = Net("N", 3, SIDE, SIDE)
+    x = net("Relu", net.conv(net.x, 3, 16, stride=8, kernel=3))
+    outputs = []
+    for _ in range(2):
+        parts = [net.conv(x, 16, numbers, 1) for numbers in (64, 4)]
+        outputs += [net("Concat", *parts, axis=1)] if together else parts
+        x = net("Relu", net.conv(x, 16, 16, stride=2))
+    assert rc.Explainer(net.model(*outputs)).settings.classes == 4
+
+
+def test_distances_and_centreness() -> None:
+    """As FCOS tells them: lengths are no offsets."""
+    net = Net("N", 3, SIDE, SIDE)
+    outputs, base = [], net("Relu", net.conv(net.x, 3, 3))
+    for cell in CELLS:
+        x = net("AveragePool", base, kernel_shape=[cell] * 2, strides=[cell] * 2)
+        sides = net("Mul", net("Relu", net.conv(x, 3, 4, 1)), np.float32(1.5))
+        outputs += [net.conv(x, 3, 5, 1), sides, net.conv(x, 3, 1, 1)]
+    head = rc.Explainer(net.model(*outputs)).prepared.choices.head
+    assert head.boxes is not None
+    assert head.boxes.form == "distances"
+
+
 def test_several_sizes_of_a_segmentation_are_no_detector() -> None:
     net = Net("N", 3, SIDE, SIDE)
     parts = planted_levels(net, "distances")

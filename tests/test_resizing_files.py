@@ -51,3 +51,14 @@ def test_stages_have_the_names_of_the_resized_picture(form: str, backend: str) -
                 same_maps(found, rc.Explainer(network("plain"), LAYERS)(x.astype(np.float32), 1))
     with rc.Explainer(model, "stride4", backend=backend) as explainer:
         assert list(explainer(x.transpose(0, 2, 3, 1) if form.endswith("last") else x, 1).maps) == ["stride4"]
+
+
+def test_a_branch_that_is_resized_leaves_the_others_their_names() -> None:
+    """A pyramid of the picture: its whole size and half of it, each with a convolution of its own."""
+    net = Net("N", 3, SIDE, SIDE)
+    half = net("Resize", net.x, None, np.array([1, 1, 0.5, 0.5], np.float32), mode="linear")
+    whole = net("Relu", net.conv(net.x, 3, 8, stride=2), name="whole")
+    x = net("Add", whole, net("Relu", net.conv(half, 3, 8), name="half"), name="both")
+    model = net.model(net.head(net("Relu", net.conv(x, 8, 8, stride=2)), 8))
+    strides = {layer.tensor: layer.stride for layer in rc.layers(model)}
+    assert (strides["whole"], strides["half"], strides["both"]) == (2, 2, 2)

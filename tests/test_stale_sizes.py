@@ -70,3 +70,23 @@ def test_sizes_that_hold_are_kept() -> None:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18), helper.make_opsetid("own", 1)])
     raise_opset(model)
     assert list(model.graph.value_info) == [told]
+
+
+def test_outputs_that_are_no_tensors_stay() -> None:
+    """ZipMap's sequence of maps, as scikit-learn's converters have it, where the batch was freed."""
+    net = Net(1, 3, 16, 16)
+    x = net("Relu", net.conv(net.x, 3, 8, stride=2))
+    shares = net("Softmax", net.dense(net("Flatten", net("GlobalAveragePool", x)), 8, 3), name="shares")
+    model = onnx.shape_inference.infer_shapes(net.model(shares))
+    model.graph.node.append(
+        helper.make_node("ZipMap", ["shares"], ["named"], domain="ai.onnx.ml", classlabels_int64s=[0, 1, 2])
+    )
+    model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
+    map_type = helper.make_map_type_proto(
+        onnx.TensorProto.INT64, helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, [])
+    )
+    model.graph.output.append(helper.make_value_info("named", helper.make_sequence_type_proto(map_type)))
+    for value in (model.graph.input[0],):
+        value.type.tensor_type.shape.dim[0].dim_param = "N"
+    found = rc.Explainer(model, "stages")(picture(2, 3, 16, 16), 1)
+    assert len(found.outputs["named"]) == 2

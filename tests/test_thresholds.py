@@ -78,3 +78,33 @@ def test_several_classes_each_by_itself(form: str) -> None:
         wanted, found = (rc.Explainer(make(tail))(x, [[-1, 2]] * 2) for tail in (sigmoid, DECIDED[form]))
         same_maps(found, wanted)
         np.testing.assert_allclose(found.probability, wanted.probability, rtol=1e-5)
+
+
+REFUSED: dict[str, Tail] = {
+    "the other way round": lambda net, z: net(
+        "Where", net("Greater", sigmoid(net, z), HALF), np.float32(0), np.float32(1)
+    ),
+    "any class": lambda net, z: net(
+        "Cast", net("Greater", net("Cast", net("ArgMax", z, axis=1), to=1), np.float32(0)), to=1
+    ),
+    "a rounded picture": lambda net, z: net("Cast", net("Round", z), to=2),
+}
+
+
+@pytest.mark.parametrize("form", REFUSED)
+def test_what_is_no_decision_for_a_class(form: str) -> None:
+    with pytest.raises((rc.UnsupportedModelError, rc.LayerError)):
+        rc.Explainer(pixels(REFUSED[form], 3))
+
+
+@pytest.mark.parametrize("squeezed", [1, 3])
+def test_a_detectors_scores_are_no_mask(squeezed: int) -> None:
+    """(N, 1, places, classes) or (N, places, classes, 1) without that axis, and boxes beside."""
+    net = Net("N", 3, 16, 16)
+    x = net("Relu", net.conv(net.x, 3, 8, stride=2))
+    scores, boxes = (
+        net("Transpose", net("Reshape", net.conv(x, 8, n, 1), np.array([0, n, -1])), perm=[0, 2, 1]) for n in (5, 4)
+    )
+    wide = net("Unsqueeze", scores, np.array([squeezed]))
+    model = net.model(net("Squeeze", net("Sigmoid", wide), np.array([squeezed])), boxes)
+    assert rc.Explainer(model).settings.head == "detector"

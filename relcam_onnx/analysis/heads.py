@@ -19,6 +19,8 @@ KINDS = (*get_args(Kind), "embedding")
 Form = Literal["corners", "centred", "turned", "offsets", "distances"]
 BOX = 4
 """Numbers that a box is told by."""
+STRIDES = (4, 8, 16, 32, 64, 128)
+"""Those that a detector's levels have."""
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,16 @@ from itertools import accumulate, pairwise
 
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.analysis.heads import BOX, Boxes, Form, Head, Scores
-from relcam_onnx.analysis.kinds import Kind, candidates, rank_of, widths
+from relcam_onnx.analysis.detectors import maker
+from relcam_onnx.analysis.heads import BOX, STRIDES, Boxes, Form, Head, Scores
+from relcam_onnx.analysis.kinds import Kind, candidates, positions, rank_of, widths
+from relcam_onnx.canon.edit import is_op
 from relcam_onnx.canon.unsquashing import made
-from relcam_onnx.model import Model, static_shape
+from relcam_onnx.model import Model, static_shape, variables
 
-BINS = (8, 16, 17)
+BINS = (16, 17, 8)
 """Cells that distances are usually distributions over; other multiples of four numbers in a grid are several boxes."""
+ACTIVATIONS = ("Clip", "Elu", "Gelu", "HardSwish", "LeakyRelu", "Mish", "Relu", "Softmax", "Swish", "Tanh")
 MOST_BOXES = 9
 """At a position of a grid, RetinaNet's."""
 ANCHORS = 3
@@ -43,9 +46,16 @@ def of_levels(model: Model, outputs: Sequence[gs.Tensor], *, named: bool, whole:
     """
     for kinds in candidates(model, outputs, whole=whole):
         parts = of_one(kinds[0], named=named) if len(kinds) == 1 else apart(kinds, named=named)
-        if parts is not None and (len(kinds[0].levels) > 1 or in_distributions(parts.boxes)):
+        if parts is not None and (
+            sure_of_rows(kinds, parts) if len(kinds[0].levels) == 1 else are_strided(model, kinds)
+        ):
             return put_together(model, parts)
     return None
+
+
+def sure_of_rows(kinds: Sequence[Kind], parts: Parts) -> bool:
+    """Whether levels in rows of one table are a detector's: shares beside distributions, and no boxes as they are."""
+    return parts.classes.scores is not None and in_distributions(parts.boxes) and BOX not in [k.count for k in kinds]
 
 
 def in_distributions(boxes: Kind | None) -> bool:
@@ -53,25 +63,59 @@ def in_distributions(boxes: Kind | None) -> bool:
     return boxes is not None and boxes.count in [BOX * cells for cells in BINS]
 
 
+def are_strided(model: Model, kinds: Sequence[Kind]) -> bool:
+    """Whether levels that are grids have detectors' strides, as far as sizes are known: features have finer ones."""
+    sizes = static_shape(model.graph.inputs[0]) or ()
+    picture = sizes[1:3] if sizes[-1:] and sizes[-1] in (1, 3) else sizes[2:4]
+    for level in kinds[0].levels:
+        places = [size for size in positions(level, kinds[0].axis) if size is not None][-2:]
+        if rank_of(level) == 4 and len(places) == 2 and len(picture) == 2 and None not in picture:
+            known = [side for side in picture if side is not None]
+            if not any(places == [-(-side // stride) for side in known] for stride in STRIDES):
+                return False
+    return True
+
+
 def apart(kinds: Sequence[Kind], *, named: bool) -> Parts | None:
     """Which kind tells classes, which boxes, which objectness; None where that is not clear."""
     shares = [kind for kind in kinds if kind.scores is not None]
     others = [kind for kind in kinds if kind not in shares]
     fours = [kind for kind in others if kind.count % BOX == 0]
-    boxes = min(fours, key=lambda kind: (kind.count != BOX, kind.count // BOX not in BINS), default=None)
+    dense = [kind for cells in BINS for kind in fours if kind.count == BOX * cells]
+    boxes = next(iter([*dense, *(k for k in fours if k.count == BOX), *fours]), None)
+    boxes = next((kind for kind in fours if kind.count == BOX), boxes) if shares else boxes
     marks = shares or [kind for kind in others if kind is not boxes]  # logits, where there are no shares
     single = [kind for kind in marks if kind.count == 1]
     if (boxes is None and not named) or not 1 <= len(marks) <= 1 + bool(single):
         return None
     objectness = single[-1] if len(marks) == 2 else None
     classes = next(kind for kind in marks if kind is not objectness)
+    if not shares and is_activated(classes):
+        return None
     several = boxes.count // BOX if boxes is not None and rank_of(boxes.levels[0]) == 4 else 1
-    alike = len({kind.count for kind in kinds}) == 1
-    if not shares and (alike or (several > MOST_BOXES and not in_distributions(boxes))):
-        return None  # features
-    if boxes is None or several in (1, *BINS) or classes.count % several:
+    if boxes is None or several in (1, *BINS):
         return Parts(classes, boxes, objectness)
+    if classes.count % several or several > MOST_BOXES:
+        return None
     return Parts(classes.split(several), boxes.split(several), objectness and objectness.split(several))
+
+
+def is_activated(kind: Kind) -> bool:
+    """Whether what is meant is what an activation made, as features are: no logits."""
+    return any(is_op(maker(level), *ACTIVATIONS) for level in kind.levels)
+
+
+def are_lengths(boxes: Kind) -> bool:
+    """Whether four numbers are never below 0, by what made them, and so no offsets."""
+    return all(is_op(unscaled(level), "Abs", "Exp", "Relu", "Softplus") for level in boxes.levels)
+
+
+def unscaled(level: gs.Tensor) -> gs.Node | None:
+    """What makes a level's values, but for moves and constant factors."""
+    node = maker(level)
+    while is_op(node, "Mul", "Div") and len(list(variables(node))) == 1:
+        node = maker(next(t for _, t in variables(node)))
+    return node
 
 
 def of_one(kind: Kind, *, named: bool) -> Parts | None:
@@ -100,10 +144,11 @@ def put_together(model: Model, parts: Parts) -> Scores:
         shares = [made(model, "Mul", pair, pair[0].shape) for pair in zip(shares, sure, strict=True)]
     told = None
     if parts.boxes is not None:
-        form: Form = "offsets" if parts.objectness is not None and parts.boxes.count == BOX else "distances"
+        offsets = parts.objectness is not None and parts.boxes.count == BOX and not are_lengths(parts.boxes)
+        form: Form = "offsets" if offsets else "distances"
         told = Boxes(tuple(table.name for table in parts.boxes.tables), 2, form)
     head = Head("detector", 2, told, levels=tuple(table.name for table in shares))
-    return Scores(in_one(model, scores), head.levels[0], "Sigmoid", head)
+    return Scores(in_one(model, scores), parts.classes.levels[0].name, "Sigmoid", head)
 
 
 def logits_and_shares(kind: Kind) -> tuple[list[gs.Tensor], list[gs.Tensor]]:

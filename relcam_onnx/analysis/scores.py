@@ -107,9 +107,10 @@ def of_places(
             return Scores(together[0], output.name, "Sigmoid", together[1])
         if kind in (None, "detector") and is_bare_column(output, outputs):
             return of_column(model, output, others, named=by_name)
-        chosen, told = chosen_among(output)
+        masks = not has_boxes(output, outputs)
+        chosen, told = chosen_among(output, masks=masks)
         scores, squashed_along = of_turned(model, chosen)
-        scores = replace(scores, tensor=with_class(model, scores.tensor))
+        scores = replace(scores, tensor=with_class(model, scores.tensor)) if masks else scores
         if not holds_scores(scores.tensor) or (
             kind is None and len(named) > 1 and are_masks_of_queries(output, others)
         ):
@@ -128,7 +129,7 @@ def of_places(
 def are_masks_of_queries(tensor: gs.Tensor, others: Iterable[gs.Tensor]) -> bool:
     """Whether (N, queries, h, w) are masks whose classes another output tells, (N, queries, classes): MaskFormer's."""
     sizes = list(tensor.shape or [])
-    tables = [list(t.shape) for t in others if len(t.shape or []) == 3]
+    tables = [list(t.shape) for t in others if len(t.shape or []) == 3 and t.shape[2] not in range(BOX + 1)]
     return len(sizes) == 4 and sizes[1] is not None and any(table[:2] == sizes[:2] for table in tables)
 
 

@@ -103,9 +103,17 @@ class Stages:
     @cached_property
     def _resized(self) -> tuple[Fraction, ...]:
         """The strides of the picture where the file resizes it before its first layers; () where not, or twice."""
-        resizing = [name for name, node in self.paths.raw.items() if is_op(node, "Resize") and name in self.grids]
-        found = {tuple(abs(grid.stride) for grid in self.grids[name]) for name in resizing}
-        return next(iter(found)) if len(found) == 1 else ()
+        raw = self.paths.raw
+        resized: dict[str, tuple[Fraction, ...]] = {}
+        for name, node in raw.items():
+            if is_op(node, "Resize") and name in self.grids:
+                resized[name] = tuple(abs(grid.stride) for grid in self.grids[name])
+            elif (own := next((t.name for t in receivers(node) if t.name in resized), None)) is not None:
+                resized[name] = resized[own]
+        first = (node for node in self._nodes if node.outputs[0].name in self.paths.first)
+        pictures = {t.name for t in self.paths.images}
+        read = {resized.get(t.name, ()) for node in first for t in receivers(node) if t.name in pictures | set(raw)}
+        return next(iter(read)) if len(read) == 1 else ()
 
     @cached_property
     def pooled(self) -> frozenset[str]:

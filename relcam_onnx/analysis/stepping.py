@@ -81,18 +81,20 @@ def looks_like_scores(tensor: gs.Tensor) -> bool:
     return shape is not None and len(shape) >= 2 and sum(d != 1 for d in shape[1:]) <= 1
 
 
-def chosen_among(tensor: gs.Tensor) -> tuple[gs.Tensor, int | None]:
+def chosen_among(tensor: gs.Tensor, *, masks: bool) -> tuple[gs.Tensor, int | None]:
     """What an ArgMax chose from, and along which axis, or a threshold; an output that chooses nothing, as it is.
 
-    Of one class, (N, h, w), it is what has an axis for that still.
+    Of one class, (N, h, w), it is what has an axis for that still, where that may be one of ``masks``.
     """
-    current = chosen = tensor
+    current, chosen, decided = tensor, tensor, False
     while (node := producer(current)) is not None and (node.op in ENLARGED or decides(node) or drops_class(node)):
         source = next((t for _, t in variables(node)), node.inputs[0])
-        if decides(node) or (chosen is current and drops_class(node)):
-            chosen = source
+        if decides(node) or (masks and chosen is current and drops_class(node)):
+            chosen, decided = source, decided or decides(node)
         current = source
-    return (node.inputs[0], int(node.attrs.get("axis", 0))) if is_op(node, "ArgMax") else (chosen, None)
+    if is_op(node, "ArgMax"):  # which of the classes are above a number tells of none of them
+        return (tensor, None) if decided else (node.inputs[0], int(node.attrs.get("axis", 0)))
+    return chosen, None
 
 
 def decides(node: gs.Node) -> bool:
@@ -103,8 +105,10 @@ def decides(node: gs.Node) -> bool:
     if is_op(node, "Less", "LessOrEqual"):
         return by_constant == [True, False]
     if is_op(node, "Where"):
-        return by_constant == [False, True, True]
-    return is_op(node, "Round") or (scales(node) and is_decided(producer(node.inputs[0])))
+        return by_constant == [False, True, True] and bool((node.inputs[1].values > node.inputs[2].values).all())
+    if is_op(node, "Round"):
+        return is_op(producer(node.inputs[0]), "Sigmoid", "Softmax")
+    return scales(node) and is_decided(producer(node.inputs[0]))
 
 
 def is_decided(node: gs.Node | None) -> bool:
@@ -119,16 +123,19 @@ def drops_class(node: gs.Node) -> bool:
     if not is_op(node, "Gather", *RESHAPES):
         return False
     before, after = node.inputs[0].shape, node.outputs[0].shape
-    if before is None or after is None or (len(before), len(after)) != (4, 3):
+    maker = producer(node.inputs[0])
+    if before is None or after is None or (len(before), len(after)) != (4, 3) or is_op(maker, "Softmax"):
         return False
     places = [axis for axis in (1, 3) if before[axis] == 1 and [d for i, d in enumerate(before) if i != axis] == after]
-    return len(places) == 1
+    maker = producer(maker.inputs[0]) if is_op(maker, "Sigmoid") else maker
+    turned = is_op(maker, "Transpose") and permutation(maker) == [0, 2, 3, 1]  # else it is no channel that went
+    return places == [1] or (places == [3] and turned)
 
 
 def with_class(model: Model, tensor: gs.Tensor) -> gs.Tensor:
     """Pixels of one class with an axis for that, (N, 1, h, w), where the file took it away; others as they are."""
     node = producer(tensor)
-    if node is None or not drops_class(node):
+    if node is None or not drops_class(node) or any(t.op == "Softmax" for t in tensor.outputs):
         return tensor
     first, *sides = tensor.shape
     return made(model, "Unsqueeze", [tensor, np.array([1])], (first, 1, *sides))

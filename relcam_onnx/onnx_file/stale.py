@@ -57,7 +57,7 @@ def forget(graph: onnx.GraphProto) -> None:
     """Tell no shape but the inputs' and the constants'; types stay."""
     stored = {tensor.name for tensor in graph.initializer}
     for value in (*graph.value_info, *graph.output):
-        if value.name not in stored:
+        if value.name not in stored and value.type.HasField("tensor_type"):
             value.type.tensor_type.ClearField("shape")
 
 
@@ -68,4 +68,4 @@ def numbers(value: onnx.ValueInfoProto) -> dict[int, int]:
 
 def sizes(value: onnx.ValueInfoProto) -> list[onnx.TensorShapeProto.Dimension]:
     """What is told of a tensor's axes."""
-    return list(value.type.tensor_type.shape.dim)
+    return list(value.type.tensor_type.shape.dim) if value.type.HasField("tensor_type") else []

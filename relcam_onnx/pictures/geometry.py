@@ -199,7 +199,7 @@ def with_shorter(original: Size, edge: int, most: int | None = None) -> Size:
     scale = Fraction(edge, shorter)
     if most is not None and scale * longer > most:
         scale = Fraction(most, longer)
-        edge = round(scale * shorter)
+        edge = max(1, round(scale * shorter))
     height, width = (edge if side == shorter else math.floor(scale * side) for side in original)
     return height, width
 

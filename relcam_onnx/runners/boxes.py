@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from relcam_onnx.analysis.heads import BOX
+from relcam_onnx.analysis.heads import BOX, STRIDES
 from relcam_onnx.errors import TargetError
 from relcam_onnx.pictures.geometry import Floats, Size
 
@@ -16,7 +16,6 @@ REVERSED = 0.05
 """Where more of them end before they begin, they are no boxes yet: offsets from priors, or logarithms."""
 FEW_REVERSED = 0.25
 """The same of distances from the middles of cells, which may be anything where nothing is."""
-STRIDES = (4, 8, 16, 32, 64, 128)
 MOST_IN_CELL = 9
 """Places of a cell."""
 NORMALISED = 1.5

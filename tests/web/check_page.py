@@ -21,8 +21,9 @@ import pytest
 from PIL import Image
 
 import relcam_onnx as rc
+from relcam_onnx.analysis.heads import STRIDES
 from relcam_onnx.pictures.preprocess import Preprocess
-from relcam_onnx.runners.boxes import APART, FEW_REVERSED, MOST_IN_CELL, NORMALISED, REVERSED, STRIDES, corners
+from relcam_onnx.runners.boxes import APART, FEW_REVERSED, MOST_IN_CELL, NORMALISED, REVERSED, corners
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
