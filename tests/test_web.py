@@ -107,6 +107,7 @@ def test_a_detectors_page_is_told_where_boxes_are(form: str, tmp_path: Path, stu
     assert told["reading"] == {
         "confidence": 0.25, "overlap": 0.5, "most": 20, "reversed": 0.05, "fewReversed": 0.25, "normalised": 1.5,
         "mostInCell": 9, "strides": [4, 8, 16, 32, 64, 128], "same": 2e-3, "alike": 1e-6, "apart": 2,
+        "fewPlaces": 16, "noise": 0.9,
     }  # fmt: skip
 
 

@@ -22,6 +22,8 @@ NORMALISED = 1.5
 """Boxes are shares of the picture where three quarters of those that are any lie within so many of it."""
 APART = 2
 """Where the first side of a box changes so many times less from place to place than the second one, it is y."""
+FEW_PLACES, NOISE = 16, 0.9
+"""Fewer places say nothing of that, nor do those with a side that changes by so many deviations each: noise."""
 
 
 def corners(levels: Sequence[Floats], size: Size, form: str, *, y_first: bool = False) -> Floats | None:
@@ -52,14 +54,16 @@ def tells_y_first(table: Floats, form: str) -> bool | None:
 
     Places follow each other row by row, as features do, so that from one to those behind it x changes and y does not:
     of the two the one whose neighbours differ less is y. Each is measured by how far any two places are apart, lest
-    objects one above the other count. Of queries, which lie in no order, neither changes less.
+    objects one above the other count. Of queries, which lie in no order, neither changes less; where one of the two is
+    noise, as the height of all places in one row, the other one's order tells nothing.
     """
     if form not in ("corners", "centred"):
         return False
     middles = (table[:, :, :2] + (table[:, :, 2:4] if form == "corners" else 0)).astype(np.float64)
     near = [1 << i for i in range(table.shape[1].bit_length()) if (2 << i) ** 2 <= table.shape[1]]
     spread = middles.var(axis=1).sum(axis=0)
-    if not near or not spread.all():
+    steps = np.median(np.abs(np.diff(middles, axis=1)), axis=1) if near else spread
+    if table.shape[1] < FEW_PLACES or not spread.all() or (steps > NOISE * middles.std(axis=1)).any():
         return None
     first, second = sum(((middles[:, k:] - middles[:, :-k]) ** 2).mean(axis=1).sum(axis=0) for k in near) / spread
     return None if max(first, second) <= APART * min(first, second) else bool(first < second)

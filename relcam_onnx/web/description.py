@@ -19,7 +19,7 @@ from relcam_onnx.prepare import Prepared
 from relcam_onnx.results import render, words
 from relcam_onnx.results.colormap import HEAT
 from relcam_onnx.results.detections import CONFIDENCE
-from relcam_onnx.runners.boxes import APART, FEW_REVERSED, MOST_IN_CELL, NORMALISED, REVERSED
+from relcam_onnx.runners.boxes import APART, FEW_PLACES, FEW_REVERSED, MOST_IN_CELL, NOISE, NORMALISED, REVERSED
 from relcam_onnx.runners.fields import fields_of
 from relcam_onnx.runners.found import MOST, OVERLAP
 from relcam_onnx.runners.matching import ALIKE, SAME
@@ -103,6 +103,8 @@ def describe(
             "normalised": NORMALISED,
             "mostInCell": MOST_IN_CELL,
             "apart": APART,
+            "fewPlaces": FEW_PLACES,
+            "noise": NOISE,
             "strides": STRIDES,
             "same": SAME,
             "alike": ALIKE,

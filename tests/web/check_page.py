@@ -23,7 +23,16 @@ from PIL import Image
 import relcam_onnx as rc
 from relcam_onnx.analysis.heads import STRIDES
 from relcam_onnx.pictures.preprocess import Preprocess
-from relcam_onnx.runners.boxes import APART, FEW_REVERSED, MOST_IN_CELL, NORMALISED, REVERSED, corners
+from relcam_onnx.runners.boxes import (
+    APART,
+    FEW_PLACES,
+    FEW_REVERSED,
+    MOST_IN_CELL,
+    NOISE,
+    NORMALISED,
+    REVERSED,
+    corners,
+)
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -361,7 +370,14 @@ def test_boxes_are_read_in_every_form(name: str, page: Any) -> None:
     level = np.asarray(change(np.concatenate([first, first + rng.uniform(3, 30, first.shape)], axis=2)), np.float32)
     wanted = corners([level], (64, 64), form, y_first=name.startswith("y first"))
     told = {"reversed": REVERSED, "fewReversed": FEW_REVERSED, "normalised": NORMALISED}
-    reading = {**told, "strides": STRIDES, "mostInCell": MOST_IN_CELL, "apart": APART}
+    reading = {
+        **told,
+        "strides": STRIDES,
+        "mostInCell": MOST_IN_CELL,
+        "apart": APART,
+        "fewPlaces": FEW_PLACES,
+        "noise": NOISE,
+    }
     got = page.evaluate(
         """async ([dims, data, form, reading]) => {
           const { boxesOf } = await import("./boxes.js");

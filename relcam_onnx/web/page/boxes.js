@@ -48,18 +48,23 @@ export function corners(level, form, size, { reversed, normalised }, first) {
 /** Whether boxes tell y before x: by where those of all places lie, else by what their output is called. */
 export function yFirst(outputs, { head: { boxes, rows }, reading }) {
   if (boxes === null) return rows.y_first;
-  return tellsYFirst(table(outputs[boxes.outputs[0]], boxes.axis), boxes.form, reading.apart) ?? boxes.y_first;
+  return tellsYFirst(table(outputs[boxes.outputs[0]], boxes.axis), boxes.form, reading) ?? boxes.y_first;
 }
 
 /** What the order of places says of that, in which x changes and y does not; null where it says nothing. */
-function tellsYFirst(level, form, apart) {
+function tellsYFirst(level, form, { apart, fewPlaces, noise }) {
   if (form !== "corners" && form !== "centred") return false;
   const { places } = level;
+  if (places < fewPlaces) return null;
+  let noisy = false;
   const [first, second] = [0, 1].map((side) => {
     const middle = (_, place) => level.at(place, side) + (form === "corners" ? level.at(place, side + 2) : 0);
     const all = Float64Array.from({ length: places }, middle);
     const mean = all.reduce((sum, value) => sum + value, 0) / places;
     const spread = all.reduce((sum, value) => sum + (value - mean) ** 2, 0) / places;
+    const steps = all.subarray(1).map((value, i) => Math.abs(value - all[i])).sort();
+    const middles = [steps[(places - 2) >> 1], steps[(places - 1) >> 1]];
+    noisy ||= (middles[0] + middles[1]) / 2 > noise * Math.sqrt(spread);
     let changes = 0;
     for (let k = 1; (2 * k) ** 2 <= places; k *= 2) {
       changes += all.subarray(k).reduce((sum, value, i) => sum + (value - all[i]) ** 2, 0) / (places - k);
@@ -67,7 +72,7 @@ function tellsYFirst(level, form, apart) {
     return changes / spread;
   });
   const clear = Math.max(first, second) > apart * Math.min(first, second); // NaN where there is no spread
-  return clear ? first < second : null;
+  return clear && !noisy ? first < second : null;
 }
 
 const numbers = ({ at }, place) => [at(place, 0), at(place, 1), at(place, 2), at(place, 3)];
