@@ -21,6 +21,8 @@ BOX = 4
 """Numbers that a box is told by."""
 STRIDES = (4, 8, 16, 32, 64, 128)
 """Those that a detector's levels have."""
+MOST_IN_CELL = 9
+"""Places of a cell at most, RetinaNet's."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ class Boxes:
     form
         "corners"; "centred", centre and size; "turned", those of a box that is turned by the angle in the last column;
         "offsets" of that centre from the corner of a cell and the logarithms of
-        that size, both in cells; or "distances" from the middle of each cell to the four sides, each a distribution
-        over whole cells.
+        that size, both in cells; or "distances" from the middle of each cell to the four sides, in cells, or each a
+        distribution over whole cells.
     y_first
         Whether it is called as those are that tell y before x: `called_y_first`.
     """

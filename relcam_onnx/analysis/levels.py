@@ -9,8 +9,9 @@ from itertools import accumulate, pairwise
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.analysis.detectors import maker
-from relcam_onnx.analysis.heads import BOX, STRIDES, Boxes, Form, Head, Scores
+from relcam_onnx.analysis.heads import BOX, MOST_IN_CELL, STRIDES, Boxes, Form, Head, Scores
 from relcam_onnx.analysis.kinds import Kind, candidates, positions, rank_of, widths
+from relcam_onnx.analysis.positions import of_image
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.canon.unsquashing import made
 from relcam_onnx.model import Model, static_shape, variables
@@ -18,8 +19,8 @@ from relcam_onnx.model import Model, static_shape, variables
 BINS = (16, 17, 8)
 """Cells that distances are usually distributions over; other multiples of four numbers in a grid are several boxes."""
 ACTIVATIONS = ("Clip", "Elu", "Gelu", "HardSwish", "LeakyRelu", "Mish", "Relu", "Softmax", "Swish", "Tanh")
-MOST_BOXES = 9
-"""At a position of a grid, RetinaNet's."""
+GRID = 4
+"""The rank of (N, numbers, h, w)."""
 ANCHORS = 3
 """Boxes at each position of a grid that tells boxes, objectness and classes, in YOLO from version 2 to 7."""
 
@@ -65,15 +66,13 @@ def in_distributions(boxes: Kind | None) -> bool:
 
 def are_strided(model: Model, kinds: Sequence[Kind]) -> bool:
     """Whether levels that are grids have detectors' strides, as far as sizes are known: features have finer ones."""
-    sizes = static_shape(model.graph.inputs[0]) or ()
-    picture = sizes[1:3] if sizes[-1:] and sizes[-1] in (1, 3) else sizes[2:4]
-    for level in kinds[0].levels:
-        places = [size for size in positions(level, kinds[0].axis) if size is not None][-2:]
-        if rank_of(level) == 4 and len(places) == 2 and len(picture) == 2 and None not in picture:
-            known = [side for side in picture if side is not None]
-            if not any(places == [-(-side // stride) for side in known] for stride in STRIDES):
-                return False
-    return True
+    image = model.graph.inputs[0]
+    layout, sizes = of_image(image), static_shape(image)
+    if layout is None or sizes is None or len(layout.axes) != 2 or None in (sides := [sizes[a] for a in layout.axes]):
+        return True
+    possible = [tuple(-(-(side or 0) // stride) for side in sides) for stride in STRIDES]
+    grids = [positions(level, kinds[0].axis) for level in kinds[0].levels if rank_of(level) == GRID]
+    return all(None in grid or grid in possible for grid in grids)
 
 
 def apart(kinds: Sequence[Kind], *, named: bool) -> Parts | None:
@@ -81,9 +80,11 @@ def apart(kinds: Sequence[Kind], *, named: bool) -> Parts | None:
     shares = [kind for kind in kinds if kind.scores is not None]
     others = [kind for kind in kinds if kind not in shares]
     fours = [kind for kind in others if kind.count % BOX == 0]
-    dense = [kind for cells in BINS for kind in fours if kind.count == BOX * cells]
-    boxes = next(iter([*dense, *(k for k in fours if k.count == BOX), *fours]), None)
-    boxes = next((kind for kind in fours if kind.count == BOX), boxes) if shares else boxes
+    numbers = [kind for kind in fours if kind.count == BOX]
+    distributions = [kind for cells in BINS for kind in fours if kind.count == BOX * cells]
+    # Of logits four numbers may be four classes.
+    likely = [*numbers, *distributions] if shares else [*distributions, *numbers]
+    boxes = next(iter([*likely, *fours]), None)
     marks = shares or [kind for kind in others if kind is not boxes]  # logits, where there are no shares
     single = [kind for kind in marks if kind.count == 1]
     if (boxes is None and not named) or not 1 <= len(marks) <= 1 + bool(single):
@@ -92,10 +93,10 @@ def apart(kinds: Sequence[Kind], *, named: bool) -> Parts | None:
     classes = next(kind for kind in marks if kind is not objectness)
     if not shares and is_activated(classes):
         return None
-    several = boxes.count // BOX if boxes is not None and rank_of(boxes.levels[0]) == 4 else 1
+    several = boxes.count // BOX if boxes is not None and rank_of(boxes.levels[0]) == GRID else 1
     if boxes is None or several in (1, *BINS):
         return Parts(classes, boxes, objectness)
-    if classes.count % several or several > MOST_BOXES:
+    if classes.count % several or several > MOST_IN_CELL:
         return None
     return Parts(classes.split(several), boxes.split(several), objectness and objectness.split(several))
 
@@ -127,7 +128,7 @@ def of_one(kind: Kind, *, named: bool) -> Parts | None:
     if len(pieces) == 3 and [piece.count for piece in pieces[:2]] == [BOX, 1]:
         return Parts(pieces[2], pieces[0], pieces[1])
     rank = rank_of(kind.levels[0])
-    if named and rank == 4 and kind.numbers % ANCHORS == 0:
+    if named and rank == GRID and kind.numbers % ANCHORS == 0:
         kind = kind.split(ANCHORS)
     if kind.numbers <= BOX + 1 or not (named or rank == 5):
         return None

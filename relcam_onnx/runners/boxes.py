@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from relcam_onnx.analysis.heads import BOX, STRIDES
+from relcam_onnx.analysis.heads import BOX, MOST_IN_CELL, STRIDES
 from relcam_onnx.errors import TargetError
 from relcam_onnx.pictures.geometry import Floats, Size
 
@@ -16,8 +16,6 @@ REVERSED = 0.05
 """Where more of them end before they begin, they are no boxes yet: offsets from priors, or logarithms."""
 FEW_REVERSED = 0.25
 """The same of distances from the middles of cells, which may be anything where nothing is."""
-MOST_IN_CELL = 9
-"""Places of a cell."""
 NORMALISED = 1.5
 """Boxes are shares of the picture where three quarters of those that are any lie within so many of it."""
 APART = 2
@@ -60,11 +58,12 @@ def tells_y_first(table: Floats, form: str) -> bool | None:
     if form not in ("corners", "centred"):
         return False
     middles = (table[:, :, :2] + (table[:, :, 2:4] if form == "corners" else 0)).astype(np.float64)
-    near = [1 << i for i in range(table.shape[1].bit_length()) if (2 << i) ** 2 <= table.shape[1]]
     spread = middles.var(axis=1).sum(axis=0)
-    steps = np.median(np.abs(np.diff(middles, axis=1)), axis=1) if near else spread
-    if table.shape[1] < FEW_PLACES or not spread.all() or (steps > NOISE * middles.std(axis=1)).any():
+    if table.shape[1] < FEW_PLACES or not spread.all():
         return None
+    if (np.median(np.abs(np.diff(middles, axis=1)), axis=1) > NOISE * middles.std(axis=1)).any():
+        return None
+    near = [1 << i for i in range(table.shape[1].bit_length()) if (2 << i) ** 2 <= table.shape[1]]
     first, second = sum(((middles[:, k:] - middles[:, :-k]) ** 2).mean(axis=1).sum(axis=0) for k in near) / spread
     return None if max(first, second) <= APART * min(first, second) else bool(first < second)
 

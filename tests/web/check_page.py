@@ -21,13 +21,12 @@ import pytest
 from PIL import Image
 
 import relcam_onnx as rc
-from relcam_onnx.analysis.heads import STRIDES
+from relcam_onnx.analysis.heads import MOST_IN_CELL, STRIDES
 from relcam_onnx.pictures.preprocess import Preprocess
 from relcam_onnx.runners.boxes import (
     APART,
     FEW_PLACES,
     FEW_REVERSED,
-    MOST_IN_CELL,
     NOISE,
     NORMALISED,
     REVERSED,
