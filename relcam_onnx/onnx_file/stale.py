@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 import onnx
 
-PROBES = ((2, 256), (3, 320))
-"""What open axes are set to, the first of an input and the others, twice: what differs then is open."""
+FIRST, OTHER = 7, 736
+"""What open axes are set to, the first of an input and the others: sizes that no file is told to have by chance."""
 
 
 def forget_stale(skeleton: onnx.ModelProto) -> None:
@@ -26,26 +26,20 @@ def forget_stale(skeleton: onnx.ModelProto) -> None:
     told = {value.name: numbers(value) for value in (*skeleton.graph.value_info, *skeleton.graph.output)}
     if not any(told.values()):
         return
-    open_axes = any(not dim.HasField("dim_value") for value in skeleton.graph.input for dim in sizes(value))
-    found = [probed(skeleton, *probe) for probe in PROBES[: 1 + open_axes]]
-    if any(
-        known.get(name, {}).get(axis, size) != size
-        for known in found
-        for name, axes in told.items()
-        for axis, size in axes.items()
-    ):
+    known = probed(skeleton)
+    if any(known.get(name, {}).get(axis, size) != size for name, axes in told.items() for axis, size in axes.items()):
         forget(skeleton.graph)
 
 
-def probed(skeleton: onnx.ModelProto, first: int, other: int) -> Mapping[str, Mapping[int, int]]:
-    """All tensors' sizes where open axes have these, as far as inference goes."""
+def probed(skeleton: onnx.ModelProto) -> Mapping[str, Mapping[int, int]]:
+    """All tensors' sizes where open axes have those, as far as inference goes."""
     anew = onnx.ModelProto()
     anew.CopyFrom(skeleton)
     forget(anew.graph)
     for value in anew.graph.input:
         for axis, dim in enumerate(sizes(value)):
             if not dim.HasField("dim_value"):
-                dim.dim_value = other if axis else first
+                dim.dim_value = OTHER if axis else FIRST
     try:
         graph = onnx.shape_inference.infer_shapes(anew, data_prop=True).graph
     except (onnx.shape_inference.InferenceError, RuntimeError):
