@@ -23,7 +23,7 @@ from benchmarks.page import fill, table
 PAGE = ROOT / "docs" / "heads.md"
 CLASSES, SIZE = 5, 128
 SEGMENTERS = ("lraspp_mobilenet_v3_large", "fcn_resnet50", "deeplabv3_mobilenet_v3_large", "deeplabv3_resnet50")
-DETECTORS = ("ssdlite320_mobilenet_v3_large", "retinanet_resnet50_fpn")
+DETECTORS = ("ssdlite320_mobilenet_v3_large", "retinanet_resnet50_fpn", "fcos_resnet50_fpn")
 
 
 def missing() -> None:
@@ -97,7 +97,7 @@ def detector(name: str) -> tuple[bytes, torch.Tensor, Callable[[torch.Tensor], t
     def logits(x: torch.Tensor) -> torch.Tensor:
         network([x])
         scores: torch.Tensor = told["cls_logits"][0]
-        return scores
+        return scores + told["bbox_ctrness"][0] if "bbox_ctrness" in told else scores
 
     place, kind = divmod(int(logits(x).detach().flatten().argmax()), CLASSES)
     return exported(network, [x], ["boxes", "scores", "labels"]), x, lambda x: logits(x)[place, kind], [[[place, kind]]]

@@ -223,7 +223,8 @@ class Explainer(AbstractContextManager["Explainer"]):
             result = runner.run(inputs, filled(targets, fill), None if seeds is None else filled(seeds, fill))
             check_maps(result.maps, count + fill, self.prepared.frames)
             result = result.first(count, count + fill)
-            warn_of_nothing(result.of_layers, self._empty, result.targets >= 0)
+            levels = self.prepared.scores.head.kind == "detector"
+            warn_of_nothing(result.of_layers, self._empty, result.targets >= 0, levels=levels)
             named = as_told(result, targets, self.prepared.choices, given=seeds is not None)
         return Explanation(
             outputs=result.outputs,

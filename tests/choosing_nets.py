@@ -151,7 +151,28 @@ def of_padded(net: Choosing) -> list[str]:
     ]
 
 
-FORMS = {form.__name__: form for form in (by_topk, by_suppression, as_three, of_best, of_padded, as_indices)}
+def by_level(net: Choosing) -> list[str]:
+    """Boxes, labels and scores of one image, the best of each level by a root of shares times centreness: FCOS's."""
+    logits, boxes = squares(net)
+    known = net.whole(0)
+    centre = net("Add", net("Mul", net("ReduceSum", logits, net.whole(2)), np.float32(0)), np.float32(20))
+    flat = [net("Squeeze", part, known) for part in (boxes, logits, centre)]
+    rows = [net.several("Split", part, net.whole(8, 8), count=2, axis=0) for part in flat]
+    marks, framed, labels = [], [], []
+    for sides, kinds, middle in zip(*rows, strict=True):
+        shares = net("Sqrt", net("Mul", net("Sigmoid", kinds), net("Sigmoid", middle)))
+        best, at = net.several("TopK", net("Reshape", shares, net.whole(-1)), net.whole(4), count=2, axis=0)
+        marks.append(best)
+        labels.append(net("Mod", at, net.whole(2)))
+        framed.append(net("Gather", sides, net("Div", at, net.whole(2))))
+    sides, best, kinds = (net("Concat", *part, axis=0) for part in (framed, marks, labels))
+    kept = suppressed(net, net("Unsqueeze", sides, known), net("Unsqueeze", best, net.whole(0, 1)))
+    place = column(net, kept, 2)
+    return [net("Gather", part, place, name=name)
+            for part, name in ((sides, "boxes"), (kinds, "labels"), (best, "scores"))]  # fmt: skip
+
+
+FORMS = {form.__name__: form for form in (by_topk, by_suppression, as_three, of_best, of_padded, by_level, as_indices)}
 
 
 def choosing(form: str, batch: int | str = 1) -> onnx.ModelProto:

@@ -18,6 +18,7 @@ from relcam_onnx.analysis.positions import of_image
 from relcam_onnx.analysis.stages import Stages
 from relcam_onnx.analysis.support import check_supported
 from relcam_onnx.analysis.towers import towers
+from relcam_onnx.canon.unsquashing import MADE
 from relcam_onnx.errors import LayerError
 from relcam_onnx.model import Model
 from relcam_onnx.ops import TABLE, key
@@ -99,8 +100,8 @@ class Layers:
 
     @cached_property
     def tensors(self) -> dict[str, gs.Tensor]:
-        """Every tensor that relevance passes, by name."""
-        return {t.name: t for t in (*self.paths.images, *self.paths.tensors)}
+        """Every tensor of the file that relevance passes, by name."""
+        return {t.name: t for t in (*self.paths.images, *self.paths.tensors) if not t.name.startswith(MADE)}
 
     def _named(self, name: str, tensor: gs.Tensor) -> Layer:
         strides, layouts, origins = self.geometry.strides, self.geometry.layouts, self.paths.origins[tensor.name]
@@ -227,11 +228,9 @@ class Layers:
 def note_on(tensor: gs.Tensor) -> str:
     """What is worth knowing about the node that makes a tensor."""
     node = tensor.inputs[0] if tensor.inputs else None
-    if node is None:
-        return ""
-    if key(node) not in TABLE:
+    if node is not None and key(node) not in TABLE:
         return "no rule: relevance stops here"
-    return "a product without a gate: each operand gets half" if is_halved(node) else ""
+    return "a product without a gate: each operand gets half" if node is not None and is_halved(node) else ""
 
 
 def beside(layout: Layout | None) -> str:

@@ -156,7 +156,7 @@ def of_selection(model: Model, outputs: Sequence[gs.Tensor]) -> Scores | None:
     found = selection(outputs)
     if found is None:
         return None
-    (table, squashed, _), framed = found.origin, found.framed
+    (table, squashed, _, times, root), framed = found.origin, found.framed
     beside = [] if framed is None or framed is table else [framed]
     if squashed is None:
         scores = of_places(model, [table], [table], "detector")
@@ -169,6 +169,8 @@ def of_selection(model: Model, outputs: Sequence[gs.Tensor]) -> Scores | None:
         return None
     if scores.head.boxes is None and squashed != "Softmax":
         scores = replace(scores, head=replace(scores.head, axis=shorter(table)))
+    if times is not None or root:
+        scores = of_product(model, scores, times, root=root)
     alone = bool(beside) and is_op(maker(beside[0]), "Sigmoid")
     told = framed is not None and any(node.attrs.get("center_point_box") for node in suppressing(framed))
     boxes = scores.head.boxes
@@ -181,6 +183,20 @@ def of_selection(model: Model, outputs: Sequence[gs.Tensor]) -> Scores | None:
         boxes = Boxes((framed.name,), boxes.axis if sides is None else sides, form, y_first)
     rows = Rows(found.boxes, found.scores, form, y_first)
     return replace(scores, head=replace(scores.head, boxes=boxes, rows=rows))
+
+
+def of_product(model: Model, scores: Scores, times: gs.Tensor | None, *, root: bool) -> Scores:
+    """Scores whose sigmoids a file multiplies with those of another table, or takes the root of: the sum of both."""
+    shape, tables = scores.tensor.shape, [scores.tensor]
+    if times is not None:
+        turned = times.shape[scores.head.axis] != 1
+        sides = [times.shape[i] for i in (0, 2, 1)]
+        tables.append(made(model, "Transpose", [times], sides, perm=[0, 2, 1]) if turned else times)
+    shares = [made(model, "Sigmoid", [table], table.shape) for table in tables]
+    told = made(model, "Mul", shares, shape) if times is not None else shares[0]
+    told = made(model, "Sqrt", [told], shape) if root else told
+    start = made(model, "Add", tables, shape) if times is not None else scores.tensor
+    return replace(scores, tensor=start, head=replace(scores.head, levels=(told.name,)))
 
 
 def shorter(table: gs.Tensor) -> int:

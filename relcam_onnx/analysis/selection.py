@@ -37,11 +37,22 @@ class Origin(NamedTuple):
         The op that squashed them on the way, or None.
     chosen
         Whether some of them were chosen on the way.
+    times
+        Another table, (N, places, 1) or turned, whose sigmoids multiplied those of this one: objectness or centreness.
+    root
+        Whether the square root was taken of that.
     """
 
     table: gs.Tensor
     squashed: str | None
     chosen: bool
+    times: gs.Tensor | None = None
+    root: bool = False
+
+    @property
+    def source(self) -> tuple[str, str | None, bool]:
+        """What two of them have in common where they are of the same values."""
+        return self.table.name, None if self.times is None else self.times.name, self.root
 
 
 @dataclass(frozen=True)
@@ -170,13 +181,24 @@ def traced(tensor: gs.Tensor, over: frozenset[str], known: dict[int, Origin | No
     own = Origin(tensor, None, False) if shape is not None and len(shape) == 3 else None
     values = [] if node is None else values_of(node, tensor, over)
     behind = [found for t in values if (found := origin(t, over, known)) is not None]
-    if node is None or len({id(found.table) for found in behind}) != 1:
-        return own
+    if node is None or len({found.source for found in behind}) != 1:
+        return own or (product(behind) if is_op(node, "Mul") else None)
     squashed = next((found.squashed for found in behind if found.squashed), None)
     if squashed is not None and node.op in over:
         return own
     chosen = chooses(node) or any(found.chosen for found in behind)
-    return Origin(behind[0].table, node.op if node.op in over else squashed, chosen)
+    root = behind[0].root or (is_op(node, "Sqrt") and squashed is not None)
+    return behind[0]._replace(squashed=node.op if node.op in over else squashed, chosen=chosen, root=root)
+
+
+def product(factors: Sequence[Origin]) -> Origin | None:
+    """Sigmoids of classes times those of one number a place, from a table of its own; None for other products."""
+    single = [each for each in factors if 1 in (static_shape(each.table) or ())[1:]]
+    others = [each for each in factors if each not in single]
+    told = len(single) == len(others) == 1 and all(each.squashed == "Sigmoid" for each in factors)
+    if not told or any(each.times is not None or each.root for each in factors):
+        return None
+    return others[0]._replace(times=single[0].table, chosen=any(each.chosen for each in factors))
 
 
 def values_of(node: gs.Node, tensor: gs.Tensor, over: frozenset[str]) -> list[gs.Tensor]:
@@ -188,7 +210,9 @@ def values_of(node: gs.Node, tensor: gs.Tensor, over: frozenset[str]) -> list[gs
     if is_op(node, "Concat"):
         return [t for t in node.inputs if not is_constant(t)]
     if is_op(node, "Mul") and not any(map(is_constant, node.inputs)):
-        return list(node.inputs)  # of objectness and classes, both columns of one table
+        return list(node.inputs)  # of objectness and classes
+    if is_op(node, "Sqrt") and over:
+        return [node.inputs[0]]
     if is_op(node, "Where"):
         return [t for t in node.inputs[1:] if not is_constant(t)]
     if is_op(node, "ScatterND", "ScatterElements"):

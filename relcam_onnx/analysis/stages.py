@@ -15,6 +15,7 @@ from relcam_onnx.analysis.positions import SPATIAL, follow
 from relcam_onnx.analysis.rows import leaves_row
 from relcam_onnx.canon.axes import moves
 from relcam_onnx.canon.edit import is_op
+from relcam_onnx.canon.unsquashing import MADE
 from relcam_onnx.model import producer, variables
 from relcam_onnx.ops import TABLE, Grid, key, lookup
 from relcam_onnx.ops.product import is_product
@@ -130,10 +131,11 @@ class Stages:
 
     @cached_property
     def told(self) -> frozenset[str]:
-        """The tensors that hold the scores, or what is moved, joined or enlarged to be them: a head's, no layers."""
+        """The tensors that hold the scores, or what is moved, joined, added or enlarged to be them: no layers."""
         told = {self.paths.scores.name}
         for node in reversed(self.paths.nodes):
-            if node.outputs[0].name in told and (moves(node) or is_op(node, *JOINS)):
+            made = node.outputs[0].name.startswith(MADE)
+            if node.outputs[0].name in told and (made or moves(node) or is_op(node, *JOINS)):
                 told.update(t.name for t in receivers(node))
         return frozenset(told)
 
@@ -158,7 +160,11 @@ class Stages:
     def levels(self) -> set[Fraction]:
         """The strides of what a head's scores are moved or joined from."""
         made = (node for node in self.paths.nodes if node.outputs[0].name in self.told & self.strides.keys())
-        return {self.strides[n.outputs[0].name] for n in made if not moves(n) and n.op not in JOINS}
+        return {
+            self.strides[name]
+            for node in made
+            if not moves(node) and node.op not in JOINS and not (name := node.outputs[0].name).startswith(MADE)
+        }
 
     @cached_property
     def reaching(self) -> frozenset[str]:

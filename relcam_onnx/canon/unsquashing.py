@@ -17,6 +17,9 @@ from relcam_onnx.canon.edit import fresh, is_op, view
 from relcam_onnx.canon.identity import integers
 from relcam_onnx.model import Model, is_constant, producer, variables
 
+MADE = "relcam/head/"
+"""How the names of tensors begin that a head needs and the file does not have."""
+
 
 def unsquashed(model: Model, tensor: gs.Tensor, axis: int, start: int, end: int) -> gs.Tensor | None:
     """What stands before the sigmoids that the part of ``tensor`` from ``start`` up to ``end`` of an axis is made of.
@@ -189,7 +192,7 @@ def made(
     model: Model, op: str, inputs: Sequence[gs.Tensor | np.ndarray], shape: Sequence[object], **attrs: object
 ) -> gs.Variable:
     """A tensor that the file does not have: a node of the graph, and how its values come."""
-    name = fresh(model, f"relcam/head/{op.lower()}")
+    name = fresh(model, f"{MADE}{op.lower()}")
     result = view(model, gs.Variable("", np.float32, tuple(shape)), name, op, *inputs, **attrs)
     read = [t if isinstance(t, gs.Tensor) else gs.Constant(f"{name}/{i}", t) for i, t in enumerate(inputs)]
     model.graph.nodes.append(gs.Node(op, name, dict(attrs), read, [result]))

@@ -42,14 +42,18 @@ def warn_of_epsilon(plan: Plan, paths: Paths, preset: Preset, seed: str) -> None
         )
 
 
-def warn_of_nothing(maps: Mapping[str, np.ndarray], warned: set[str], there: np.ndarray) -> None:
+def warn_of_nothing(
+    maps: Mapping[str, np.ndarray], warned: set[str], there: np.ndarray, *, levels: bool = False
+) -> None:
     """Say where no relevance arrives, for each layer of ``maps`` once: ``warned`` has those that it was said of.
 
-    ``there`` tells, (N, K), which targets exist.
+    ``there`` tells, (N, K), which targets exist. Where scores stand at several ``levels``, what is found at a finer one
+    leaves coarser layers empty: it is said of targets alone that reach no layer at all.
     """
     images = {name: np.any(m.reshape(len(there), -1, *m.shape[1:]).swapaxes(1, 2), axis=tuple(range(2, m.ndim + 1)))
               for name, m in maps.items()}  # fmt: skip
-    empty = [name for name, some in images.items() if not np.asarray(some)[there].all() and name not in warned]
+    reached = np.any(list(images.values()), axis=0) if levels and images else False
+    empty = [name for name, some in images.items() if not (some | reached)[there].all() and name not in warned]
     if not empty:
         return
     warned.update(empty)
