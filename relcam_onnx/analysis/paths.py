@@ -131,23 +131,23 @@ class Paths:
     def raw(self) -> dict[str, gs.Node]:
         """The tensors that pictures become before any layer -> the nodes that make them."""
         raw: dict[str, gs.Node] = {}
-        pictures = {t.name for t in self.pictures}
+        pictures, behind = {t.name for t in self.pictures}, set[str]()
         for node in self.nodes:
-            if any(t.name in pictures or t.name in raw for t in receivers(node)) and not (
-                key(node) in TABLE and has_weights(node)
-            ):
+            read = {t.name for t in receivers(node)}
+            if (key(node) in TABLE and has_weights(node)) or read & behind:
+                behind.add(node.outputs[0].name)
+            elif read & (pictures | raw.keys()):
                 raw[node.outputs[0].name] = node
         return raw
 
     @cached_property
     def first(self) -> frozenset[str]:
         """The outputs of the layers that a picture reaches without passing another."""
-        pictures = {t.name for t in self.pictures}
+        begun = {t.name for t in self.pictures} | set(self.raw)
         return frozenset(
             node.outputs[0].name
             for node in self.nodes
-            if node.outputs[0].name not in self.raw
-            and any(t.name in pictures or t.name in self.raw for t in receivers(node))
+            if has_weights(node) and any(t.name in begun for t in receivers(node))
         )
 
     @cached_property

@@ -17,7 +17,7 @@ from relcam_onnx.analysis.rows import concatenated, cut, leaves_row
 from relcam_onnx.canon.axes import RESHAPES, Size, groups, moves, permutation
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.model import consumers, is_constant, static_shape
-from relcam_onnx.ops import Grid
+from relcam_onnx.ops import TABLE, Grid, key
 from relcam_onnx.ops.grids import evenly, sizes_of
 from relcam_onnx.ops.sampling import sampling_grid
 
@@ -76,8 +76,8 @@ def follow(
         if layout is not None and not collapses(node, layout, layouts):
             layouts[name] = layout
             alive.add(name)
-        elif layout is None and not node.op.startswith("Reduce") and any(lives(node, t) for t in node.inputs):
-            alive.add(name)
+        elif layout is None and key(node) in TABLE and any(lives(node, t) for t in node.inputs):
+            alive.update(() if node.op.startswith("Reduce") else {name})  # an unknown op may thin them out, too
     return layouts, coarser
 
 

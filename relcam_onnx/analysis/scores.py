@@ -34,10 +34,11 @@ from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.selection import selection
 from relcam_onnx.analysis.stepping import along, chosen_among, chosen_from, is_table, of_turned, step_back, with_class
 from relcam_onnx.analysis.support import check_supported, problem
+from relcam_onnx.analysis.tails import before_tail
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.canon.unsquashing import all_unsquashed, in_sigmoids, made, unsquashed
 from relcam_onnx.errors import OptionError, UnsupportedModelError, nearest
-from relcam_onnx.model import Model, static_shape
+from relcam_onnx.model import Model, producer, static_shape
 from relcam_onnx.ops import TABLE, key
 
 
@@ -81,7 +82,7 @@ def find_scores(model: Model, output: str | None = None, head: str | None = None
         if found is not None:
             return found
         raise no_table(model, named, output, head)
-    starts = {name: step_back(scores) for name, scores in fitting.items()}
+    starts = {name: begin(model, scores) for name, scores in fitting.items()}
     if len({id(s.tensor) for s in starts.values()}) > 1:
         nodes = {name: Paths(model, s.tensor).nodes for name, s in starts.items()}
         usable = [outputs[name] for name in fitting if not any(map(problem, nodes[name]))]
@@ -90,6 +91,17 @@ def find_scores(model: Model, output: str | None = None, head: str | None = None
         raise OptionError(f"several outputs could be the scores; name one with output=: {listed(usable)}")
     name, scores = next(iter(starts.items()))
     return replace(scores, output=name)
+
+
+def begin(model: Model, table: gs.Tensor) -> Scores:
+    """The scores that a table tells, before what squashes them, however that is written."""
+    found = step_back(table)
+    if found.squashed_by is None:
+        found = before_tail(model, table) or found
+    node = producer(found.tensor)
+    if found.tensor is table and is_op(node, "Log") and is_table(node.inputs[0]):
+        return Scores(node.inputs[0], found.output, None)  # logarithms of shares that no squashing made, as of means
+    return found
 
 
 def of_places(

@@ -10,14 +10,11 @@ from relcam_onnx.analysis.frames import rows_over
 from relcam_onnx.analysis.paths import Paths, receiving
 from relcam_onnx.errors import UnsupportedModelError
 from relcam_onnx.model import Model, static_shape
+from relcam_onnx.onnx_file.contrib_ops import BLOCKED
 from relcam_onnx.ops import TABLE, key, lookup
 
 SHOWN = 2
 """How many nodes of a kind an error names; its ``nodes`` has all."""
-
-
-BLOCKED = "com.microsoft.nchwc"
-"""The domain of ops over channels in blocks, which onnxruntime writes for the processor that it runs on."""
 
 
 def problem(node: gs.Node) -> str | None:

@@ -13,10 +13,13 @@ from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.analysis.paths import receivers
+from relcam_onnx.analysis.paths import has_weights, receivers
 from relcam_onnx.analysis.stages import Stages
+from relcam_onnx.canon.axes import moves
+from relcam_onnx.canon.edit import is_op
 
 MOST = 4
 """So many stages a picture has at most, but for levels that a head reads."""
@@ -69,15 +72,47 @@ class Tower:
         """
         if steps := self._steps():
             return steps
-        at: dict[Fraction, gs.Variable] = {}
+        at: dict[Fraction, list[gs.Variable]] = {}
         for tensor in self.candidates:
-            stride = self.geometry.strides[tensor.name]
-            if stride not in at or self._worth(tensor) >= self._worth(at[stride]):
-                at[stride] = tensor
+            known = at.setdefault(self.geometry.strides[tensor.name], [tensor])
+            if self._worth(tensor) > self._worth(known[0]):
+                known.clear()
+            if not known or (tensor is not known[0] and self._worth(tensor) == self._worth(known[0])):
+                known.append(tensor)
         strides, levels = sorted(at), self.geometry.levels
         finest = min(levels) if len(levels) > 1 else max(strides, default=0)
         chosen = [s for i, s in enumerate(strides) if i >= len(strides) - MOST or s >= finest]
-        return tuple(Stage(f"stride{float(stride):g}", at[stride]) for stride in chosen)
+        return tuple(Stage(f"stride{float(stride):g}", self._last(at[stride])) for stride in chosen)
+
+    def _last(self, alike: Sequence[gs.Variable]) -> gs.Variable:
+        """Of tensors alike in worth the one behind the others.
+
+        Of several that stand side by side, in an ensemble, no order of nodes decides, which files are free in: it is
+        that of the most layers, of the largest weights, of the fewest moves.
+        """
+        names, before = {tensor.name for tensor in alike}, set[str]()
+        nodes = self.geometry.paths.nodes
+        for node in reversed(nodes):
+            if node.outputs[0].name in names | before:
+                before.update(t.name for t in receivers(node))
+        ends = [tensor for tensor in alike if tensor.name not in before]
+        return ends[0] if len(ends) == 1 else max(ends, key=self._size)
+
+    def _size(self, tensor: gs.Variable) -> tuple[int, float, int]:
+        """How many layers a tensor stands behind, how large the weights of the last ones are, and how few moves."""
+        layers: dict[str, int] = {}
+        weights: dict[str, float] = {}
+        moved: dict[str, int] = {}
+        for node in self.geometry.paths.nodes:
+            name, read = node.outputs[0].name, [t.name for t in receivers(node)]
+            layer = has_weights(node)
+            own = sum(float(np.abs(t.values).sum()) for t in node.inputs if layer and isinstance(t, gs.Constant))
+            layers[name] = max((layers.get(t, 0) for t in read), default=0) + layer
+            weights[name] = own if layer else sum(weights.get(t, 0) for t in read)
+            moved[name] = max((moved.get(t, 0) for t in read), default=0) + (moves(node) or is_op(node, "Slice"))
+            if name == tensor.name:
+                break
+        return layers[tensor.name], weights[tensor.name], -moved[tensor.name]
 
     def _worth(self, tensor: gs.Variable) -> tuple[Fraction, int]:
         paths = self.geometry.paths

@@ -50,7 +50,7 @@ class Emit:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
         self.shapes: dict[str, onnx.ValueInfoProto] = {}
-        self._taken, self._prefix, self._derived = taken, prefix, derived or {}
+        self._taken, self._prefix, self._derived = taken - {""}, prefix, derived or {}  # "" is no name
         self._counts: Counter[str] = Counter()
         self.repeat: Symbol | None = None
         self.single = False

@@ -47,6 +47,7 @@ def canonicalise(model: Model, *, batch_norm: bool) -> None:
     batch_first(model)
     trim_repeated(model)
     tell_targets(model)
+    merge_twins(model)  # onnxruntime's optimiser dequantises once for each reader
     step_over_rounding(model)
     name_einsums(model)
     if batch_norm:

@@ -96,8 +96,11 @@ def foldable(graph: gs.Graph) -> gs.Graph | None:
         ):
             constant.update(map(id, node.outputs))
             nodes.append(node)
-    if not nodes or any(map(held, graph.nodes)):
-        return graph if nodes else None
+    if any(map(held, graph.nodes)):
+        decided = any(node.op == "If" and isinstance(node.inputs[0], gs.Constant) for node in graph.nodes)
+        return graph if nodes or decided else None
+    if not nodes:
+        return None
     return gs.Graph(nodes, opset=graph.opset, import_domains=graph.import_domains, ir_version=graph.ir_version)
 
 

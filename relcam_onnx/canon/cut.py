@@ -28,7 +28,12 @@ class Piece:
     nodes: tuple[gs.Node, ...]
 
     def run(self, x: np.ndarray) -> np.ndarray | None:
-        """The result for these values of the source, in float64; None where the piece does not take them."""
+        """The result for these values of the source, in float64; None where that has other axes, or none is made."""
+        result = self.values(x)
+        return result if result is not None and result.shape == x.shape else None
+
+    def values(self, x: np.ndarray) -> np.ndarray | None:
+        """The same whatever its axes."""
         values = {self.source.name: x}
         try:
             for node in self.nodes:
@@ -37,8 +42,7 @@ class Piece:
                 values[node.outputs[0].name] = value.astype(np.float64) if value.dtype.kind == "f" else value
         except CANNOT:
             return None
-        result = values[self.result.name]
-        return result if result.shape == x.shape else None
+        return values[self.result.name]
 
 
 CANNOT = (ValueError, TypeError, IndexError, AttributeError, KeyError)

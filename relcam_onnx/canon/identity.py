@@ -35,7 +35,7 @@ def handed_on(node: gs.Node) -> gs.Tensor | None:
 
 
 def join_moves(node: gs.Node) -> None:
-    """A Transpose of a Transpose is one; of two changes of shape the later one alone counts."""
+    """A Transpose of a Transpose is one; of two changes of shape the later one alone counts; a Slice cuts something."""
     before = producer(node.inputs[0]) if node.inputs else None
     if is_op(node, "Transpose") and is_op(before, "Transpose"):
         first, second = permutation(before), permutation(node)
@@ -45,6 +45,8 @@ def join_moves(node: gs.Node) -> None:
         # Shapes stand on the tensors; a target of the old form could name sizes of the tensor in between.
         node.op, node.attrs = "Reshape", {}
         node.inputs = [before.inputs[0]]
+    elif is_op(node, "Slice"):
+        keep_cuts(node)
 
 
 def first_if(test: Callable[[gs.Node], bool]) -> Callable[[gs.Node], gs.Tensor | None]:
@@ -91,15 +93,32 @@ def integers(node: gs.Node, index: int) -> list[int] | None:
     return [int(v) for v in tensor.values.reshape(-1)] if isinstance(tensor, gs.Constant) else None
 
 
-def slices_nothing(node: gs.Node) -> bool:
-    """A Slice from the first to the last."""
+def cuts(node: gs.Node) -> list[int] | None:
+    """Which of a Slice's entries leave anything of an axis out; None where that is not known."""
     starts, ends, axes, steps = (integers(node, i) for i in range(1, 5))
     shape = static_shape(node.inputs[0])
     if starts is None or ends is None or axes is None or steps is None or shape is None:
-        return False
-    sizes = [shape[axis] for axis in (axes or range(len(starts)))]
-    reach = all(end >= (WHOLE if size is None else size) for end, size in zip(ends, sizes, strict=True))
-    return reach and not any(starts) and all(step == 1 for step in steps)
+        return None
+    sizes = [WHOLE if (size := shape[axis]) is None else size for axis in axes or range(len(starts))]
+    told = zip(starts, ends, sizes, steps or [1] * len(starts), strict=True)
+    return [i for i, (start, end, size, step) in enumerate(told) if start or end < size or step != 1]
+
+
+def keep_cuts(node: gs.Node) -> None:
+    """Leave a Slice the axes that it cuts along, where it cuts along some."""
+    kept, starts = cuts(node), integers(node, 1)
+    if not kept or starts is None or len(kept) == len(starts):
+        return
+    entries = [
+        integers(node, i) or default
+        for i, default in ((1, []), (2, []), (3, range(len(starts))), (4, [1] * len(starts)))
+    ]
+    name = node.outputs[0].name
+    told = [
+        gs.Constant(f"{name}/{part}", np.array([entry[i] for i in kept], np.int64))
+        for part, entry in zip(("starts", "ends", "axes", "steps"), entries, strict=True)
+    ]
+    node.inputs = [node.inputs[0], *told]
 
 
 def gathers_all(node: gs.Node) -> bool:
@@ -146,7 +165,7 @@ HANDS_ON: dict[str, Callable[[gs.Node], gs.Tensor | None]] = {
     "Sum": lambda node: node.inputs[0] if alone(node) else neutral(0.0)(node),
     **dict.fromkeys(("Concat", "Max", "Min", "Mean"), first_if(alone)),
     "Pad": first_if(lambda node: integers(node, 1) is not None and not any(integers(node, 1) or ())),
-    "Slice": first_if(slices_nothing),
+    "Slice": first_if(lambda node: cuts(node) == []),
     "Gather": first_if(gathers_all),
     **dict.fromkeys(("AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceSum"), first_if(one_position)),
 }

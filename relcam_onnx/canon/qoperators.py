@@ -148,7 +148,8 @@ class Quantised:
         if form.bias is not None and len(node.inputs) > form.bias and not node.inputs[form.bias].is_empty():
             first, second = (np.asarray(node.inputs[scale].values, np.float32) for _, scale, _ in form.operands)
             held = node.inputs[form.bias]
-            inputs.append(gs.Constant(f"{held.name}/float", (held.values * (first * second)).astype(np.float32)))
+            name = f"{node.outputs[0].name}/bias"  # of two layers' scales one bias means two things
+            inputs.append(gs.Constant(name, (held.values * (first * second)).astype(np.float32)))
         attrs = {name: value for name, value in node.attrs.items() if name not in ("channels_last", "opset")}
         if form.op == "ReduceMean":
             inputs.append(gs.Constant(f"{node.outputs[0].name}/axes", np.array(attrs.pop("axes"), np.int64)))
@@ -190,17 +191,20 @@ class Quantised:
 
     def read(self, tensor: gs.Tensor, held: Meaning) -> gs.Tensor:
         """What integers mean; onnxruntime's quantiser names them after the tensor that they stand for."""
-        if tensor.name not in self.floats:
+        known = tensor.name if isinstance(tensor, gs.Variable) else f"{tensor.name}/{held.scale.name}"
+        if known not in self.floats:
             name = tensor.name.removesuffix("_quantized")
-            result = gs.Variable(name if name not in self.taken else f"{tensor.name}/float", np.float32, tensor.shape)
+            name = name if name not in self.taken else f"{tensor.name}/float"
+            made = {each.name for each in self.floats.values()}
+            result = gs.Variable(name if name not in made else f"{known}/float", np.float32, tensor.shape)
             per_channel = isinstance(held.scale, gs.Constant) and held.scale.values.size > 1
             attrs = {"axis": held.axis % len(tensor.shape)} if per_channel else {}
             inputs = [tensor, held.scale, *([] if held.zero is None else [held.zero])]
             self.model.graph.nodes.append(gs.Node("DequantizeLinear", result.name, attrs, inputs, [result]))
             if isinstance(tensor, gs.Variable):
                 self.view(tensor, result, held)
-            self.floats[tensor.name] = result
-        return self.floats[tensor.name]
+            self.floats[known] = result
+        return self.floats[known]
 
     def view(self, tensor: gs.Variable, result: gs.Variable, held: Meaning) -> None:
         """How a run tells what integers mean, in plain arithmetic: a pair of Q and DQ is onnxruntime's to rewrite."""

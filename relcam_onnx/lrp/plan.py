@@ -12,7 +12,7 @@ import onnx_graphsurgeon as gs
 from relcam_onnx.analysis.bounds import Bounds, image_bounds
 from relcam_onnx.analysis.layers import Layer
 from relcam_onnx.analysis.layout import Layout
-from relcam_onnx.analysis.paths import Paths, receiving
+from relcam_onnx.analysis.paths import Paths, receivers, receiving
 from relcam_onnx.analysis.stages import Stages
 from relcam_onnx.analysis.support import check_supported, lowest_explained
 from relcam_onnx.errors import OptionError
@@ -188,7 +188,7 @@ class Sites:
             roles |= {"average", "global-average"} if name not in self.geometry.layouts else {"average"}
         elif role:
             roles.add(role)
-        if name in self.paths.raw and role not in (None, "average"):
+        if name in self.paths.raw and role not in (None, "average") and len(receivers(node)) == 1:
             roles.add("input-shift")
         roles |= {word for word, names in (("first", self.paths.first), ("output", self.paths.output)) if name in names}
         if self.paths.attends and role in ("sum", "average"):

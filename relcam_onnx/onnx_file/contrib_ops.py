@@ -18,6 +18,8 @@ from relcam_onnx.onnx_file.protos import graphs
 from relcam_onnx.onnx_file.writing import Writer
 
 DOMAIN = "com.microsoft"
+BLOCKED = f"{DOMAIN}.nchwc"
+"""The domain of ops over channels in blocks, which onnxruntime writes for the processor that it runs on."""
 TRUTH = frozenset({"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Not", "Xor", "IsNaN"})
 """Ops that make truth values."""
 
@@ -144,8 +146,29 @@ SPELLINGS: dict[str, Callable[[Writer], None]] = {
 """The fused ops that have a standard spelling."""
 
 
+def unblock(proto: onnx.ModelProto) -> None:
+    """Take channels out of blocks where all that works on blocks mixes none of them: convolutions' weights do."""
+    blocked = [node for node in proto.graph.node if node.domain == BLOCKED]
+    for node in blocked if all(map(mixes_none, blocked)) else ():
+        node.domain = ""
+        if node.op_type in REORDERS:
+            node.op_type = "Identity"
+            del node.attribute[:]
+
+
+REORDERS = ("ReorderInput", "ReorderOutput")
+
+
+def mixes_none(node: onnx.NodeProto) -> bool:
+    """Whether an op over channels in blocks does the same without them."""
+    channels_last = any(item.name == "channels_last" and item.i for item in node.attribute)
+    pools = ("AveragePool", "GlobalAveragePool", "GlobalMaxPool", "MaxPool")
+    return node.op_type in (*pools, *REORDERS) and not channels_last
+
+
 def write_back(proto: onnx.ModelProto) -> None:
     """Spell the fused ops of a model in standard ones, in place."""
+    unblock(proto)
     opset = next((entry.version for entry in proto.opset_import if not entry.domain), 0)
     for graph in graphs(proto.graph):
         if any(spelling(node, opset) for node in graph.node):

@@ -220,10 +220,23 @@ def _inlined(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _tidy(proto: onnx.ModelProto) -> None:
-    """Leave one spelling of the standard domain, and only true inputs: old files list initializers too."""
+    """Leave one spelling of the standard domain and one import of each, and only true inputs and outputs.
+
+    Old files list initializers among the inputs; joined ones import twice what both had; outputs without a name at a
+    node's end stand for none, and onnxruntime takes such a node for the same as one that has them.
+    """
     for entry in (*proto.opset_import, *nodes(proto), *(e for f in proto.functions for e in f.opset_import)):
         if entry.domain == "ai.onnx":
             entry.domain = ""
+    imports = {(entry.domain, entry.version) for entry in proto.opset_import}
+    if len({domain for domain, _ in imports}) < len(imports):
+        told = ", ".join(f"{domain or 'ai.onnx'} {version}" for domain, version in sorted(imports))
+        raise ModelFileError(f"imports a domain in two versions ({told}); bring its parts to one opset and join again")
+    del proto.opset_import[:]
+    proto.opset_import.extend(onnx.helper.make_opsetid(*entry) for entry in sorted(imports))
+    for node in nodes(proto):
+        while len(node.output) > 1 and not node.output[-1]:
+            del node.output[-1]
     stored = {tensor.name for tensor in proto.graph.initializer}
     inputs = [value for value in proto.graph.input if value.name not in stored]
     del proto.graph.input[:]

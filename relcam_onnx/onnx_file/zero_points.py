@@ -1,13 +1,15 @@
-"""Quantised weights that share their zero points get one each, as TensorFlow Lite's converters do not write them.
+"""Quantised weights that share their zero points, as TensorFlow Lite's converters have them, or have none: one each.
 
 onnxruntime makes int8 weights unsigned where 8-bit products are to be exact, and their zero points with them, under
-names made of the old ones: it refuses a file where two weights name the same one.
+names made of the old ones: it refuses a file where two weights name the same one, and where a weight has none it
+invents one number for scales of any shape.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 import onnx
 
 from relcam_onnx.onnx_file.protos import nodes
@@ -18,6 +20,7 @@ BEHIND_WEIGHT = {"DequantizeLinear": 0, "QLinearConv": 3, "QLinearMatMul": 3, "Q
 
 def part_zero_points(proto: onnx.ModelProto) -> None:
     """Give each stored weight a zero point that nothing else reads, in place."""
+    add_zero_points(proto)
     stored = {tensor.name: tensor for tensor in proto.graph.initializer}
     readers = Counter(name for node in nodes(proto) for name in node.input)
     for node in proto.graph.node:
@@ -31,3 +34,17 @@ def part_zero_points(proto: onnx.ModelProto) -> None:
         own = proto.graph.initializer.add()
         own.CopyFrom(stored[name])
         own.name = node.input[place + 2] = f"{name}:{node.output[0]}"  # as one of a kind as what it makes
+
+
+def add_zero_points(proto: onnx.ModelProto) -> None:
+    """Give each stored int8 weight that DequantizeLinear reads without a zero point one of zeros, in place."""
+    stored = {tensor.name: tensor for tensor in proto.graph.initializer}
+    for node in proto.graph.node:
+        named = [*node.input, ""][:3]
+        if node.op_type != "DequantizeLinear" or named[2] or not stored.keys() >= set(named[:2]):
+            continue
+        if stored[named[0]].data_type == onnx.TensorProto.INT8:
+            name = f"{named[0]}:zero:{node.output[0]}"
+            sizes = tuple(stored[named[1]].dims)
+            proto.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(sizes, np.int8), name))
+            node.input[:] = [*named[:2], name]

@@ -1,0 +1,113 @@
+"""What stands behind a classifier's scores, however it is written: it is known by what it makes of numbers.
+
+Shares may be put in another order, bounded away from 0, divided by their sum, or told by both of two classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.analysis.heads import Scores
+from relcam_onnx.analysis.stepping import is_table
+from relcam_onnx.backends._elementwise import sigmoid
+from relcam_onnx.canon.activations import ELEMENTWISE
+from relcam_onnx.canon.axes import RESHAPES
+from relcam_onnx.canon.cut import Piece, pieces, places
+from relcam_onnx.canon.unsquashing import made
+from relcam_onnx.model import Model, fixed_batch, static_shape
+
+OPS = ELEMENTWISE | {
+    "BatchNormalization", "Cast", "Concat", "Expand", "Gather", "HardSigmoid", "Identity", "LogSoftmax",
+    "LpNormalization", "MatMul", "Mean", "ReduceL1", "ReduceLogSumExp", "ReduceMax", "ReduceSum", "Slice", "Softmax",
+    "Sum", "Transpose", *RESHAPES,
+}  # fmt: skip
+"""What it is made of."""
+CLOSE = 1e-2
+"""What was kept away from 0 by a small number differs by less, as a part of the share, or of its logarithm."""
+ROWS, TIMES = 8, 4
+
+
+class Squash(NamedTuple):
+    """What shares are to scores (n, classes), the op that is said to stand behind them, and the scores' sign."""
+
+    name: str | None
+    curve: Callable[[np.ndarray], np.ndarray]
+    sign: int = 1
+
+
+def softmax(x: np.ndarray) -> np.ndarray:
+    """Of scores that are not large."""
+    return np.asarray(np.exp(x) / np.exp(x).sum(axis=1, keepdims=True))
+
+
+SQUASHES = (
+    Squash("Softmax", softmax),
+    Squash("LogSoftmax", lambda x: np.log(softmax(x))),
+    Squash("Sigmoid", sigmoid),
+    Squash("Softmax", lambda x: softmax(-x), -1),
+    Squash("Sigmoid", lambda x: sigmoid(-x), -1),
+    Squash("Sigmoid", lambda x: np.log(sigmoid(x))),
+    Squash(None, lambda x: x),
+)
+
+
+def before_tail(model: Model, tensor: gs.Tensor) -> Scores | None:
+    """The scores nearest to a table of which what is behind them makes shares, logarithms of such, or log odds.
+
+    The graph gets them in the table's order, and both of two classes where the table tells both and one score decides.
+    """
+    order, odds = places(model.graph), None
+    for piece in pieces(tensor, order, OPS):
+        if len(piece.nodes) > 1 and is_table(piece.source) and len(static_shape(piece.source) or ()) == 2:
+            found = recognised(model, piece)
+            if found is not None and found.squashed_by is not None:
+                return found
+            odds = found or odds
+    return odds
+
+
+def recognised(model: Model, piece: Piece) -> Scores | None:
+    """The scores that a piece begins with, where it is such a tail."""
+    count, classes = ((static_shape(t) or (0, None))[1] for t in (piece.source, piece.result))
+    both = (count, classes) == (1, 2)
+    if count is None or not (both or count == classes):
+        return None
+    rng = np.random.default_rng(0)
+    rows = fixed_batch(model.graph.inputs) or ROWS
+    runs = [rng.uniform(-1, 1, (rows, count)) for _ in range(TIMES)]
+    values = [piece.values(x) for x in runs]
+    told = [np.asarray(y) for y in values if y is not None and y.ndim == 2 and len(y) == rows]
+    if len(told) < TIMES or len({y.shape for y in told}) > 1 or not all(np.isfinite(y).all() for y in told):
+        return None
+    x, y = np.concatenate(runs), np.concatenate(told)
+    x = np.concatenate([0 * x, x], axis=1) if both else x
+    for squash in SQUASHES if x.shape == y.shape else ():
+        wanted = squash.curve(x)
+        turned = np.argsort(wanted[0])[np.argsort(np.argsort(y[0]))]  # the score that each share is made of
+        wanted = wanted[:, turned]
+        if (np.abs(y - wanted) <= CLOSE * np.maximum(np.abs(wanted), CLOSE * (squash.name is None))).all():
+            start = two_sides(model, piece.source) if both else piece.source
+            return Scores(in_order(model, signed(model, start, squash.sign), turned), piece.result.name, squash.name)
+    return None
+
+
+def signed(model: Model, scores: gs.Tensor, sign: int) -> gs.Tensor:
+    """Scores, or their negatives."""
+    return scores if sign > 0 else made(model, "Mul", [scores, -np.ones(1, np.float32)], scores.shape)
+
+
+def two_sides(model: Model, score: gs.Tensor) -> gs.Tensor:
+    """Nothing for the first of two classes, and one score for the second."""
+    nothing = made(model, "Mul", [score, np.zeros(1, np.float32)], score.shape)
+    return made(model, "Concat", [nothing, score], (score.shape[0], 2), axis=1)
+
+
+def in_order(model: Model, scores: gs.Tensor, order: np.ndarray) -> gs.Tensor:
+    """Scores in another order; as they are where that is theirs."""
+    if (order == np.arange(len(order))).all():
+        return scores
+    return made(model, "Gather", [scores, order.astype(np.int64)], scores.shape, axis=1)
