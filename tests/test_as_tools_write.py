@@ -10,22 +10,23 @@ import onnx
 import onnx.parser
 import pytest
 from compare import agree
-from nets import Net, picture
+from nets import Net, picture, run
 from onnx import compose, helper, numpy_helper
 
 import relcam_onnx as rc
+from relcam_onnx.onnx_file.load import load
 
 BACKENDS = ["eager", "compiled"]
 X = picture(1, 3, 32, 32)
 LAYERS = ["stages", "fused", "input"]
 
 
-def same(wanted: onnx.ModelProto, *models: onnx.ModelProto, **options: Any) -> None:
+def same(wanted: onnx.ModelProto, *models: onnx.ModelProto, target: int = 1, **options: Any) -> None:
     """One map of all, in both backends."""
     for backend in BACKENDS:
-        maps = rc.Explainer(wanted, LAYERS, backend=backend, **options)(X, [[1]]).maps
+        maps = rc.Explainer(wanted, LAYERS, backend=backend, **options)(X, [[target]]).maps
         for model in models:
-            found = rc.Explainer(model, LAYERS, backend=backend, **options)(X, [[1]]).maps
+            found = rc.Explainer(model, LAYERS, backend=backend, **options)(X, [[target]]).maps
             assert list(found) == list(maps)
             for name, value in maps.items():
                 agree(found[name], value)
@@ -218,3 +219,177 @@ def test_a_picture_beside_what_is_made_of_it(join: str, preset: str) -> None:
     for name, value in found[0].maps.items():
         assert value.any()
         agree(found[1].maps[name], value)
+
+
+def dense_by(form: str, net: Net, z: str) -> str:
+    """The same dense layer of 16 features and 5 classes."""
+    weight, bias = net.normal(16, 5), net.normal(5)
+    if form == "rows":
+        product = net("ReduceSum", net("Mul", net("Unsqueeze", z, np.array([2])), weight), np.array([1]), keepdims=0)
+    elif form == "columns":
+        wide = net("Unsqueeze", z, np.array([1]))
+        product = net("ReduceSum", net("Mul", weight.T[None].copy(), wide), np.array([-1]), keepdims=0)
+    elif form == "means":
+        wide = net("Unsqueeze", z, np.array([2]))
+        product = net("ReduceMean", net("Mul", wide, 16 * weight), np.array([1]), keepdims=0)
+    elif form == "scikit-learn":
+        return net("LinearRegressor", z, domain="ai.onnx.ml", coefficients=weight.T.ravel().tolist(),
+                   intercepts=bias.tolist(), targets=5)  # fmt: skip
+    elif form == "scikit-learn, scaled":
+        scaled = net("Scaler", z, domain="ai.onnx.ml", offset=[0.5] * 16, scale=[2.0] * 16)
+        return net("Gemm", scaled, weight / 2, bias + (weight / 2).sum(axis=0))
+    else:
+        product = net("MatMul", z, weight)
+    return net("Add", product, bias)
+
+
+@pytest.mark.parametrize("form", ["rows", "columns", "means", "scikit-learn", "scikit-learn, scaled"])
+def test_a_dense_layer_however_it_is_written(form: str) -> None:
+    def model(form: str) -> onnx.ModelProto:
+        net = Net()
+        z = net("Flatten", net("GlobalAveragePool", trunk(net)))
+        scores = dense_by(form, net, z)
+        proto = net.model(net("Identity", scores, name="y"), domains=["ai.onnx.ml"])
+        proto.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["N", 5]))
+        return proto
+
+    same(model("product"), model(form))
+
+
+@pytest.mark.parametrize("squash", ["NONE", "SOFTMAX", "LOGISTIC"])
+@pytest.mark.parametrize("labels", ["numbers", "texts"])
+def test_a_linear_classifier_of_scikit_learn(labels: str, squash: str) -> None:
+    def model(*, own: bool) -> onnx.ModelProto:
+        net = Net()
+        z = net("Flatten", net("GlobalAveragePool", trunk(net)))
+        weight, bias = net.normal(16, 3), net.normal(3)
+        if own:
+            names = {"classlabels_ints": [4, 5, 6]} if labels == "numbers" else {"classlabels_strings": list("abc")}
+            attrs = {"coefficients": weight.T.ravel().tolist(), "intercepts": bias.tolist(), **names}
+            outputs = ["label", "shares"]
+            net.nodes.append(
+                helper.make_node("LinearClassifier", [z], outputs, domain="ai.onnx.ml", post_transform=squash, **attrs)
+            )
+        else:
+            op = {"NONE": "Identity", "SOFTMAX": "Softmax", "LOGISTIC": "Sigmoid"}[squash]
+            net(op, net("Gemm", z, weight, bias), name="shares")
+        proto = net.model("shares", *["label"] * own, domains=["ai.onnx.ml"])
+        for value in proto.graph.output:
+            kind = onnx.TensorProto.INT64 if labels == "numbers" else onnx.TensorProto.STRING
+            told = (kind, ["N"]) if value.name == "label" else (onnx.TensorProto.FLOAT, ["N", 3])
+            value.CopyFrom(helper.make_tensor_value_info(value.name, *told))
+        return proto
+
+    same(model(own=False), model(own=True))
+    wanted, found = (run(each, *names, x=X) for each, names in (
+        (model(own=True), ("shares", "label")), (load(model(own=True)).proto, ("shares", "label"))))  # fmt: skip
+    np.testing.assert_allclose(found[0], wanted[0], atol=1e-6)
+    assert found[1].tolist() == wanted[1].tolist()
+
+
+@pytest.mark.parametrize("number", [1.0, 3.0])
+def test_a_number_over_what_is_computed(number: float) -> None:
+    def model(*, spelled: bool) -> onnx.ModelProto:
+        net = Net()
+        below = net("Add", net("Abs", net.head(trunk(net), 16)), 1.0)
+        inverse = net("Div", number, below) if spelled else net("Mul", net("Reciprocal", below), number)
+        return net.model(inverse)
+
+    same(model(spelled=False), model(spelled=True))
+
+
+def test_a_mask_of_infinities_before_a_softmax() -> None:
+    def model(low: float, at: str) -> onnx.ModelProto:
+        net = Net()
+        tokens = net("Transpose", net("Reshape", trunk(net), np.array([0, 16, 64])), perm=[0, 2, 1])
+        q, k = (net("MatMul", tokens, net.normal(16, 16, scale=0.25)) for _ in range(2))
+        scores = net("MatMul", q, net("Transpose", k, perm=[0, 2, 1]))
+        triangle = np.where(np.tri(64, dtype=bool), 0, low).astype(np.float32)
+        if at == "a Constant":
+            mask = net("Constant", value=numpy_helper.from_array(triangle))
+        elif at == "a choice":
+            mask = net("Where", net.constant(np.tri(64, dtype=bool)), 0.0, np.float32(low))
+        else:
+            mask = net.constant(triangle)
+        mixed = net("MatMul", net("Softmax", net("Add", scores, mask), axis=-1), tokens)
+        return net.model(net.dense(net("ReduceMean", mixed, np.array([1]), keepdims=0), 16, 5))
+
+    for at in ("a weight", "a Constant", "a choice"):
+        same(model(-1e9, "a weight"), model(-np.inf, at))
+    damaged = model(-1e9, "a weight")
+    (tensor,) = (t for t in damaged.graph.initializer if list(t.dims) == [64, 64])
+    tensor.CopyFrom(numpy_helper.from_array(np.full((64, 64), np.inf, np.float32), tensor.name))
+    with pytest.raises(rc.ModelFileError, match="NaN or infinity"):
+        rc.Explainer(damaged)
+
+
+SCORE = {
+    "squeezed behind its sigmoid": lambda net, z: net("Squeeze", net("Sigmoid", z), np.array([1])),
+    "squeezed before its sigmoid": lambda net, z: net("Sigmoid", net("Squeeze", z, np.array([1]))),
+    "reduced": lambda net, z: net("Sigmoid", net("ReduceSum", z, np.array([1]), keepdims=0)),
+}
+
+
+@pytest.mark.parametrize("form", SCORE)
+@pytest.mark.parametrize("batch", ["N", 1])
+def test_one_score_without_an_axis(batch: int | str, form: str) -> None:
+    def model(how: Any) -> onnx.ModelProto:
+        net = Net(batch, 3, 32, 32)
+        return net.model(how(net, net.head(trunk(net), 16, 1)))
+
+    same(model(lambda net, z: net("Sigmoid", z)), model(SCORE[form]), seed="logit", target=-1)
+
+
+def test_an_expectation_is_one_number() -> None:
+    """Of ages by their shares, (N, classes) times (classes)."""
+
+    def model(column: int) -> onnx.ModelProto:
+        net = Net()
+        shares = net("Softmax", net.head(trunk(net), 16), axis=1)
+        ages = np.arange(1.0, 6)
+        return net.model(net("MatMul", shares, ages[:, None] if column else ages))
+
+    found = [rc.Explainer(model(column), LAYERS)(X).maps for column in (1, 0)]
+    for name, value in found[0].items():
+        agree(found[1][name], value)
+
+
+@pytest.mark.parametrize("batch", ["N", "floor(1.0*N)"])
+@pytest.mark.parametrize("form", ["squeezed", "reduced", "the largest"])
+def test_pixels_of_one_class_without_its_axis(form: str, batch: str) -> None:
+    def model(form: str) -> onnx.ModelProto:
+        net = Net()
+        z = net.conv(trunk(net), 16, 1)
+        ops = {"squeezed": "Squeeze", "reduced": "ReduceMean", "the largest": "ReduceMax"}
+        attrs = {} if form == "squeezed" else {"keepdims": 0}
+        proto = net.model(net(ops[form], z, np.array([1]), **attrs) if form in ops else z)
+        proto.graph.output[0].type.tensor_type.shape.dim[0].dim_param = batch
+        return proto
+
+    same(model("plain"), model(form), model("squeezed"), target=-1)
+
+
+def test_scores_with_the_batch_behind_them_are_refused() -> None:
+    """(T, 1, classes), as recognisers of text have them."""
+    net = Net(1, 3, 32, 32)
+    rows = net("Transpose", net("ReduceMean", trunk(net), np.array([2]), keepdims=0), perm=[2, 0, 1])
+    model = net.model(net("MatMul", rows, net.normal(16, 5)))
+    for head in (None, "detector"):
+        with pytest.raises(rc.UnsupportedModelError, match=r"\(8, 1, 5\)"):
+            rc.Explainer(model, head=head)
+
+
+def test_a_function_of_another_opset_is_written_out() -> None:
+    net = Net()
+    net("Head", trunk(net), net.normal(16, 5), domain="own", name="y")
+    model = net.model("y", domains=["own"])
+    body = [
+        helper.make_node("GlobalAveragePool", ["a"], ["p"]),
+        helper.make_node("Flatten", ["p"], ["f"]),
+        helper.make_node("MatMul", ["f", "w"], ["b"]),
+    ]
+    model.functions.append(helper.make_function("own", "Head", ["a", "w"], ["b"], body, [helper.make_opsetid("", 17)]))
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["N", 5]))
+    plain = Net()
+    z = plain("Flatten", plain("GlobalAveragePool", trunk(plain)))
+    same(plain.model(plain("MatMul", z, plain.normal(16, 5))), model)

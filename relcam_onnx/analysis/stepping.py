@@ -10,8 +10,9 @@ import onnx_graphsurgeon as gs
 from relcam_onnx.analysis.heads import Scores, holds_scores
 from relcam_onnx.canon.axes import RESHAPES, permutation
 from relcam_onnx.canon.edit import is_op
+from relcam_onnx.canon.identity import integers
 from relcam_onnx.canon.unsquashing import made
-from relcam_onnx.model import Model, is_constant, producer, static_shape, variables
+from relcam_onnx.model import Model, fixed_batch, is_constant, producer, static_shape, variables
 
 SQUASHING = frozenset({"Softmax", "LogSoftmax", "Sigmoid"})
 AROUND = frozenset({
@@ -75,6 +76,12 @@ def is_table(tensor: gs.Tensor) -> bool:
     return looks_like_scores(tensor) and holds_scores(tensor)
 
 
+def has_rows(model: Model, table: gs.Tensor) -> bool:
+    """Whether a table has a row for each image, or for the frames of a clip; with the batch behind it has others."""
+    batch, rows = fixed_batch(model.graph.inputs), (static_shape(table) or (None,))[0]
+    return batch is None or rows is None or batch % rows == 0
+
+
 def looks_like_scores(tensor: gs.Tensor) -> bool:
     """(N, classes), or with axes of length one beside the class axis."""
     shape = static_shape(tensor)
@@ -126,19 +133,42 @@ def drops_class(node: gs.Node) -> bool:
     maker = producer(node.inputs[0])
     if before is None or after is None or (len(before), len(after)) != (4, 3) or is_op(maker, "Softmax"):
         return False
-    places = [axis for axis in (1, 3) if before[axis] == 1 and [d for i, d in enumerate(before) if i != axis] == after]
+    kept = {1: before[2:], 3: before[1:3]}  # outputs may call the batch by another name
+    places = [axis for axis, sides in kept.items() if before[axis] == 1 and list(sides) == list(after[1:])]
     maker = producer(maker.inputs[0]) if is_op(maker, "Sigmoid") else maker
     turned = is_op(maker, "Transpose") and permutation(maker) == [0, 2, 3, 1]  # else it is no channel that went
     return places == [1] or (places == [3] and turned)
 
 
+def sums_channels(node: gs.Node) -> bool:
+    """Whether a node takes the axis of channels away from pixels by a sum, a mean or the like of them."""
+    before, after = node.inputs[0].shape, node.outputs[0].shape
+    if not node.op.startswith("Reduce") or before is None or after is None or (len(before), len(after)) != (4, 3):
+        return False
+    maker = producer(node.inputs[0])
+    turned = is_op(maker, "Transpose") and permutation(maker) == [0, 2, 3, 1]
+    return [axis % 4 for axis in integers(node, 1) or []] == [3 if turned else 1]
+
+
 def with_class(model: Model, tensor: gs.Tensor) -> gs.Tensor:
     """Pixels of one class with an axis for that, (N, 1, h, w), where the file took it away; others as they are."""
     node = producer(tensor)
-    if node is None or not drops_class(node) or any(t.op == "Softmax" for t in tensor.outputs):
+    dropped = node is not None and (drops_class(node) or sums_channels(node))
+    if not dropped or any(t.op == "Softmax" for t in tensor.outputs):
         return tensor
     first, *sides = tensor.shape
     return made(model, "Unsqueeze", [tensor, np.array([1])], (first, 1, *sides))
+
+
+def of_vector(model: Model, output: gs.Tensor) -> Scores | None:
+    """One score for each image whose axis of classes the file took away, (N,): a number, or its sigmoid."""
+    sizes = [t.shape[0] for t in model.graph.inputs if t.shape]
+    if not holds_scores(output) or len(output.shape or ()) != 1 or output.shape[0] not in sizes:
+        return None
+    node = producer(output)
+    score = node.inputs[0] if is_op(node, "Sigmoid") else output
+    wide = made(model, "Unsqueeze", [score, np.array([1])], (*output.shape, 1))
+    return Scores(wide, output.name, None if score is output else "Sigmoid")
 
 
 def of_turned(model: Model, tensor: gs.Tensor) -> tuple[Scores, int | None]:

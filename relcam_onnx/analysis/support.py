@@ -16,12 +16,15 @@ from relcam_onnx.ops import TABLE, key, lookup
 SHOWN = 2
 """How many nodes of a kind an error names; its ``nodes`` has all."""
 
+SAVED = frozenset(f"com.microsoft::{op}" for op in ("NhwcFusedConv", "NhwcMaxPool", "QLinearConv"))
+"""Others that it writes at the same level."""
+
 
 def problem(node: gs.Node) -> str | None:
     """Why relevance cannot pass a node; None where it can."""
     if key(node) in TABLE:
         return lookup(node).refuses(node)
-    if node.domain == BLOCKED:
+    if node.domain == BLOCKED or key(node) in SAVED:
         return (
             "onnxruntime saved this file for one kind of processor; give the file that it was made from, or save it at "
             "ORT_ENABLE_EXTENDED"

@@ -6,7 +6,7 @@ Each is one file, and none touches ``model.proto``.
 from __future__ import annotations
 
 from relcam_onnx.canon.activations import name_activations
-from relcam_onnx.canon.einsums import name_einsums
+from relcam_onnx.canon.einsums import name_einsums, name_products
 from relcam_onnx.canon.folding import fold_affine
 from relcam_onnx.canon.fronting import front_batch
 from relcam_onnx.canon.groups import name_groups
@@ -18,6 +18,7 @@ from relcam_onnx.canon.padding import absorb_padding
 from relcam_onnx.canon.pools import name_averages
 from relcam_onnx.canon.qoperators import name_quantised
 from relcam_onnx.canon.quantised import step_over_rounding
+from relcam_onnx.canon.quotients import name_reciprocals
 from relcam_onnx.canon.rearranged import name_rearranged
 from relcam_onnx.canon.repeated import trim_repeated
 from relcam_onnx.canon.rows import unfold_rows
@@ -50,11 +51,13 @@ def canonicalise(model: Model, *, batch_norm: bool) -> None:
     merge_twins(model)  # onnxruntime's optimiser dequantises once for each reader
     step_over_rounding(model)
     name_einsums(model)
+    name_products(model)
     if batch_norm:
         lift_constants(model)
     drop_identities(model)
     merge_twins(model)
     name_activations(model)
+    name_reciprocals(model)
     name_norms(model)
     name_groups(model)
     if batch_norm:

@@ -1,4 +1,4 @@
-"""An Einsum of one tensor is a Transpose, or a sum over the axes that its result has not."""
+"""Sums of products by their names: an Einsum of one tensor is a Transpose or a sum, a Mul and a sum a dense layer."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from string import ascii_letters
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.canon.edit import is_op
-from relcam_onnx.model import Model
+from relcam_onnx.canon.edit import fresh, is_op, reshaped, view
+from relcam_onnx.canon.identity import integers
+from relcam_onnx.model import Model, producer, static_shape, variables
 
 
 def name_einsums(model: Model) -> None:
@@ -28,3 +29,59 @@ def name_einsums(model: Model) -> None:
             summed = np.array([place for place, axis in enumerate(before) if axis not in after], np.int64)
             node.op, node.attrs = "ReduceSum", {"keepdims": 0}
             node.inputs.append(gs.Constant(f"{node.outputs[0].name}/axes", summed))
+
+
+def name_products(model: Model) -> None:
+    """A product with a constant, summed over the features that both have, is the dense layer that it spells out."""
+    for node in list(model.graph.nodes):
+        if is_op(node, "MatMul") and isinstance(node.inputs[1], gs.Constant) and len(node.inputs[1].shape) == 1:
+            widen(model, node)
+        product = producer(node.inputs[0]) if is_op(node, "ReduceSum", "ReduceMean") and node.inputs else None
+        if is_op(product, "Mul") and (found := layer_of(node, product)) is not None:
+            x, weight = found
+            if weight.ndim == 2 and len(x.shape) == 3:
+                rows = gs.Variable("", x.dtype, tuple(x.shape[a] for a in range(3) if a == 0 or x.shape[a] != 1))
+                rows = reshaped(model, x, rows, fresh(model, f"{node.outputs[0].name}/rows"))
+                model.graph.nodes.append(gs.Node("Reshape", rows.name, {}, [x], [rows]))
+                x = rows
+            node.op, node.attrs = "MatMul", {}
+            node.inputs = [x, gs.Constant(f"{node.outputs[0].name}/weight", weight)]
+    model.graph.toposort()
+
+
+def widen(model: Model, node: gs.Node) -> None:
+    """Write a product by a vector as one by a matrix of one column, which goes again behind it."""
+    result, weight = node.outputs[0], node.inputs[1].values
+    shape = None if result.shape is None else (*result.shape, 1)
+    last, name = np.array([-1]), fresh(model, f"{result.name}/wide")
+    wide = view(model, gs.Variable("", result.dtype, shape), name, "Unsqueeze", result, last)
+    node.outputs = [wide]
+    node.inputs[1] = gs.Constant(f"{wide.name}/weight", weight[:, None])
+    inputs = [wide, gs.Constant(f"{wide.name}/last", last)]
+    model.graph.nodes.append(gs.Node("Squeeze", result.name, {}, inputs, [result]))
+
+
+def layer_of(node: gs.Node, product: gs.Node) -> tuple[gs.Tensor, np.ndarray] | None:
+    """What is multiplied, (N, D), or with an axis of length one for the classes, and the weights (D, classes)."""
+    axes, kept, shape = integers(node, 1), bool(node.attrs.get("keepdims", 1)), node.outputs[0].shape
+    both = [t for t in product.inputs if isinstance(t, gs.Constant)], [t for _, t in variables(product)]
+    if not axes or len(axes) != 1 or shape is None or len(shape) != 2 or [len(part) for part in both] != [1, 1]:
+        return None
+    weight, x = np.asarray(both[0][0].values, np.float32), both[1][0]
+    sizes = static_shape(x)
+    if (
+        sizes is None
+        or weight.ndim > len(sizes)
+        or not isinstance(x, gs.Variable)
+        or len(product.outputs[0].outputs) > 1
+    ):
+        return None
+    features = axes[0] % len(sizes)
+    whole = weight.reshape([1] * (len(sizes) - weight.ndim) + list(weight.shape))
+    others = [axis for axis in range(1, len(sizes)) if axis != features]
+    single = len(sizes) == 2 and kept
+    apart = len(sizes) == 3 and not kept and sizes[others[0]] == 1 and sizes[features] not in (None, 1)
+    if features == 0 or not (single or apart) or whole.shape[0] != 1 or whole.shape[features] != sizes[features]:
+        return None
+    table = np.moveaxis(whole[0], features - 1, 0).reshape(whole.shape[features], -1)
+    return x, np.ascontiguousarray(table / (len(table) if node.op == "ReduceMean" else 1))

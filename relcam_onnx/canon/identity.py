@@ -35,7 +35,7 @@ def handed_on(node: gs.Node) -> gs.Tensor | None:
 
 
 def join_moves(node: gs.Node) -> None:
-    """A Transpose of a Transpose is one; of two changes of shape the later one alone counts; a Slice cuts something."""
+    """Of moves behind moves one counts; a Slice cuts along each of its axes, a mean has several values to take."""
     before = producer(node.inputs[0]) if node.inputs else None
     if is_op(node, "Transpose") and is_op(before, "Transpose"):
         first, second = permutation(before), permutation(node)
@@ -47,6 +47,8 @@ def join_moves(node: gs.Node) -> None:
         node.inputs = [before.inputs[0]]
     elif is_op(node, "Slice"):
         keep_cuts(node)
+    elif is_op(node, *REDUCES) and not node.attrs.get("keepdims", 1) and reduces_nothing(node):
+        node.op, node.attrs = "Squeeze", {}
 
 
 def first_if(test: Callable[[gs.Node], bool]) -> Callable[[gs.Node], gs.Tensor | None]:
@@ -141,9 +143,17 @@ def one_position(node: gs.Node) -> bool:
         return same_shape(node) and node.op == "AveragePool"
     if node.op == "GlobalAveragePool":
         return all(size == 1 for size in shape[2:])
-    axes = integers(node, 1)
-    reduced = [shape[axis] for axis in axes] if axes else shape
-    return axes is not None and bool(node.attrs.get("keepdims", 1)) and all(size == 1 for size in reduced)
+    return bool(node.attrs.get("keepdims", 1)) and reduces_nothing(node)
+
+
+def reduces_nothing(node: gs.Node) -> bool:
+    """Whether all axes that a node reduces are of length one."""
+    axes, shape = integers(node, 1), static_shape(node.inputs[0])
+    return bool(axes) and shape is not None and all(shape[axis] == 1 for axis in axes or ())
+
+
+REDUCES = ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum")
+"""What leaves a single number as it is."""
 
 
 def alone(node: gs.Node) -> bool:
@@ -167,7 +177,7 @@ HANDS_ON: dict[str, Callable[[gs.Node], gs.Tensor | None]] = {
     "Pad": first_if(lambda node: integers(node, 1) is not None and not any(integers(node, 1) or ())),
     "Slice": first_if(lambda node: cuts(node) == []),
     "Gather": first_if(gathers_all),
-    **dict.fromkeys(("AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceSum"), first_if(one_position)),
+    **dict.fromkeys(("AveragePool", "GlobalAveragePool", *REDUCES), first_if(one_position)),
 }
 """What an op hands on unchanged in some of its forms."""
 

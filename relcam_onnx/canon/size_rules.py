@@ -106,7 +106,8 @@ def inferred(node: gs.Node, values: Values, opset: int) -> list[Shape]:
     """The shapes of a node's results by ONNX's own inference; nothing where it fails."""
     domain = node.domain if node.domain not in (None, "ai.onnx") else ""
     nested = any(isinstance(value, gs.Graph) for value in node.attrs.values())
-    if nested or any(t.dtype is None for t in node.inputs if not t.is_empty()) or not onnx.defs.has(node.op, domain):
+    known = domain == "" and onnx.defs.has(node.op)  # of other domains the file has a version of its own
+    if nested or any(t.dtype is None for t in node.inputs if not t.is_empty()) or not known:
         return []
     version = opset if onnx.defs.has(node.op, opset, domain) else onnx.defs.onnx_opset_version()
     try:

@@ -59,7 +59,8 @@ def attend(w: Writer, q: str, k: str, v: str, added: str, *, joined: bool) -> No
         factor = w.constant(scale)
     else:
         width = w("Cast", w("Gather", w("Shape", q), w.integer(3), axis=0), to=onnx.TensorProto.FLOAT)
-        factor = w("Reciprocal", w("Sqrt", width))
+        root = w("Reciprocal", w("Sqrt", width))
+        factor = w.like_first(root) if w.half else root
     scores = w("Mul", w("MatMul", q, w("Transpose", k, perm=[0, 1, 3, 2])), factor)
     if added:
         masked = added in w.truths

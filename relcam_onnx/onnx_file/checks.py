@@ -140,7 +140,8 @@ def _is_deprecated(node: onnx.NodeProto, version: int) -> bool:
 def check_weights(proto: onnx.ModelProto, weights: dict[str, NDArray[Any]]) -> None:
     """Check that every stored tensor is as long as its shape says and holds finite numbers.
 
-    A single number may be infinite: it is a limit (Clip) or a filler (Pad), not a weight.
+    A single number may be infinite: it is a limit (Clip) or a filler (Pad), not a weight. What holds -infinity beside
+    nothing above 0 is a mask, for a softmax: it gets numbers that are as good, in place.
 
     Parameters
     ----------
@@ -155,15 +156,21 @@ def check_weights(proto: onnx.ModelProto, weights: dict[str, NDArray[Any]]) -> N
         A tensor's data does not fit its shape and type, or NaN or infinity stands among the weights.
     """
     weights |= {t.name: _decoded(t.name, t) for t in proto.graph.initializer if is_large(t) and t.name not in weights}
+    faulty = [name for name, large in weights.items() if large.dtype.kind == "f" and not _is_usable(large)]
+    weights |= {name: _bounded(weights[name]) for name in faulty if _is_mask(weights[name])}
     for large in weights.values():
         large.flags.writeable = False
-    faulty = [name for name, large in weights.items() if large.dtype.kind == "f" and not _is_usable(large)]
     for name, tensor in tensors(proto):
         if name in weights:
             continue
         values = _decoded(name, tensor)
-        if tensor.data_type in _FLOATS and not _is_usable(values):
+        if tensor.data_type not in _FLOATS or _is_usable(values):
+            continue
+        if _is_mask(values):
+            tensor.CopyFrom(numpy_helper.from_array(_bounded(values), tensor.name))
+        else:
             faulty.append(name)
+    faulty = [name for name in faulty if name not in weights or not _is_usable(weights[name])]
     faulty += [name for name, found in _told(proto) if not _is_usable(found)]
     if faulty:
         raise ModelFileError(
@@ -200,6 +207,16 @@ def _is_usable(values: NDArray[Any]) -> bool:
     with np.errstate(all="ignore"):
         # A sum is finite of finite numbers alone, and takes a third of the time.
         return bool(np.isfinite(values.sum()) or np.isfinite(values).all())
+
+
+def _is_mask(values: NDArray[Any]) -> bool:
+    """Whether infinities among some numbers are meant: all below 0, and nothing else above it."""
+    return bool(np.isfinite(values.max()) and values.max() <= 0 and np.isneginf(values).any())
+
+
+def _bounded(values: NDArray[Any]) -> NDArray[Any]:
+    """A mask whose sum with scores, or with another mask, is a number still."""
+    return np.where(np.isneginf(values), np.finfo(values.dtype).min / 4, values).astype(values.dtype)
 
 
 def _describe(node: onnx.NodeProto) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 import onnx
 from onnx import helper
 
+from relcam_onnx.onnx_file import learned_ops
 from relcam_onnx.onnx_file.attention_ops import attention, fused_attention, multi_head
 from relcam_onnx.onnx_file.protos import graphs
 from relcam_onnx.onnx_file.writing import Writer
@@ -95,8 +96,9 @@ def skip_layer_norm(w: Writer) -> None:
     if w.input(4):
         total = w("Add", total, w.input(4))
     if len(w.node.output) > 3 and w.node.output[3]:
-        w.nodes.append(helper.make_node("Identity", [total], [w.node.output[3]]))
-        total = w.node.output[3]
+        given = w.like_first(total) if w.raised else total
+        w.nodes.append(helper.make_node("Identity", [given], [w.node.output[3]]))
+        total = total if w.raised else w.node.output[3]
     divided(w, centred(w, total), w.input(2), w.input(3), w.attribute("epsilon", 1e-12))
 
 
@@ -144,6 +146,11 @@ SPELLINGS: dict[str, Callable[[Writer], None]] = {
     "MultiHeadAttention": multi_head,
 }
 """The fused ops that have a standard spelling."""
+RAISED = frozenset({
+    "Gelu", "BiasGelu", "FastGelu", "QuickGelu", "SkipLayerNormalization", "LayerNormalization",
+    "SimplifiedLayerNormalization",
+})  # fmt: skip
+"""Those that compute in float32 in a file of half precision; the others' weights stay as they are stored."""
 
 
 def unblock(proto: onnx.ModelProto) -> None:
@@ -170,18 +177,19 @@ def write_back(proto: onnx.ModelProto) -> None:
     """Spell the fused ops of a model in standard ones, in place."""
     unblock(proto)
     opset = next((entry.version for entry in proto.opset_import if not entry.domain), 0)
+    half = any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in proto.graph.initializer)
     for graph in graphs(proto.graph):
         if any(spelling(node, opset) for node in graph.node):
             truths = truth_values(graph)
-            nodes = [part for node in graph.node for part in spelled(node, opset, truths)]
+            nodes = [part for node in graph.node for part in spelled(node, opset, truths, half=half)]
             del graph.node[:]
             graph.node.extend(nodes)
 
 
 def spelling(node: onnx.NodeProto, opset: int) -> Callable[[Writer], None] | None:
     """How a node is spelled in standard ops; None for one that stays."""
-    if node.domain == DOMAIN:
-        return SPELLINGS.get(node.op_type)
+    if node.domain in (DOMAIN, learned_ops.DOMAIN):
+        return (SPELLINGS if node.domain == DOMAIN else learned_ops.SPELLINGS).get(node.op_type)
     from_the_end = all(item.i < 0 for item in node.attribute if item.name == "axis")
     if node.domain or not node.output or not from_the_end:
         return None
@@ -204,12 +212,12 @@ def truth_values(graph: onnx.GraphProto) -> frozenset[str]:
     return frozenset({*stored, *(value.name for value in told), *made})
 
 
-def spelled(node: onnx.NodeProto, opset: int, truths: frozenset[str]) -> Iterator[onnx.NodeProto]:
+def spelled(node: onnx.NodeProto, opset: int, truths: frozenset[str], *, half: bool) -> Iterator[onnx.NodeProto]:
     """A node, or what it is made of."""
     spell = spelling(node, opset) if node.output else None
     if spell is None:
         yield node
         return
-    writer = Writer(node, opset, truths)
+    writer = Writer(node, opset, truths, half=half, raised=node.op_type in RAISED)
     spell(writer)
     yield from writer.nodes

@@ -13,7 +13,6 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 from google.protobuf.message import DecodeError, EncodeError
-from onnx import inliner
 from onnx_graphsurgeon.logger import G_LOGGER
 
 from relcam_onnx.errors import ModelFileError, OptionError, nearest
@@ -21,6 +20,7 @@ from relcam_onnx.model import Model
 from relcam_onnx.onnx_file.checks import check_structure, check_weights
 from relcam_onnx.onnx_file.contrib_ops import write_back
 from relcam_onnx.onnx_file.external_data import load_external
+from relcam_onnx.onnx_file.functions import inlined
 from relcam_onnx.onnx_file.generated import rename_given
 from relcam_onnx.onnx_file.module_paths import read_scopes
 from relcam_onnx.onnx_file.opset import raise_opset, sized_skeleton
@@ -105,7 +105,7 @@ def _load(source: Source) -> Model:
         load_external(proto, path.parent if path else None)
         check_weights(proto, weights)
         if proto.functions:
-            proto = _inlined(proto)
+            proto = inlined(proto)
             write_back(proto)  # what stood in them
         proto = light(proto, weights)
         widen(proto)
@@ -209,14 +209,6 @@ def _serialize(proto: onnx.ModelProto) -> bytes:
     except (EncodeError, ValueError) as error:
         raise ModelFileError(f"cannot be serialized ({error}); keep it below 2 GiB") from error
     return data
-
-
-def _inlined(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Write a model's functions out as nodes."""
-    try:
-        return inliner.inline_local_functions(proto)
-    except RuntimeError as error:
-        raise ModelFileError(f"its functions cannot be inlined ({error}); export the model without them") from error
 
 
 def _tidy(proto: onnx.ModelProto) -> None:

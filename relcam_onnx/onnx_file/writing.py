@@ -8,12 +8,28 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+CAST_LIKE = 15
+"""The opset from which on there is one."""
+
 
 class Writer:
-    """Spells one fused node: each call adds a node and returns the name of what it makes."""
+    """Spells one fused node: each call adds a node and returns the name of what it makes.
 
-    def __init__(self, node: onnx.NodeProto, opset: int, truths: frozenset[str] = frozenset()) -> None:
+    In a file of ``half`` precision numbers are cast to what the node's first input is; where the node is ``raised`` all
+    that it reads is float32 instead, and what it makes is cast back: it is computed so inside the fused op.
+    """
+
+    def __init__(
+        self,
+        node: onnx.NodeProto,
+        opset: int,
+        truths: frozenset[str] = frozenset(),
+        *,
+        half: bool = False,
+        raised: bool = False,
+    ) -> None:
         self.node, self.opset, self.truths = node, opset, truths
+        self.half, self.raised = half and not raised, half and raised
         self.nodes: list[onnx.NodeProto] = []
         self.result = node.output[0]
         self._attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
@@ -29,11 +45,24 @@ class Writer:
 
     def input(self, index: int) -> str:
         """An input, "" where it is left out."""
-        return self.node.input[index] if index < len(self.node.input) else ""
+        name = self.node.input[index] if index < len(self.node.input) else ""
+        return self("Cast", name, to=onnx.TensorProto.FLOAT) if name and self.raised else name
 
     def constant(self, value: float) -> str:
         """A number of the file."""
-        return self._stored(np.array(value, np.float32))
+        stored = self._stored(np.array(value, np.float32))
+        return self.like_first(stored) if self.half else stored
+
+    def like_first(self, name: str, **result: bool) -> str:
+        """A tensor in the type of the node's first input."""
+        if self.opset < CAST_LIKE:
+            return self("Cast", name, to=onnx.TensorProto.FLOAT16, **result)
+        return self("CastLike", name, self.node.input[0], **result)
+
+    def numbers(self, values: Any) -> str:
+        """Several numbers, or texts, of the file."""
+        array = np.asarray(values)
+        return self._stored(array.astype(np.float32) if array.dtype.kind == "f" else array)
 
     def integers(self, *values: int) -> str:
         """Whole numbers of the file, as axes and shapes are."""
@@ -48,12 +77,18 @@ class Writer:
         self.nodes.append(helper.make_node("Constant", [], [name], value=numpy_helper.from_array(value, name)))
         return name
 
+    def also(self, op: str, result: str, *inputs: str, **attributes: Any) -> None:
+        """A node that makes one of several outputs of the fused one."""
+        self.nodes.append(helper.make_node(op, inputs, [result], result, **attributes))
+
     def keep(self) -> None:
         """The fused node stays."""
         self.nodes = [self.node]
 
     def __call__(self, op: str, *inputs: str, last: bool = False, **attributes: Any) -> str:
         """A node; the last one makes the fused node's output, and has its name."""
+        if last and self.raised and op not in ("Cast", "CastLike"):
+            return self.like_first(self(op, *inputs, **attributes), last=True)
         name = self.result if last else f"{self.result}/{op.lower()}{len(self.nodes)}"
         label = self.node.name if last else ""
         self.nodes.append(helper.make_node(op, inputs, [name], label, **attributes))

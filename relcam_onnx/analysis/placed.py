@@ -1,0 +1,150 @@
+"""Scores that have places: a segmenter's and a detector's, by the forms in which files tell them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.analysis.detectors import (
+    axis_of_boxes,
+    beside_scores,
+    detector,
+    has_boxes,
+    joined,
+    maker,
+    with_objectness,
+)
+from relcam_onnx.analysis.heads import BOX, Boxes, Form, Head, Rows, Scores, called_y_first, holds_scores, segmenter
+from relcam_onnx.analysis.levels import of_levels
+from relcam_onnx.analysis.selection import selection
+from relcam_onnx.analysis.stepping import along, chosen_among, has_rows, of_turned, step_back, with_class
+from relcam_onnx.canon.edit import is_op
+from relcam_onnx.canon.unsquashing import all_unsquashed, made, unsquashed
+from relcam_onnx.model import Model, static_shape
+
+
+def of_places(
+    model: Model, named: Sequence[gs.Tensor], outputs: Sequence[gs.Tensor], kind: str | None
+) -> Scores | None:
+    """The first of some outputs whose scores have places, for what ``kind`` of head; None where none has."""
+    by_name = kind == "detector"
+    if kind in (None, "detector") and (tables := of_levels(model, named, named=by_name, whole=False)) is not None:
+        return tables
+    for output in sorted(named, key=lambda tensor: beside_scores(tensor, outputs)):
+        others = [t for t in outputs if t is not output]
+        alone = kind in (None, "detector") and not has_boxes(output, outputs)
+        together = joined(model, output) or with_objectness(model, output) if alone else None
+        if together is not None:
+            return Scores(together[0], output.name, "Sigmoid", together[1])
+        if kind in (None, "detector") and is_bare_column(output, outputs):
+            return of_column(model, output, others, named=by_name)
+        masks = not has_boxes(output, outputs)
+        chosen, told = chosen_among(output, masks=masks)
+        scores, squashed_along = of_turned(model, chosen)
+        scores = replace(scores, tensor=with_class(model, scores.tensor)) if masks else scores
+        queries = kind is None and len(named) > 1 and are_masks_of_queries(output, others)
+        if queries or not holds_scores(scores.tensor) or not has_rows(model, scores.tensor):
+            continue
+        told = told if told is not None else squashed_along
+        head = segmenter(scores.tensor, told) if kind in (None, "segmenter") else None
+        if head is None and kind in (None, "detector") and chosen is output:
+            head = detector(scores.tensor, others, told, named=by_name)
+            if head is not None and scores.squashed_by is None:
+                scores = behind_sigmoids(model, scores, head)
+        if head is not None:
+            return replace(scores, output=output.name, head=head)
+    return None
+
+
+def are_masks_of_queries(tensor: gs.Tensor, others: Iterable[gs.Tensor]) -> bool:
+    """Whether (N, queries, h, w) are masks whose classes another output tells, (N, queries, classes): MaskFormer's."""
+    sizes = list(tensor.shape or [])
+    tables = [list(t.shape) for t in others if len(t.shape or []) == 3 and t.shape[2] not in range(BOX + 1)]
+    return len(sizes) == 4 and sizes[1] is not None and any(table[:2] == sizes[:2] for table in tables)
+
+
+def of_column(model: Model, output: gs.Tensor, others: Sequence[gs.Tensor], *, named: bool) -> Scores | None:
+    """A detector's scores of one class, (N, places), as (N, places, 1): sigmoids, or anything where it is ``named``."""
+    found = all_unsquashed(model, output)
+    if found is None and not named:
+        return None
+    scores = step_back(output, places=True) if found is None else Scores(found, output.name, "Sigmoid")
+    wide = made(model, "Unsqueeze", [scores.tensor, np.array([2])], (*output.shape, 1))
+    head = detector(wide, others, 2, named=True) or Head("detector", 2)
+    return replace(scores, tensor=wide, output=output.name, head=head)
+
+
+def behind_sigmoids(model: Model, scores: Scores, head: Head) -> Scores:
+    """What stands before the sigmoids that make up a detector's scores, level by level as a rule; else as it is."""
+    count = (static_shape(scores.tensor) or (None,) * 3)[head.axis]
+    found = None if count is None else unsquashed(model, scores.tensor, head.axis, 0, count)
+    return scores if found is None else replace(scores, tensor=found, squashed_by="Sigmoid")
+
+
+def of_selection(model: Model, outputs: Sequence[gs.Tensor]) -> Scores | None:
+    """The scores that a detector chooses its detections from, where it does that itself."""
+    found = selection(outputs)
+    if found is None:
+        return None
+    (table, squashed, _, times, root), framed = found.origin, found.framed
+    beside = [] if framed is None or framed is table else [framed]
+    if squashed is None:
+        scores = of_places(model, [table], [table], "detector")
+        if scores is not None and scores.head.boxes is None and beside:
+            scores = of_places(model, [table], [table, *beside], "detector")
+    else:
+        head = detector(table, beside, along(table, squashed), named=True)
+        scores = None if head is None else Scores(table, table.name, squashed, head)
+    if scores is None:
+        return None
+    if scores.head.boxes is None and squashed != "Softmax":
+        scores = replace(scores, head=replace(scores.head, axis=shorter(table)))
+    if times is not None or root:
+        scores = of_product(model, scores, times, root=root)
+    alone = bool(beside) and is_op(maker(beside[0]), "Sigmoid")
+    told = framed is not None and any(node.attrs.get("center_point_box") for node in suppressing(framed))
+    boxes = scores.head.boxes
+    form: Form = "centred" if alone or told else "corners"
+    if boxes is not None and boxes.form == "turned":
+        form = "turned"
+    y_first = called_y_first(found.boxes.output)
+    if framed is not None and boxes is not None:
+        sides = axis_of_boxes(framed, None) if beside else boxes.axis
+        boxes = Boxes((framed.name,), boxes.axis if sides is None else sides, form, y_first)
+    rows = Rows(found.boxes, found.scores, form, y_first)
+    return replace(scores, head=replace(scores.head, boxes=boxes, rows=rows))
+
+
+def of_product(model: Model, scores: Scores, times: gs.Tensor | None, *, root: bool) -> Scores:
+    """Scores whose sigmoids a file multiplies with those of another table, or takes the root of: the sum of both."""
+    shape, tables = scores.tensor.shape, [scores.tensor]
+    if times is not None:
+        turned = times.shape[scores.head.axis] != 1
+        sides = [times.shape[i] for i in (0, 2, 1)]
+        tables.append(made(model, "Transpose", [times], sides, perm=[0, 2, 1]) if turned else times)
+    shares = [made(model, "Sigmoid", [table], table.shape) for table in tables]
+    told = made(model, "Mul", shares, shape) if times is not None else shares[0]
+    told = made(model, "Sqrt", [told], shape) if root else told
+    start = made(model, "Add", tables, shape) if times is not None else scores.tensor
+    return replace(scores, tensor=start, head=replace(scores.head, levels=(told.name,)))
+
+
+def shorter(table: gs.Tensor) -> int:
+    """The axis of classes in a table that nothing tells of: there are fewer of them than places."""
+    _, first, second = static_shape(table) or (None, None, 0)
+    return 1 if first is not None and (second is None or first < second) else 2
+
+
+def suppressing(boxes: gs.Tensor) -> Iterable[gs.Node]:
+    """The nodes that suppress some of these boxes."""
+    return (node for node in boxes.outputs if node.op == "NonMaxSuppression")
+
+
+def is_bare_column(tensor: gs.Tensor, outputs: Iterable[gs.Tensor]) -> bool:
+    """Whether an output (N, places) may be one: where a box is told for each."""
+    places = (static_shape(tensor) or ())[1:]
+    told = ((*places, BOX), (BOX, *places))
+    return len(places) == 1 and places[0] not in (None, 1) and any((static_shape(t) or ())[1:] in told for t in outputs)
