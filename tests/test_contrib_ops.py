@@ -29,6 +29,10 @@ FUSED: dict[str, tuple[str, list[Any], dict[str, Any]]] = {
     "quick gelu": ("QuickGelu", [], {}),
     "product with both turned": ("FusedMatMul", [(5, 8)], {"transA": 1, "transB": 1}),
     "product": ("FusedMatMul", [(8, 5)], {"alpha": 0.5}),
+    "product with the first axis behind the others": ("FusedMatMul", [(3, 8, 8, 5)], {"transBatchA": 1}),
+    "product with all turned": (
+        "FusedMatMul", [(5, 3, 8, 8)], {"transBatchA": 1, "transBatchB": 1, "transB": 1},
+    ),
     "product with the matrix turned": ("FusedMatMul", [(5, 8)], {"transB": 1, "alpha": 2.0}),
     "attention": ("Attention", [(8, 24), (24,)], {"num_heads": 2}),
     "attention without a bias": ("Attention", [(8, 24)], {"num_heads": 4, "scale": 0.3}),

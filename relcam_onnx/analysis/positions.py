@@ -13,7 +13,7 @@ import onnx_graphsurgeon as gs
 from relcam_onnx.analysis.frames import frames_first
 from relcam_onnx.analysis.layout import Layout
 from relcam_onnx.analysis.merging import merged
-from relcam_onnx.analysis.rows import concatenated, cut, leaves_row
+from relcam_onnx.analysis.rows import concatenated, cut, leaves_row, length_of
 from relcam_onnx.canon.axes import RESHAPES, Size, groups, moves, permutation
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.model import consumers, is_constant, static_shape
@@ -89,7 +89,9 @@ def collapses(node: gs.Node, layout: Layout, layouts: Mapping[str, Layout]) -> b
     after = static_shape(node.outputs[0])
     if after is None:
         return True
-    if layout.grid or any(after[axis] != 1 for axis in layout.axes):
+    if layout.grid:
+        return length_of(layout) not in (None, after[layout.axes[0]]) and after[layout.axes[0]] == 1
+    if any(after[axis] != 1 for axis in layout.axes):
         return False
     if is_op(node, "Conv", "AveragePool", "LpPool", "MaxPool"):
         padded = any(node.attrs.get("pads") or ()) or node.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID")

@@ -40,17 +40,17 @@ def canonicalise(model: Model, *, batch_norm: bool) -> None:
     """
     name_quantised(model)
     infer_sizes(model)
+    name_einsums(model)
     name_strided(model)
     combine_stacks(model)
     slice_splits(model)
+    merge_twins(model)  # onnxruntime's optimiser dequantises once for each reader
+    step_over_rounding(model)
     unstack(model)
     front_batch(model)
     batch_first(model)
     trim_repeated(model)
     tell_targets(model)
-    merge_twins(model)  # onnxruntime's optimiser dequantises once for each reader
-    step_over_rounding(model)
-    name_einsums(model)
     name_products(model)
     if batch_norm:
         lift_constants(model)

@@ -46,8 +46,8 @@ class Home(NamedTuple):
 
 
 def read(node: gs.Node) -> list[gs.Variable]:
-    """The computed tensors whose values a node works on: shapes, bounds and the like are not."""
-    shaped = is_op(node, *READS_SIZES, *RESHAPES, *AXES, "Gather")
+    """The computed tensors whose values a node works on: shapes, bounds, scales of integers and the like are not."""
+    shaped = is_op(node, *READS_SIZES, *RESHAPES, *AXES, "Gather", "QuantizeLinear", "DequantizeLinear")
     return [t for index, t in variables(node) if index == 0 or not shaped]
 
 
@@ -61,29 +61,38 @@ def each(batch: Size, node: gs.Node, homes: list[Home]) -> Written | None:
     computed = [t for _, t in variables(node)]
     if any(other != home for other in homes) or any(len(t.shape or ()) != rank for t in computed):
         return None
-    inputs = all_turned(node.inputs, rank, home)
+    inputs = all_turned(node.inputs, rank, home, batch)
     return None if inputs is None else (home, inputs, node.op, dict(node.attrs))
 
 
-def all_turned(tensors: Sequence[gs.Tensor], rank: int, home: Home) -> list[gs.Tensor] | None:
+def all_turned(tensors: Sequence[gs.Tensor], rank: int, home: Home, batch: Size) -> list[gs.Tensor] | None:
     """Inputs with their constants as `turned` makes them; None where one of them varies along the batch's axis."""
-    inputs = [turned(t, rank, home) if isinstance(t, gs.Constant) else t for t in tensors]
+    inputs = [turned(t, rank, home, batch) if isinstance(t, gs.Constant) else t for t in tensors]
     known = [t for t in inputs if t is not None]
     return known if len(known) == len(inputs) else None
 
 
-def turned(tensor: gs.Constant, rank: int, home: Home) -> gs.Constant | None:
-    """A constant that broadcasts to a tensor of this rank, as it broadcasts to that with the batch in front."""
+def turned(tensor: gs.Constant, rank: int, home: Home, batch: Size) -> gs.Constant | None:
+    """A constant that broadcasts to a tensor of this rank, as it broadcasts to that with the batch in front.
+
+    What is the same for each image of a batch whose size the file fixes is told once.
+    """
     shape = list(tensor.shape)
     if home == Home():
         return tensor
     if len(shape) < rank - home.axis and len(shape) < rank:
         return tensor  # it ends before the batch
     sizes = [1] * (rank - len(shape)) + shape
+    before, values, parts = sizes[: home.axis], tensor.values, [1] * len(home.parts)
     if sizes[home.axis] != 1:
-        return None
-    fitting = [1, *sizes[: home.axis], *[1] * len(home.parts), *sizes[home.axis + 1 :]]
-    return tensor if shape == fitting else gs.Constant(f"{tensor.name}/front", tensor.values.reshape(fitting))
+        if not isinstance(batch, int) or sizes[home.axis] != home.outer * batch * home.inner:
+            return None
+        apart = values.reshape([math.prod(before) * home.outer, batch, -1])
+        if (apart != apart[:, :1]).any():
+            return None
+        values, parts = apart[:, 0], home.parts
+    fitting = [1, *before, *parts, *sizes[home.axis + 1 :]]
+    return tensor if shape == fitting else gs.Constant(f"{tensor.name}/front", values.reshape(fitting))
 
 
 def reshape(batch: Size, node: gs.Node, homes: list[Home]) -> Written | None:
@@ -124,9 +133,12 @@ def over(sizes: Sequence[Size], by: Sequence[Size]) -> int | None:
     return whole // share if names[0] == names[1] and None not in names[0] and share and whole % share == 0 else None
 
 
-def transpose(batch: Size, node: gs.Node, homes: list[Home]) -> Written:
-    """The batch goes along, and so does what stands on its axis."""
+def transpose(batch: Size, node: gs.Node, homes: list[Home]) -> Written | None:
+    """The batch goes along, and so does what stands on its axis; of one image an axis of length one moves nothing."""
     perm, home = permutation(node), homes[0]
+    long = [axis for axis in perm if (node.inputs[0].shape or ())[axis] != 1]
+    if batch == 1 and long == sorted(long) and perm.index(home.axis):
+        return reshape(batch, node, homes)
     new = Home(perm.index(home.axis), home.outer, home.inner)
     parts = [home.axis + 1 + i for i in range(len(home.parts))]
     order = [0]
@@ -146,7 +158,7 @@ def along(batch: Size, node: gs.Node, homes: list[Home]) -> Written | None:
         return None
     attrs = {**node.attrs, "axis": moved}
     if is_op(node, "Concat"):
-        inputs = all_turned(node.inputs, rank, home)
+        inputs = all_turned(node.inputs, rank, home, batch)
         return None if inputs is None else (home, inputs, node.op, attrs)
     if is_op(node, "Gather"):
         if not isinstance(node.inputs[1], gs.Constant):
@@ -200,14 +212,19 @@ def matmul(batch: Size, node: gs.Node, homes: list[Home]) -> Written | None:
         return (home, node.inputs, "MatMul", {}) if alike and home.axis < rank - 2 else None
     left = isinstance(node.inputs[0], gs.Constant)
     matrix = node.inputs[0 if left else 1]
+    if len(matrix.shape) == rank > TABLE and home.axis < rank - 2:  # queries that are the same for each image
+        inputs = all_turned(node.inputs, rank, home, batch)
+        return None if inputs is None else (home, inputs, "MatMul", {})
     kept = len(matrix.shape) == 2 and home.axis < rank - (2 if left else 1)
     return (home, node.inputs, "MatMul", {}) if kept else None
 
 
 def gemm(batch: Size, node: gs.Node, homes: list[Home]) -> Written | None:
-    """A dense layer over a table whose rows are positions of several images."""
-    if homes[0].axis or len(list(variables(node))) != 1 or node.attrs.get("transA") or not homes[0].parts:
+    """A dense layer over a table whose rows are images, or positions of several."""
+    if homes[0].axis or len(list(variables(node))) != 1 or node.attrs.get("transA"):
         return None
+    if not homes[0].parts:
+        return homes[0], node.inputs, node.op, dict(node.attrs)
     name, weight = node.outputs[0].name, node.inputs[1]
     matrix = (weight.values.T if node.attrs.get("transB") else weight.values) * node.attrs.get("alpha", 1.0)
     inputs = [node.inputs[0], gs.Constant(f"{name}/factor", np.ascontiguousarray(matrix, weight.values.dtype))]

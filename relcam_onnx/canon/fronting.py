@@ -47,7 +47,8 @@ class Fronting:
             if written is not None:
                 home, inputs, op, attrs = written
                 self.homes[node.outputs[0].name] = home
-                if not home.leads or not all(self.homes[t.name].leads for t in computed):
+                moves = node.op == "Transpose" and op != "Transpose"  # of one image it is a change of shape
+                if moves or not home.leads or not all(self.homes[t.name].leads for t in computed):
                     self.put(node, home, inputs, op, attrs)
             elif write is None and all(home.leads and home == homes[0] for home in homes):
                 self.homes[node.outputs[0].name] = homes[0]
@@ -55,8 +56,10 @@ class Fronting:
     def begun(self, node: gs.Node) -> Home | None:
         """Where the batch stands in what is made of constants: a class token for each image, what one image chose."""
         shape = node.outputs[0].shape if len(node.outputs) == 1 else None
-        if is_op(node, "Expand") and list(shape or ())[:1] == [self.batch]:
-            return Home()
+        if is_op(node, "Expand", "Tile") and shape:
+            before = [1] * (len(shape) - len(node.inputs[0].shape or ())) + list(node.inputs[0].shape or ())
+            axes = [axis for axis, sizes in enumerate(zip(before, shape, strict=True)) if sizes == (1, self.batch)]
+            return Home(axes[0]) if axes and (axes[0] == 0 or not isinstance(self.batch, int)) else None
         if self.batch != 1 or not shape or not is_op(node, "Gather") or len(node.inputs[1].shape or ()) != 1:
             return None
         if node.attrs.get("axis", 0) == 0:

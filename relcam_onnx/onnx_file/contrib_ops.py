@@ -54,15 +54,15 @@ def fused_gemm(w: Writer) -> None:
 
 
 def fused_matmul(w: Writer) -> None:
-    """FusedMatMul: the last two axes turned, and a factor; its batch forms stay as they are."""
-    if w.attribute("transBatchA", 0) or w.attribute("transBatchB", 0):
-        w.keep()
-        return
-    # Einsum turns the last two axes whatever the rank: dots stand for the others.
-    a, b = (
-        w("Einsum", name, equation="...ij->...ji") if w.attribute(turned, 0) else name
-        for name, turned in ((w.input(0), "transA"), (w.input(1), "transB"))
-    )
+    """FusedMatMul: the last two axes turned, or the first one brought behind the others before the last; a factor."""
+
+    def turned(name: str, last: str, batch: str) -> str:
+        # Einsum turns axes whatever the rank: dots stand for the others.
+        before = "i...j" if w.attribute(batch, 0) else "...ij"
+        after = "...ji" if w.attribute(last, 0) else "...ij"
+        return name if before == after else w("Einsum", name, equation=f"{before}->{after}")
+
+    a, b = turned(w.input(0), "transA", "transBatchA"), turned(w.input(1), "transB", "transBatchB")
     alpha = w.attribute("alpha", 1.0)
     y = w("MatMul", a, b, last=alpha == 1.0)
     if alpha != 1.0:
