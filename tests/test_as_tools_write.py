@@ -393,3 +393,56 @@ def test_a_function_of_another_opset_is_written_out() -> None:
     plain = Net()
     z = plain("Flatten", plain("GlobalAveragePool", trunk(plain)))
     same(plain.model(plain("MatMul", z, plain.normal(16, 5))), model)
+
+
+@pytest.mark.parametrize("bent", ["Relu", "Softplus", "Abs"])
+def test_what_bends_scores_that_were_enlarged_makes_no_stage_of_them(bent: str) -> None:
+    """Depth as (N, 1, h, w): what only holds it at another size is no layer."""
+
+    def names(*, plain: bool) -> list[str]:
+        net = Net()
+        scores = net("Resize", net.conv(trunk(net), 16, 1), None, np.array([1, 1, 4, 4], np.float32), mode="linear")
+        model = net.model(scores if plain else net(bent, scores))
+        return [layer.name for layer in rc.Explainer(model).layers.stages]
+
+    assert names(plain=False) == names(plain=True) == ["stride2", "stride4"]
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_picture_that_gets_its_channel_inside(scaled: bool) -> None:
+    """A spectrogram (N, mels, frames), which the file rescales and unsqueezes."""
+
+    def model(*, inside: bool) -> onnx.ModelProto:
+        net = Net(2, 32, 24) if inside else Net(2, 1, 32, 24)
+        x = net("Mul", net("Sub", net.x, 0.5), 2.0) if scaled else net.x
+        x = net("Unsqueeze", x, np.array([1])) if inside else x
+        x = net("Relu", net.conv(x, 1, 8, stride=2))
+        return net.model(net.head(net("Relu", net.conv(x, 8, 8, stride=2)), 8))
+
+    x = picture(2, 1, 32, 24)
+    outside, inside = (
+        rc.Explainer(model(inside=inside), ["stages", "fused"])(x[:, 0] if inside else x, [[1]] * 2)
+        for inside in (False, True)
+    )
+    assert list(inside.maps) == list(outside.maps) == ["stride2", "stride4", "fused"]
+    for name, value in outside.maps.items():
+        agree(inside.maps[name], value)
+
+
+def test_a_pyramid_of_attention_has_stages_at_each_of_its_sizes() -> None:
+    """SegFormer's: all levels meet in a decoder, so that only the finest and the decoder are passed by all paths."""
+    net = Net(1, 3, 64, 64)
+    x, levels = net.x, []
+    for before, stride, side in ((3, 4, 16), (8, 2, 8)):
+        x = net("Relu", net("Conv", x, net.normal(8, before, stride, stride, scale=0.3), strides=[stride] * 2))
+        for _ in range(4):
+            rows = net("Transpose", net("Reshape", x, np.array([1, 8, side * side])), perm=[0, 2, 1])
+            q, k, v = (net("MatMul", rows, net.normal(8, 8, scale=0.3)) for _ in range(3))
+            mixed = net("Softmax", net("MatMul", q, net("Transpose", k, perm=[0, 2, 1])), axis=-1)
+            back = net("Transpose", net("MatMul", mixed, v), perm=[0, 2, 1])
+            x = net("Add", x, net("Reshape", back, np.array([1, 8, side, side])))
+        levels.append(net.conv(x, 8, 4, 1))
+    fine = net("Resize", levels[1], None, None, np.array([1, 4, 16, 16]), mode="linear")
+    scores = net.conv(net("Concat", levels[0], fine, axis=1), 8, 3, 1)
+    names = [layer.name for layer in rc.Explainer(net.model(scores)).layers.stages]
+    assert names == ["stride4", "stride8"]

@@ -35,7 +35,27 @@ def of_image(tensor: gs.Tensor) -> Layout | None:
         return None
     if frames_first(tensor):
         return Layout((1, 3, 4), rank)
+    if rank == 3 and gets_channel(tensor):
+        return Layout((1, 2), rank)
     return Layout(tuple(range(1, rank - 1) if looks_channels_last(tensor) else range(2, rank)), rank)
+
+
+def gets_channel(tensor: gs.Tensor) -> bool:
+    """Whether what reads a picture without channels, a spectrogram, gives it the axis of one, at once or rescaled."""
+    readers = consumers(tensor)
+    while len(readers) == 1 and readers[0].outputs[0].shape is not None:
+        (node,) = readers
+        sizes, after = list(tensor.shape), list(node.outputs[0].shape)
+        if is_op(node, *RESHAPES):
+            return len(after) == 4 and after[1] == 1 and after[2:] == sizes[1:]
+        if after != sizes or not is_op(node, *RESCALES):
+            return False
+        readers = consumers(node.outputs[0])
+    return False
+
+
+RESCALES = ("Add", "BatchNormalization", "Cast", "Clip", "Div", "Log", "Mul", "Neg", "Sub")
+"""What makes other numbers of a picture, place by place."""
 
 
 def looks_channels_last(tensor: gs.Tensor) -> bool:

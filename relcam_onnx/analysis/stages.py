@@ -15,6 +15,7 @@ from relcam_onnx.analysis.positions import SPATIAL, follow
 from relcam_onnx.analysis.rows import leaves_row
 from relcam_onnx.canon.axes import moves
 from relcam_onnx.canon.edit import is_op
+from relcam_onnx.canon.rows import CURVED
 from relcam_onnx.canon.unsquashing import MADE
 from relcam_onnx.model import producer, variables
 from relcam_onnx.ops import TABLE, Grid, key, lookup
@@ -131,10 +132,11 @@ class Stages:
 
     @cached_property
     def told(self) -> frozenset[str]:
-        """The tensors that hold the scores, or what is moved, joined, added or enlarged to be them: no layers."""
+        """The tensors that hold the scores, or what is moved, joined, added, bent or enlarged to be them: no layers."""
         told = {self.paths.scores.name}
         for node in reversed(self.paths.nodes):
-            made = node.outputs[0].name.startswith(MADE)
+            bent = node.op in CURVED and len(list(variables(node))) == 1
+            made = node.outputs[0].name.startswith(MADE) or bent
             if node.outputs[0].name in told and (made or moves(node) or is_op(node, *JOINS)):
                 told.update(t.name for t in receivers(node))
         return frozenset(told)

@@ -21,6 +21,7 @@ from relcam_onnx.analysis.stages import Stages
 from relcam_onnx.canon.axes import moves
 from relcam_onnx.canon.edit import is_op
 
+HALF = Fraction(1, 2)
 MOST = 4
 """So many stages a picture has at most, but for levels that a head reads."""
 
@@ -122,8 +123,10 @@ class Tower:
         """The stages of a network of residual blocks at one resolution; none where it is no such network."""
         geometry = self.geometry
         outputs = self._blocks([t for t in self.candidates if geometry.paths.shares[t.name] == 1])
-        # Attention may stand on convolutions that bring the picture down to its resolution.
-        alike = outputs if geometry.paths.attends else self.candidates
+        # Attention may stand on convolutions that bring the picture down to its resolution, and others on attention.
+        finest = min((geometry.strides[t.name] for t in outputs), default=0)
+        coarser = [t for t in self.candidates if geometry.strides[t.name] > finest and self._worth(t)[0] > HALF]
+        alike = [*outputs, *coarser] if geometry.paths.attends else self.candidates
         depth = len(outputs)
         if depth < MOST or len({geometry.strides[t.name] for t in alike}) != 1:
             return ()
