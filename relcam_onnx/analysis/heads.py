@@ -141,18 +141,24 @@ class Scores:
         return self.squashed_by in (None, "LogSoftmax") or self.output == self.tensor.name
 
 
-def segmenter(scores: gs.Tensor, told: int | None) -> Head | None:
-    """The head of scores for each pixel; ``told`` is the axis that a Softmax or ArgMax behind goes along."""
+def segmenter(scores: gs.Tensor, told: int | None, rank: int = 4) -> Head | None:
+    """The head of scores for each pixel; ``told`` is the axis that a Softmax or ArgMax behind goes along.
+
+    They have four axes, or of a volume five: as many as that has, ``rank``.
+    """
     shape = static_shape(scores)
-    if shape is None or len(shape) != 4 or shape[2:] == (1, BOX):
+    if shape is None or len(shape) not in (4, max(rank, 4)) or shape[2:] == (1, BOX):
         return None
-    if told is not None and told % 4:
-        return Head("segmenter", told % 4)
-    first, middle, last = shape[1:]
-    if None not in shape[1:] and (first == middle) != (middle == last):  # height and width are alike, as a rule
-        return Head("segmenter", 3 if first == middle else 1)
+    if told is not None and told % len(shape):
+        return Head("segmenter", told % len(shape))
+    first, *_, before, last = shape[1:]
+    inner = shape[2:-1]
+    if (
+        None not in shape[1:] and len({*inner}) == 1 and (first == before) != (before == last)
+    ):  # sides are alike, as a rule
+        return Head("segmenter", len(shape) - 1 if first == before else 1)
     channels_last = last is not None and (first is None or last < first)
-    return Head("segmenter", 3 if channels_last else 1)
+    return Head("segmenter", len(shape) - 1 if channels_last else 1)
 
 
 def holds_scores(tensor: gs.Tensor) -> bool:

@@ -17,6 +17,7 @@ from relcam_onnx.analysis.detectors import (
     maker,
     with_objectness,
 )
+from relcam_onnx.analysis.frames import frames_first
 from relcam_onnx.analysis.heads import BOX, Boxes, Form, Head, Rows, Scores, called_y_first, holds_scores, segmenter
 from relcam_onnx.analysis.levels import of_levels
 from relcam_onnx.analysis.selection import selection
@@ -31,6 +32,7 @@ def of_places(
 ) -> Scores | None:
     """The first of some outputs whose scores have places, for what ``kind`` of head; None where none has."""
     by_name = kind == "detector"
+    rank = max((len(t.shape or ()) for t in model.graph.inputs if not frames_first(t)), default=0)
     if kind in (None, "detector") and (tables := of_levels(model, named, named=by_name, whole=False)) is not None:
         return tables
     for output in sorted(named, key=lambda tensor: beside_scores(tensor, outputs)):
@@ -49,7 +51,7 @@ def of_places(
         if queries or not holds_scores(scores.tensor) or not has_rows(model, scores.tensor):
             continue
         told = told if told is not None else squashed_along
-        head = segmenter(scores.tensor, told) if kind in (None, "segmenter") else None
+        head = segmenter(scores.tensor, told, rank) if kind in (None, "segmenter") else None
         if head is None and kind in (None, "detector") and chosen is output:
             head = detector(scores.tensor, others, told, named=by_name)
             if head is not None and scores.squashed_by is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +12,12 @@ from relcam_onnx.backends.eager import Eager
 from relcam_onnx.errors import TargetError
 from relcam_onnx.lrp.heads import Aim, Table, as_table, begin, winners
 from relcam_onnx.lrp.seeds import class_scores
-from relcam_onnx.pictures.geometry import Floats, Size
+from relcam_onnx.pictures.geometry import Floats
 from relcam_onnx.pictures.labels import one_label
 from relcam_onnx.runners.boxes import sides_of
 from relcam_onnx.runners.starting import Described, Started, Starter
 
+Sizes: TypeAlias = tuple[int, ...]
 KEYS = frozenset({"label", "box", "mask"})
 
 
@@ -32,7 +33,7 @@ class Segmenter(Starter):
             The model's, perhaps filled up.
         asked, among
             For each image as many classes, ranks, or dicts: ``label``; ``box`` (left, top, right, bottom in the input's
-            pixels) or ``mask`` ((H, W), the input's size or any other of its whole area).
+            pixels) or ``mask`` ((H, W), of a volume (D, H, W), the input's size or any other of all that it shows).
 
         Raises
         ------
@@ -48,12 +49,12 @@ class Segmenter(Starter):
         rows = []
         for index, each in enumerate(asked):
             table = whole._replace(value=values[index : index + 1])
-            rows.append([self._begun(table, one, grid, (shape[axes[0]], shape[axes[1]])) for one in each])
+            rows.append([self._begun(table, one, grid, tuple(shape[axis] for axis in axes)) for one in each])
         parts = zip(*(zip(*row, strict=True) for row in rows), strict=True)
         targets, seeds, scores = (np.stack([np.stack(image) for image in part]) for part in parts)
         return Started(targets.astype(np.int64), seeds, scores)
 
-    def _begun(self, table: Table, asked: Any, grid: Size, size: Size) -> tuple[int, Floats, Floats]:
+    def _begun(self, table: Table, asked: Any, grid: Sizes, size: Sizes) -> tuple[int, Floats, Floats]:
         """The class, the start (scores) and the mean scores (classes) of one target."""
         f, choices, labels = Eager(), self.prepared.choices, self.prepared.facts.usable_labels
         won: Any = winners(f, choices, table)
@@ -89,18 +90,19 @@ class Segmenter(Starter):
         return kind, start.reshape(-1), mean[0]
 
 
-def region(asked: Mapping[str, Any], grid: Size, size: Size) -> NDArray[np.bool_]:
+def region(asked: Mapping[str, Any], grid: Sizes, size: Sizes) -> NDArray[np.bool_]:
     """The pixels of scores, a ``grid`` over an input of ``size``, whose middles lie in a box or a mask, (places,)."""
-    down, across = ((np.arange(count) + 0.5) / count for count in grid)
+    middles = [(np.arange(count) + 0.5) / count for count in grid]
     inside = np.ones(grid, bool)
     if (box := asked.get("box")) is not None:
+        if len(grid) != 2:
+            raise TargetError("a box names a part of a picture; name a part of a volume by a mask")
         left, top, right, bottom = sides_of(box)
-        rows, columns = down * size[0], across * size[1]
+        rows, columns = middles[0] * size[0], middles[1] * size[1]
         inside &= ((rows >= top) & (rows < bottom))[:, None] & ((columns >= left) & (columns < right))[None]
     if (mask := asked.get("mask")) is not None:
         cells = np.asarray(mask)
-        if cells.ndim != 2:
-            raise TargetError(f"a mask has two axes, not {cells.ndim}")
-        rows, columns = ((at * count).astype(int) for at, count in zip((down, across), cells.shape, strict=True))
-        inside &= cells[np.ix_(rows, columns)] > 0
+        if cells.ndim != len(grid):
+            raise TargetError(f"a mask has {('two', 'three')[len(grid) - 2]} axes, not {cells.ndim}")
+        inside &= cells[np.ix_(*((at * count).astype(int) for at, count in zip(middles, cells.shape, strict=True)))] > 0
     return inside.reshape(-1)
