@@ -28,7 +28,7 @@ class EagerRunner:
         self._prepared, self._settings = prepared, settings
         self._outputs = [output.name for output in prepared.model.proto.graph.output]
         self._sized: Kept[Prepared] = Kept()
-        self._sessions: Kept[onnxruntime.InferenceSession] = Kept()
+        self._sessions: Kept[tuple[onnxruntime.InferenceSession, dict[str, str]]] = Kept()
         self._session(self._exposed(prepared))
 
     def _exposed(self, prepared: Prepared) -> tuple[str, ...]:
@@ -36,14 +36,14 @@ class EagerRunner:
         own = {*self._outputs, *(value.name for value in prepared.model.proto.graph.input)}
         return tuple(name for name in prepared.maps.plan.exposed if name not in own)
 
-    def _session(self, exposed: tuple[str, ...]) -> onnxruntime.InferenceSession:
-        """The session that returns these tensors too."""
+    def _session(self, exposed: tuple[str, ...]) -> tuple[onnxruntime.InferenceSession, dict[str, str]]:
+        """The session that returns these tensors too, and by which names."""
         proto = self._prepared.model.proto
 
-        def make() -> onnxruntime.InferenceSession:
-            with expose(proto, exposed):
+        def make() -> tuple[onnxruntime.InferenceSession, dict[str, str]]:
+            with expose(proto, exposed) as named:
                 # onnxruntime's threads would spin on, next to NumPy's, while the reverse walk runs.
-                return open_session(proto, self._settings, self._prepared.model.weights, spinning=False)
+                return open_session(proto, self._settings, self._prepared.model.weights, spinning=False), named
 
         return self._sessions.get(exposed, make)
 
@@ -57,8 +57,11 @@ class EagerRunner:
         host = {name: on_host(value) for name, value in inputs.items()}
         sizes = sizes_of(host)
         prepared = self._sized.get(sizes, lambda: self._prepared.sized(dict(sizes)))
-        names = [*self._outputs, *(exposed := self._exposed(prepared))]
-        returned = dict(zip(names, run_session(self._session(exposed), names, host), strict=True))
+        exposed = self._exposed(prepared)
+        session, named = self._session(exposed)
+        names = [*self._outputs, *exposed]
+        asked = [named.get(name, name) for name in names]
+        returned = dict(zip(names, run_session(session, asked, host), strict=True))
         f = Eager(targets.shape[1])
         file = {name: as_float32(value) for name, value in {**host, **returned}.items()}
         values = activations(f, prepared.maps.plan, file.__getitem__)

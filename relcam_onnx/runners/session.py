@@ -44,14 +44,22 @@ class RunError(InputError):
 
 
 @contextmanager
-def expose(proto: onnx.ModelProto, names: Sequence[str]) -> Iterator[None]:
-    """Make tensors of a model outputs, for as long as this is open."""
-    own = len(proto.graph.output)
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+def expose(proto: onnx.ModelProto, names: Sequence[str]) -> Iterator[dict[str, str]]:
+    """Make tensors of a model outputs, for as long as this is open; by which names they are returned.
+
+    Those of half precision are returned as float32: on a CPU they are computed so, and only rounded to be returned.
+    """
+    outputs, nodes = len(proto.graph.output), len(proto.graph.node)
+    told = {value.name: value.type.tensor_type.elem_type for value in proto.graph.value_info}
+    named = {n: f"{n}/float32" if told.get(n) == onnx.TensorProto.FLOAT16 else n for n in names}
+    for name, wide in named.items():
+        proto.graph.output.append(onnx.ValueInfoProto(name=wide))
+        if wide != name:
+            proto.graph.node.append(onnx.helper.make_node("Cast", [name], [wide], to=onnx.TensorProto.FLOAT))
     try:
-        yield
+        yield named
     finally:
-        del proto.graph.output[own:]
+        del proto.graph.output[outputs:], proto.graph.node[nodes:]
 
 
 def with_outputs(proto: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
