@@ -192,3 +192,16 @@ def test_several_sizes_of_a_segmentation_are_no_detector() -> None:
     parts = planted_levels(net, "distances")
     model = net.model(*(net("Sigmoid", part["classes"]) for part in parts))
     assert rc.Explainer(model).settings.head == "segmenter"
+
+
+def test_levels_with_anchors_of_their_own_are_no_segmenter() -> None:
+    """SSD cut off before its decoder: four, six and six boxes in a cell; what they are is not told."""
+    net = Net(1, 3, 64, 64)
+    x, outputs = net("Relu", net.conv(net.x, 3, 8, stride=8)), []
+    for anchors in (4, 6, 6):
+        outputs += [net.conv(x, 8, anchors * numbers) for numbers in (5, 4)]
+        x = net("Relu", net.conv(x, 8, 8, stride=2))
+    model = net.model(*outputs)
+    with pytest.raises(rc.UnsupportedModelError, match="no output is a table of scores"):
+        rc.Explainer(model)
+    assert rc.Explainer(model, output=outputs[0]).settings.head == "segmenter"  # where it is named

@@ -47,8 +47,8 @@ def of_places(
         chosen, told = chosen_among(output, masks=masks)
         scores, squashed_along = of_turned(model, chosen)
         scores = replace(scores, tensor=with_class(model, scores.tensor)) if masks else scores
-        queries = kind is None and len(named) > 1 and are_masks_of_queries(output, others)
-        if queries or not holds_scores(scores.tensor) or not has_rows(model, scores.tensor):
+        other = kind is None and (are_masks_of_queries(output, others) or are_levels_of_anchors(named))
+        if (other and len(named) > 1) or not holds_scores(scores.tensor) or not has_rows(model, scores.tensor):
             continue
         told = told if told is not None else squashed_along
         head = segmenter(scores.tensor, told, rank) if kind in (None, "segmenter") else None
@@ -66,6 +66,12 @@ def are_masks_of_queries(tensor: gs.Tensor, others: Iterable[gs.Tensor]) -> bool
     sizes = list(tensor.shape or [])
     tables = [list(t.shape) for t in others if len(t.shape or []) == 3 and t.shape[2] not in range(BOX + 1)]
     return len(sizes) == 4 and sizes[1] is not None and any(table[:2] == sizes[:2] for table in tables)
+
+
+def are_levels_of_anchors(outputs: Sequence[gs.Tensor]) -> bool:
+    """Whether grids of several sizes and numbers of channels are levels with anchors of their own, as SSD's are."""
+    grids = [shape for t in outputs if (shape := static_shape(t)) is not None and len(shape) == 4]
+    return len({grid[2:] for grid in grids}) > 2 and len({grid[1] for grid in grids}) > 2
 
 
 def of_column(model: Model, output: gs.Tensor, others: Sequence[gs.Tensor], *, named: bool) -> Scores | None:
