@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -145,3 +146,16 @@ def test_pictures_to_be_like_are_prepared_like_any_other(tmp_path: Path) -> None
 def test_vectors_that_are_none(like: Any, said: str) -> None:
     with rc.Explainer(embedding(), "stages") as explainer, pytest.raises(rc.TargetError, match=said):
         explainer(X, {"like": like})
+
+
+def test_vectors_of_length_one_asked_for_classes_are_said_to_be_none() -> None:
+    with rc.Explainer(embedding(normalised=True), "stages") as explainer:
+        with pytest.warns(UserWarning, match="say what to be like"):
+            explainer(X)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            explainer(X, {"like": embedded(OTHERS)[0]})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rc.Explainer(embedding(), "stages")(X)
+        rc.Explainer(embedding(normalised=True), "stages", head="classifier")(X)

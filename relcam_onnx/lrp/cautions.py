@@ -6,12 +6,13 @@ import warnings
 from collections.abc import Mapping
 
 import numpy as np
+import onnx_graphsurgeon as gs
 
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.lrp.plan import Plan
 from relcam_onnx.lrp.presets import Preset
 from relcam_onnx.lrp.seeds import PROPORTIONAL
-from relcam_onnx.model import Model
+from relcam_onnx.model import Model, producer
 from relcam_onnx.rules import Epsilon, PublishedConv
 
 LEVEL = 4
@@ -38,6 +39,17 @@ def warn_of_epsilon(plan: Plan, paths: Paths, preset: Preset, seed: str) -> None
             f"seed {seed!r} under preset {preset.name!r}: the ε rule of the last layer divides it by "
             "every score, also those near zero; take a preset with z⁺ there ('paper'), or seed 'rivals', "
             "'contrast', 'logit' or 'one-hot'",
+            stacklevel=LEVEL,
+        )
+
+
+def warn_of_length(scores: gs.Tensor) -> None:
+    """Say that a table looks like an embedding's, of whose numbers none is a class."""
+    maker = producer(scores)
+    if maker is not None and maker.op == "LpNormalization" and maker.attrs.get("p", 2) == 2:
+        warnings.warn(
+            "the scores are vectors of length one, as embeddings are, and their numbers no classes: say what to be "
+            "like ({'like': picture or vector}, --like), or that this is meant with head='classifier'",
             stacklevel=LEVEL,
         )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from relcam_onnx.errors import OptionError, TargetError, all_told
+from relcam_onnx.lrp.cautions import warn_of_length
 from relcam_onnx.lrp.methods import Probe
 from relcam_onnx.pictures.asked import is_described
 from relcam_onnx.prepare import Prepared, choose
@@ -93,6 +94,7 @@ class Starters:
         self._kind, self._named = prepared.choices.head.kind, prepared.named_head
         self._new = partial(Segmenter if self._kind == "segmenter" else Likeness, prepared, make, settings)
         self._starter: Starter = self._new()
+        self._scores = prepared.scores.tensor if self._named is None and self._kind == "classifier" else None
 
     def of(self, targets: Any) -> Starter | None:
         """The one for such targets; None for numbers, and for a detector's, which are numbers in the end.
@@ -108,6 +110,9 @@ class Starters:
         if not like and self._named == "embedding":
             raise TargetError("an embedding's targets say what to be like: {'like': picture or vector} (--like)")
         if not is_described(targets) or self._kind == "detector":
+            if self._scores is not None:
+                warn_of_length(self._scores)
+                self._scores = None
             return None
         if not like and self._kind == "classifier":
             raise TargetError("a classifier's targets are classes, ranks or labels, not dicts")
