@@ -466,3 +466,37 @@ def test_half_precision_is_what_was_computed_before_it_was_rounded() -> None:
     eager, compiled = (rc.Explainer(model, LAYERS, backend=backend)(X, [[1]]).maps for backend in BACKENDS)
     for name, value in compiled.items():
         np.testing.assert_allclose(eager[name], value, rtol=0, atol=1e-5 * np.abs(value).max(), err_msg=name)
+
+
+def merged_patches(net: Net, x: str, side: int, form: str) -> str:
+    """(1, side², 8) to (1, side²/4, 8), as Swin merges its patches, in timm's and in its authors' way."""
+    if form == "moves":
+        parts = net("Reshape", x, np.array([1, side // 2, 2, side // 2, 2, 8]))
+        wide = net("Reshape", net("Transpose", parts, perm=[0, 1, 3, 4, 2, 5]), np.array([1, side // 2, side // 2, 32]))
+    else:
+        grid = net("Reshape", x, np.array([1, side, side, 8]))
+        ends, axes, steps = np.array([side, side]), np.array([1, 2]), np.array([2, 2])
+        starts = [np.array(pair) for pair in ((0, 0), (1, 0), (0, 1), (1, 1))]
+        wide = net("Concat", *(net("Slice", grid, start, ends, axes, steps) for start in starts), axis=3)
+    rows = net("Reshape", wide, np.array([1, side * side // 4, 32]))
+    return net("MatMul", net("LayerNormalization", rows, np.ones(32), np.zeros(32)), net.normal(32, 8, scale=0.2))
+
+
+@pytest.mark.parametrize("form", ["moves", "slices"])
+def test_merged_patches_are_coarser_positions_and_windows_are_not(form: str) -> None:
+    net = Net(1, 3, 64, 64)
+    x = net("Relu", net("Conv", net.x, net.normal(8, 3, 4, 4, scale=0.3), strides=[4, 4]))
+    x = net("Transpose", net("Reshape", x, np.array([1, 8, 256])), perm=[0, 2, 1])
+    for side in (16, 8):
+        windows = net("Reshape", x, np.array([1, side // 4, 4, side // 4, 4, 8]))
+        windows = net("Reshape", net("Transpose", windows, perm=[0, 1, 3, 2, 4, 5]), np.array([-1, 16, 8]))
+        q, k, v = (net("MatMul", windows, net.normal(8, 8, scale=0.3)) for _ in range(3))
+        weights = net("Softmax", net("MatMul", q, net("Transpose", k, perm=[0, 2, 1])), axis=-1)
+        back = net("Reshape", net("MatMul", weights, v), np.array([1, side // 4, side // 4, 4, 4, 8]))
+        back = net("Reshape", net("Transpose", back, perm=[0, 1, 3, 2, 4, 5]), np.array([1, side * side, 8]))
+        x = net("Add", x, back)
+        x = merged_patches(net, x, side, form)
+    explainer = rc.Explainer(net.model(net.dense(net("ReduceMean", x, np.array([1]), keepdims=0), 8, 5)))
+    assert [layer.name for layer in explainer.layers.stages] == ["stride4", "stride8", "stride16"]
+    maps = explainer(picture(1, 3, 64, 64)).maps
+    assert [maps[name].shape[-2:] for name in ("stride4", "stride8", "stride16")] == [(16, 16), (8, 8), (4, 4)]

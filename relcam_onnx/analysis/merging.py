@@ -54,7 +54,7 @@ def merged(result: gs.Tensor, layouts: Mapping[str, Layout]) -> tuple[Layout, tu
         return None
     grids = tuple(Grid(Fraction(one.stride), Fraction(one.stride - 1, 2)) for one in found)
     axes = tuple(one.axis + 1 for one in found)
-    if came.ndim - len(set(axes)) > 1:
+    if came.ndim - 1 - len(set(axes)) > 1:
         return None  # windows: what is within them keeps an axis of its own, and they are undone again
     if len(set(axes)) == len(axes):
         return Layout(axes, came.ndim), grids
