@@ -172,7 +172,19 @@ def by_level(net: Choosing) -> list[str]:
             for part, name in ((sides, "boxes"), (kinds, "labels"), (best, "scores"))]  # fmt: skip
 
 
-FORMS = {form.__name__: form for form in (by_topk, by_suppression, as_three, of_best, of_padded, by_level, as_indices)}
+def by_root(net: Choosing) -> list[str]:
+    """The same root of all levels at once, suppressed class by class."""
+    logits, boxes = squares(net)
+    centre = net("Add", net("Mul", net("ReduceSum", logits, net.whole(2)), np.float32(0)), np.float32(20))
+    shares = net("Transpose", net("Sqrt", net("Mul", net("Sigmoid", logits), net("Sigmoid", centre))), perm=[0, 2, 1])
+    kept = suppressed(net, boxes, shares)
+    place = column(net, kept, 2)
+    return [net("Gather", net("Squeeze", boxes, net.whole(0)), place, name="boxes"),
+            net("GatherND", shares, kept, name="scores")]  # fmt: skip
+
+
+ROOTS = (by_level, by_root)
+FORMS = {form.__name__: form for form in (by_topk, by_suppression, as_three, of_best, of_padded, *ROOTS, as_indices)}
 
 
 def choosing(form: str, batch: int | str = 1) -> onnx.ModelProto:

@@ -500,3 +500,84 @@ def test_merged_patches_are_coarser_positions_and_windows_are_not(form: str) -> 
     assert [layer.name for layer in explainer.layers.stages] == ["stride4", "stride8", "stride16"]
     maps = explainer(picture(1, 3, 64, 64)).maps
     assert [maps[name].shape[-2:] for name in ("stride4", "stride8", "stride16")] == [(16, 16), (8, 8), (4, 4)]
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_a_dense_layer_by_a_sum_that_keeps_its_axis(axis: int) -> None:
+    def model(*, kept: bool) -> onnx.ModelProto:
+        net = Net()
+        z = net("Flatten", net("GlobalAveragePool", trunk(net)))
+        weight = net.normal(16, 5)
+        product = net("Mul", net("Unsqueeze", z, np.array([3 - axis])), weight if axis == 1 else weight.T.copy())
+        total = net("ReduceSum", product, np.array([axis]), keepdims=int(kept))
+        return net.model(net("Squeeze", total, np.array([axis])) if kept else total)
+
+    same(model(kept=False), model(kept=True))
+
+
+def test_a_mask_with_rows_of_infinities_alone_is_refused() -> None:
+    """Their softmax is no number, which files may look for: nothing else is as good."""
+    net = Net()
+    rows = net("Reshape", trunk(net), np.array([0, 16, 64]))
+    mask = np.zeros((16, 64), np.float32)
+    mask[3] = -np.inf
+    weights = net("Softmax", net("Add", rows, mask), axis=-1)
+    guarded = net("Where", net("IsNaN", weights), 0.0, weights)
+    model = net.model(net.dense(net("ReduceMean", guarded, np.array([2]), keepdims=0), 16, 5))
+    with pytest.raises(rc.ModelFileError, match="NaN or infinity"):
+        rc.Explainer(model)
+
+
+def test_a_scale_that_a_constant_node_tells() -> None:
+    def model(*, node: bool) -> onnx.ModelProto:
+        net = Net()
+        x = net("Relu", net.conv(net.x, 3, 8, stride=2))
+        weight, scale = net.rng.integers(-127, 127, (8, 8, 3, 3)).astype(np.int8), np.full(8, 0.01, np.float32)
+        told = net("Constant", value=numpy_helper.from_array(scale)) if node else scale
+        whole = net("DequantizeLinear", weight, told, axis=0)
+        return net.model(net.head(net("Relu", net("Conv", x, whole, strides=[2, 2])), 8))
+
+    same(model(node=False), model(node=True))
+
+
+@pytest.mark.parametrize("form", ["squeezed", "by a vector", "summed"])
+@pytest.mark.parametrize("head", ["segmenter", "detector"])
+def test_a_number_beside_places_is_no_class(head: str, form: str) -> None:
+    net = Net()
+    x = trunk(net)
+    pooled = net("Flatten", net("GlobalAveragePool", x))
+    if form == "squeezed":
+        number = net("Squeeze", net("Gemm", pooled, net.normal(16, 1)), np.array([1]))
+    elif form == "by a vector":
+        number = net("MatMul", pooled, net.normal(16))
+    else:
+        number = net("ReduceSum", net("Mul", pooled, net.normal(16)), np.array([1]), keepdims=0)
+    scores = net.conv(x, 16, 3)
+    if head == "segmenter":
+        model = net.model(scores, number)
+    else:
+        rows = [net("Transpose", net("Reshape", part, np.array([0, count, -1])), perm=[0, 2, 1])
+                for part, count in ((scores, 3), (net.conv(x, 16, 4), 4))]  # fmt: skip
+        model = net.model(net("Sigmoid", rows[0], name="scores"), net("Abs", rows[1], name="boxes"), number)
+    assert rc.Explainer(model).settings.head == head
+
+
+@pytest.mark.parametrize("form", ["a mean less", "last"])
+def test_a_picture_that_gets_its_channel_behind_other_ops(form: str) -> None:
+    def model(*, inside: bool) -> onnx.ModelProto:
+        net = Net(2, 32, 24) if inside else Net(2, 1, 32, 24)
+        x = net.x
+        if form == "a mean less":
+            x = net("Sub", x, net("ReduceMean", x, np.array([-2, -1])))
+            x = net("Unsqueeze", x, np.array([1])) if inside else x
+        elif inside:
+            x = net("Transpose", net("Unsqueeze", x, np.array([3])), perm=[0, 3, 1, 2])
+        return net.model(net.head(net("Relu", net.conv(x, 1, 8, stride=2)), 8))
+
+    x = picture(2, 1, 32, 24)
+    outside, inside = (
+        rc.Explainer(model(inside=each), ["stages", "fused"])(x[:, 0] if each else x, [[1]] * 2)
+        for each in (False, True)
+    )
+    for name, value in outside.maps.items():
+        agree(inside.maps[name], value)

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 from audits import saved
-from choosing_nets import FORMS, choosing
+from choosing_nets import FORMS, ROOTS, choosing
 from nets import Net, run
 from onnx import numpy_helper
 from PIL import Image
@@ -254,11 +254,12 @@ def test_what_files_chose_themselves_is_asked_where_it_was_chosen_from(form: str
     subjects = subjects_of(model, tmp_path / "in")
     boxes = {s.spot.detection.box: s.spot.detection.label for s in subjects if s.spot.detection is not None}
     assert boxes == SQUARES
-    sure = 20 if form == "by_suppression" else 0  # its objectness, which counts to the score
+    sure = 20 if form == "by_suppression" or FORMS[form] in ROOTS else 0  # its objectness, which counts to the score
+    power = 0.5 if FORMS[form] in ROOTS else 1  # of shares it tells the root
     for subject in subjects:
         scores, shares = (values[0, subject.label] for values in model.answers(subject.array[None] / 2, subject.spot))
-        assert (scores, shares) == (pytest.approx(sure, abs=1e-4), pytest.approx(0.5, abs=1e-4))
-        assert subject.probability == pytest.approx(1 / (1 + np.exp(-4)), abs=1e-4)
+        assert (scores, shares) == (pytest.approx(sure, abs=1e-4), pytest.approx(0.5**power, abs=1e-4))
+        assert subject.probability == pytest.approx((1 + np.exp(-4)) ** -power, abs=1e-4)
 
 
 def test_faithfulness_is_that_of_the_detection(here: Path) -> None:

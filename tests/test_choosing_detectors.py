@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from choosing_nets import FORMS, PYRAMIDS, SIDE, Choosing, choosing, column, pyramid, squares, suppressed
+from choosing_nets import FORMS, PYRAMIDS, ROOTS, SIDE, Choosing, choosing, column, pyramid, squares, suppressed
 from nets import Net, run
 from test_heads import planted, street
 
@@ -31,7 +31,7 @@ def test_what_a_file_chooses_is_what_would_be_chosen_for_it(form: str, backend: 
         there = own[each.place]
         assert (each.label, each.index) == (there.label, there.index)
         assert each.box == pytest.approx(there.box, abs=1e-3)
-        assert each.score == pytest.approx(np.sqrt(there.score) if form == "by_level" else there.score, abs=1e-6)
+        assert each.score == pytest.approx(np.sqrt(there.score) if FORMS[form] in ROOTS else there.score, abs=1e-6)
         (at,) = (i for i, other in enumerate(wanted.detections[0]) if other.place == each.place)
         for layer, value in wanted.maps.items():
             # Objectness that nothing in the picture changes is added all the same, and what it is made of shares by ε.

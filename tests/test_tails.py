@@ -128,3 +128,62 @@ def test_shares_of_some_classes_alone_stay_what_they_are() -> None:
     model = network(lambda net, z: turned(net, soft(net, z), whole(1, 2, 3)))
     found = rc.Explainer(model)(X)
     np.testing.assert_allclose(found.scores, run(model, "told", x=X)[0], atol=1e-6)
+
+
+def narrow(tail: Tail) -> Tail:
+    """The same on scores (N, classes, 1, 1), flattened behind it."""
+    return lambda net, z: net("Flatten", tail(net, net("Unsqueeze", z, whole(2, 3))))
+
+
+def by_a_product(net: Net, score: str) -> str:
+    return net("Add", net("MatMul", net("Sigmoid", score), np.array([[-1.0, 1.0]])), np.array([1.0, 0.0]))
+
+
+@pytest.mark.parametrize(("plain", "tail", "classes"), [
+    (soft, narrow(SOFTMAX["clipped"]), 5), (soft, narrow(SOFTMAX["in order again"]), 5),
+    (lambda net, z: net("Sigmoid", z), narrow(SIGMOID["clipped"]), 5),
+    (beside_nothing, narrow(BOTH["what is left, and the share"]), 1),
+    (beside_nothing, by_a_product, 1),
+], ids=["clipped", "in order again", "sigmoid", "both", "both, by a product"])  # fmt: skip
+def test_scores_that_have_axes_of_length_one(plain: Tail, tail: Tail, classes: int) -> None:
+    wanted, found = (
+        rc.Explainer(network(each, classes), ["stages", "input"])(X, [[-1, 0]] * 2) for each in (plain, tail)
+    )
+    np.testing.assert_allclose(found.probability, wanted.probability, atol=1e-5)
+    for name, value in wanted.maps.items():
+        agree(found.maps[name], value)
+
+
+@pytest.mark.parametrize("form", ["bounds", "a soft bound"])
+def test_bounded_scores_are_not_the_scores(form: str) -> None:
+    """Near 0 they are: whether anything stands behind them is seen further away."""
+    forms: dict[str, tuple[Tail, Tail]] = {
+        "bounds": (
+            lambda net, z: net("Clip", z, -1.0, 1.0), lambda net, z: net("Min", net("Max", z, -1.0), 1.0)
+        ),
+        "a soft bound": (
+            lambda net, z: net("Mul", net("Tanh", net("Div", net("Max", z, net("Neg", z)), 30.0)), 30.0),
+            lambda net, z: net("Mul", 30.0, net("Tanh", net("Mul", net("Max", net("Neg", z), z), np.float32(1 / 30)))),
+        ),
+    }  # fmt: skip
+    wanted, found = (rc.Explainer(network(tail), ["stages", "input"])(20 * X, [[-1]] * 2) for tail in forms[form])
+    np.testing.assert_allclose(found.scores, wanted.scores, rtol=1e-5, atol=1e-5)
+    assert np.abs(found.scores).max() <= (1 if form == "bounds" else 30)
+    for name, value in wanted.maps.items():
+        agree(found.maps[name], value)
+
+
+@pytest.mark.parametrize("bound", [3.0, 80.0])
+def test_a_softmax_in_pieces_of_bounded_scores(bound: float) -> None:
+    def pieces(net: Net, scores: str) -> str:
+        return by_sum(net, net("Exp", net("Min", net("Max", scores, -bound), bound)))
+
+    def plain(net: Net, scores: str) -> str:
+        return soft(net, net("Min", net("Max", scores, -bound), bound))
+
+    wanted, found = (
+        rc.Explainer(network(tail), ["stages", "input"])(200 * X, [[-1, 0]] * 2) for tail in (plain, pieces)
+    )
+    np.testing.assert_allclose(found.probability, wanted.probability, atol=1e-5)
+    for name, value in wanted.maps.items():
+        agree(found.maps[name], value)

@@ -67,3 +67,21 @@ def test_a_part_of_a_volume_is_named_by_a_mask(backend: str) -> None:
             explainer(picture(1, 1, *SIDES), targets={"box": (0, 0, 4, 4)})
         with pytest.raises(rc.RelcamError, match="three axes"):
             explainer(picture(1, 1, *SIDES), targets={"mask": mask[0]})
+
+
+@pytest.mark.parametrize("form", ["squeezed", "summed"])
+def test_voxels_of_one_class_without_its_axis(form: str) -> None:
+    def model(form: str) -> onnx.ModelProto:
+        net = Net("N", 1, *SIDES)
+        x = net("Relu", net("Conv", net.x, net.normal(8, 1, 3, 3, 3, scale=0.3), pads=[1] * 6))
+        scores = net("Conv", x, net.normal(1, 8, 1, 1, 1))
+        if form == "squeezed":
+            return net.model(net("Squeeze", net("Sigmoid", scores), np.array([1])))
+        if form == "summed":
+            return net.model(net("Sigmoid", net("ReduceSum", scores, np.array([1]), keepdims=0)))
+        return net.model(net("Sigmoid", scores))
+
+    wanted, found = (rc.Explainer(model(each), ["stages", "input"])(picture(1, 1, *SIDES)) for each in ("plain", form))
+    assert found.settings.head == "segmenter"
+    for name, value in wanted.maps.items():
+        agree(found.maps[name], value)

@@ -151,14 +151,13 @@ def segmenter(scores: gs.Tensor, told: int | None, rank: int = 4) -> Head | None
         return None
     if told is not None and told % len(shape):
         return Head("segmenter", told % len(shape))
-    first, *_, before, last = shape[1:]
-    inner = shape[2:-1]
-    if (
-        None not in shape[1:] and len({*inner}) == 1 and (first == before) != (before == last)
-    ):  # sides are alike, as a rule
-        return Head("segmenter", len(shape) - 1 if first == before else 1)
+    if len(shape) > 4:
+        return Head("segmenter", 1)  # sides of volumes may be as few as classes
+    first, middle, last = shape[1:]
+    if None not in shape[1:] and (first == middle) != (middle == last):  # height and width are alike, as a rule
+        return Head("segmenter", 3 if first == middle else 1)
     channels_last = last is not None and (first is None or last < first)
-    return Head("segmenter", len(shape) - 1 if channels_last else 1)
+    return Head("segmenter", 3 if channels_last else 1)
 
 
 def holds_scores(tensor: gs.Tensor) -> bool:

@@ -42,19 +42,26 @@ def of_image(tensor: gs.Tensor) -> Layout | None:
 
 def gets_channel(tensor: gs.Tensor) -> bool:
     """Whether what reads a picture without channels, a spectrogram, gives it the axis of one, at once or rescaled."""
-    readers = consumers(tensor)
-    while len(readers) == 1 and readers[0].outputs[0].shape is not None:
-        (node,) = readers
-        sizes, after = list(tensor.shape), list(node.outputs[0].shape)
-        if is_op(node, *RESHAPES):
-            return len(after) == 4 and after[1] == 1 and after[2:] == sizes[1:]
-        if after != sizes or not is_op(node, *RESCALES):
-            return False
-        readers = consumers(node.outputs[0])
+    waiting, seen = [tensor], {tensor.name}
+    while waiting:
+        current = waiting.pop()
+        for node in consumers(current):
+            sizes, result = list(current.shape or ()), node.outputs[0]
+            after = list(result.shape or ())
+            one = [axis for axis in (1, 3) if len(after) == 4 and after[axis] == 1]
+            if is_op(node, *RESHAPES) and any([*after[1:axis], *after[axis + 1 :]] == sizes[1:] for axis in one):
+                return True
+            same = len(after) == 3 if is_op(node, "Pad") else after == sizes and is_op(node, *RESCALES)
+            if same and result.name not in seen:
+                seen.add(result.name)
+                waiting.append(result)
     return False
 
 
-RESCALES = ("Add", "BatchNormalization", "Cast", "Clip", "Div", "Log", "Mul", "Neg", "Sub")
+RESCALES = (
+    "Abs", "Add", "BatchNormalization", "Cast", "Clip", "Div", "Exp", "Log", "Max", "Min", "Mul", "Neg", "Pow", "Sqrt",
+    "Sub",
+)  # fmt: skip
 """What makes other numbers of a picture, place by place."""
 
 

@@ -55,14 +55,18 @@ def find_scores(model: Model, output: str | None = None, head: str | None = None
         for t in named
         if is_table(scores := chosen_from(t))
         and has_rows(model, scores)
+        and not is_number_beside(t, outputs.values())
         and not is_column(t, outputs.values())
         and (asked or not (is_bare_column(t, outputs.values()) and in_sigmoids(t)))
     }
     if not (head is None or asked) or not fitting:
         found = of_places(model, named, list(outputs.values()), head)
-        vectors = [] if found is not None or head not in (None, "classifier") else [of_vector(model, t) for t in named]
-        if found is not None or (found := next(filter(None, vectors), None)) is not None:
+        vectors = [] if found is not None or head not in (None, "classifier") else named
+        one = next((scores for t in vectors if (scores := of_vector(model, t)) is not None), None)
+        if found is not None:
             return found
+        if one is not None:
+            return one if one.squashed_by is not None else before_tail(model, outputs[one.output]) or one
         raise no_table(model, named, output, head)
     starts = {name: begin(model, scores) for name, scores in fitting.items()}
     if len({id(s.tensor) for s in starts.values()}) > 1:
@@ -103,6 +107,12 @@ def no_table(model: Model, named: Sequence[gs.Tensor], output: str | None, head:
     return UnsupportedModelError(
         f"{what} table of scores (N, classes), the batch first; the outputs are {listed(named)}{whole}. {todo}"
     )
+
+
+def is_number_beside(tensor: gs.Tensor, outputs: Iterable[gs.Tensor]) -> bool:
+    """Whether an output is one number for each image, and others have places: a count, no score."""
+    ranks = [len(t.shape or ()) for t in outputs if t is not tensor and not is_table(t)]
+    return len(tensor.shape or ()) == 1 and holds_scores(tensor) and any(rank > 2 for rank in ranks)
 
 
 def is_column(tensor: gs.Tensor, outputs: Iterable[gs.Tensor]) -> bool:

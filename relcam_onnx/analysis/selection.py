@@ -184,10 +184,10 @@ def traced(tensor: gs.Tensor, over: frozenset[str], known: dict[int, Origin | No
     if node is None or len({found.source for found in behind}) != 1:
         return own or (product(behind) if is_op(node, "Mul") else None)
     squashed = next((found.squashed for found in behind if found.squashed), None)
-    if squashed is not None and node.op in over:
+    if (squashed is not None and node.op in over) or (squashed is None and is_op(node, "Sqrt")):
         return own
     chosen = chooses(node) or any(found.chosen for found in behind)
-    root = behind[0].root or (is_op(node, "Sqrt") and squashed is not None)
+    root = behind[0].root or is_op(node, "Sqrt")
     return behind[0]._replace(squashed=node.op if node.op in over else squashed, chosen=chosen, root=root)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -131,9 +132,9 @@ def drops_class(node: gs.Node) -> bool:
         return False
     before, after = node.inputs[0].shape, node.outputs[0].shape
     maker = producer(node.inputs[0])
-    if before is None or after is None or (len(before), len(after)) != (4, 3) or is_op(maker, "Softmax"):
+    if before is None or after is None or not loses_one(before, after) or is_op(maker, "Softmax"):
         return False
-    kept = {1: before[2:], 3: before[1:3]}  # outputs may call the batch by another name
+    kept = {1: before[2:], 3: before[1:3] if len(before) == 4 else ()}  # outputs may call the batch by another name
     places = [axis for axis, sides in kept.items() if before[axis] == 1 and list(sides) == list(after[1:])]
     maker = producer(maker.inputs[0]) if is_op(maker, "Sigmoid") else maker
     turned = is_op(maker, "Transpose") and permutation(maker) == [0, 2, 3, 1]  # else it is no channel that went
@@ -143,11 +144,16 @@ def drops_class(node: gs.Node) -> bool:
 def sums_channels(node: gs.Node) -> bool:
     """Whether a node takes the axis of channels away from pixels by a sum, a mean or the like of them."""
     before, after = node.inputs[0].shape, node.outputs[0].shape
-    if not node.op.startswith("Reduce") or before is None or after is None or (len(before), len(after)) != (4, 3):
+    if not node.op.startswith("Reduce") or before is None or after is None or not loses_one(before, after):
         return False
     maker = producer(node.inputs[0])
     turned = is_op(maker, "Transpose") and permutation(maker) == [0, 2, 3, 1]
-    return [axis % 4 for axis in integers(node, 1) or []] == [3 if turned else 1]
+    return [axis % len(before) for axis in integers(node, 1) or []] == [3 if turned else 1]
+
+
+def loses_one(before: Sequence[object], after: Sequence[object]) -> bool:
+    """Whether pixels, or voxels, have an axis less."""
+    return (len(before), len(after)) in ((4, 3), (5, 4))
 
 
 def with_class(model: Model, tensor: gs.Tensor) -> gs.Tensor:

@@ -5,6 +5,7 @@ Shares may be put in another order, bounded away from 0, divided by their sum, o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -21,14 +22,15 @@ from relcam_onnx.canon.unsquashing import made
 from relcam_onnx.model import Model, fixed_batch, static_shape
 
 OPS = ELEMENTWISE | {
-    "BatchNormalization", "Cast", "Concat", "Expand", "Gather", "HardSigmoid", "Identity", "LogSoftmax",
+    "BatchNormalization", "Cast", "Concat", "Expand", "Gather", "Gemm", "HardSigmoid", "Identity", "LogSoftmax",
     "LpNormalization", "MatMul", "Mean", "ReduceL1", "ReduceLogSumExp", "ReduceMax", "ReduceSum", "Slice", "Softmax",
     "Sum", "Transpose", *RESHAPES,
 }  # fmt: skip
 """What it is made of."""
 CLOSE = 1e-2
 """What was kept away from 0 by a small number differs by less, as a part of the share, or of its logarithm."""
-ROWS, TIMES = 8, 4
+ROWS, TIMES, FAR = 8, 4, 8
+"""Numbers are drawn so often, from -1 to 1; what hands on scores as they are does so ``FAR`` further, too."""
 
 
 class Squash(NamedTuple):
@@ -62,7 +64,7 @@ def before_tail(model: Model, tensor: gs.Tensor) -> Scores | None:
     """
     order, odds = places(model.graph), None
     for piece in pieces(tensor, order, OPS):
-        if len(piece.nodes) > 1 and is_table(piece.source) and len(static_shape(piece.source) or ()) == 2:
+        if len(piece.nodes) > 1 and sizes_of(piece.source) is not None:
             found = recognised(model, piece)
             if found is not None and found.squashed_by is not None:
                 return found
@@ -72,27 +74,47 @@ def before_tail(model: Model, tensor: gs.Tensor) -> Scores | None:
 
 def recognised(model: Model, piece: Piece) -> Scores | None:
     """The scores that a piece begins with, where it is such a tail."""
-    count, classes = ((static_shape(t) or (0, None))[1] for t in (piece.source, piece.result))
+    sizes, after = sizes_of(piece.source), sizes_of(piece.result)
+    if sizes is None or after is None:
+        return None
+    count, classes = math.prod(sizes), math.prod(after)
     both = (count, classes) == (1, 2)
-    if count is None or not (both or count == classes):
+    if not (both or count == classes):
         return None
     rng = np.random.default_rng(0)
     rows = fixed_batch(model.graph.inputs) or ROWS
-    runs = [rng.uniform(-1, 1, (rows, count)) for _ in range(TIMES)]
+    runs = [rng.uniform(-1, 1, (rows, *sizes)) * (FAR if time >= TIMES else 1) for time in range(2 * TIMES)]
     values = [piece.values(x) for x in runs]
-    told = [np.asarray(y) for y in values if y is not None and y.ndim == 2 and len(y) == rows]
-    if len(told) < TIMES or len({y.shape for y in told}) > 1 or not all(np.isfinite(y).all() for y in told):
+    told = [y.reshape(rows, -1) for y in values if y is not None and y.size == rows * classes and len(y) == rows]
+    if len(told) < len(runs) or not all(np.isfinite(y).all() for y in told):
         return None
-    x, y = np.concatenate(runs), np.concatenate(told)
+    near, x, y = TIMES * rows, np.concatenate(runs).reshape(-1, count), np.concatenate(told)
     x = np.concatenate([0 * x, x], axis=1) if both else x
-    for squash in SQUASHES if x.shape == y.shape else ():
+    every = x, y
+    for squash in SQUASHES:
+        x, y = every if squash.name is None else (every[0][:near], every[1][:near])
         wanted = squash.curve(x)
         turned = np.argsort(wanted[0])[np.argsort(np.argsort(y[0]))]  # the score that each share is made of
         wanted = wanted[:, turned]
         if (np.abs(y - wanted) <= CLOSE * np.maximum(np.abs(wanted), CLOSE * (squash.name is None))).all():
-            start = two_sides(model, piece.source) if both else piece.source
+            start = two_sides(model, piece.source) if both else with_axis(model, piece.source)
             return Scores(in_order(model, signed(model, start, squash.sign), turned), piece.result.name, squash.name)
     return None
+
+
+def sizes_of(tensor: gs.Tensor) -> tuple[int, ...] | None:
+    """Behind the batch, those of a table or of one number for each image; None where it is neither, or not known."""
+    shape = static_shape(tensor)
+    if shape is None or not (is_table(tensor) or len(shape) == 1) or (len(shape) > 1 and None in shape[1:]):
+        return None
+    sizes = tuple(size or 0 for size in shape[1:])
+    return sizes if math.prod(sizes[1:]) == 1 else None
+
+
+def with_axis(model: Model, scores: gs.Tensor) -> gs.Tensor:
+    """Scores with an axis for the only class where they have none."""
+    alone = len(scores.shape) == 1
+    return made(model, "Unsqueeze", [scores, np.array([1])], (*scores.shape, 1)) if alone else scores
 
 
 def signed(model: Model, scores: gs.Tensor, sign: int) -> gs.Tensor:
@@ -102,8 +124,9 @@ def signed(model: Model, scores: gs.Tensor, sign: int) -> gs.Tensor:
 
 def two_sides(model: Model, score: gs.Tensor) -> gs.Tensor:
     """Nothing for the first of two classes, and one score for the second."""
+    score = with_axis(model, score)
     nothing = made(model, "Mul", [score, np.zeros(1, np.float32)], score.shape)
-    return made(model, "Concat", [nothing, score], (score.shape[0], 2), axis=1)
+    return made(model, "Concat", [nothing, score], (score.shape[0], 2, *score.shape[2:]), axis=1)
 
 
 def in_order(model: Model, scores: gs.Tensor, order: np.ndarray) -> gs.Tensor:

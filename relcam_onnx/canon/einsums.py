@@ -46,6 +46,8 @@ def name_products(model: Model) -> None:
                 x = rows
             node.op, node.attrs = "MatMul", {}
             node.inputs = [x, gs.Constant(f"{node.outputs[0].name}/weight", weight)]
+            if len(node.outputs[0].shape) == 3:
+                narrow(model, node)
     model.graph.toposort()
 
 
@@ -61,11 +63,22 @@ def widen(model: Model, node: gs.Node) -> None:
     model.graph.nodes.append(gs.Node("Squeeze", result.name, {}, inputs, [result]))
 
 
+def narrow(model: Model, node: gs.Node) -> None:
+    """Let a product make a table, and what had an axis of length one beside its numbers be that with the axis again."""
+    result = node.outputs[0]
+    alone = next(axis for axis in (1, 2) if result.shape[axis] == 1)
+    table = gs.Variable("", result.dtype, (result.shape[0], result.shape[3 - alone]))
+    table = reshaped(model, result, table, fresh(model, f"{result.name}/table"))
+    node.outputs = [table]
+    axis = gs.Constant(f"{table.name}/axis", np.array([alone]))
+    model.graph.nodes.append(gs.Node("Unsqueeze", result.name, {}, [table, axis], [result]))
+
+
 def layer_of(node: gs.Node, product: gs.Node) -> tuple[gs.Tensor, np.ndarray] | None:
     """What is multiplied, (N, D), or with an axis of length one for the classes, and the weights (D, classes)."""
     axes, kept, shape = integers(node, 1), bool(node.attrs.get("keepdims", 1)), node.outputs[0].shape
     both = [t for t in product.inputs if isinstance(t, gs.Constant)], [t for _, t in variables(product)]
-    if not axes or len(axes) != 1 or shape is None or len(shape) != 2 or [len(part) for part in both] != [1, 1]:
+    if not axes or len(axes) != 1 or shape is None or [len(part) for part in both] != [1, 1]:
         return None
     weight, x = np.asarray(both[0][0].values, np.float32), both[1][0]
     sizes = static_shape(x)
@@ -80,7 +93,7 @@ def layer_of(node: gs.Node, product: gs.Node) -> tuple[gs.Tensor, np.ndarray] | 
     whole = weight.reshape([1] * (len(sizes) - weight.ndim) + list(weight.shape))
     others = [axis for axis in range(1, len(sizes)) if axis != features]
     single = len(sizes) == 2 and kept
-    apart = len(sizes) == 3 and not kept and sizes[others[0]] == 1 and sizes[features] not in (None, 1)
+    apart = len(sizes) == 3 and sizes[others[0]] == 1 and sizes[features] not in (None, 1)
     if features == 0 or not (single or apart) or whole.shape[0] != 1 or whole.shape[features] != sizes[features]:
         return None
     table = np.moveaxis(whole[0], features - 1, 0).reshape(whole.shape[features], -1)

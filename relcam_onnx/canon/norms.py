@@ -84,6 +84,10 @@ def is_layer_norm(node: gs.Node, piece: Piece) -> bool:
     return is_norm(node, piece, "LayerNormalization", layer_norm)
 
 
+FAR = 300.0
+"""Exponentials of that are numbers still."""
+
+
 def is_softmax(node: gs.Node, piece: Piece) -> bool:
     """Make a node the softmax that its piece computes, which scores end in; False where that is none."""
     axes = reduced_axes(piece)
@@ -95,9 +99,14 @@ def is_softmax(node: gs.Node, piece: Piece) -> bool:
         return np.asarray(powers / powers.sum(axes, keepdims=True))
 
     ran = ((made(piece, inputs), inputs) for inputs in trials(piece.source))
-    fits = (fitted(y, inputs, softmax) for y, inputs in ran if y is not None)
-    fit = next((fit for fit in fits if fit is not None), None)
+    fits = ((fitted(y, inputs, softmax), inputs) for y, inputs in ran if y is not None)
+    fit, inputs = next((found for found in fits if found[0] is not None), (None, []))
     if fit is None or not np.allclose(fit.gain, 1) or not np.allclose(fit.shift, 0):
+        return False
+    # Bounds of scores show where all are far from 0, which changes no share.
+    shares = np.stack([softmax(x) for x in inputs])
+    moved = [made(piece, [x + offset for x in inputs]) for offset in (-FAR, -FAR / 10, FAR / 10, FAR)]
+    if not all(y is not None and np.allclose(y, shares, atol=1e-6) for y in moved):
         return False
     node.op, node.attrs, node.inputs = "Softmax", {"axis": axes[0]}, [piece.source]
     return True

@@ -210,8 +210,9 @@ def _is_usable(values: NDArray[Any]) -> bool:
 
 
 def _is_mask(values: NDArray[Any]) -> bool:
-    """Whether infinities among some numbers are meant: all below 0, and nothing else above it."""
-    return bool(np.isfinite(values.max()) and values.max() <= 0 and np.isneginf(values).any())
+    """Whether infinities among some numbers are meant: all below 0, no row of them alone, nothing else above it."""
+    low = np.isneginf(values)
+    return bool(np.isfinite(values.max()) and values.max() <= 0 and low.any() and not low.all(axis=-1).any())
 
 
 def _bounded(values: NDArray[Any]) -> NDArray[Any]:

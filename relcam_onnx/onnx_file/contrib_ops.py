@@ -21,6 +21,8 @@ from relcam_onnx.onnx_file.writing import Writer
 DOMAIN = "com.microsoft"
 BLOCKED = f"{DOMAIN}.nchwc"
 """The domain of ops over channels in blocks, which onnxruntime writes for the processor that it runs on."""
+EINSUM = 12
+"""The opset from which on there is one."""
 TRUTH = frozenset({"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Not", "Xor", "IsNaN"})
 """Ops that make truth values."""
 
@@ -55,6 +57,9 @@ def fused_gemm(w: Writer) -> None:
 
 def fused_matmul(w: Writer) -> None:
     """FusedMatMul: the last two axes turned, or the first one brought behind the others before the last; a factor."""
+    if w.opset < EINSUM and any(w.attribute(name, 0) for name in ("transA", "transB", "transBatchA", "transBatchB")):
+        w.keep()
+        return
 
     def turned(name: str, last: str, batch: str) -> str:
         # Einsum turns axes whatever the rank: dots stand for the others.

@@ -26,4 +26,13 @@ def is_alike(node: onnx.NodeProto, *opsets: int) -> bool:
     """Whether a node is the same in two opsets; those of other domains are."""
     if node.domain or any(subgraphs(node)) or not all(onnx.defs.has(node.op_type, opset) for opset in opsets):
         return bool(node.domain)
-    return len({onnx.defs.get_schema(node.op_type, opset).since_version for opset in opsets}) == 1
+    schemas = [onnx.defs.get_schema(node.op_type, opset) for opset in opsets]
+    told = {(*sorted(s.attributes), s.min_input, s.max_input, s.min_output, s.max_output) for s in schemas}
+    changed = node.op_type in REDEFINED or min(opsets) < BROADCAST
+    return len({s.since_version for s in schemas}) == 1 or (len(told) == 1 and not changed)
+
+
+BROADCAST = 7
+"""The opset from which on operands broadcast as NumPy's do."""
+REDEFINED = frozenset({"BatchNormalization", "GroupNormalization", "Hardmax", "LogSoftmax", "Resize", "Softmax"})
+"""Ops that mean something else in another opset though they are called in the same way."""

@@ -40,6 +40,9 @@ def add_zero_points(proto: onnx.ModelProto) -> None:
     """Give each stored int8 weight that DequantizeLinear reads without a zero point one of zeros, in place."""
     stored = {tensor.name: tensor for tensor in proto.graph.initializer}
     for node in proto.graph.node:
+        if node.op_type == "Constant":
+            tensors = [attribute.t for attribute in node.attribute if attribute.name == "value"]
+            stored |= dict(zip(node.output, tensors, strict=False))
         named = [*node.input, ""][:3]
         if node.op_type != "DequantizeLinear" or named[2] or not stored.keys() >= set(named[:2]):
             continue
