@@ -581,3 +581,36 @@ def test_a_picture_that_gets_its_channel_behind_other_ops(form: str) -> None:
     )
     for name, value in outside.maps.items():
         agree(inside.maps[name], value)
+
+
+def test_a_binary_model_of_scikit_learn_has_one_score() -> None:
+    """Two rows of coefficients, one the other's negative, their sigmoids over the sum of both."""
+
+    def model(*, own: bool) -> onnx.ModelProto:
+        net = Net()
+        z = net("Flatten", net("GlobalAveragePool", trunk(net)))
+        weight, bias = net.normal(16, 1), net.normal(1)
+        if own:
+            rows, offsets = np.concatenate([-weight, weight], axis=1), np.concatenate([-bias, bias])
+            attrs = {
+                "coefficients": rows.T.ravel().tolist(),
+                "intercepts": offsets.tolist(),
+                "classlabels_ints": [0, 1],
+            }
+            outputs = ["label", "shares"]
+            net.nodes.append(
+                helper.make_node(
+                    "LinearClassifier", [z], outputs, domain="ai.onnx.ml", post_transform="LOGISTIC", **attrs
+                )
+            )
+            net("Normalizer", "shares", domain="ai.onnx.ml", norm="L1", name="told")
+        else:
+            share = net("Sigmoid", net("Gemm", z, weight, bias))
+            net("Concat", net("Sub", 1.0, share), share, axis=1, name="told")
+        proto = net.model("told", domains=["ai.onnx.ml"])
+        proto.graph.output[0].CopyFrom(helper.make_tensor_value_info("told", onnx.TensorProto.FLOAT, ["N", 2]))
+        return proto
+
+    same(model(own=False), model(own=True))
+    shares = run(model(own=True), "told", x=X)[0]
+    np.testing.assert_allclose(rc.Explainer(model(own=True))(X, [[1]]).probability[0, 0], shares[0, 1], atol=1e-6)

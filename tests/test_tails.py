@@ -187,3 +187,20 @@ def test_a_softmax_in_pieces_of_bounded_scores(bound: float) -> None:
     np.testing.assert_allclose(found.probability, wanted.probability, atol=1e-5)
     for name, value in wanted.maps.items():
         agree(found.maps[name], value)
+
+
+@pytest.mark.parametrize("form", ["over their sum", "by their length"])
+def test_sigmoids_over_their_sum(form: str) -> None:
+    """As scikit-learn tells one class against the rest: of the scores before them, with the file's own shares."""
+
+    def tail(net: Net, scores: str) -> str:
+        shares = net("Sigmoid", scores)
+        return by_sum(net, shares) if form == "over their sum" else net("LpNormalization", shares, axis=1, p=1)
+
+    model = network(tail)
+    wanted, found = (rc.Explainer(each, ["stages", "input"])(X, [[-1, 0]] * 2) for each in (network(soft), model))
+    told = run(model, "told", x=X)[0]
+    np.testing.assert_allclose(found.probability, np.take_along_axis(told, found.targets, axis=1), atol=1e-5)
+    np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-5)
+    for name, value in wanted.maps.items():
+        agree(found.maps[name], value)  # the classes compete, as under a softmax

@@ -17,6 +17,8 @@ Kind = Literal["classifier", "segmenter", "detector"]
 KINDS = (*get_args(Kind), "embedding")
 """What a head may be called. An embedding is a table like a classifier's: what it is asked tells them apart."""
 Form = Literal["corners", "centred", "turned", "offsets", "distances"]
+ONE_VS_REST = "OneVsRest"
+"""What stands for a squashing where sigmoids are divided by their sum, as scikit-learn's classifiers do."""
 BOX = 4
 """Numbers that a box is told by."""
 STRIDES = (4, 8, 16, 32, 64, 128)
@@ -125,7 +127,7 @@ class Scores:
     output
         The name of the model's output that it leads to, or of the tensor that was named.
     squashed_by
-        "Softmax", "LogSoftmax", "Sigmoid" or None: what stood between them and was stepped over.
+        "Softmax", "LogSoftmax", "Sigmoid", `ONE_VS_REST` or None: what stood between them and was stepped over.
     head
         How they are seen.
     """

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.analysis.heads import Scores
+from relcam_onnx.analysis.heads import ONE_VS_REST, Scores
 from relcam_onnx.analysis.stepping import is_table
 from relcam_onnx.backends._elementwise import sigmoid
 from relcam_onnx.canon.activations import ELEMENTWISE
@@ -50,6 +50,7 @@ SQUASHES = (
     Squash("Softmax", softmax),
     Squash("LogSoftmax", lambda x: np.log(softmax(x))),
     Squash("Sigmoid", sigmoid),
+    Squash(ONE_VS_REST, lambda x: np.asarray(sigmoid(x) / sigmoid(x).sum(axis=1, keepdims=True))),
     Squash("Softmax", lambda x: softmax(-x), -1),
     Squash("Sigmoid", lambda x: sigmoid(-x), -1),
     Squash("Sigmoid", lambda x: np.log(sigmoid(x))),

@@ -57,14 +57,25 @@ def linear_classifier(w: Writer) -> None:
     if rows != len(labels) or rows < 2 or squash not in ("NONE", *SQUASHED):
         w.keep()
         return
-    scores = linear(w, rows)
+    scores, both = linear(w, rows), ""
+    if squash == "LOGISTIC" and is_one_score(w):  # the sigmoid of a score, and what is left of one
+        share = w("Sigmoid", w("Slice", scores, w.integers(1), w.integers(2), w.integers(1)))
+        both, squash = w("Concat", w("Sub", w.numbers(1.0), share), share, axis=1), "NONE"
     named = [*w.node.output, ""][:2]
     if named[1]:
-        w.also(SQUASHED.get(squash, "Identity"), named[1], scores)  # a Softmax goes along the last axis
+        told = both or scores
+        w.also(SQUASHED.get(squash, "Identity"), named[1], told)  # a Softmax goes along the last axis
     if named[0]:
         kind = np.int64 if w.attribute("classlabels_ints", []) else object
         best = w("ArgMax", scores, axis=-1, keepdims=0)
         w.also("Gather", named[0], w.numbers(np.array(labels, kind)), best)
+
+
+def is_one_score(w: Writer) -> bool:
+    """Whether a classifier of two classes has one score and its negative, as scikit-learn's binary models."""
+    table = np.array(w.attribute("coefficients", []), np.float32).reshape(len(w.attribute("intercepts", [])), -1)
+    numbers = np.concatenate([table, np.array(w.attribute("intercepts", []), np.float32)[:, None]], axis=1)
+    return len(numbers) == 2 and bool((numbers[0] == -numbers[1]).all())
 
 
 SPELLINGS = {

@@ -44,7 +44,8 @@ class Answer:
     settings
         What it was made with.
     squashed_by
-        "Softmax", "LogSoftmax", "Sigmoid" or None: what follows the scores in the model.
+        "Softmax", "LogSoftmax", "Sigmoid", "OneVsRest" (sigmoids over their sum) or None: what follows the scores in
+        the model.
     pictures
         The N pictures; () where arrays were explained.
     beside

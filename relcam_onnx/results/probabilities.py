@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from relcam_onnx.analysis.heads import ONE_VS_REST
 from relcam_onnx.pictures.geometry import Floats
 
 COSINE = "Cosine"
@@ -20,7 +21,7 @@ def probabilities(scores: Floats, squashed_by: str | None, classes: int | None) 
     scores
         (N, scores).
     squashed_by
-        "Softmax", "LogSoftmax", "Sigmoid" or None: what follows them in the model; or `COSINE`.
+        "Softmax", "LogSoftmax", "Sigmoid", `ONE_VS_REST` or None: what follows them in the model; or `COSINE`.
     classes
         How many the model tells apart; None where only a run knows.
 
@@ -34,8 +35,9 @@ def probabilities(scores: Floats, squashed_by: str | None, classes: int | None) 
     z = scores.astype(np.float64)
     if z.shape[1] == 1 and classes == 2:
         z = np.concatenate([-z, z], axis=1)
-    if squashed_by == "Sigmoid" or scores.shape[1] == 1:
+    if squashed_by in ("Sigmoid", ONE_VS_REST) or scores.shape[1] == 1:
         logs = -np.logaddexp(0, -z)
+        logs = logs if squashed_by != ONE_VS_REST else logs - np.logaddexp.reduce(logs, axis=1, keepdims=True)
     else:
         logs = z - np.logaddexp.reduce(z, axis=1, keepdims=True)
     return np.asarray(np.exp(logs), np.float32)

@@ -9,9 +9,14 @@ export function softmax(scores) {
   return powers.map((power) => power / sum);
 }
 
-/** Scores as shares of 1: a sigmoid for each where the model ends in one or has one score alone, else their softmax. */
+/** Scores as shares of 1: a sigmoid for each where the model ends in one or has one score alone (over their sum, if it divides by that), else their softmax. */
 export function probabilities(scores, { squashed, paired }) {
   if (paired) return Float64Array.of(sigmoid(-scores[0]), sigmoid(scores[0]));
+  if (squashed === "OneVsRest") {
+    const each = Float64Array.from(scores, sigmoid);
+    const sum = each.reduce((a, b) => a + b, 0);
+    return each.map((share) => share / sum);
+  }
   return squashed === "Sigmoid" || scores.length === 1 ? Float64Array.from(scores, sigmoid) : softmax(scores);
 }
 
