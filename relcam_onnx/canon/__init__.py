@@ -44,7 +44,6 @@ def canonicalise(model: Model, *, batch_norm: bool) -> None:
     name_strided(model)
     combine_stacks(model)
     slice_splits(model)
-    merge_twins(model)  # onnxruntime's optimiser dequantises once for each reader
     step_over_rounding(model)
     unstack(model)
     front_batch(model)

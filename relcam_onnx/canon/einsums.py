@@ -7,7 +7,7 @@ from string import ascii_letters
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.canon.edit import fresh, is_op, reshaped, view
+from relcam_onnx.canon.edit import fresh, is_op, reshaped, sweep, view
 from relcam_onnx.canon.identity import integers
 from relcam_onnx.model import Model, producer, static_shape, variables
 
@@ -33,6 +33,7 @@ def name_einsums(model: Model) -> None:
 
 def name_products(model: Model) -> None:
     """A product with a constant, summed over the features that both have, is the dense layer that it spells out."""
+    before = len(model.graph.nodes)
     for node in list(model.graph.nodes):
         if is_op(node, "MatMul") and isinstance(node.inputs[1], gs.Constant) and len(node.inputs[1].shape) == 1:
             widen(model, node)
@@ -48,7 +49,8 @@ def name_products(model: Model) -> None:
             node.inputs = [x, gs.Constant(f"{node.outputs[0].name}/weight", weight)]
             if len(node.outputs[0].shape) == 3:
                 narrow(model, node)
-    model.graph.toposort()
+    if len(model.graph.nodes) > before:
+        sweep(model)
 
 
 def widen(model: Model, node: gs.Node) -> None:

@@ -6,11 +6,15 @@ What ran behind the pair are the rounded values, so the pair's output is what it
 from __future__ import annotations
 
 from relcam_onnx.canon.edit import detach, is_op, is_output, read_instead, sweep
+from relcam_onnx.canon.identity import merge_twins
 from relcam_onnx.model import Model, consumers, producer
 
 
 def step_over_rounding(model: Model) -> None:
     """Producer + QuantizeLinear + DequantizeLinear -> the producer, making the rounded values."""
+    if not any(is_op(node, "DequantizeLinear") for node in model.graph.nodes):
+        return
+    merge_twins(model)  # onnxruntime's optimiser dequantises once for each reader
     for node in list(model.graph.nodes):
         quantize = producer(node.inputs[0]) if is_op(node, "DequantizeLinear") else None
         if not is_op(quantize, "QuantizeLinear") or is_output(model, quantize.outputs[0]):

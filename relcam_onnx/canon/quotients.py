@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.canon.edit import fresh, is_op, view
+from relcam_onnx.canon.edit import fresh, is_op, sweep, view
 from relcam_onnx.model import Model
 
 
 def name_reciprocals(model: Model) -> None:
     """Rewrite every Div of a constant by a tensor as large as the result."""
+    before = len(model.graph.nodes)
     for node in list(model.graph.nodes):
         if not is_op(node, "Div") or not isinstance(node.inputs[0], gs.Constant) or node.inputs[1].shape is None:
             continue
@@ -23,4 +24,5 @@ def name_reciprocals(model: Model) -> None:
         inverse = view(model, below, fresh(model, f"{node.outputs[0].name}/inverse"), "Reciprocal", below)
         model.graph.nodes.append(gs.Node("Reciprocal", inverse.name, {}, [below], [inverse]))
         node.op, node.inputs = "Mul", [inverse, number]
-    model.graph.toposort()
+    if len(model.graph.nodes) > before:
+        sweep(model)
