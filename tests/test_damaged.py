@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 from nets import Net, plain
@@ -89,3 +90,13 @@ def test_what_no_check_foresaw_is_told_with_its_cause(kind: Callable[[str], Exce
 def test_what_is_told_already_passes(kind: type[BaseException]) -> None:
     with pytest.raises(kind, match=r"^why$"), all_told("preparing"):
         raise kind("why")
+
+
+def test_constants_that_cannot_be_computed_are_tried_once() -> None:
+    net = Net("N", 3, 32, 32)
+    pooled = net("GlobalAveragePool", net("Relu", net.conv(net.x, 3, 8, stride=2)))
+    sizes = net("Concat", net("Gather", net("Shape", net.x), np.array([0])), np.array([8]), axis=0)
+    impossible = net("ReduceSum", net("Conv", net.normal(16, 8, 3, 3), net.normal(16)))
+    model = net.model(net("Add", net.dense(net("Reshape", pooled, sizes), 8, 5), impossible))
+    with pytest.raises(rc.RelcamError):
+        rc.Explainer(model)

@@ -36,7 +36,10 @@ def fold_constants(model: Model) -> bool:
     with G_LOGGER.suppress(G_LOGGER.CRITICAL), quiet_sessions(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         while (part := foldable(model.graph)) is not None:
+            nodes = list(part.nodes)
             part.fold_constants(fold_shapes=False)
+            if len(part.nodes) == len(nodes) and all(node.outputs for node in nodes):
+                break  # what a damaged file cannot compute stays
             folded = True
             if not dequantise(model):  # what was folded may be what is dequantised
                 break
