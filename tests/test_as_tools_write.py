@@ -614,3 +614,18 @@ def test_a_binary_model_of_scikit_learn_has_one_score() -> None:
     same(model(own=False), model(own=True))
     shares = run(model(own=True), "told", x=X)[0]
     np.testing.assert_allclose(rc.Explainer(model(own=True))(X, [[1]]).probability[0, 0], shares[0, 1], atol=1e-6)
+
+
+def test_what_bends_scores_that_were_enlarged_is_no_level_of_theirs() -> None:
+    """Of six strides the four largest are stages, whatever stands behind the scores at their new size."""
+
+    def names(*, plain: bool) -> list[str]:
+        net = Net(1, 3, 128, 128)
+        x, width = net.x, 3
+        for _ in range(6):
+            x, width = net("Relu", net.conv(x, width, 8, stride=2)), 8
+        scores = net("Resize", net.conv(x, 8, 1), None, np.array([1, 1, 32, 32], np.float32), mode="linear")
+        model = net.model(scores if plain else net("Relu", scores))
+        return [layer.name for layer in rc.Explainer(model).layers.stages]
+
+    assert names(plain=False) == names(plain=True) == ["stride8", "stride16", "stride32", "stride64"]

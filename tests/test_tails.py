@@ -25,6 +25,11 @@ def network(tail: Tail, classes: int = 5, batch: int | str = "N") -> onnx.ModelP
     return net.model(net("Identity", tail(net, scores), name="told"))
 
 
+def same_maps(wanted: rc.Explanation, found: rc.Explanation) -> None:
+    for name, value in wanted.maps.items():
+        agree(found.maps[name], value)
+
+
 def soft(net: Net, scores: str) -> str:
     return net("Softmax", scores, axis=1)
 
@@ -103,8 +108,7 @@ def test_the_same_scores_behind_any_tail(plain: Tail, tail: Tail, classes: int, 
     np.testing.assert_allclose(np.exp(told) if logarithms else told, run(models[0], "told", x=X)[0], atol=2e-6)
     np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-5)
     np.testing.assert_allclose(found.probability, wanted.probability, atol=1e-5)
-    for name, value in wanted.maps.items():
-        agree(found.maps[name], value)
+    same_maps(wanted, found)
 
 
 @pytest.mark.parametrize("backend", ["eager", "compiled"])
@@ -119,8 +123,7 @@ def test_logarithms_of_what_no_squashing_made(backend: str) -> None:
         rc.Explainer(network(tail), backend=backend)(X, [[-1]] * 2)
         for tail in (mean, lambda net, z: net("Log", mean(net, z)))
     )
-    for name, value in wanted.maps.items():
-        agree(found.maps[name], value)
+    same_maps(wanted, found)
 
 
 def test_shares_of_some_classes_alone_stay_what_they_are() -> None:
@@ -150,8 +153,7 @@ def test_scores_that_have_axes_of_length_one(plain: Tail, tail: Tail, classes: i
         rc.Explainer(network(each, classes), ["stages", "input"])(X, [[-1, 0]] * 2) for each in (plain, tail)
     )
     np.testing.assert_allclose(found.probability, wanted.probability, atol=1e-5)
-    for name, value in wanted.maps.items():
-        agree(found.maps[name], value)
+    same_maps(wanted, found)
 
 
 @pytest.mark.parametrize("form", ["bounds", "a soft bound"])
@@ -169,8 +171,7 @@ def test_bounded_scores_are_not_the_scores(form: str) -> None:
     wanted, found = (rc.Explainer(network(tail), ["stages", "input"])(20 * X, [[-1]] * 2) for tail in forms[form])
     np.testing.assert_allclose(found.scores, wanted.scores, rtol=1e-5, atol=1e-5)
     assert np.abs(found.scores).max() <= (1 if form == "bounds" else 30)
-    for name, value in wanted.maps.items():
-        agree(found.maps[name], value)
+    same_maps(wanted, found)
 
 
 @pytest.mark.parametrize("bound", [3.0, 80.0])
@@ -185,8 +186,7 @@ def test_a_softmax_in_pieces_of_bounded_scores(bound: float) -> None:
         rc.Explainer(network(tail), ["stages", "input"])(200 * X, [[-1, 0]] * 2) for tail in (plain, pieces)
     )
     np.testing.assert_allclose(found.probability, wanted.probability, atol=1e-5)
-    for name, value in wanted.maps.items():
-        agree(found.maps[name], value)
+    same_maps(wanted, found)
 
 
 @pytest.mark.parametrize("form", ["over their sum", "by their length"])
@@ -202,5 +202,4 @@ def test_sigmoids_over_their_sum(form: str) -> None:
     told = run(model, "told", x=X)[0]
     np.testing.assert_allclose(found.probability, np.take_along_axis(told, found.targets, axis=1), atol=1e-5)
     np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-5)
-    for name, value in wanted.maps.items():
-        agree(found.maps[name], value)  # the classes compete, as under a softmax
+    same_maps(wanted, found)  # the classes compete, as under a softmax

@@ -103,8 +103,10 @@ def follow(
         if layout is not None and not collapses(node, layout, layouts):
             layouts[name] = layout
             alive.add(name)
-        elif layout is None and key(node) in TABLE and any(lives(node, t) for t in node.inputs):
-            alive.update(() if node.op.startswith("Reduce") else {name})  # an unknown op may thin them out, too
+        elif layout is not None or key(node) not in TABLE or node.op.startswith("Reduce"):
+            continue  # an unknown op may thin them out
+        elif any(lives(node, t) for t in node.inputs):
+            alive.add(name)
     return layouts, coarser
 
 

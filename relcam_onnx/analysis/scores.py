@@ -12,9 +12,9 @@ from relcam_onnx.analysis.heads import KINDS, Scores, holds_scores
 from relcam_onnx.analysis.levels import of_levels
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.placed import is_bare_column, of_places, of_selection
-from relcam_onnx.analysis.stepping import chosen_from, has_rows, is_table, of_vector, step_back
+from relcam_onnx.analysis.stepping import chosen_from, has_rows, is_table, step_back
 from relcam_onnx.analysis.support import check_supported, problem
-from relcam_onnx.analysis.tails import before_tail
+from relcam_onnx.analysis.tails import before_tail, of_vector
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.canon.unsquashing import in_sigmoids
 from relcam_onnx.errors import OptionError, UnsupportedModelError, nearest
@@ -61,12 +61,10 @@ def find_scores(model: Model, output: str | None = None, head: str | None = None
     }
     if not (head is None or asked) or not fitting:
         found = of_places(model, named, list(outputs.values()), head)
-        vectors = [] if found is not None or head not in (None, "classifier") else named
-        one = next((scores for t in vectors if (scores := of_vector(model, t)) is not None), None)
+        if found is None and head in (None, "classifier"):
+            found = next((scores for t in named if (scores := of_vector(model, t)) is not None), None)
         if found is not None:
             return found
-        if one is not None:
-            return one if one.squashed_by is not None else before_tail(model, outputs[one.output]) or one
         raise no_table(model, named, output, head)
     starts = {name: begin(model, scores) for name, scores in fitting.items()}
     if len({id(s.tensor) for s in starts.values()}) > 1:

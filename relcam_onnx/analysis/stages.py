@@ -135,9 +135,7 @@ class Stages:
         """The tensors that hold the scores, or what is moved, joined, added, bent or enlarged to be them: no layers."""
         told = {self.paths.scores.name}
         for node in reversed(self.paths.nodes):
-            bent = node.op in CURVED and len(list(variables(node))) == 1
-            made = node.outputs[0].name.startswith(MADE) or bent
-            if node.outputs[0].name in told and (made or moves(node) or is_op(node, *JOINS)):
+            if node.outputs[0].name in told and hands_on(node):
                 told.update(t.name for t in receivers(node))
         return frozenset(told)
 
@@ -162,11 +160,7 @@ class Stages:
     def levels(self) -> set[Fraction]:
         """The strides of what a head's scores are moved or joined from."""
         made = (node for node in self.paths.nodes if node.outputs[0].name in self.told & self.strides.keys())
-        return {
-            self.strides[name]
-            for node in made
-            if not moves(node) and node.op not in JOINS and not (name := node.outputs[0].name).startswith(MADE)
-        }
+        return {self.strides[node.outputs[0].name] for node in made if not hands_on(node)}
 
     @cached_property
     def reaching(self) -> frozenset[str]:
@@ -191,6 +185,12 @@ class Stages:
         kernel = node.attrs.get("kernel_shape") or node.inputs[1].shape[2:] if is_op(node, "Conv") else ()
         arriving = [t.name in self.layouts for t in receivers(node)]
         return any(size > 1 for size in kernel) or (any(arriving) and node.outputs[0].name not in self.layouts)
+
+
+def hands_on(node: gs.Node) -> bool:
+    """Whether a node only moves, joins, adds, bends or enlarges what a head's scores are made of."""
+    bends = node.op in CURVED and len(list(variables(node))) == 1
+    return bends or moves(node) or is_op(node, *JOINS) or node.outputs[0].name.startswith(MADE)
 
 
 def meeting(grids: Sequence[Grid]) -> Grid:

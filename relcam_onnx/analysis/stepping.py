@@ -166,17 +166,6 @@ def with_class(model: Model, tensor: gs.Tensor) -> gs.Tensor:
     return made(model, "Unsqueeze", [tensor, np.array([1])], (first, 1, *sides))
 
 
-def of_vector(model: Model, output: gs.Tensor) -> Scores | None:
-    """One score for each image whose axis of classes the file took away, (N,): a number, or its sigmoid."""
-    sizes = [t.shape[0] for t in model.graph.inputs if t.shape]
-    if not holds_scores(output) or len(output.shape or ()) != 1 or output.shape[0] not in sizes:
-        return None
-    node = producer(output)
-    score = node.inputs[0] if is_op(node, "Sigmoid") else output
-    wide = made(model, "Unsqueeze", [score, np.array([1])], (*output.shape, 1))
-    return Scores(wide, output.name, None if score is output else "Sigmoid")
-
-
 def of_turned(model: Model, tensor: gs.Tensor) -> tuple[Scores, int | None]:
     """Step over a final squashing of scores with places, also where what it made was turned behind it.
 

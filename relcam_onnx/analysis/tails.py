@@ -12,14 +12,15 @@ from typing import NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.analysis.heads import ONE_VS_REST, Scores
+from relcam_onnx.analysis.heads import ONE_VS_REST, Scores, holds_scores
 from relcam_onnx.analysis.stepping import is_table
 from relcam_onnx.backends._elementwise import sigmoid
 from relcam_onnx.canon.activations import ELEMENTWISE
 from relcam_onnx.canon.axes import RESHAPES
 from relcam_onnx.canon.cut import Piece, pieces, places
+from relcam_onnx.canon.edit import is_op
 from relcam_onnx.canon.unsquashing import made
-from relcam_onnx.model import Model, fixed_batch, static_shape
+from relcam_onnx.model import Model, fixed_batch, producer, static_shape
 
 OPS = ELEMENTWISE | {
     "BatchNormalization", "Cast", "Concat", "Expand", "Gather", "Gemm", "HardSigmoid", "Identity", "LogSoftmax",
@@ -73,6 +74,17 @@ def before_tail(model: Model, tensor: gs.Tensor) -> Scores | None:
     return odds
 
 
+def of_vector(model: Model, output: gs.Tensor) -> Scores | None:
+    """One score for each image whose axis of classes the file took away, (N,), before what stands behind it."""
+    sizes = [t.shape[0] for t in model.graph.inputs if t.shape]
+    if not holds_scores(output) or len(output.shape or ()) != 1 or output.shape[0] not in sizes:
+        return None
+    node = producer(output)
+    if is_op(node, "Sigmoid"):
+        return Scores(with_axis(model, node.inputs[0]), output.name, "Sigmoid")
+    return before_tail(model, output) or Scores(with_axis(model, output), output.name, None)
+
+
 def recognised(model: Model, piece: Piece) -> Scores | None:
     """The scores that a piece begins with, where it is such a tail."""
     sizes, after = sizes_of(piece.source), sizes_of(piece.result)
@@ -86,18 +98,17 @@ def recognised(model: Model, piece: Piece) -> Scores | None:
     rows = fixed_batch(model.graph.inputs) or ROWS
     runs = [rng.uniform(-1, 1, (rows, *sizes)) * (FAR if time >= TIMES else 1) for time in range(2 * TIMES)]
     values = [piece.values(x) for x in runs]
-    told = [y.reshape(rows, -1) for y in values if y is not None and y.size == rows * classes and len(y) == rows]
-    if len(told) < len(runs) or not all(np.isfinite(y).all() for y in told):
+    made_of = [y.reshape(rows, -1) for y in values if y is not None and y.size == rows * classes and len(y) == rows]
+    if len(made_of) < len(runs) or not all(np.isfinite(y).all() for y in made_of):
         return None
-    near, x, y = TIMES * rows, np.concatenate(runs).reshape(-1, count), np.concatenate(told)
+    near, x, y = TIMES * rows, np.concatenate(runs).reshape(-1, count), np.concatenate(made_of)
     x = np.concatenate([0 * x, x], axis=1) if both else x
-    every = x, y
     for squash in SQUASHES:
-        x, y = every if squash.name is None else (every[0][:near], every[1][:near])
-        wanted = squash.curve(x)
-        turned = np.argsort(wanted[0])[np.argsort(np.argsort(y[0]))]  # the score that each share is made of
+        end = None if squash.name is None else near
+        wanted, told = squash.curve(x[:end]), y[:end]
+        turned = np.argsort(wanted[0])[np.argsort(np.argsort(told[0]))]  # the score that each share is made of
         wanted = wanted[:, turned]
-        if (np.abs(y - wanted) <= CLOSE * np.maximum(np.abs(wanted), CLOSE * (squash.name is None))).all():
+        if (np.abs(told - wanted) <= CLOSE * np.maximum(np.abs(wanted), CLOSE * (squash.name is None))).all():
             start = two_sides(model, piece.source) if both else with_axis(model, piece.source)
             return Scores(in_order(model, signed(model, start, squash.sign), turned), piece.result.name, squash.name)
     return None

@@ -6,6 +6,7 @@ Where a model reads several pictures each has stages of its own, as far as its t
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -73,47 +74,42 @@ class Tower:
         """
         if steps := self._steps():
             return steps
-        at: dict[Fraction, list[gs.Variable]] = {}
+        at: dict[Fraction, list[gs.Variable]] = defaultdict(list)
         for tensor in self.candidates:
-            known = at.setdefault(self.geometry.strides[tensor.name], [tensor])
-            if self._worth(tensor) > self._worth(known[0]):
-                known.clear()
-            if not known or (tensor is not known[0] and self._worth(tensor) == self._worth(known[0])):
-                known.append(tensor)
+            at[self.geometry.strides[tensor.name]].append(tensor)
         strides, levels = sorted(at), self.geometry.levels
         finest = min(levels) if len(levels) > 1 else max(strides, default=0)
         chosen = [s for i, s in enumerate(strides) if i >= len(strides) - MOST or s >= finest]
-        return tuple(Stage(f"stride{float(stride):g}", self._last(at[stride])) for stride in chosen)
+        return tuple(Stage(f"stride{float(stride):g}", self._best(at[stride])) for stride in chosen)
 
-    def _last(self, alike: Sequence[gs.Variable]) -> gs.Variable:
-        """Of tensors alike in worth the one behind the others.
+    def _best(self, tensors: Sequence[gs.Variable]) -> gs.Variable:
+        """The tensor of the largest worth; of several alike in that the one behind the others.
 
-        Of several that stand side by side, in an ensemble, no order of nodes decides, which files are free in: it is
+        Of those that stand side by side, in an ensemble, no order of nodes decides, which files are free in: it is
         that of the most layers, of the largest weights, of the fewest moves.
         """
-        names, before = {tensor.name for tensor in alike}, set[str]()
-        nodes = self.geometry.paths.nodes
-        for node in reversed(nodes):
-            if node.outputs[0].name in names | before:
+        most = max(map(self._worth, tensors))
+        alike = {tensor.name: tensor for tensor in tensors if self._worth(tensor) == most}
+        before: set[str] = set()
+        for node in reversed(self.geometry.paths.nodes) if len(alike) > 1 else ():
+            if (name := node.outputs[0].name) in alike or name in before:
                 before.update(t.name for t in receivers(node))
-        ends = [tensor for tensor in alike if tensor.name not in before]
-        return ends[0] if len(ends) == 1 else max(ends, key=self._size)
+        ends = [tensor for name, tensor in alike.items() if name not in before]
+        return ends[0] if len(ends) == 1 else max(ends, key=lambda tensor: self._sizes[tensor.name])
 
-    def _size(self, tensor: gs.Variable) -> tuple[int, float, int]:
-        """How many layers a tensor stands behind, how large the weights of the last ones are, and how few moves."""
-        layers: dict[str, int] = {}
-        weights: dict[str, float] = {}
-        moved: dict[str, int] = {}
+    @cached_property
+    def _sizes(self) -> dict[str, tuple[int, float, int]]:
+        """Tensor -> how many layers it stands behind, how large the last ones' weights are, and how few moves."""
+        sizes: dict[str, tuple[int, float, int]] = {}
         for node in self.geometry.paths.nodes:
-            name, read = node.outputs[0].name, [t.name for t in receivers(node)]
-            layer = has_weights(node)
-            own = sum(float(np.abs(t.values).sum()) for t in node.inputs if layer and isinstance(t, gs.Constant))
-            layers[name] = max((layers.get(t, 0) for t in read), default=0) + layer
-            weights[name] = own if layer else sum(weights.get(t, 0) for t in read)
-            moved[name] = max((moved.get(t, 0) for t in read), default=0) + (moves(node) or is_op(node, "Slice"))
-            if name == tensor.name:
-                break
-        return layers[tensor.name], weights[tensor.name], -moved[tensor.name]
+            read = [sizes.get(t.name, (0, 0.0, 0)) for t in receivers(node)]
+            layers, weights, moved = (list(part) for part in zip(*read, strict=True)) if read else ([], [], [])
+            layer, weight = has_weights(node), float(sum(weights))
+            if layer:
+                weight = sum(float(np.abs(t.values).sum()) for t in node.inputs if isinstance(t, gs.Constant))
+            few = min(moved, default=0) - (moves(node) or is_op(node, "Slice"))
+            sizes[node.outputs[0].name] = max(layers, default=0) + layer, weight, few
+        return sizes
 
     def _worth(self, tensor: gs.Variable) -> tuple[Fraction, int]:
         paths = self.geometry.paths

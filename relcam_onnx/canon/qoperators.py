@@ -193,10 +193,10 @@ class Quantised:
         """What integers mean; onnxruntime's quantiser names them after the tensor that they stand for."""
         known = tensor.name if isinstance(tensor, gs.Variable) else f"{tensor.name}/{held.scale.name}"
         if known not in self.floats:
-            name = tensor.name.removesuffix("_quantized")
-            name = name if name not in self.taken else f"{tensor.name}/float"
-            made = {each.name for each in self.floats.values()}
-            result = gs.Variable(name if name not in made else f"{known}/float", np.float32, tensor.shape)
+            names = (tensor.name.removesuffix("_quantized"), f"{tensor.name}/float", f"{known}/float")
+            name = next((name for name in names if name not in self.taken), names[-1])
+            self.taken.add(name)
+            result = gs.Variable(name, np.float32, tensor.shape)
             per_channel = isinstance(held.scale, gs.Constant) and held.scale.values.size > 1
             attrs = {"axis": held.axis % len(tensor.shape)} if per_channel else {}
             inputs = [tensor, held.scale, *([] if held.zero is None else [held.zero])]

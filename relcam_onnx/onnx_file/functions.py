@@ -24,8 +24,10 @@ def inlined(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 def is_alike(node: onnx.NodeProto, *opsets: int) -> bool:
     """Whether a node is the same in two opsets; those of other domains are."""
-    if node.domain or any(subgraphs(node)) or not all(onnx.defs.has(node.op_type, opset) for opset in opsets):
-        return bool(node.domain)
+    if node.domain:
+        return True
+    if any(subgraphs(node)) or not all(onnx.defs.has(node.op_type, opset) for opset in opsets):
+        return False
     schemas = [onnx.defs.get_schema(node.op_type, opset) for opset in opsets]
     told = {(*sorted(s.attributes), s.min_input, s.max_input, s.min_output, s.max_output) for s in schemas}
     changed = node.op_type in REDEFINED or min(opsets) < BROADCAST

@@ -36,10 +36,14 @@ def normalizer(w: Writer) -> None:
 def linear(w: Writer, rows: int) -> str:
     """What rows of coefficients make of features, and intercepts."""
     x = w("Cast", w.input(0), to=onnx.TensorProto.FLOAT)
-    table = np.array(w.attribute("coefficients", []), np.float32).reshape(rows, -1).T
-    product = w("MatMul", x, w.numbers(table))
+    product = w("MatMul", x, w.numbers(coefficients(w, rows).T))
     intercepts: Sequence[float] = w.attribute("intercepts", [])
     return w("Add", product, w.numbers(intercepts)) if intercepts else product
+
+
+def coefficients(w: Writer, rows: int) -> np.ndarray:
+    """(rows, features)."""
+    return np.array(w.attribute("coefficients", []), np.float32).reshape(rows, -1)
 
 
 def linear_regressor(w: Writer) -> None:
@@ -57,14 +61,14 @@ def linear_classifier(w: Writer) -> None:
     if rows != len(labels) or rows < 2 or squash not in ("NONE", *SQUASHED):
         w.keep()
         return
-    scores, both = linear(w, rows), ""
+    scores = told = linear(w, rows)
+    op = SQUASHED.get(squash, "Identity")  # a Softmax goes along the last axis
     if squash == "LOGISTIC" and is_one_score(w):  # the sigmoid of a score, and what is left of one
         share = w("Sigmoid", w("Slice", scores, w.integers(1), w.integers(2), w.integers(1)))
-        both, squash = w("Concat", w("Sub", w.numbers(1.0), share), share, axis=1), "NONE"
+        told, op = w("Concat", w("Sub", w.numbers(1.0), share), share, axis=1), "Identity"
     named = [*w.node.output, ""][:2]
     if named[1]:
-        told = both or scores
-        w.also(SQUASHED.get(squash, "Identity"), named[1], told)  # a Softmax goes along the last axis
+        w.also(op, named[1], told)
     if named[0]:
         kind = np.int64 if w.attribute("classlabels_ints", []) else object
         best = w("ArgMax", scores, axis=-1, keepdims=0)
@@ -73,8 +77,8 @@ def linear_classifier(w: Writer) -> None:
 
 def is_one_score(w: Writer) -> bool:
     """Whether a classifier of two classes has one score and its negative, as scikit-learn's binary models."""
-    table = np.array(w.attribute("coefficients", []), np.float32).reshape(len(w.attribute("intercepts", [])), -1)
-    numbers = np.concatenate([table, np.array(w.attribute("intercepts", []), np.float32)[:, None]], axis=1)
+    intercepts = np.array(w.attribute("intercepts", []), np.float32)[:, None]
+    numbers = np.concatenate([coefficients(w, len(intercepts)), intercepts], axis=1)
     return len(numbers) == 2 and bool((numbers[0] == -numbers[1]).all())
 
 

@@ -9,7 +9,10 @@ export function softmax(scores) {
   return powers.map((power) => power / sum);
 }
 
-/** Scores as shares of 1: a sigmoid for each where the model ends in one or has one score alone (over their sum, if it divides by that), else their softmax. */
+/**
+ * Scores as shares of 1: a sigmoid for each where the model ends in one or has one score alone, sigmoids over their sum
+ * where it divides by that, else their softmax.
+ */
 export function probabilities(scores, { squashed, paired }) {
   if (paired) return Float64Array.of(sigmoid(-scores[0]), sigmoid(scores[0]));
   if (squashed === "OneVsRest") {
