@@ -132,10 +132,11 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
     "constant among the terms of a sum": (
         lambda n: n("Add", biased(n, relu(n), (4, 1, 1)), conv(n)), ["Conv", "Relu", "Conv", "Add"],
     ),
-    "nested sums": (nested, ["Conv", "Conv", "Conv", "Sum"]),
-    "- nested sums, one returned": (lambda n: nested(n, inner=shown), ["Conv", "Conv", "Add", "Conv", "Add"]),
-    "- nested sums, an activation between": (
-        lambda n: nested(n, inner=lambda net, x: net("Relu", x)), ["Conv", "Conv", "Add", "Relu", "Conv", "Add"],
+    "nested sums": (lambda n: n("Add", n("Add", relu(n), relu(n)), relu(n)), [*["Conv", "Relu"] * 3, "Sum"]),
+    "nested sums of layers": (nested, ["Conv"]),
+    "- nested sums of layers, one returned": (lambda n: nested(n, inner=shown), ["Conv", "Conv", "Add"]),
+    "- nested sums of layers, an activation between": (
+        lambda n: nested(n, inner=lambda net, x: net("Relu", x)), ["Conv", "Relu", "Conv", "Add"],
     ),
     "a layer taken off": (lambda n: n("Sub", relu(n), conv(n)), ["Conv", "Relu", "Conv", "Add"]),
     "a negated layer taken off": (lambda n: n("Sub", relu(n), n("Neg", conv(n))), ["Conv", "Relu", "Conv", "Add"]),

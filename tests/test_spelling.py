@@ -90,6 +90,7 @@ FAULTS: dict[str, tuple[str, Callable[..., Any]]] = {
     "what changes nothing is a node": ("canon.drop_identities", lambda model: None),
     "padding is a node": ("canon.absorb_padding", lambda model: None),
     "sums are nested": ("canon.flatten_sums", lambda model: None),
+    "branches stay apart": ("canon.merge_parallel", lambda model: False),
     "activations stay in pieces": ("canon.name_activations", lambda model: None),
     "norms stay in pieces": ("canon.name_norms", lambda model: None),
     "moves are known by their nodes": ("canon.name_rearranged", lambda model: None),

@@ -15,6 +15,7 @@ from relcam_onnx.canon.leading import batch_first
 from relcam_onnx.canon.lifting import lift_constants
 from relcam_onnx.canon.norms import name_norms
 from relcam_onnx.canon.padding import absorb_padding
+from relcam_onnx.canon.parallel import merge_parallel
 from relcam_onnx.canon.pools import name_averages
 from relcam_onnx.canon.qoperators import name_quantised
 from relcam_onnx.canon.quantised import step_over_rounding
@@ -71,6 +72,9 @@ def canonicalise(model: Model, *, batch_norm: bool) -> None:
         absorb_padding(model)
     fold_affine(model, into_layers=batch_norm)
     drop_identities(model)
+    while batch_norm and merge_parallel(model):
+        fold_affine(model, into_layers=True)  # a scale of the sum goes into the layer that makes it now
+        drop_identities(model)
 
 
 __all__ = ["canonicalise"]

@@ -1,4 +1,7 @@
-"""Sums of products by their names: an Einsum of one tensor is a Transpose or a sum, a Mul and a sum a dense layer."""
+"""Sums of products by their names: an Einsum of one tensor is a Transpose or a sum, one with a constant a layer.
+
+So is a Mul with a constant, where its features are summed.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,15 @@ import onnx_graphsurgeon as gs
 from relcam_onnx.canon.edit import fresh, is_op, reshaped, sweep, view
 from relcam_onnx.canon.identity import integers
 from relcam_onnx.model import Model, producer, static_shape, variables
+from relcam_onnx.ops.einsum import einsum_refuses, labels
+from relcam_onnx.ops.product import is_product
 
 
 def name_einsums(model: Model) -> None:
     """Rewrite every such Einsum whose input's rank is known."""
     for node in model.graph.nodes:
+        if is_op(node, "Einsum") and len(node.inputs) == 2:
+            name_layer(node)
         if not is_op(node, "Einsum") or len(node.inputs) != 1 or node.inputs[0].shape is None:
             continue
         before, arrow, after = node.attrs["equation"].replace(" ", "").partition("->")
@@ -29,6 +36,23 @@ def name_einsums(model: Model) -> None:
             summed = np.array([place for place, axis in enumerate(before) if axis not in after], np.int64)
             node.op, node.attrs = "ReduceSum", {"keepdims": 0}
             node.inputs.append(gs.Constant(f"{node.outputs[0].name}/axes", summed))
+
+
+def name_layer(node: gs.Node) -> None:
+    """Rewrite a product by a matrix along an axis that stays in its place: a MatMul along the last, else a Conv."""
+    x, w, y, computed = labels(node)
+    read, made = "".join(set(x) - set(y)), "".join(set(y) - set(x))
+    if einsum_refuses(node) is not None or is_product(node) or w not in (read + made, made + read):
+        return
+    axis, weight = x.index(read), node.inputs[1 - computed]
+    by_position = axis == 1 < len(x) - 1
+    if len(w) != 2 or x.replace(read, made) != y or not (by_position or axis == len(x) - 1):
+        return
+    if by_position or w != read + made:
+        table = weight.values if w == read + made else weight.values.T
+        values = table.T.reshape(*table.shape[::-1], *[1] * (len(x) - 2)) if by_position else table
+        weight = gs.Constant(f"{node.outputs[0].name}/weight", np.ascontiguousarray(values))
+    node.op, node.attrs, node.inputs = "Conv" if by_position else "MatMul", {}, [node.inputs[computed], weight]
 
 
 def name_products(model: Model) -> None:

@@ -64,8 +64,10 @@ class Layers(Base):
                 ways += [behind_reshape, behind_squeeze, *([behind_groups] if shape[1] % 2 == 0 else [])]
         return self.one_of(*ways)
 
-    def conv_of(self, x: str, w: np.ndarray, bias: np.ndarray | None, stride: int, pad: int, group: int) -> str:
-        """A convolution by this weight."""
+    def conv_of(
+        self, x: str, w: np.ndarray, bias: np.ndarray | None, stride: int, pad: int, group: int, *, whole: bool = False
+    ) -> str:
+        """A convolution by this weight; ``whole``: as one layer, over positions."""
         n, c, h, width = self.shapes[x]
         size = [(s + 2 * pad - w.shape[2]) // stride + 1 for s in (h, width)]
         out = (n, len(w), *size)
@@ -103,9 +105,20 @@ class Layers(Base):
             y = self.put(out, "Einsum", x, w[:, :, 0, 0], equation="nchw,oc->nohw")
             return y if bias is None else self.biased(y, bias)
 
+        def in_branches() -> str:
+            """As networks that are re-parametrised are trained: several layers, which are summed."""
+            around = w.shape[2] // 2
+            center = np.zeros_like(w)
+            center[:, :, around, around] = self.detour(w.shape[:2], 0.3)
+            inner = np.ascontiguousarray(center[:, :, around : around + 1, around : around + 1])
+            wide = self.conv_of(x, w - center, bias, stride, pad, group, whole=True)
+            return self.total(wide, self.conv_of(x, inner, None, stride, pad - around, group, whole=True))
+
         pointwise = w.shape[2] == 1 and stride == 1 and group == 1
         ways = [own, own, as_matmul, as_einsum] if pointwise else [own]
-        return self.one_of(*ways, *([as_rows, as_table] if pointwise and not self.plan.free else []))
+        if not whole and w.shape[2] % 2 and pad >= w.shape[2] // 2:
+            ways.append(in_branches)
+        return self.one_of(*ways, *([as_rows, as_table] if pointwise and not (self.plan.free or whole) else []))
 
     def batch_norm_of(self, x: str, scale: np.ndarray, shift: np.ndarray) -> str:
         """y = x · scale + shift per channel (axis 1)."""

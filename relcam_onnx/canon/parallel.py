@@ -1,0 +1,112 @@
+"""Layers beside each other that read one tensor and are summed are one layer, as re-parametrisation writes them.
+
+W x + V x is (W + V) x where one window lies in the other, and x itself is a layer with ones on its diagonal (RepVGG,
+Ding et al. 2021; MobileOne, Vasu et al. 2023; a position encoding that a depthwise convolution adds to x).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.canon.axes import pull
+from relcam_onnx.canon.branches import Branch, branch_of, is_diagonal, layer_of, moves_to, taps_in
+from relcam_onnx.canon.edit import detach, fold, fresh, is_op, sweep, view
+from relcam_onnx.canon.taking import fresh_weight
+from relcam_onnx.model import Derived, Model, producer
+
+
+def merge_parallel(model: Model) -> bool:
+    """Let one layer make what several terms of a sum make of one tensor; whether there were such sums."""
+    merged = [merge(model, node) for node in model.graph.nodes if is_op(node, "Add", "Sum")]
+    sweep(model)
+    return any(merged)
+
+
+def merge(model: Model, total: gs.Node) -> bool:
+    """Merge such terms of one sum."""
+    for x, axis in sources(total):
+        found = [branch for term in total.inputs if (branch := branch_of(model, total, term, x, axis)) is not None]
+        if not found or axis not in (1, len(x.shape) - 1):
+            continue
+        widest = max(found, key=lambda branch: [(window.span, window) for window in branch.windows])
+        beside = [branch for branch in found if branch.rest == widest.rest and taps_in(branch, widest) is not None]
+        group = math.gcd(*(branch.group for branch in beside))
+        if len(beside) > 1 and group in (branch.group for branch in beside) and not all(map(is_diagonal, beside)):
+            put(model, total, x, axis, beside, widest._replace(group=group))
+            return True
+    return False
+
+
+def sources(total: gs.Node) -> Iterator[tuple[gs.Tensor, int]]:
+    """What layers among the terms of a sum read, before moves too, each with the axis of its channels."""
+    for term in total.inputs:
+        node = producer([term, *(move.inputs[0] for move in moves_to(term))][-1])
+        layer = layer_of(node)
+        if node is None or layer is None:
+            continue
+        x = node.inputs[1 - layer.weight(node)]
+        axis = layer.reads(node, len(x.shape)) if x.shape is not None else None
+        if axis is None:
+            continue
+        yield x, axis
+        vector = (axis, np.arange(layer.counts(node)[0]))
+        for move in moves_to(x):
+            pulled = pull(move, vector)
+            if pulled is None:
+                break
+            yield move.inputs[0], pulled[0]
+            vector = pulled
+
+
+def put(model: Model, total: gs.Node, x: gs.Tensor, axis: int, branches: Sequence[Branch], form: Branch) -> None:
+    """Let one layer of this form make what these terms of a sum made."""
+    summed = total.outputs[0]
+    terms = {branch.term.name for branch in branches}
+    others = [tensor for tensor in total.inputs if tensor.name not in terms]
+    result, name = summed, summed.name
+    if others:
+        result = view(model, summed, fresh(model, f"{name}/branches"), "Sum", *(branch.term for branch in branches))
+        total.inputs = [*others, result]
+    else:
+        detach(total)
+    for tensor in (tensor for branch in branches for tensor in branch.made):
+        fold(model, tensor, summed)
+    weight = sum((spread(branch, form) for branch in branches), np.zeros(1))
+    op, attrs = "Conv", attributes(form)
+    if axis != 1 or len(x.shape) == 2:
+        op, attrs, weight = "MatMul", {}, weight.reshape(weight.shape[:2]).T
+    held = gs.Constant(fresh_weight(model, name), np.ascontiguousarray(weight, np.float32))
+    model.derived[held.name] = Derived("", held.dtype, np.ones(()))
+    bias = gs.Constant(f"{held.name}/bias", np.sum([branch.bias for branch in branches], axis=0, dtype=np.float32))
+    model.graph.nodes.append(gs.Node(op, f"{name}/merged", attrs, [x, held, bias], [result]))
+
+
+def spread(branch: Branch, form: Branch) -> np.ndarray:
+    """A branch's weight in the form of a wider one: zeros for inputs of other groups, and for taps that it lacks."""
+    values = branch.weight()
+    outputs, inputs, *_ = values.shape
+    whole = inputs * branch.group // form.group
+    weight = np.zeros((outputs, whole, *(window.taps for window in form.windows)))
+    first = (np.arange(outputs) * branch.group // outputs * inputs) % whole
+    taps = taps_in(branch, form)
+    assert taps is not None
+    for output in range(outputs):
+        weight[output][np.ix_(range(first[output], first[output] + inputs), *taps)] = values[output]
+    return weight
+
+
+def attributes(form: Branch) -> dict[str, object]:
+    """A Conv's attributes."""
+    windows = form.windows
+    after = [rest + window.span - window.before for rest, window in zip(form.rest, windows, strict=True)]
+    return {
+        "kernel_shape": [window.taps for window in windows],
+        "dilations": [window.step for window in windows],
+        "pads": [*(window.before for window in windows), *after],
+        "strides": [window.stride for window in windows],
+        "group": form.group,
+    }
