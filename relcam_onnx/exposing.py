@@ -42,7 +42,7 @@ def expose(
         There is no such layer, or its value stands nowhere in the file.
     """
     loaded = load(model)
-    canonicalise(loaded, batch_norm=False)
+    canonicalise(loaded, batch_norm=False, output=output)
     found = Layers(loaded, Paths(loaded, find_scores(loaded, output).tensor))
     proto = onnx.ModelProto()
     proto.CopyFrom(loaded.proto)

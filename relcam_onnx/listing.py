@@ -24,5 +24,5 @@ def layer_table(
 ) -> list[LayerInfo]:
     """Every layer that can be named under a preset (folding removes some), as `LayerInfo`; options as `Explainer`'s."""
     loaded = load(model)
-    canonicalise(loaded, batch_norm=resolve(preset, None).fold_batch_norm)
+    canonicalise(loaded, batch_norm=resolve(preset, None).fold_batch_norm, output=output)
     return Layers(loaded, Paths(loaded, find_scores(loaded, output, head).tensor)).table()

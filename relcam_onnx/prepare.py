@@ -102,7 +102,7 @@ class Prepared:
 
     def _prepare(self) -> None:
         """Rewrite the graph, and find in it what was asked for."""
-        canonicalise(self.model, batch_norm=self.preset.fold_batch_norm)
+        canonicalise(self.model, batch_norm=self.preset.fold_batch_norm, output=self._asked.output)
         self.scores = find_scores(self.model, self._asked.output, self._asked.head)
         self.facts = self.facts.leaving(first_is_none(self.scores))
         usual = METHODS[self.method].seed or self.preset.seed

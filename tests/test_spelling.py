@@ -82,6 +82,26 @@ def test_every_spelling_of_a_function_has_its_maps(preset: str, plan: Plan, data
     assert apart < TOLERANCE
 
 
+def returning(model: onnx.ModelProto, data: st.DataObject) -> onnx.ModelProto:
+    """The same file, which returns what some of its layers read or make too."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    last = max(place for place, node in enumerate(model.graph.node) if node.op_type in ("Conv", "Gemm", "MatMul"))
+    known = {value.name for value in onnx.shape_inference.infer_shapes(model).graph.value_info}
+    inside = [node.output[0] for node in model.graph.node[:last] if node.output[0] in known]
+    for name in data.draw(st.lists(st.sampled_from(inside), unique=True, min_size=1)):
+        copy.graph.output.append(onnx.ValueInfoProto(name=name))
+    return onnx.shape_inference.infer_shapes(copy)
+
+
+@given(plan=plans(), data=st.data())
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+def test_what_else_a_file_returns_changes_nothing(plan: Plan, data: st.DataObject) -> None:
+    spelled, x = write(plan, lambda n: data.draw(st.integers(0, n - 1))), picture(1, 3, SIZE, SIZE, seed=plan.seed)
+    ours, theirs = (maps(model, x, "default", "eager") for model in (spelled, returning(spelled, data)))
+    assert distance(ours, theirs) < 1e-5
+
+
 FAULTS: dict[str, tuple[str, Callable[..., Any]]] = {
     "biases and batch norms stay where they stand": ("canon.fold_affine", lambda model, into_layers: None),
     "shifts fold into a layer that they stand behind directly, and nowhere else": (

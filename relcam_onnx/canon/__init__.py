@@ -11,6 +11,7 @@ from relcam_onnx.canon.folding import fold_affine
 from relcam_onnx.canon.fronting import front_batch
 from relcam_onnx.canon.groups import name_groups
 from relcam_onnx.canon.identity import drop_identities, merge_twins
+from relcam_onnx.canon.inner import drop_inner_outputs
 from relcam_onnx.canon.leading import batch_first
 from relcam_onnx.canon.lifting import lift_constants
 from relcam_onnx.canon.norms import name_norms
@@ -33,12 +34,13 @@ from relcam_onnx.canon.unstacking import unstack
 from relcam_onnx.model import Model
 
 
-def canonicalise(model: Model, *, batch_norm: bool) -> None:
+def canonicalise(model: Model, *, batch_norm: bool, output: str | None = None) -> None:
     """Rewrite ``model.graph`` in place.
 
     ``batch_norm`` folds batch normalisation into the layers around it, and with it all that makes one function of many
-    spellings; without it layers stay as the file has them, but for biases.
+    spellings; without it layers stay as the file has them, but for biases. ``output`` is the one that was asked for.
     """
+    drop_inner_outputs(model, output)
     name_quantised(model)
     infer_sizes(model)
     name_einsums(model)
