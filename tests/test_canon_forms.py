@@ -50,6 +50,16 @@ def nested(net: Drawn, *, inner: Callable[[Drawn, str], str] = lambda net, x: x)
     return net("Add", inner(net, net("Add", a, b)), c)
 
 
+def halves_normed(net: Drawn, x: str, spans: list[tuple[int, int]]) -> str:
+    """Parts of a tensor's channels, each with a scale and a shift of its own."""
+    parts = [net("Slice", x, np.array([a]), np.array([b]), np.array([1])) for a, b in spans]
+    return net("Concat", *(per_channel(net, p, b - a, 1, 1) for p, (a, b) in zip(parts, spans, strict=True)), axis=1)
+
+
+def padded_again(net: Drawn, x: str) -> str:
+    return net("Pad", x, np.array([0, 0, 0, 1, 0, 0, 1, 0]))
+
+
 def padded(net: Drawn, value: float = 0.0, **options: str) -> str:
     pads = np.array([0, 0, 1, 1, 0, 0, 1, 1])
     y = net("Pad", relu(net), pads, np.float32(value), **options)
@@ -131,6 +141,35 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
     ),
     "constant among the terms of a sum": (
         lambda n: n("Add", biased(n, relu(n), (4, 1, 1)), conv(n)), ["Conv", "Relu", "Conv", "Add"],
+    ),
+    "a batch norm behind a cut": (
+        lambda n: per_channel(n, n("Slice", conv(n), np.array([1, 1]), np.array([7, 9]), np.array([2, 3])), 4, 1, 1),
+        ["Conv", "Slice"],
+    ),
+    "a batch norm behind a Pad that cuts": (
+        lambda n: per_channel(n, n("Pad", conv(n), np.array([0, 0, -1, 0, 0, 0, 0, -2])), 4, 1, 1), ["Conv", "Pad"],
+    ),
+    "a batch norm behind channels in another order": (
+        lambda n: per_channel(n, n("Gather", conv(n), np.array([2, 0, 3, 1]), axis=1), 4, 1, 1), ["Conv", "Gather"],
+    ),
+    "- a batch norm behind channels that are picked twice": (
+        lambda n: per_channel(n, n("Gather", conv(n), np.array([2, 2]), axis=1), 2, 1, 1),
+        ["Conv", "Gather", "BatchNormalization"],
+    ),
+    "a batch norm on each half of one layer": (
+        lambda n: halves_normed(n, conv(n), [(0, 2), (2, 4)]), ["Conv", "Slice", "Slice", "Concat"],
+    ),
+    "- a batch norm on parts that overlap": (
+        lambda n: halves_normed(n, conv(n), [(0, 3), (2, 4)]),
+        ["Conv", "Slice", "Slice", "BatchNormalization", "Concat"],
+    ),
+    "a scale before channels in another order": (
+        lambda n: conv(n, n("Gather", per_channel(n, relu(n), 4, 1, 1), np.array([2, 0, 3, 1]), axis=1), 4, kernel=1),
+        ["Conv", "Relu", "Gather", "Conv"],
+    ),
+    "pads of pads": (
+        lambda n: n("Conv", padded_again(n, n("Pad", relu(n), np.array([0, 0, 1, 0, 0, 0, 0, 1]))), n.normal(4, 4, 3, 3)),
+        ["Conv", "Relu", "Conv"],
     ),
     "nested sums": (lambda n: n("Add", n("Add", relu(n), relu(n)), relu(n)), [*["Conv", "Relu"] * 3, "Sum"]),
     "nested sums of layers": (nested, ["Conv"]),

@@ -6,6 +6,7 @@ Each is one file, and none touches ``model.proto``.
 from __future__ import annotations
 
 from relcam_onnx.canon.activations import name_activations
+from relcam_onnx.canon.blocks import name_blocks
 from relcam_onnx.canon.einsums import name_einsums, name_products
 from relcam_onnx.canon.folding import fold_affine
 from relcam_onnx.canon.fronting import front_batch
@@ -24,6 +25,7 @@ from relcam_onnx.canon.quotients import name_reciprocals
 from relcam_onnx.canon.rearranged import name_rearranged
 from relcam_onnx.canon.repeated import trim_repeated
 from relcam_onnx.canon.rows import unfold_rows
+from relcam_onnx.canon.scales import name_scales
 from relcam_onnx.canon.scaling import image_scalings
 from relcam_onnx.canon.sizes import infer_sizes, tell_targets
 from relcam_onnx.canon.split import slice_splits
@@ -63,7 +65,9 @@ def canonicalise(model: Model, *, batch_norm: bool, output: str | None = None) -
     name_norms(model)
     name_groups(model)
     if batch_norm:
+        name_scales(model)
         name_averages(model)
+        name_blocks(model)
         unfold_rows(model)
         name_rearranged(model)
     drop_identities(model)

@@ -12,8 +12,9 @@ from typing import TypeAlias
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.canon.axes import Vector, pull, push
+from relcam_onnx.canon.axes import Vector, moves, pull, push
 from relcam_onnx.canon.edit import is_op
+from relcam_onnx.canon.picking import picks
 from relcam_onnx.model import variables
 from relcam_onnx.ops.linear import scale_and_shift
 
@@ -54,12 +55,34 @@ class Affine:
         return Affine(axis, self.scale * other.scale, self.shift * other.scale + other.shift)
 
     def pulled(self, node: gs.Node) -> Affine | None:
-        """The same before a moving node as this is behind it; None where it runs along no single axis there."""
-        return self._across(node, pull)
+        """The same before a node that moves or picks values as this is behind it; None where that is no such thing."""
+        if self.axis is None or moves(node):
+            return self._across(node, pull)
+        kept, count = self._kept(node), node.inputs[0].shape[self.axis]
+        if kept is None or not isinstance(count, int):
+            return None
+        whole = Affine(self.axis, np.ones(count), np.zeros(count))
+        whole.scale[kept], whole.shift[kept] = self.scale, self.shift
+        # What is picked twice is one value before.
+        same = np.array_equal(whole.scale[kept], self.scale) and np.array_equal(whole.shift[kept], self.shift)
+        return whole if same else None
 
     def pushed(self, node: gs.Node) -> Affine | None:
-        """The same behind a moving node as this is before it."""
-        return self._across(node, push)
+        """The same behind such a node as this is before it."""
+        if self.axis is None or moves(node):
+            return self._across(node, push)
+        kept = self._kept(node)
+        return None if kept is None else Affine(self.axis, self.scale[kept], self.shift[kept])
+
+    def _kept(self, node: gs.Node) -> np.ndarray | None:
+        """Which channels a node picks; None where it is none that picks, or that is not known."""
+        picked = picks(node)
+        if picked is None or self.axis is None:
+            return None
+        size = node.inputs[0].shape[self.axis] if self.axis in picked else len(self.scale)
+        if not isinstance(size, int):
+            return None
+        return picked[self.axis](size) if self.axis in picked else np.arange(size)
 
     def _across(self, node: gs.Node, how: Callable[[gs.Node, Vector], Vector | None]) -> Affine | None:
         if self.axis is None:

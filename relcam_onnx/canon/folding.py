@@ -20,6 +20,7 @@ from relcam_onnx.canon.edit import (
     fold,
     fresh,
     is_op,
+    is_output,
     only_reader,
     read_instead,
     sweep,
@@ -27,10 +28,11 @@ from relcam_onnx.canon.edit import (
     view,
 )
 from relcam_onnx.canon.moving import undone
+from relcam_onnx.canon.picking import picks
 from relcam_onnx.canon.shifts import behind_concat, behind_sum, split_constants
 from relcam_onnx.canon.sinking import down
 from relcam_onnx.canon.taking import scale_layer, scale_norm, takes
-from relcam_onnx.model import Model, producer, variables
+from relcam_onnx.model import Model, consumers, producer, variables
 from relcam_onnx.ops import lookup
 
 
@@ -91,7 +93,7 @@ def up(model: Model, node: gs.Node, into_layers: bool) -> bool:
 def climb(model: Model, reader: gs.Node, tensor: gs.Tensor, affine: Affine, into_layers: bool) -> Way | None:
     """The way up to something that takes an affine whose node, or what leads to it, is ``reader``."""
     between: list[gs.Node] = []
-    while only_reader(model, tensor) is reader:
+    while meets_alone(model, reader, tensor, affine):
         node = producer(tensor)
         if node is None:
             return None
@@ -103,12 +105,23 @@ def climb(model: Model, reader: gs.Node, tensor: gs.Tensor, affine: Affine, into
             return None
         if is_op(node, "Add", "Sum") and affine.is_shift:
             return through_sum(model, node, affine, tuple(between))
-        pulled = affine.pulled(node) if moves(node) else None
+        pulled = affine.pulled(node) if moves(node) or picks(node) is not None else None
         if pulled is None:
             return None
         between.append(node)
         reader, tensor, affine = node, node.inputs[0], pulled
     return None
+
+
+def meets_alone(model: Model, reader: gs.Node, tensor: gs.Tensor, affine: Affine) -> bool:
+    """Whether a node alone reads what an affine changes of a tensor: others may pick other channels of it."""
+    if only_reader(model, tensor) is reader:
+        return True
+    if affine.axis is None or is_output(model, tensor) or picks(reader) is None:
+        return False
+    changed = (affine.scale != 1) | (affine.shift != 0)
+    others = (picks(other) or {} for other in consumers(tensor) if other is not reader)
+    return all(affine.axis in kept and not changed[kept[affine.axis](len(changed))].any() for kept in others)
 
 
 def before_concat(model: Model, node: gs.Node, into_layers: bool) -> bool:
@@ -185,10 +198,19 @@ def hand_down(model: Model, node: gs.Node, way: Way) -> None:
             shift = affine.shaped(affine.shift, len(old.shape)).astype(np.float32)
             new = view(model, old, name, "Add", old, shift)
         else:
-            new = undone(model, inner, above, old, name)
             affine = affine.pulled(inner) or affine
+            if moves(inner):
+                new = undone(model, inner, above, old, name)
+            else:  # what is left out has a value too
+                sides = (
+                    affine.shaped(side, len(old.shape)).astype(np.float32) for side in (affine.scale, affine.shift)
+                )
+                new = view(
+                    model, old, name, "Add", view(model, old, f"{name}/scaled", "Mul", old, next(sides)), next(sides)
+                )
         inner.outputs[0] = above
-        read_instead(inner, old, new)
+        for reader in consumers(old):
+            read_instead(reader, old, new)
         fold(model, old, result)
         above = new
     way.end.outputs[0] = above

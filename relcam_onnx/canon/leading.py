@@ -15,7 +15,7 @@ from relcam_onnx.canon.axes import RESHAPES, permutation
 from relcam_onnx.canon.edit import detach, fresh, is_op, reshaped, sweep, view
 from relcam_onnx.canon.identity import integers
 from relcam_onnx.canon.rows import CURVED
-from relcam_onnx.model import Model, View, consumers, fixed_batch, producer, static_shape, variables
+from relcam_onnx.model import Model, View, consumers, fixed_batch, is_constant, producer, static_shape, variables
 from relcam_onnx.ops import TABLE, key, lookup
 
 EACH = CURVED | {"Cast", "CastLike", "Dropout", "Identity", "Sum", "Where"}
@@ -76,7 +76,9 @@ def can_rise(node: gs.Node) -> bool:
         return False
     if node.op in AXES:
         return integers(node, AXES[node.op]) is not None
-    return node.op not in PRODUCTS or len(list(variables(node))) == 1
+    if node.op in PRODUCTS:
+        return len(list(variables(node))) == 1
+    return node.op != "Gather" or not isinstance(node.inputs[0], gs.Constant)
 
 
 def rise(model: Model, stretch: list[gs.Node]) -> None:
@@ -126,9 +128,11 @@ def as_transpose(model: Model, node: gs.Node, inputs: list[gs.Tensor], result: g
 
 
 def at_axis(model: Model, node: gs.Node, inputs: list[gs.Tensor], result: gs.Tensor) -> None:
-    """An axis that is counted from the front is one further."""
+    """An axis that is counted from the front is one further; a Concat's constants get one too."""
     default = -1 if node.op in ("LayerNormalization", "LogSoftmax", "Softmax") else 0
     axis = int(node.attrs.get("axis", default))
+    if node.op == "Concat":
+        inputs = [gs.Constant(f"{result.name}/{t.name}", t.values[None]) if is_constant(t) else t for t in inputs]
     put(model, node.op, {**node.attrs, "axis": axis + (axis >= 0)}, inputs, result)
 
 

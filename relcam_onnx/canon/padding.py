@@ -24,21 +24,28 @@ def absorb_padding(model: Model) -> None:
     for node in model.graph.nodes:
         if is_op(node, "Conv") and set(node.attrs.get("kernel_shape", ())) == {1} and "auto_pad" in node.attrs:
             del node.attrs["auto_pad"]  # nothing lies around a single tap
-        pad = producer(node.inputs[0]) if is_op(node, "Conv", "AveragePool", "MaxPool") else None
-        amounts = zeros(pad) if pad is not None else None
-        if pad is None or amounts is None or not takes(node, signs.nonnegative(pad.inputs[0])):
-            continue
-        before, after = amounts
-        if any(before[:2]) or any(after[:2]):
-            continue
-        own = list(node.attrs.get("pads") or [0] * (2 * (len(before) - 2)))
-        node.attrs["pads"] = [a + b for a, b in zip(own, before[2:] + after[2:], strict=True)]
-        node.attrs.pop("auto_pad", None)
-        if node.op == "AveragePool":
-            node.attrs["count_include_pad"] = 1
-        fold(model, pad.outputs[0], node.outputs[0])
-        node.inputs[0] = pad.inputs[0]
+        while is_op(node, "Conv", "AveragePool", "MaxPool") and absorb(model, node, signs):
+            pass
     sweep(model)
+
+
+def absorb(model: Model, node: gs.Node, signs: Signs) -> bool:
+    """Take a Pad before a layer into it, where its own pads can do that; whether there was one."""
+    pad = producer(node.inputs[0])
+    amounts = zeros(pad) if pad is not None else None
+    if pad is None or amounts is None or not takes(node, signs.nonnegative(pad.inputs[0])):
+        return False
+    before, after = amounts
+    if any(before[:2]) or any(after[:2]):
+        return False
+    own = list(node.attrs.get("pads") or [0] * (2 * (len(before) - 2)))
+    node.attrs["pads"] = [a + b for a, b in zip(own, before[2:] + after[2:], strict=True)]
+    node.attrs.pop("auto_pad", None)
+    if node.op == "AveragePool":
+        node.attrs["count_include_pad"] = 1
+    fold(model, pad.outputs[0], node.outputs[0])
+    node.inputs[0] = pad.inputs[0]
+    return True
 
 
 def zeros(node: gs.Node) -> Amounts | None:

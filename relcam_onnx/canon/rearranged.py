@@ -147,7 +147,7 @@ def has_heads(tensor: gs.Tensor) -> bool:
             return True
         # Heads that stood in the batch, as products of three axes have them, are put on an axis of their own.
         ends = [list(t.shape or ())[-2:] for t in (*node.inputs[:1], *node.outputs)] if is_op(node, *RESHAPES) else []
-        if (ends and ends[0] == ends[1]) or is_op(node, "Slice", *ELEMENTWISE):
+        if (ends and ends[0] == ends[1]) or is_op(node, "Concat", "Slice", *ELEMENTWISE):
             others = [t for _, t in variables(node) if t.name not in seen]
             waiting += others
             seen.update(t.name for t in others)

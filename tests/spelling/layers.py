@@ -131,7 +131,14 @@ class Layers(Base):
             rest = self.same(x, "Sub", x, m.reshape(across))
             return self.same(x, "Mul", rest, s)
 
+        def as_layer() -> str:
+            """A convolution of one number for each channel, by itself or among zeros."""
+            alone = self.pick(2)
+            table = scale[:, None] if alone else np.diag(scale)
+            return self.same(x, "Conv", x, table[:, :, None, None], shift, group=len(scale) if alone else 1)
+
         return self.one_of(
+            *([as_layer] if len(self.shapes[x]) == 4 else []),
             lambda: self.same(
                 x, "BatchNormalization", x, scale * deviation, shift + mean * scale, mean, deviation**2, epsilon=0.0
             ),

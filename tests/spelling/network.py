@@ -14,7 +14,7 @@ class Speller(Parts):
 
     def block(self, kind: str, x: str) -> str:
         """One block of a plan."""
-        n, c, h, w = self.shapes[x]
+        n, c, h, _ = self.shapes[x]
         match kind:
             case "plain":
                 return self.idle(self.relu(self.conv(x, 6, stride=2 if h > 4 else 1, norm=True)))
@@ -37,9 +37,9 @@ class Speller(Parts):
                 a, b = self.halves(self.relu(self.conv(x, 8)))
                 return self.joined(self.relu(self.conv(a, 4)), b, self.relu(self.conv(b, 4, 1)))
             case "max":
-                return self.put((n, c, h // 2, w // 2), "MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
+                return self.pooled(x, "MaxPool", "ReduceMax")
             case "average":
-                return self.put((n, c, h // 2, w // 2), "AveragePool", x, kernel_shape=[2, 2], strides=[2, 2])
+                return self.pooled(x, "AveragePool", "ReduceMean")
             case "layer-norm":
                 return self.gelu(self.conv(self.layer_norm(self.conv(x, 6)), 8, 1))
             case "group-norm":

@@ -46,6 +46,31 @@ class Parts(Norms):
             *([] if self.plan.free else [flat]),
         )
 
+    def pooled(self, x: str, op: str, reduction: str) -> str:
+        """Windows of 2×2, by their own op or over axes of their own."""
+        n, c, h, w = self.shapes[x]
+        small = (n, c, h // 2, w // 2)
+
+        def whole() -> str:
+            return self.put(small, op, x, kernel_shape=[2, 2], strides=[2, 2])
+
+        def apart() -> str:
+            sizes = (n, c, h // 2, 2, w // 2, 2)
+            return self.put(
+                small, reduction, self.put(sizes, "Reshape", x, np.array(sizes)), np.array([3, 5]), keepdims=0
+            )
+
+        def last() -> str:
+            """Channels last."""
+            turned, sizes = self.transpose(x, [0, 2, 3, 1]), (n, h // 2, 2, w // 2, 2, c)
+            split = self.put(sizes, "Reshape", turned, np.array(sizes))
+            rows = self.put((n, h // 2, w // 2, 2, c), reduction, split, np.array([2]), keepdims=0)
+            return self.transpose(
+                self.put((n, h // 2, w // 2, c), reduction, rows, np.array([3]), keepdims=0), [0, 3, 1, 2]
+            )
+
+        return self.one_of(whole, *([] if self.plan.free or h % 2 or w % 2 else [apart, last]))
+
     def joined(self, *parts: str) -> str:
         n, _, h, w = self.shapes[parts[0]]
         counts = [self.shapes[p][1] for p in parts]

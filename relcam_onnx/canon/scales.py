@@ -1,0 +1,60 @@
+"""Convolutions that read each channel by itself, or each from another: scales and shifts, channels in another order.
+
+So normalisation and the order of colours stand before the first layer, and a batch norm behind one, once a tool has
+written them as layers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.canon.edit import fresh, is_op, sweep, view
+from relcam_onnx.model import Model
+from relcam_onnx.ops import lookup
+
+
+def name_scales(model: Model) -> None:
+    """Rewrite every such convolution as a batch normalisation, behind a Gather where it changes the order."""
+    for node in list(model.graph.nodes):
+        found = single_inputs(node) if is_op(node, "Conv") else None
+        if found is None:
+            continue
+        order, scale = found
+        layer = lookup(node).layer_of(node)
+        shift = layer.offset(node) if layer is not None else None
+        if shift is None:
+            continue
+        x, result = node.inputs[0], node.outputs[0]
+        if not np.array_equal(order, np.arange(len(order))):
+            x = reordered(model, x, order, result)
+        zeros, ones = np.zeros_like(scale), np.ones_like(scale)
+        values = {"scale": scale, "shift": shift, "mean": zeros, "variance": ones}
+        node.op, node.attrs = "BatchNormalization", {"epsilon": 0.0}
+        node.inputs = [x, *(gs.Constant(f"{result.name}/{k}", v.astype(np.float32)) for k, v in values.items())]
+    sweep(model)
+
+
+def single_inputs(node: gs.Node) -> tuple[np.ndarray, np.ndarray] | None:
+    """Which channel each output of a convolution reads, each another one, and times what; None where it reads more."""
+    weight = node.inputs[1]
+    if not isinstance(weight, gs.Constant) or len(weight.shape) < 3 or set(weight.shape[2:]) != {1}:
+        return None
+    outputs, inputs = weight.shape[:2]
+    group = int(node.attrs.get("group", 1))
+    if outputs != inputs * group or any(node.attrs.get("pads") or ()) or set(node.attrs.get("strides") or [1]) != {1}:
+        return None
+    table = np.asarray(weight.values, np.float64).reshape(outputs, inputs)
+    if np.any(np.count_nonzero(table, axis=1) != 1):
+        return None
+    read = np.argmax(table != 0, axis=1)
+    order = read + np.arange(outputs) // inputs * inputs
+    return (order, table[np.arange(outputs), read]) if len(set(order.tolist())) == outputs else None
+
+
+def reordered(model: Model, x: gs.Tensor, order: np.ndarray, like: gs.Tensor) -> gs.Tensor:
+    """A tensor's channels in another order."""
+    name = fresh(model, f"{like.name}/reordered")
+    result = view(model, x, name, "Gather", x, order, axis=1)
+    model.graph.nodes.append(gs.Node("Gather", name, {"axis": 1}, [x, gs.Constant(f"{name}/order", order)], [result]))
+    return result
