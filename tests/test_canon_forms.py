@@ -56,6 +56,10 @@ def halves_normed(net: Drawn, x: str, spans: list[tuple[int, int]]) -> str:
     return net("Concat", *(per_channel(net, p, b - a, 1, 1) for p, (a, b) in zip(parts, spans, strict=True)), axis=1)
 
 
+def pad_once(net: Drawn, x: str) -> str:
+    return net("Pad", x, np.array([0, 0, 1, 0, 0, 0, 0, 1]))
+
+
 def padded_again(net: Drawn, x: str) -> str:
     return net("Pad", x, np.array([0, 0, 0, 1, 0, 0, 1, 0]))
 
@@ -168,8 +172,7 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
         ["Conv", "Relu", "Gather", "Conv"],
     ),
     "pads of pads": (
-        lambda n: n("Conv", padded_again(n, n("Pad", relu(n), np.array([0, 0, 1, 0, 0, 0, 0, 1]))), n.normal(4, 4, 3, 3)),
-        ["Conv", "Relu", "Conv"],
+        lambda n: n("Conv", padded_again(n, pad_once(n, relu(n))), n.normal(4, 4, 3, 3)), ["Conv", "Relu", "Conv"],
     ),
     "nested sums": (lambda n: n("Add", n("Add", relu(n), relu(n)), relu(n)), [*["Conv", "Relu"] * 3, "Sum"]),
     "nested sums of layers": (nested, ["Conv"]),

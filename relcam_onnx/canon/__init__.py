@@ -18,7 +18,7 @@ from relcam_onnx.canon.lifting import lift_constants
 from relcam_onnx.canon.norms import name_norms
 from relcam_onnx.canon.padding import absorb_padding
 from relcam_onnx.canon.parallel import merge_parallel
-from relcam_onnx.canon.pools import name_averages
+from relcam_onnx.canon.pools import name_averages, name_copies
 from relcam_onnx.canon.qoperators import name_quantised
 from relcam_onnx.canon.quantised import step_over_rounding
 from relcam_onnx.canon.quotients import name_reciprocals
@@ -67,6 +67,7 @@ def canonicalise(model: Model, *, batch_norm: bool, output: str | None = None) -
     if batch_norm:
         name_scales(model)
         name_averages(model)
+        name_copies(model)
         name_blocks(model)
         unfold_rows(model)
         name_rearranged(model)

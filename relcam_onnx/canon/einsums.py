@@ -19,9 +19,9 @@ from relcam_onnx.ops.product import is_product
 
 def name_einsums(model: Model) -> None:
     """Rewrite every such Einsum whose input's rank is known."""
-    for node in model.graph.nodes:
+    for node in list(model.graph.nodes):
         if is_op(node, "Einsum") and len(node.inputs) == 2:
-            name_layer(node)
+            name_layer(model, node)
         if not is_op(node, "Einsum") or len(node.inputs) != 1 or node.inputs[0].shape is None:
             continue
         before, arrow, after = node.attrs["equation"].replace(" ", "").partition("->")
@@ -36,23 +36,35 @@ def name_einsums(model: Model) -> None:
             summed = np.array([place for place, axis in enumerate(before) if axis not in after], np.int64)
             node.op, node.attrs = "ReduceSum", {"keepdims": 0}
             node.inputs.append(gs.Constant(f"{node.outputs[0].name}/axes", summed))
+    sweep(model)
 
 
-def name_layer(node: gs.Node) -> None:
-    """Rewrite a product by a matrix along an axis that stays in its place: a MatMul along the last, else a Conv."""
+def name_layer(model: Model, node: gs.Node) -> None:
+    """Rewrite a product by a matrix that leaves the other axes in order: a MatMul over the last one, else a Conv."""
     x, w, y, computed = labels(node)
     read, made = "".join(set(x) - set(y)), "".join(set(y) - set(x))
     if einsum_refuses(node) is not None or is_product(node) or w not in (read + made, made + read):
         return
-    axis, weight = x.index(read), node.inputs[1 - computed]
-    by_position = axis == 1 < len(x) - 1
-    if len(w) != 2 or x.replace(read, made) != y or not (by_position or axis == len(x) - 1):
+    axis, weight, source = y.index(made), node.inputs[1 - computed], node.inputs[computed]
+    by_position = axis == 1 < len(y) - 1
+    if len(w) != 2 or x.replace(read, "") != y.replace(made, "") or not (by_position or axis == len(y) - 1):
         return
+    if x.index(read) != axis:
+        source = turned(model, source, [x.index(label) for label in y.replace(made, read)], node.outputs[0].name)
     if by_position or w != read + made:
         table = weight.values if w == read + made else weight.values.T
         values = table.T.reshape(*table.shape[::-1], *[1] * (len(x) - 2)) if by_position else table
         weight = gs.Constant(f"{node.outputs[0].name}/weight", np.ascontiguousarray(values))
-    node.op, node.attrs, node.inputs = "Conv" if by_position else "MatMul", {}, [node.inputs[computed], weight]
+    node.op, node.attrs, node.inputs = "Conv" if by_position else "MatMul", {}, [source, weight]
+
+
+def turned(model: Model, source: gs.Tensor, perm: list[int], of: str) -> gs.Tensor:
+    """A tensor with its axes in another order."""
+    name = fresh(model, f"{of}/turned")
+    result = view(model, source, name, "Transpose", source, perm=perm)
+    result.shape = None if source.shape is None else [source.shape[axis] for axis in perm]
+    model.graph.nodes.append(gs.Node("Transpose", name, {"perm": perm}, [source], [result]))
+    return result
 
 
 def name_products(model: Model) -> None:

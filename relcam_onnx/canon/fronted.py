@@ -137,7 +137,7 @@ def transpose(batch: Size, node: gs.Node, homes: list[Home]) -> Written | None:
     """The batch goes along, and so does what stands on its axis; of one image an axis of length one moves nothing."""
     perm, home = permutation(node), homes[0]
     long = [axis for axis in perm if (node.inputs[0].shape or ())[axis] != 1]
-    if batch == 1 and long == sorted(long) and perm.index(home.axis):
+    if batch == 1 and home.parts and long == sorted(long) and perm.index(home.axis):
         return reshape(batch, node, homes)
     new = Home(perm.index(home.axis), home.outer, home.inner)
     parts = [home.axis + 1 + i for i in range(len(home.parts))]
@@ -221,7 +221,7 @@ def matmul(batch: Size, node: gs.Node, homes: list[Home]) -> Written | None:
 
 def gemm(batch: Size, node: gs.Node, homes: list[Home]) -> Written | None:
     """A dense layer over a table whose rows are images, or positions of several."""
-    if homes[0].axis or len(list(variables(node))) != 1 or node.attrs.get("transA"):
+    if homes[0].axis or [place for place, _ in variables(node)] != [0] or node.attrs.get("transA"):
         return None
     if not homes[0].parts:
         return homes[0], node.inputs, node.op, dict(node.attrs)

@@ -1,4 +1,4 @@
-"""Pools: the windows of those that round up, and depthwise convolutions that are average pools.
+"""Pools: the windows of those that round up, and convolutions by constant kernels that are average pools or copies.
 
 No window begins in the padding, where ONNX's inference counts one that does.
 """
@@ -65,3 +65,24 @@ def name_averages(model: Model) -> None:
             node.op, node.inputs = "AveragePool", node.inputs[:1]
             node.attrs = {k: v for k, v in node.attrs.items() if k != "group"}
             node.attrs |= {"kernel_shape": list(window), "count_include_pad": 1}
+
+
+def name_copies(model: Model) -> None:
+    """Make a Resize of each transposed convolution by ones that only repeats values, each channel's its own."""
+    for node in model.graph.nodes:
+        if not is_op(node, "ConvTranspose") or len(node.inputs) > 2 or not isinstance(node.inputs[1], gs.Constant):
+            continue
+        inputs, outputs, *window = node.inputs[1].shape
+        plain = node.attrs.get("auto_pad", "NOTSET") in ("NOTSET", "VALID") and not any(
+            value for name in ("pads", "output_padding", "output_shape") for value in node.attrs.get(name) or ()
+        )
+        spaced = set(node.attrs.get("dilations") or [1]) != {1} or list(node.attrs.get("strides") or ()) != window
+        if not plain or spaced or outputs * node.attrs.get("group", 1) != inputs:
+            continue
+        own = np.eye(outputs)[np.arange(inputs) % outputs].reshape(inputs, outputs, *[1] * len(window))
+        if np.array_equal(node.inputs[1].values, np.broadcast_to(own, node.inputs[1].shape)):
+            scales = gs.Constant(f"{node.outputs[0].name}/scales", np.array([1, 1, *window], np.float32))
+            node.op, node.inputs = "Resize", [node.inputs[0], gs.Variable.empty(), scales]
+            node.attrs = {
+                "mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor",
+            }  # fmt: skip

@@ -102,7 +102,11 @@ class Layers(Base):
             return self.transpose(whole, [0, 3, 1, 2])
 
         def as_einsum() -> str:
-            y = self.put(out, "Einsum", x, w[:, :, 0, 0], equation="nchw,oc->nohw")
+            if self.pick(2):
+                last = self.put((n, h, width, len(w)), "Einsum", x, w[:, :, 0, 0], equation="nchw,oc->nhwo")
+                y = self.transpose(last, [0, 3, 1, 2])
+            else:
+                y = self.put(out, "Einsum", x, w[:, :, 0, 0], equation="nchw,oc->nohw")
             return y if bias is None else self.biased(y, bias)
 
         def in_branches() -> str:

@@ -163,6 +163,7 @@ class Parts(Norms):
         attrs = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
         return self.one_of(
             lambda: self.put(out, "Resize", x, None, None, np.array(out), **attrs),
+            lambda: self.put(out, "ConvTranspose", x, np.ones((c, 1, 2, 2), np.float32), group=c, strides=[2, 2]),
             lambda: copied("Expand", wide),
             lambda: copied("Tile", (1, 1, 1, 2, 1, 2)),
             gathered,
