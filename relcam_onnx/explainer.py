@@ -164,14 +164,15 @@ class Explainer(AbstractContextManager["Explainer"]):
         RelcamError
             `InputError` or `TargetError`.
         """
-        arrays = check_inputs(self.inputs, x)
-        images = batch_of(arrays, frames := self.prepared.frames)
+        arrays = check_inputs(self.inputs, x, (rows := self.prepared.rows).shared)
+        images = batch_of(arrays, rows)
         if (seed is not None) != (self.seed == GIVEN):
             raise OptionError(
                 "an array as seed goes with Explainer(seed='given'), and that with an array: explainer(x, seed=array)"
             )
-        parts = pieces(arrays, self._batch or self._max_batch, fixed=self._batch is not None, frames=frames)
-        batches = [(place, {**piece, **fillers(self.inputs, batch_of(piece))}) for place, piece in parts]
+        parts = pieces(arrays, self._batch or self._max_batch, fixed=self._batch is not None, rows=rows)
+        single = rows._replace(frames=1)
+        batches = [(place, {**piece, **fillers(self.inputs, batch_of(piece, single))}) for place, piece in parts]
         starter = self._starters.of(targets)
         runner = self._with(baselines, starter)
         if starter is not None:
@@ -200,7 +201,7 @@ class Explainer(AbstractContextManager["Explainer"]):
 
     def passes(self, x: Any) -> int:
         """How often the model runs for each picture like ``x``, as for a call: 1 but for methods that ask again."""
-        return self._with(None).passes(sizes_of(check_inputs(self.inputs, x)))
+        return self._with(None).passes(sizes_of(check_inputs(self.inputs, x, self.prepared.rows.shared)))
 
     def _with(self, baselines: Any, starter: Starter | None = None) -> Runner:
         """The runner, or a starter's, with what stands for nothing."""

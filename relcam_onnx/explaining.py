@@ -129,8 +129,9 @@ class PictureExplainer:
         self._check_labels()
         self._baselines = np.stack([self._read(source).array for source in baselines]) if baselines else None
         self._beside = self.sources.feeds(named)
-        if wrong := [name for name, array in self._beside.arrays.items() if array.ndim and len(array) > 1]:
-            raise InputError(f"input {wrong[0]!r} has {len(self._beside.arrays[wrong[0]])} rows, and one goes with all")
+        for name, array in self._beside.arrays.items():
+            if array.ndim and len(array) > 1 and name not in self.sources.shared:
+                raise InputError(f"input {name!r} has {len(array)} rows, and one goes with all")
 
     def __call__(
         self, images: PictureSource | Sequence[PictureSource] | Mapping[str, Any], targets: Any = None
@@ -205,8 +206,7 @@ class PictureExplainer:
         pictures = {name: feeds.pictures[name] for name in self.sources.preprocess}
         first = next(iter(pictures.values()))  # boxes and masks are of that
         placed = in_inputs(targets, [picture.geometry for picture in first])
-        x = feeds.arrays if len(feeds.arrays) > 1 else next(iter(feeds.arrays.values()))
-        explanation = self.explainer(x, placed, baselines=self._baselines)
+        explanation = self.explainer(feeds.arrays, placed, baselines=self._baselines)
         return replace(
             explanation,
             pictures=pictures[self._main],

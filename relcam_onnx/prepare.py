@@ -19,7 +19,7 @@ from relcam_onnx.analysis.background import first_is_none
 from relcam_onnx.analysis.batch import check_batch
 from relcam_onnx.analysis.bounds import Bounds
 from relcam_onnx.analysis.choices import Choices
-from relcam_onnx.analysis.frames import rows_for
+from relcam_onnx.analysis.frames import Rows, rows_for, shared_inputs
 from relcam_onnx.analysis.layers import Layer, Layers, as_names, unique
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.scores import find_scores
@@ -188,6 +188,11 @@ class Prepared:
     def frames(self) -> int:
         """How many rows of the input are one clip: frames that the caller folds into the batch; 1 as a rule."""
         return rows_for(self.layers.picture.tensor, self.scores.tensor) if self.layers.pictures else 1
+
+    @cached_property
+    def rows(self) -> Rows:
+        """How images lie in the inputs."""
+        return Rows(self.frames, shared_inputs(self.model))
 
     @cached_property
     def fingerprint(self) -> str | None:

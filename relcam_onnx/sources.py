@@ -41,11 +41,12 @@ class Feeds(NamedTuple):
     arrays: dict[str, NDArray[Any]]
     pictures: dict[str, tuple[Picture, ...]]
 
-    def beside(self, more: Feeds) -> Feeds:
-        """All of it, these rows for every row of the others."""
-        count = max((len(array) for array in more.arrays.values() if array.ndim), default=1)
+    def beside(self, more: Feeds, shared: frozenset[str]) -> Feeds:
+        """All of it, these rows for every row of the others; those that are ``shared`` stay as they are."""
+        given = (array for name, array in more.arrays.items() if array.ndim and name not in shared)
+        count = max((len(array) for array in given), default=1)
         arrays = {
-            name: np.repeat(array, count, axis=0) if array.ndim and len(array) == 1 else array
+            name: np.repeat(array, count, axis=0) if array.ndim and len(array) == 1 and name not in shared else array
             for name, array in self.arrays.items()
         }
         pictures = {name: batch * count if len(batch) == 1 else batch for name, batch in self.pictures.items()}
@@ -76,7 +77,7 @@ class Sources:
         self.tensors = {tensor.name: tensor for tensor in explainer.inputs if is_read(tensor)}
         self._unread = {tensor.name for tensor in explainer.inputs} - set(self.tensors)
         self.preprocess: dict[str, Preprocess] = {}
-        self._exact = exact
+        self._exact, self.shared = exact, explainer.prepared.rows.shared
         self.frames: dict[str, int | None] = {}
         self._time: dict[str, int] = {}  # the axis of frames, where they have one
         for name, tensor in self.tensors.items():
@@ -131,7 +132,7 @@ class Sources:
 
     def together(self, beside: Feeds, more: Feeds) -> Feeds:
         """What goes with every row, these rows, and how large the first picture is as the model reads it."""
-        feeds, (name, preprocess) = beside.beside(more), next(iter(self.preprocess.items()))
+        feeds, (name, preprocess) = beside.beside(more, self.shared), next(iter(self.preprocess.items()))
         first, last = (1, 3) if preprocess.layout == "NHWC" else (2, 4)
         picture = feeds.arrays[name]
         told = {n: SIZES[n](*picture.shape[first:last]) for n in self._sizes if n not in feeds.arrays}

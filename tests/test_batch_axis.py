@@ -91,7 +91,8 @@ def tokens(middle: Callable[[Net, str], str], width: int = 8) -> onnx.ModelProto
 def heads(net: Net, x: str) -> str:
     """(N, 1, T, D) by (H, D, d): several heads at once, summed over afterwards."""
     lifted = net("Unsqueeze", x, ints(1))
-    return net("ReduceSum", net("MatMul", lifted, net.normal(4, 8, 6, scale=0.3)), ints(1), keepdims=0)
+    each = net("Relu", net("MatMul", lifted, net.normal(4, 8, 6, scale=0.3)))
+    return net("ReduceSum", each, ints(1), keepdims=0)
 
 
 def heads_on_the_left(net: Net, x: str) -> str:
@@ -103,7 +104,7 @@ def heads_on_the_left(net: Net, x: str) -> str:
 def head_by_head(net: Net, x: str) -> str:
     """What `heads` does, spelled as one product for each."""
     weight = net.normal(4, 8, 6, scale=0.3)
-    return net("Sum", *(net("MatMul", x, part) for part in weight))
+    return net("Sum", *(net("Relu", net("MatMul", x, part)) for part in weight))
 
 
 STACKS: dict[str, tuple[Callable[[Net, str], str], int]] = {"right": (heads, 6), "left": (heads_on_the_left, 8)}

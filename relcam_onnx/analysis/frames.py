@@ -3,15 +3,49 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import NamedTuple
 
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.canon.size_rules import factors, ratio
-from relcam_onnx.model import consumers, static_shape
+from relcam_onnx.model import Model, consumers, static_shape, variables
+from relcam_onnx.ops.product import HELD
 
 COLOURS = (1, 3, 4)
 """How many channels pictures have."""
+
+
+class Rows(NamedTuple):
+    """How images lie along the first axes of what goes in.
+
+    Attributes
+    ----------
+    frames
+        How many rows are one image: a clip's.
+    shared
+        The inputs that are the same for all images: texts beside pictures, a batch of their own.
+    """
+
+    frames: int = 1
+    shared: frozenset[str] = frozenset()
+
+
+ONE = Rows()
+"""A row for each image, in every input."""
+
+
+def shared_inputs(model: Model) -> frozenset[str]:
+    """The inputs that factors are made of that products hold for all images."""
+    nodes = [node for node in model.graph.nodes if HELD in node.attrs]
+    waiting = [node.inputs[int(node.attrs[HELD])] for node in nodes]
+    seen: set[str] = set()
+    while waiting:
+        tensor = waiting.pop()
+        if tensor.name not in seen:
+            seen.add(tensor.name)
+            waiting += [t for node in tensor.inputs for _, t in variables(node)]
+    return frozenset(t.name for t in model.graph.inputs if t.name in seen)
 
 
 def rows_over(tensor: gs.Tensor, other: gs.Tensor) -> Fraction:

@@ -27,6 +27,7 @@ from relcam_onnx.canon.repeated import trim_repeated
 from relcam_onnx.canon.rows import unfold_rows
 from relcam_onnx.canon.scales import name_scales
 from relcam_onnx.canon.scaling import image_scalings
+from relcam_onnx.canon.similarities import hold_texts
 from relcam_onnx.canon.sizes import infer_sizes, tell_targets
 from relcam_onnx.canon.split import slice_splits
 from relcam_onnx.canon.stacks import combine_stacks
@@ -60,6 +61,7 @@ def canonicalise(model: Model, *, batch_norm: bool, output: str | None = None) -
         lift_constants(model)
     drop_identities(model)
     merge_twins(model)
+    hold_texts(model)
     name_activations(model)
     name_reciprocals(model)
     name_norms(model)

@@ -29,7 +29,7 @@ class Fronting:
     """One pass over a graph in order; homes of tensors are known, or not."""
 
     def __init__(self, model: Model, images: Sequence[gs.Tensor]) -> None:
-        self.model, self.batch = model, images[0].shape[0]
+        self.model, self.batch = model, max(images, key=lambda t: len(t.shape)).shape[0]
         self.homes: dict[str, Home] = {t.name: Home() for t in images}
         self.fronted: dict[str, gs.Tensor] = {}
 

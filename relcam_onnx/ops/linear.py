@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from relcam_onnx.ops.backend import Backend, Value
 from relcam_onnx.ops.layer import Layer, Vector
-from relcam_onnx.ops.product import is_product, matrix_product, product_refuses, receivers, role
+from relcam_onnx.ops.product import is_product, matrix_product, moving, product_refuses, receivers, role
 from relcam_onnx.ops.records import Call, Linear, Term
-from relcam_onnx.ops.table import every_input, op
+from relcam_onnx.ops.table import op
 
 
 def gemm_refuses(node: gs.Node) -> str | None:
@@ -139,7 +139,7 @@ class Matrices(Layer):
 @op(
     "MatMul",
     receivers=receivers,
-    gradient_receivers=every_input,
+    gradient_receivers=moving,
     role=role,
     refuses=matmul_refuses,
     layer=Matrices(),

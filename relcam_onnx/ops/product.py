@@ -19,6 +19,8 @@ from relcam_onnx.ops.records import Call, Linear, Term
 
 MIXED = SHAPING | SCALING | {"Concat", "Where", "ReduceSum", "ReduceMean", "MatMul", "Gemm", "Einsum", "Conv"}
 """What attention's weights may pass: a mean over heads, a layer over heads, a sum of two, a division by their sum."""
+HELD = "held"
+"""The attribute that canon gives a product: the factor of these two that is held fixed, since no picture is in it."""
 FAR = 64
 """So many tensors back a gate is looked for."""
 
@@ -53,8 +55,15 @@ def is_mixing(tensor: gs.Tensor) -> bool:
 
 def mixed(node: gs.Node) -> tuple[int, ...]:
     """The factors of a product that get relevance: all but the one that mixes; both where neither or both do."""
+    if HELD in node.attrs:
+        return (1 - int(node.attrs[HELD]),)
     mixing = [index for index in (0, 1) if is_mixing(node.inputs[index])]
     return (1 - mixing[0],) if len(mixing) == 1 else (0, 1)
+
+
+def moving(node: gs.Node) -> tuple[int, ...]:
+    """The inputs that gradients go to: all that a run computes, but for a factor that is held."""
+    return tuple(index for index, _ in variables(node) if index != node.attrs.get(HELD))
 
 
 def receivers(node: gs.Node) -> tuple[int, ...]:
@@ -75,7 +84,9 @@ def attends(node: gs.Node) -> bool:
 
 
 def product_refuses(node: gs.Node) -> str | None:
-    """Each picture of a batch has a matrix of its own."""
+    """Each picture of a batch has a matrix of its own, or all have one that is held."""
+    if HELD in node.attrs:
+        return None
     ranks = {len(shape) for t in node.inputs if (shape := static_shape(t)) is not None}
     if len(ranks) == 1 and min(ranks) >= 3:
         return None
@@ -101,7 +112,7 @@ def product(f: Backend, call: Call, apply: Callable[[Value, Any], Value], backs:
         return Linear((term(0, 0.5), term(1, 0.5)), call.output)
 
     def derivative(g: Value) -> dict[int, Value]:
-        return {index: backs[index](g, factors[1 - index]) for index in (0, 1)}
+        return {index: backs[index](g, factors[1 - index]) for index in moving(call.node)}
 
     signals = mixed(call.node)
     terms = (term(signals[0], 1.0),) if len(signals) == 1 else halves().terms
@@ -113,7 +124,8 @@ def matrix_product(f: Backend, call: Call) -> Linear:
     rank = len(f.dims(call.output))
 
     def turned(value: Value) -> Value:
-        return f.each(f.Transpose(value, perm=[*range(rank - 2), rank - 1, rank - 2]))
+        matrices = f.Transpose(value, perm=[*range(rank - 2), rank - 1, rank - 2])
+        return matrices if HELD in call.node.attrs else f.each(matrices)
 
     def summed(s: Value, index: int) -> Value:
         """The sum over the leading axes along which a factor was repeated."""

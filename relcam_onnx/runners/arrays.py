@@ -10,6 +10,7 @@ import onnx_graphsurgeon as gs
 from onnx.helper import tensor_dtype_to_np_dtype
 from onnxruntime import OrtValue
 
+from relcam_onnx.analysis.frames import ONE, Rows
 from relcam_onnx.analysis.scores import shape_text
 from relcam_onnx.errors import InputError, UnsupportedModelError
 from relcam_onnx.model import static_shape
@@ -25,7 +26,7 @@ class Rowed(Protocol):
 T = TypeVar("T", bound=Rowed)
 
 
-def check_inputs(inputs: list[gs.Tensor], x: Any) -> dict[str, Any]:
+def check_inputs(inputs: list[gs.Tensor], x: Any, shared: frozenset[str] = frozenset()) -> dict[str, Any]:
     """What was given as name -> array, every input there once, of its dtype and shape, finite, of one batch size.
 
     Inputs that nothing reads may be left out, and are here: `fillers` stand for them.
@@ -36,6 +37,8 @@ def check_inputs(inputs: list[gs.Tensor], x: Any) -> dict[str, Any]:
         The model's inputs.
     x
         An array for a model with one input, else a dict name -> array.
+    shared
+        Inputs that have a batch of their own.
 
     Raises
     ------
@@ -55,7 +58,7 @@ def check_inputs(inputs: list[gs.Tensor], x: Any) -> dict[str, Any]:
     if missing := [name for name in read if name not in x]:
         raise InputError(f"input {', '.join(map(repr, missing))} is missing; the model takes {', '.join(read)}")
     arrays = {t.name: check_array(t, x[t.name]) for t in inputs if t.name in read}
-    sizes = {name: shape_of(array)[0] for name, array in arrays.items() if shape_of(array)}
+    sizes = {name: shape_of(array)[0] for name, array in arrays.items() if shape_of(array) and name not in shared}
     if len(set(sizes.values())) > 1:
         raise InputError(f"the inputs differ in batch size: {sizes}")
     return arrays
@@ -83,18 +86,18 @@ def sizes_of(arrays: Mapping[str, Any]) -> Sizes:
     return tuple((name, shape_of(array)[1:]) for name, array in arrays.items())
 
 
-def batch_of(arrays: Mapping[str, Any], frames: int = 1) -> int:
-    """How many images there are, or clips of so many ``frames``; inputs of one number for all have no say.
+def batch_of(arrays: Mapping[str, Any], rows: Rows = ONE) -> int:
+    """How many images there are, or clips; inputs of one number for all have no say.
 
     Raises
     ------
     InputError
         Frames are left over.
     """
-    rows = next(shape[0] for array in arrays.values() if (shape := shape_of(array)))
-    if rows % frames:
-        raise InputError(f"the model takes clips of {frames} frames, and {rows} frames are no whole clips")
-    return rows // frames
+    count = next(shape[0] for name, a in arrays.items() if (shape := shape_of(a)) and name not in rows.shared)
+    if count % rows.frames:
+        raise InputError(f"the model takes clips of {rows.frames} frames, and {count} frames are no whole clips")
+    return count // rows.frames
 
 
 def on_host(array: Any) -> np.ndarray:
@@ -148,13 +151,13 @@ def dtype_of(array: Any) -> np.dtype[Any]:
 
 
 def pieces(
-    arrays: Mapping[str, Any], size: int | None, *, fixed: bool, frames: int = 1
+    arrays: Mapping[str, Any], size: int | None, *, fixed: bool, rows: Rows = ONE
 ) -> Iterator[tuple[slice, dict[str, Any]]]:
     """The batch in pieces of ``size`` images, each with its place; ``fixed`` fills up the last with its last image.
 
-    Where each has several rows, ``frames``, they stay together.
+    Rows of one image stay together.
     """
-    total = batch_of(arrays, frames)
+    total = batch_of(arrays, rows)
     step = size or total
     if step == total or (step > total and not fixed):
         yield slice(0, total), dict(arrays)
@@ -162,11 +165,9 @@ def pieces(
     hosted = {name: on_host(array) for name, array in arrays.items()}
     for start in range(0, total, step):
         place = slice(start, min(start + step, total))
-        piece = rows_of(hosted, place, frames)
-        if short := (step - (place.stop - place.start)) * frames if fixed else 0:
-            piece = {
-                n: np.concatenate([a, np.repeat(a[-1:], short, axis=0)]) if a.ndim else a for n, a in piece.items()
-            }
+        piece = rows_of(hosted, place, rows)
+        if short := (step - (place.stop - place.start)) * rows.frames if fixed else 0:
+            piece = {n: filled(a, short) if a.ndim and n not in rows.shared else a for n, a in piece.items()}
         yield place, piece
 
 
@@ -191,10 +192,11 @@ def at(values: T | None, rows: slice) -> T | None:
     return None if values is None else values[rows]
 
 
-def rows_of(arrays: Mapping[str, Any], place: slice, frames: int = 1) -> dict[str, Any]:
-    """Some images of each input, of so many rows each."""
-    rows = slice(place.start * frames, place.stop * frames)
-    return {name: host[rows] if (host := on_host(value)).ndim else host for name, value in arrays.items()}
+def rows_of(arrays: Mapping[str, Any], place: slice, rows: Rows = ONE) -> dict[str, Any]:
+    """Some images of each input."""
+    span = slice(place.start * rows.frames, place.stop * rows.frames)
+    hosts = {name: on_host(value) for name, value in arrays.items()}
+    return {name: host[span] if host.ndim and name not in rows.shared else host for name, host in hosts.items()}
 
 
 def filled(rows: np.ndarray, more: int) -> np.ndarray:

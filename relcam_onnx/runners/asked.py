@@ -105,13 +105,18 @@ class Asked(Subject):
 
     def _rows(self, count: int) -> dict[str, np.ndarray]:
         """The model's inputs, each picture's row as a view of one."""
-        return {n: np.broadcast_to(v, (count, *v.shape[1:])) if v.ndim else v for n, v in self._inputs.items()}
+        shared = self._runner.rows.shared
+        return {
+            n: np.broadcast_to(v, (count, *v.shape[1:])) if v.ndim and n not in shared else v
+            for n, v in self._inputs.items()
+        }
 
     def _run(self, rows: dict[str, np.ndarray], replaced: Layer | None) -> Floats:
         """The targets' values for so many rows."""
         reading = self._runner.reading(self._prepared, reading_plan(self._prepared.paths, ()), [], replaced)
-        count = max(len(value) for value in rows.values() if value.ndim)
-        _, values = reading.run({name: self._runner.fill(value) for name, value in rows.items()})
+        shared = self._runner.rows.shared
+        count = max(len(value) for name, value in rows.items() if value.ndim and name not in shared)
+        _, values = reading.run(self._runner.filled(rows))
         return self._told(self._table(np.asarray(values[self._prepared.scores.tensor.name])[:count]))
 
     @property

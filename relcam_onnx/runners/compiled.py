@@ -81,7 +81,7 @@ class CompiledRunner:
 
     def _part(self, inputs: Mapping[str, Any], asked: np.ndarray, place: slice) -> Result:
         """A run for some of the images."""
-        return self._run(rows_of(inputs, place, self._prepared.frames), asked[place])
+        return self._run(rows_of(inputs, place, self._prepared.rows), asked[place])
 
     def _run(self, inputs: Mapping[str, Any], asked: np.ndarray) -> Result:
         """One run of a session."""

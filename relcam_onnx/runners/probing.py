@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from relcam_onnx.analysis.frames import Rows
 from relcam_onnx.analysis.layers import Layer
 from relcam_onnx.lrp.methods import Probe
 from relcam_onnx.lrp.plan import Plan
@@ -16,7 +17,7 @@ from relcam_onnx.prepare import Prepared
 from relcam_onnx.probing.subject import Floats
 from relcam_onnx.results.maps import stacked
 from relcam_onnx.runners import Result, Runner, Sizes
-from relcam_onnx.runners.arrays import filled, on_host, sizes_of
+from relcam_onnx.runners.arrays import filled, on_host, rows_of, sizes_of
 from relcam_onnx.runners.asked import Asked
 from relcam_onnx.runners.fields import fields_of
 from relcam_onnx.runners.kept import KEPT, Kept
@@ -101,8 +102,8 @@ class ProbingRunner:
         prepared = self.sized(sizes_of(host))
         reading, found = self.reading(prepared, prepared.maps.plan, self._outputs), []
         for index in range(len(targets)):
-            alone = {name: value[index : index + 1] if value.ndim else value for name, value in host.items()}
-            returned, values = reading.run({name: self.fill(value) for name, value in alone.items()})
+            alone = rows_of(host, slice(index, index + 1), self.rows)
+            returned, values = reading.run(self.filled(alone))
             first = {name: value[:1] if value.ndim else value for name, value in values.items()}
             asked = Asked(self, prepared, alone, first, targets[index], None if seeds is None else seeds[index])
             found.append(({n: v[:1] if v.ndim else v for n, v in returned.items() if n in self._outputs}, asked))
@@ -123,11 +124,21 @@ class ProbingRunner:
         """As many rows as the file fixes."""
         return rows if self.prepared.batch is None or not rows.ndim else filled(rows, self.prepared.batch - len(rows))
 
+    @property
+    def rows(self) -> Rows:
+        """How rows lie in the inputs, each by itself."""
+        return self.prepared.rows._replace(frames=1)
+
+    def filled(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Inputs with as many rows as the file fixes."""
+        shared = self.rows.shared
+        return {name: value if name in shared else self.fill(value) for name, value in inputs.items()}
+
     def gradients(self, inputs: Mapping[str, np.ndarray], seeds: Floats) -> Floats:
         """The gradient of what ``seeds``, (M, K, scores), weigh, at each of M rows: (M, K, C, H, W)."""
         assert self._walker is not None
         count = len(seeds)
-        rows = {name: self.fill(np.ascontiguousarray(value)) for name, value in inputs.items()}
+        rows = self.filled({name: np.ascontiguousarray(value) for name, value in inputs.items()})
         weights = self.fill(seeds)
         nothing = np.zeros(weights.shape[:2], np.int64)
         (found,) = self._walker.run(rows, nothing, weights).maps.values()
