@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -244,3 +245,46 @@ def test_others_of_the_kind_are_the_gradients_twin(name: str) -> None:
         assert list(maps) == list(first)
         for key, value in first.items():
             np.testing.assert_allclose(maps[key], value, rtol=0, atol=1e-3 * np.abs(value).max(), err_msg=key)
+
+
+class SequenceFirst(torch.nn.Module):
+    """Attention over (T, N, C) amid (N, T, C), as RT-DETR's encoder has it; positions are in its queries alone."""
+
+    def __init__(self, *, inside: bool) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        self.inside = inside
+        self.patches, self.norm, self.head = (
+            torch.nn.Conv2d(3, 32, 8, 8),
+            torch.nn.LayerNorm(32),
+            torch.nn.Linear(32, 5),
+        )
+        self.attention = torch.nn.MultiheadAttention(32, 4, batch_first=False)
+        self.positions = torch.nn.Parameter(torch.randn(1, 64, 32))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = self.patches(x).flatten(2).permute(0, 2, 1)
+        query, rows = (tokens + self.positions).transpose(0, 1), tokens.transpose(0, 1)
+        mixed = self.attention(query, query, rows)[0]
+        if self.inside:
+            return self.head(self.norm(rows + mixed).transpose(0, 1).mean(1))  # type: ignore[no-any-return]
+        return self.head(self.norm(tokens + mixed.transpose(0, 1)).mean(1))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.filterwarnings("ignore")
+def test_one_image_between_sequences_is_a_batch_of_one(inside: bool) -> None:
+    module = SequenceFirst(inside=inside).eval()
+    x = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    found = []
+    for axes in (None, {"x": {0: "N"}}):
+        file, example = BytesIO(), torch.cat([x, x]) if axes else x  # nobody's tools between: they move the moves
+        torch.onnx.export(
+            module, (example,), file, input_names=["x"], dynamic_axes=axes, opset_version=18, dynamo=False
+        )
+        with rc.Explainer(file.getvalue()) as explainer:
+            found.append(dict(explainer(x.numpy(), [[-1, 3]]).maps))
+    fixed, free = found
+    assert list(fixed) == list(free)
+    for key, value in free.items():
+        np.testing.assert_allclose(fixed[key], value, rtol=0, atol=1e-4 * np.abs(value).max(), err_msg=key)
