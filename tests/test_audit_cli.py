@@ -300,6 +300,39 @@ def test_folders_that_are_no_classes_are_groups(here: Path, tmp_path: Path) -> N
     assert "north" in mixed.stderr
 
 
+def test_a_picture_beside_the_folders_of_classes_leaves_them_as_they_are(here: Path, tmp_path: Path) -> None:
+    shutil.copytree(here / "pictures", tmp_path / "in")
+    blob("red", np.random.default_rng(0)).save(tmp_path / "in" / "overview.png")
+    assert relcam("audit", here / "model.onnx", tmp_path / "in", "-o", tmp_path / "out").exit_code == 0
+    found = report(tmp_path / "out")
+    assert {entry["group"]: entry["right"] for entry in found["groups"]} == {**dict.fromkeys(COLOURS, 3), "in": None}
+    said = "1 pictures lie in no folder of a class, such as overview: their top classes are explained"
+    assert said in found["notes"]
+
+
+def test_folders_of_classes_may_be_given_themselves(here: Path, tmp_path: Path) -> None:
+    """Red ones as green and green ones as red."""
+    for name, colour in (("green", "red"), ("red", "green")):
+        shutil.copytree(here / "pictures" / colour, tmp_path / name / "deeper")
+    result = relcam("audit", here / "model.onnx", tmp_path / "red", tmp_path / "green", "-o", tmp_path / "out")
+    assert "the model puts another class first on 6 of 6 pictures" in result.stdout
+    assert {entry["group"] for entry in report(tmp_path / "out")["groups"]} == {"red/deeper", "green/deeper"}
+
+
+def test_folders_called_by_numbers_are_groups_where_there_are_fewer_classes(here: Path, tmp_path: Path) -> None:
+    for year, colour in (("2023", "red"), ("2024", "green"), ("²", "blue")):
+        shutil.copytree(here / "pictures" / colour, tmp_path / "in" / year)
+    assert relcam("audit", here / "model.onnx", tmp_path / "in", "-o", tmp_path / "out").exit_code == 0
+    assert [entry["group"] for entry in report(tmp_path / "out")["groups"]] == ["2023", "2024", "²"]
+    (tmp_path / "c.csv").write_text("file,label\n2023/0.png,²\n", encoding="utf-8")
+    strange = relcam(
+        "audit", here / "model.onnx", tmp_path / "in" / "2023" / "0.png", "-o", tmp_path / "b", "--classes",
+        tmp_path / "c.csv",
+    )  # fmt: skip
+    assert strange.exit_code == 2
+    assert "'²' is no label of this model's 4" in strange.stderr
+
+
 def test_thresholds_from_toml(here: Path, tmp_path: Path) -> None:
     limits = tmp_path / "limits.toml"
     limits.write_text('[fail-under]\n"places.focus" = 0.5\n[fail-over]\nfaithfulness.deletion = 0.0\n')

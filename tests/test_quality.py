@@ -56,7 +56,7 @@ def test_mosaics_are_of_different_classes_sampled_by_a_seed() -> None:
         first.array(whole=False)[0, 0, [0, 0, 2, 2], [0, 2, 0, 2]], [t.label for t in first.tiles]
     )
     assert [m.classes for m in mosaics(subjects, 12, opposite=False)] == [m.classes for m in fours]
-    with pytest.raises(InputError, match="too few for a grid of 4"):
+    with pytest.raises(InputError, match="a grid shows 4 classes, and"):
         mosaics(subjects[:4], 3, opposite=False)
 
 

@@ -1,11 +1,11 @@
-"""Regions as COCO's compressed run lengths."""
+"""Regions as COCO's run lengths."""
 
 import numpy as np
 import pytest
 from batches import mask_of
 
 from relcam_onnx.results.regions import Region, told_at
-from relcam_onnx.results.run_lengths import compressed
+from relcam_onnx.results.run_lengths import Runs, compressed, uncompressed
 
 
 @pytest.mark.parametrize(("rows", "counts"), [
@@ -26,3 +26,11 @@ def test_a_mask_comes_back_in_the_pictures_pixels(size: tuple[int, int], share: 
     cells = np.random.default_rng(0).uniform(size=told_at(size)) < share
     region = Region(cells, size)
     np.testing.assert_array_equal(mask_of(compressed(region)), region.mask)
+    for told in (compressed(region), uncompressed(region.mask)):
+        np.testing.assert_array_equal(Runs.read(told).mask, region.mask)
+
+
+@pytest.mark.parametrize("counts", [[3, 4], [20, -8], "<<", [[12]], None])
+def test_what_are_no_run_lengths_of_the_size(counts: object) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        Runs.read({"size": [3, 4], "counts": counts})

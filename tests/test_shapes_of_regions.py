@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 import relcam_onnx as rc
 from relcam_onnx import extras
 from relcam_onnx.cli import app
-from relcam_onnx.results.shapes import components, polygons, refined, run_lengths
+from relcam_onnx.results.run_lengths import uncompressed
+from relcam_onnx.results.shapes import components, polygons, refined
 
 masks = arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.booleans())
 
@@ -41,7 +42,7 @@ def from_runs(runs: dict[str, list[int]]) -> np.ndarray:
 
 @given(masks)
 def test_run_lengths_are_the_mask(mask: np.ndarray) -> None:
-    np.testing.assert_array_equal(from_runs(run_lengths(mask)), mask)
+    np.testing.assert_array_equal(from_runs(uncompressed(mask)), mask)
 
 
 @given(masks)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +17,12 @@ from relcam_onnx.audit.matching import compared, pairs
 from relcam_onnx.audit.model import Audited, Source
 from relcam_onnx.audit.planes import Maps, planes
 from relcam_onnx.audit.rows import AUDITED
+from relcam_onnx.audit.same_task import check_same_task
 from relcam_onnx.audit.spots import Likeness, Place, Segment
 from relcam_onnx.audit.store import Found
 from relcam_onnx.audit.subjects import Subject
-from relcam_onnx.errors import InputError, ModelFileError, OptionError
-from relcam_onnx.model import static_shape
+from relcam_onnx.audit.written import WrittenMaps
+from relcam_onnx.errors import ModelFileError
 from relcam_onnx.pictures import finding
 from relcam_onnx.pictures.geometry import Floats
 from relcam_onnx.results.detections import Detection
@@ -30,10 +30,19 @@ from relcam_onnx.results.render import resize_map
 
 OUTPUTS = "outputs"
 """What stands for a layer where outputs are compared."""
+HALF = 0.5
+"""Over it a single probability says yes."""
 
 
 class Reference(Protocol):
     """What a model is held against."""
+
+    @property
+    def digests(self) -> list[str]:
+        """What tells it from any other."""
+
+    def notes(self, subjects: Sequence[Subject]) -> list[str]:
+        """What is to be said of it beforehand; `OptionError` where nothing can be compared."""
 
     def look(self, subject: Subject) -> tuple[dict[str, float], Maps]:
         """How the subject's outputs differ, as far as they can be told; and layer -> (1, h, w) for its class."""
@@ -45,28 +54,21 @@ class OtherFile:
     Raises
     ------
     InputError
-        It tells other classes apart, or takes other pictures.
+        They do not do the same task.
     """
 
     def __init__(self, model: Audited, reference: Audited) -> None:
-        if model.kind != reference.kind:
-            raise InputError(
-                f"the reference is a {reference.kind}, the model a {model.kind}: they do not do the same task; give "
-                "the file that this one was made of"
-            )
-        mine, its = model.prepared.choices.classes, reference.prepared.choices.classes
-        if mine is not None and its is not None and mine != its:
-            raise InputError(
-                f"the reference tells {its} classes apart, the model {mine}: they do not do the same task; give the "
-                "file that this one was made of"
-            )
-        sizes = [static_shape(each.prepared.layers.picture.tensor) for each in (model, reference)]
-        if any(a and b and a != b for a, b in zip(*((s or ())[1:] for s in sizes), strict=False)):
-            raise InputError(
-                f"the reference takes pictures {sizes[1]}, the model {sizes[0]}: they do not do the same task; give "
-                "the file that this one was made of"
-            )
+        check_same_task(model, reference)
         self._model, self._reference = model, reference
+
+    @property
+    def digests(self) -> list[str]:
+        """See `Reference`."""
+        return [self._reference.prepared.model.sha256, repr(self._reference.pictures.preprocess)]
+
+    def notes(self, subjects: Sequence[Subject]) -> list[str]:
+        """See `Reference`."""
+        return []
 
     def look(self, subject: Subject) -> tuple[dict[str, float], Maps]:
         """See `Reference`."""
@@ -80,7 +82,10 @@ class OtherFile:
         if isinstance(spot, Likeness):
             cosines = self._reference.scores(x)[0]
             return of_cosines(subject, cosines), planes(explained)
-        return of_outputs(subject.probabilities, explained.probabilities[0]), planes(explained)
+        if spot.quantity:
+            return {"largest": float(abs(subject.scores - explained.scores[0]).max())}, planes(explained)
+        each = self._model.prepared.scores.squashed_by == "Sigmoid" and not self._model.prepared.choices.paired
+        return of_outputs(subject.probabilities, explained.probabilities[0], each=each), planes(explained)
 
     def _counterpart(self, subject: Subject, spot: Place) -> Detection | None:
         """What the reference has of a detection."""
@@ -89,57 +94,6 @@ class OtherFile:
             mine = (spot.found,)
         own = mine.index(spot.found)
         return next((theirs[pair.theirs] for pair in pairs(mine, theirs) if pair.mine == own), None)
-
-
-class WrittenMaps:
-    """A folder that `relcam explain` wrote: maps for the classes that it was asked for.
-
-    Raises
-    ------
-    OptionError
-        The folder has no ``results.json``, or no raw maps.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        try:
-            results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-            self._images: dict[str, Any] = {Path(image["file"]).name: image for image in results["images"]}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise OptionError(f"reference {str(folder)!r} is no folder that 'relcam explain' wrote: {error}") from error
-        self._folder = folder
-
-    def look(self, subject: Subject) -> tuple[dict[str, float], Maps]:
-        """See `Reference`: a folder of maps tells no outputs."""
-        return {}, self._maps(subject)
-
-    def _maps(self, subject: Subject) -> Maps:
-        image = self._images.get(subject.file.name)
-        if image is None:
-            return {}
-        place = place_of(subject, image["targets"])
-        files = {entry["file"] for entries in image["layers"].values() for entry in entries if entry.get("file")}
-        if place is None or not files:
-            return {}
-        found: Maps = {}
-        with np.load(self._folder / Path(files.pop()).name, allow_pickle=False) as stored:
-            for layer in stored.files:
-                value = np.asarray(stored[layer][place], np.float32)
-                plane = value.sum(axis=0) if value.ndim == 3 else value
-                if plane.ndim == 2:
-                    found[layer] = plane[None]
-        return found
-
-
-def place_of(subject: Subject, targets: Sequence[Mapping[str, Any]]) -> int | None:
-    """Which of the targets in ``results.json`` a subject is."""
-    spot = subject.spot
-    if isinstance(spot, Likeness):
-        return next((i for i, t in enumerate(targets) if t["label"] == f"like {spot.names[subject.label]}"), None)
-    if not isinstance(spot, Place):
-        return next((i for i, t in enumerate(targets) if t["index"] == subject.label), None)
-    theirs = [Detection(t["box"] and tuple(t["box"]), t["label"], t["probability"] or 0, t["place"], t["index"])
-              for t in targets]  # fmt: skip
-    return next((pair.theirs for pair in pairs([spot.found], theirs)), None)
 
 
 def by_reference(subjects: Sequence[Subject], reference: Reference, kept: Kept) -> Iterator[Item]:
@@ -187,12 +141,16 @@ def of_cosines(subject: Subject, theirs: Floats) -> dict[str, float]:
     return found if len(theirs) == 1 else {**found, "top1": float(subject.scores.argmax() == theirs.argmax())}
 
 
-def of_outputs(mine: Floats, theirs: Floats) -> dict[str, float]:
-    """How two outputs differ; Kullback and Leibler's divergence from the reference."""
-    p = theirs.astype(np.float64)
-    divergence = float((p * (log(theirs).astype(np.float64) - log(mine))).sum())
+def of_outputs(mine: Floats, theirs: Floats, *, each: bool = False) -> dict[str, float]:
+    """How two outputs differ; Kullback and Leibler's divergence from the reference.
+
+    Where ``each`` class has a probability of its own: its sum over them, and a single one is on one side of a half.
+    """
+    own, p = ((np.stack([v, 1 - v]) if each or len(v) == 1 else v) for v in (mine, theirs))
+    divergence = float((p * (log(p).astype(np.float64) - log(own))).sum())
+    top = (mine >= HALF, theirs >= HALF) if len(mine) == 1 else (mine.argmax(), theirs.argmax())
     return {
-        "top1": float(mine.argmax() == theirs.argmax()),
+        "top1": float(np.all(top[0] == top[1])),
         "kl": max(0.0, divergence),
         "largest": float(np.abs(mine - theirs).max()),
     }
@@ -210,10 +168,10 @@ def of_maps(mine: Floats, theirs: Floats) -> dict[str, float]:
     }
 
 
-def read_reference(model: Audited, path: Path) -> tuple[Reference, Audited | None]:
-    """What ``--reference`` names: another model, explained as this one is, or a folder of maps."""
+def read_reference(model: Audited, path: Path, found: Sequence[finding.Found]) -> tuple[Reference, Audited | None]:
+    """What ``--reference`` names: another model, explained as this one is, or a folder of maps of the same pictures."""
     if path.is_dir():
-        return WrittenMaps(path), None
+        return WrittenMaps(path, model, found), None
     if not path.exists():
         raise ModelFileError(f"reference {str(path)!r}: there is no such file or folder")
     other = Audited(path, **model.given, options=model.options, like=model.like)

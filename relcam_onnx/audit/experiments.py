@@ -176,12 +176,12 @@ def by_deleting(
             maps = source(x[None], subject.pair)
             found = each(maps, of)
             for row, layers in maps.items():
-                if FUSED in layers:
+                if FUSED in layers and not subject.spot.quantity:
                     ends = faded(subject), subject.probability
                     found[row][FUSED] |= of_curves(probability, ends, x, layers[FUSED][0], curves)
             return found
 
-        yield Item(subject.name, measure, metrics.PATCHES**2 + curves.passes, 1)
+        yield Item(subject.name, measure, metrics.PATCHES**2 + curves.passes * (not subject.spot.quantity), 1)
 
 
 def of_curves(

@@ -21,10 +21,10 @@ from relcam_onnx.runners.found import OVERLAP, detections
 
 
 class Sought(NamedTuple):
-    """A spot, its class (None: the top one there), and what is outlined of it, if anything is."""
+    """A spot, its class, and what is outlined of it, if anything is."""
 
     spot: Spot
-    kind: int | None
+    kind: int
     mask: Mask | None
 
 
@@ -53,7 +53,9 @@ def find(
         segments = found_segments(model, said, kind, (size[0], size[1]))[:most]
         drawn = [None] * len(segments) if outlined is None else of_segments(model, segments, outlined)
         return [Sought(spot, label, mask) for (spot, label), mask in zip(segments, drawn, strict=True)]
-    return [Sought(model.whole, kind, None if outlined is None else outlined.whole)]
+    own = int(model.told([said])[0][0].argmax()) if kind is None else kind
+    called = [] if outlined is None else outlined.called(model.label(own))
+    return [Sought(model.whole, own, outlined.draw(called) if outlined is not None and called else None)]
 
 
 def found_places(model: Audited, picture: Found, said: Said, kind: int | None, size: Size) -> list[Place]:

@@ -21,6 +21,9 @@ OUTPUTS = {
     "embedding": "drift.kl and drift.largest are left out: drift.likeness stands for them",
 }  # fmt: skip
 
+QUANTITY = "one score that nothing squashes may be any quantity (if it is a yes or no, give two --labels)"
+"""Why of such a score nothing is measured that needs a probability."""
+
 
 class Left(NamedTuple):
     """An experiment that is not made, or None where only some of its measures mean nothing; and a line on it."""
@@ -35,6 +38,10 @@ def left_out(model: Audited, subjects: Sequence[Subject], *, against: bool) -> I
     if subjects and all(subject.second == subject.label for subject in subjects):
         why = "name a second picture with --like" if kind == "embedding" else "the model has one class"
         yield Left(None, f"sanity.second-class and sanity.random-class are left out: {why}")
+    if model.whole.quantity:
+        yield Left(None, f"faithfulness, but for single-deletion, is left out: {QUANTITY}")
+        if against:
+            yield Left(None, f"drift.top1 and drift.kl are left out, and drift.largest is of the values: {QUANTITY}")
     if kind == "classifier":
         return
     yield Left("grid", f"places.gridpg and places.pointing are left out: {MOSAICS[kind]}")

@@ -35,10 +35,11 @@ class Of(NamedTuple):
 
 MEASURES: dict[str, Of] = {
     "drift.top1": Of("drift", "top1", "the share of pictures with the same top class", "higher"),
-    "drift.kl": Of("drift", "kl", "KL divergence from the reference's probabilities, nats", "lower"),
-    "drift.largest": Of("drift", "largest", "the largest difference of a probability", "lower"),
-    "drift.matched": Of("outputs", "matched", "the share of both files' detections that are matched: one class, IoU at "
-                        "least 0.5", "higher"),
+    "drift.kl": Of("drift", "kl", "KL divergence from the reference's probabilities, nats; summed over classes "
+                   "that have a sigmoid each", "lower"),
+    "drift.largest": Of("drift", "largest", "the largest difference of a probability, or of a bare quantity", "lower"),
+    "drift.matched": Of("outputs", "matched", "pairs of both files' detections (one class, IoU at least 0.5) over all "
+                        "that either has", "higher"),
     "drift.lost": Of("outputs", "lost", "detections of a picture that only the reference has", "lower"),
     "drift.new": Of("outputs", "new", "detections of a picture that only the model has", "lower"),
     "drift.box-iou": Of("outputs", "box", "IoU of the boxes of matched detections", "higher"),

@@ -88,7 +88,8 @@ class Audited:
         self.detections = cache(self._detections)
         self.usual: Sequence[Path] = ()
         self.like, self.kind = tuple(like), self._kind(bool(like))
-        self.whole = self._likeness() if like else Spot()
+        bare = self.prepared.scores.squashed_by is None and self.prepared.choices.classes == 1
+        self.whole = self._likeness() if like else Spot(quantity=bare and self.kind == "classifier")
 
     def _kind(self, like: bool) -> str:
         """What the model does."""

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageOps
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
 
+from relcam_onnx.audit.by_name import by_name, without_suffix
 from relcam_onnx.audit.model import Audited
 from relcam_onnx.audit.spots import Mask
 from relcam_onnx.errors import InputError, OptionError
-from relcam_onnx.pictures.finding import Found
+from relcam_onnx.pictures.finding import SUFFIXES, Found
 from relcam_onnx.pictures.geometry import Size
+from relcam_onnx.results.run_lengths import Runs
 
-Shape = list[tuple[float, float]]
-"""A polygon in a picture's pixels, upright."""
+Shape: TypeAlias = list[NDArray[np.float64]] | Runs
+"""Polygons, (corners, 2) of x and y in a picture's pixels, upright; or run lengths."""
+WHITES = (255, 65535)
+"""White in a mask, by how large its levels are."""
+NEAR = 0.75
+"""Of white: lighter masks have levels of light, others numbers."""
+SPECK = 16
+"""Levels of 255 that colours may be apart in a grey mask, as JPEG leaves them."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +45,16 @@ class Outlined:
     labels: tuple[str | None, ...]
     draw: Callable[[Sequence[int]], Mask]
 
-    @property
-    def whole(self) -> Mask:
-        """All of them."""
-        return self.draw(range(len(self.labels)))
-
     def called(self, label: str | None) -> list[int]:
         """Those that may be of a class: called so, or by no name; all of them where the class has none."""
-        wanted = None if label is None else label.strip().lower()
-        told = [name and name.strip().lower() for name in self.labels]
+        wanted = label if label is None else alike(label)
+        told = [name if name is None else alike(name) for name in self.labels]
         return [place for place, name in enumerate(told) if wanted is None or name in (None, wanted)]
+
+
+def alike(label: str) -> str:
+    """What labels are compared by."""
+    return label.strip().lower()
 
 
 Outlines = Callable[[Found], Outlined | None]
@@ -63,94 +72,145 @@ def read_boxes(file: Path, found: Sequence[Found], model: Audited) -> tuple[Outl
     Returns
     -------
     tuple
-        The outlines, and a note on pictures in the file that are not among those audited.
+        The outlines, and notes: on pictures in the file that are not among those audited, and on categories that are
+        not called like classes.
 
     Raises
     ------
     OptionError
-        The file is no such JSON, or is about none of the pictures.
+        The file is no such JSON, or is about none of the pictures, or does not tell which.
     """
     try:
         coco = json.loads(file.read_text(encoding="utf-8"))
-        names = {image["id"]: Path(str(image["file_name"])).name for image in coco["images"]}
+        names = {image["id"]: str(image["file_name"]) for image in coco["images"]}
         kinds = {kind.get("id"): kind.get("name") for kind in coco.get("categories") or ()}
-        shapes: dict[str, list[tuple[str | None, list[Shape]]]] = {}
+        entries: dict[str, list[tuple[str | None, Shape]]] = {}
         for entry in coco["annotations"]:
             label = kinds.get(entry.get("category_id"))
-            told = None if label is None else str(label), polygons(entry)
-            shapes.setdefault(names[entry["image_id"]], []).append(told)
+            told = None if label is None else str(label), shape_of(entry)
+            entries.setdefault(names[entry["image_id"]], []).append(told)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise OptionError(
             f"{str(file)!r} is no JSON of COCO's form (images with id and file_name, annotations with image_id and "
-            f"bbox or polygons): {type(error).__name__}: {error}"
+            f"bbox, polygons or run lengths): {type(error).__name__}: {error}"
         ) from error
-    known = {picture.path.name for picture in found}
-    if not known & set(shapes):
-        raise OptionError(f"{str(file)!r} outlines none of the pictures; its first is {next(iter(shapes), 'none')!r}")
-    strange = sorted(set(shapes) - known)
+    about = {path: name for path, name in by_name(file.name, found, names.values()).items() if name in entries}
+    if not about:
+        raise OptionError(f"{str(file)!r} outlines none of the pictures; its first is {next(iter(entries), 'none')!r}")
+    strange = sorted(set(entries) - set(about.values()))
     notes = [f"{file.name} outlines {len(strange)} pictures that are not here, such as {strange[0]}"] if strange else []
+    called = {alike(label) for objects in entries.values() for label, _ in objects if label is not None}
+    whichever = model.kind in ("classifier", "embedding") and called.isdisjoint(map(alike, model.labels or ()))
+    if called and whichever:
+        notes.append(f"no category of {file.name} is called like a class: whatever is outlined counts, whichever it is")
 
     def outlined(picture: Found) -> Outlined | None:
-        objects = shapes.get(picture.path.name)
-        if objects is None:
+        if picture.path not in about:
             return None
+        objects = entries[about[picture.path]]
 
         def draw(places: Sequence[int]) -> Mask:
-            every = [shape for place in places for shape in objects[place][1]]
+            every = [objects[place][1] for place in places]
             return seen(model, drawn(model.upright(picture.path), every))
 
-        return Outlined(tuple(label for label, _ in objects), draw)
+        return Outlined(tuple(None if whichever else label for label, _ in objects), draw)
 
     return outlined, notes
 
 
-def polygons(entry: dict[str, Any]) -> list[Shape]:
-    """An annotation's polygons, else its box."""
+def shape_of(entry: Mapping[str, Any]) -> Shape:
+    """An annotation's polygons, or its run lengths; else its box."""
     segmentation = entry.get("segmentation")
-    if isinstance(segmentation, list) and segmentation:
-        return [list(zip(map(float, p[0::2]), map(float, p[1::2]), strict=True)) for p in segmentation]
+    if isinstance(segmentation, dict):
+        return Runs.read(segmentation)
+    if segmentation:
+        return [np.array(p, np.float64).reshape(-1, 2) for p in segmentation]
     left, top, width, height = map(float, entry["bbox"])
-    return [[(left, top), (left + width, top), (left + width, top + height), (left, top + height)]]
+    right, bottom = left + width, top + height
+    return [np.array([(left, top), (right, top), (right, bottom), (left, bottom)])]
 
 
-def drawn(size: Size, outlines: Sequence[Shape]) -> Image.Image:
-    """Polygons in white on black, for a picture of this height and width."""
-    canvas = Image.new("RGB", size[::-1])
-    for outline in outlines:
-        ImageDraw.Draw(canvas).polygon(outline, fill="white")
-    return canvas
+def drawn(size: Size, shapes: Sequence[Shape]) -> Mask:
+    """All that several shapes have of a picture of this height and width, bool.
+
+    Raises
+    ------
+    InputError
+        Run lengths are of another size.
+    """
+    mask = np.zeros(size, bool)
+    for shape in shapes:
+        if isinstance(shape, Runs):
+            if shape.size != size:
+                of, own = (f"{height} × {width}" for height, width in (shape.size, size))
+                raise InputError(f"run lengths outline a picture of {of} pixels (height, width), and this has {own}")
+            mask |= shape.mask
+        else:
+            for polygon in shape:
+                mask |= filled(size, polygon)
+    return mask
+
+
+def filled(size: Size, polygon: NDArray[np.float64]) -> Mask:
+    """The pixels whose middles lie in a polygon, (corners, 2) of x and y; by the even-odd rule."""
+    crossed = np.zeros((size[0], size[1] + 1), bool)
+    middles = np.arange(size[0]) + 0.5
+    for (x, y), (to_x, to_y) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
+        rows = np.flatnonzero((y <= middles) != (to_y <= middles))
+        across = x + (middles[rows] - y) / (to_y - y) * (to_x - x)
+        crossed[rows, np.ceil(across - 0.5).clip(0, size[1]).astype(int)] ^= True
+    return np.asarray(np.logical_xor.accumulate(crossed, axis=1)[:, :-1])
 
 
 def read_masks(folder: Path, found: Sequence[Found], model: Audited) -> Outlines:
-    """A folder of pictures called like the audited ones, white where the object is.
+    """A folder of pictures called like the audited ones, bright where the object is: see `bright`.
 
     Raises
     ------
     OptionError
-        It is no folder, or has a mask of none of the pictures.
+        It is no folder, or has a mask of none of the pictures, or does not tell of which.
     """
-    files = {file.stem: file for file in sorted(folder.rglob("*")) if file.is_file()} if folder.is_dir() else {}
-    if not any(picture.path.stem in files for picture in found):
+    here = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES]
+    about = by_name(f"masks {str(folder)!r}", found, map(str, here), without_suffix)
+    if not about:
         raise OptionError(f"masks {str(folder)!r} holds none that is called like a picture, such as "
                           f"{found[0].path.stem}.png")  # fmt: skip
 
     def outlined(picture: Found) -> Outlined | None:
-        file = files.get(picture.path.stem)
-        if file is None:
+        if picture.path not in about:
             return None
+        file = folder / about[picture.path]
         try:
             with Image.open(file) as opened:
-                upright = ImageOps.exif_transpose(opened).convert("L")
+                marked = Image.fromarray(bright(ImageOps.exif_transpose(opened)))
         except OSError as error:
             raise InputError(f"mask {str(file)!r} cannot be read: {error}") from error
         size = model.upright(picture.path)
-        mask = seen(model, upright.resize(size[::-1], Image.Resampling.NEAREST).convert("RGB"))
+        mask = seen(model, np.asarray(marked.resize(size[::-1], Image.Resampling.NEAREST)))
         return Outlined((None,), lambda places: mask)
 
     return outlined
 
 
-def seen(model: Audited, drawing: Image.Image) -> Mask:
-    """White of a drawing as the model sees the picture that it is of: bool (H, W)."""
+def bright(mask: Image.Image) -> Mask:
+    """What a mask marks, bool (H, W): the lighter half of its levels; of numbers and colours whatever is not black.
+
+    Numbers are levels of which none is near white: 0 and 1, or those of classes.
+    """
+    if mask.mode[0] in "IF" or mask.mode == "L":
+        levels = np.asarray(mask, np.float64)
+    else:
+        colours = np.asarray(mask.convert("RGB"), np.float64)
+        levels = colours.max(axis=2)
+        if np.ptp(colours, axis=2).max() > SPECK:
+            return np.asarray(levels > SPECK)
+    most = levels.max()
+    white = next((white for white in WHITES if most <= white), np.inf)
+    return np.asarray(levels > (white / 2 if most >= NEAR * white else 0))
+
+
+def seen(model: Audited, mask: Mask) -> Mask:
+    """A mask of a picture, (height, width), as the model sees that: bool (H, W)."""
+    drawing = Image.fromarray(mask).convert("RGB")
     dark, light = (model.seen(Image.new("RGB", drawing.size, colour))[0] for colour in ("black", "white"))
     return np.asarray(model.seen(drawing)[0] > (dark + light) / 2)

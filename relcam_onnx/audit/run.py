@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from relcam_onnx import __version__
 from relcam_onnx.audit.clusters import Cluster, clusters
@@ -21,7 +25,7 @@ from relcam_onnx.audit.plan import Plan, Work
 from relcam_onnx.audit.store import Store
 from relcam_onnx.audit.subjects import Subject, read_subjects
 from relcam_onnx.audit.thresholds import Outcome, Threshold, check
-from relcam_onnx.audit.told import as_groups, classes_of
+from relcam_onnx.audit.told import of_csv, of_folders
 from relcam_onnx.errors import InputError, OptionError
 from relcam_onnx.extras import require
 from relcam_onnx.files import make_folder, sha256
@@ -141,16 +145,13 @@ def audit(
     found, missing = find_pictures(request.pictures)
     if not found:
         raise InputError(missing[0].error if missing else "no picture was named")
-    only = Path(request.pictures[0]) if len(request.pictures) == 1 else None
-    classes = classes_of(found, only if only is not None and only.is_dir() else None, request.classes)
     model = Audited(request.model, request.preprocess, request.labels, request.explaining, request.like)
-    notes: list[str] = []
-    if classes is not None and request.classes is None and (groups := as_groups(model, classes)) is not None:
-        classes = groups
-        notes.append("no folder is called like a class: they are groups, and top classes are explained")
+    classes, notes = of_folders(found, request.pictures, model)
+    if request.classes is not None:
+        classes, notes = of_csv(found, request.classes), []
     reference, other = None, None
     if request.reference is not None:
-        reference, other = read_reference(model, request.reference)
+        reference, other = read_reference(model, request.reference, found)
     if request.boxes is not None and request.masks is not None:
         raise OptionError("boxes and masks both say where objects are; give one of them")
     outlines: Outlines = no_masks
@@ -168,16 +169,19 @@ def audit(
         raise InputError(f"none of {len(found)} pictures could be read; {failed[0].error}")
     if not subjects and other is None:
         raise InputError(f"the model finds nothing in {len(pictures)} pictures that could be explained")
-    notes += told_of(model, pictures, subjects)
+    if reference is not None:
+        notes += reference.notes(subjects)
+    notes += told_of(model, pictures, subjects, outlined=outlines is not no_masks)
     model.usual = [picture.path for picture in pictures[:USUAL]]
     kept = Kept(request.out, {
         "version": __version__, "request": request.told(), "preprocess": asdict(model.pictures.preprocess),
         "pictures": sorted((picture.name, sha256(picture.path)) for picture in pictures),
-        "subjects": sorted((s.name, s.label, s.mask is not None) for s in subjects),
-        "like": [sha256(file) for file in request.like],
-        "models": [model.prepared.model.sha256, other and other.prepared.model.sha256],
+        "subjects": sorted((s.name, s.label, digest(s.mask)) for s in subjects),
+        "like": [sha256(file) for file in request.like], "preset": repr(model.explainer.preset),
+        "models": [model.prepared.model.sha256, *(reference.digests if reference else ())],
     })  # fmt: skip
     plan = Plan(model, pictures, subjects, extent, request.random_state, reference, other, kept)
+    plan.notes[:0] = notes
     told(plan)
     for _ in shown(plan.run(), len(plan.work)):
         pass
@@ -187,17 +191,27 @@ def audit(
     return Audit(
         request, model, other, pictures, subjects, [*missing, *failed], told_figures,
         check(request.thresholds, told_figures), clusters(by_group(subjects, maps), request.random_state), maps, others,
-        unmatched(pictures, model, other), [*notes, *plan.notes], plan.passes, kept.store,
+        unmatched(pictures, model, other), plan.notes, plan.passes, kept.store,
     )  # fmt: skip
 
 
-def told_of(model: Audited, pictures: Sequence[Found], subjects: Sequence[Subject]) -> list[str]:
-    """In how many pictures nothing is found, and how many of a detector's detections lie on what is outlined."""
+def told_of(model: Audited, pictures: Sequence[Found], subjects: Sequence[Subject], *, outlined: bool) -> list[str]:
+    """In how many pictures nothing is found, and for how many subjects something is ``outlined``, if that was told."""
     seen, notes = {subject.file for subject in subjects}, []
     if empty := [picture.name for picture in pictures if picture.path not in seen]:
         notes.append(f"nothing is found in {len(empty)} of {len(pictures)} pictures, such as {empty[0]}")
-    on = sum(subject.mask is not None for subject in subjects)
+    on = [subject for subject in subjects if subject.mask is not None]
     if model.kind == "detector" and on:
-        found = f"{on} of {len(subjects)} detections lie on an outlined object of their label"
+        found = f"{len(on)} of {len(subjects)} detections lie on an outlined object of their label"
         notes.append(f"{found} (IoU of the boxes at least 0.5)")
+    elif outlined and len(on) < len(subjects):
+        what = "segments" if model.kind == "segmenter" else "pictures"
+        notes.append(f"{len(on)} of {len(subjects)} {what} have an outlined object of their class")
+    if nothing := [subject.name for subject in on if subject.mask is not None and not subject.mask.any()]:
+        notes.append(f"what is outlined of {len(nothing)} pictures marks nothing there, such as of {nothing[0]}")
     return notes
+
+
+def digest(mask: NDArray[np.bool_] | None) -> str | None:
+    """What tells what is outlined from anything else."""
+    return None if mask is None else hashlib.sha256(mask.tobytes()).hexdigest()

@@ -53,10 +53,13 @@ class Spot:
     region
         What the model itself marks in the picture as it sees it, (H, W): the inside of a box, a segment; None where it
         marks nothing.
+    quantity
+        Whether what is there may be any quantity: one score that nothing squashes, and no yes or no.
     """
 
     at: Floats | None = None
     region: Mask | None = None
+    quantity: bool = False
 
     @property
     def detection(self) -> Detection | None:
@@ -66,7 +69,7 @@ class Spot:
     @property
     def likely(self) -> bool:
         """Whether what `shares` gives are probabilities."""
-        return True
+        return not self.quantity
 
     def target(self, kind: int) -> Any:
         """A class there, as an `Explainer` takes it for one image."""

@@ -124,9 +124,8 @@ def of_picture(model: Audited, picture: Found, told: Told | None, outlines: Outl
     if kind is not None and kind not in range(count := model.count(said)):
         raise TargetError(f"class {kind} is none of the model's {count}")
     sought = find(model, picture, said, kind, outlines(picture), most)
-    for number, (spot, label, mask) in enumerate(sought, 1):
+    for number, (spot, own, mask) in enumerate(sought, 1):
         scores, shares = (values[0] for values in model.told([said], spot))
-        own = int(scores.argmax()) if label is None else label
         name = picture.name if spot is model.whole else f"{picture.name} #{number}"
         group = named(model, own) if told is None else told.group
         yield Subject(
@@ -184,5 +183,6 @@ def mosaics(subjects: Sequence[Subject], count: int, *, opposite: bool, seed: in
         a, b, *rest = chosen
         found.setdefault(names, Mosaic((a, b, b, a) if opposite else (a, b, rest[0], rest[1])))
     if not found:
-        raise InputError(f"{len(subjects)} pictures that the model is sure of are too few for a grid of {size} classes")
+        shown = len({subject.label for subject in subjects})
+        raise InputError(f"a grid shows {size} classes, and {len(subjects)} pictures that count show {shown}")
     return list(found.values())

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from relcam_onnx.audit.by_name import by_name
 from relcam_onnx.audit.model import Audited
 from relcam_onnx.audit.spots import Likeness
 from relcam_onnx.errors import OptionError, TargetError
@@ -33,38 +35,67 @@ def class_of(model: Audited, told: str) -> int:
         if len(names) != 1:
             raise TargetError(f"{told!r} is none of what pictures are to be like: {', '.join(model.whole.names)}")
         return model.whole.names.index(names[0])
-    return int(told) if told.lstrip("-").isdigit() else one_label(told, model.pictures.labels)
+    return one_label(told, model.pictures.labels)
 
 
-def classes_of(found: Sequence[Found], folder: Path | None, file: Path | None) -> dict[Path, Told] | None:
-    """Which class each picture shows, as far as somebody says: a CSV, or the folders that they lie in.
+def is_class(model: Audited, told: str) -> bool:
+    """Whether a class is called so; a number is called like one where there are so many classes."""
+    try:
+        kind = class_of(model, told)
+    except TargetError:
+        return False
+    count = model.prepared.choices.classes
+    return isinstance(model.whole, Likeness) or count is None or kind in range(count)
+
+
+def of_folders(
+    found: Sequence[Found], sources: Sequence[str], model: Audited
+) -> tuple[dict[Path, Told] | None, list[str]]:
+    """What the folders that pictures lie in say: subfolders of those that were named, else these themselves.
 
     Parameters
     ----------
-    found
-        The pictures.
-    folder
-        The only source, where it is a folder: if all its pictures lie in subfolders, these are their classes, and
-        folders in them subgroups.
-    file
-        A CSV with the columns ``file`` (a path below the CSV's folder, or a name), ``index`` or ``label``, and
-        perhaps ``group``.
+    found, sources
+        The pictures, and what named them. Only folders count, and one alone is no class.
+
+    Returns
+    -------
+    tuple
+        The pictures' classes, or groups where no folder is called like a class; None where there are no folders to go
+        by. And a note on either, and on pictures that lie in none.
+    """
+    folders = sorted(
+        (Path(source) for source in sources if Path(source).is_dir()), key=lambda folder: len(folder.parts)
+    )
+    own: dict[Path, tuple[str, ...]] = {}
+    for picture in found:
+        folder = next((each for each in folders if picture.path.is_relative_to(each)), None)
+        if folder is not None:
+            own[picture.path.resolve()] = (folder.resolve().name, *picture.path.relative_to(folder).parts[:-1])
+    inside = {path: Told(names[1], "/".join(names[1:])) for path, names in own.items() if len(names) > 1}
+    among = {path: Told(names[0], "/".join(names)) for path, names in own.items()} if len(folders) > 1 else {}
+    for told in (inside, among):
+        if any(is_class(model, label) for label in {str(entry.label) for entry in told.values()}):
+            rest = {path: Told(None, names[0]) for path, names in own.items() if path not in told}
+            left = [picture.name for picture in found if picture.path.resolve() not in told]
+            said = f"{len(left)} pictures lie in no folder of a class, such as {', '.join(left[:1])}"
+            return {**rest, **told}, [f"{said}: their top classes are explained"] if left else []
+    if not (inside or among):
+        return None, []
+    groups = {path: Told(None, "/".join(names[not among :]) or names[0]) for path, names in own.items()}
+    return groups, ["no folder is called like a class: they are groups, and top classes are explained"]
+
+
+def of_csv(found: Sequence[Found], file: Path) -> dict[Path, Told]:
+    """Which class each picture shows by a CSV with the columns ``file``, ``index`` or ``label``, perhaps ``group``.
+
+    Pictures go by their paths below its folder, else by their names.
 
     Raises
     ------
     OptionError
-        The CSV cannot be read, lacks the columns, or names none of the pictures.
+        It cannot be read, lacks the columns, names none of the pictures, or does not tell which.
     """
-    if file is not None:
-        return of_csv(found, file)
-    if folder is None or not found or any(p.path.parent == folder for p in found):
-        return None
-    parts = {p.path.resolve(): p.path.relative_to(folder).parts[:-1] for p in found}
-    return {path: Told(names[0], "/".join(names)) for path, names in parts.items()}
-
-
-def of_csv(found: Sequence[Found], file: Path) -> dict[Path, Told]:
-    """What a CSV says."""
     try:
         with file.open(newline="", encoding="utf-8-sig") as lines:
             rows = list(csv.DictReader(lines))
@@ -76,25 +107,11 @@ def of_csv(found: Sequence[Found], file: Path) -> dict[Path, Told]:
     told = {
         row["file"]: Told((row[column] or "").strip(), row.get("group") or (row[column] or "").strip()) for row in rows
     }
-    by_path = {(file.parent / name).resolve(): entry for name, entry in told.items()}
-    known = {
-        p.path.resolve(): entry
-        for p in found
-        if (entry := by_path.get(p.path.resolve(), told.get(p.path.name))) is not None
-    }
+    places = {p.path.resolve(): os.path.abspath(p.path) for p in found}
+    names = {places.get((file.parent / name).resolve(), name): entry for name, entry in told.items()}
+    known = {path.resolve(): names[name] for path, name in by_name(str(file), found, names).items()}
     if not known:
         raise OptionError(
             f"{str(file)!r} names none of the pictures, such as {found[0].path.name}; its first is {next(iter(told))}"
         )
     return known
-
-
-def as_groups(model: Audited, told: Mapping[Path, Told]) -> dict[Path, Told] | None:
-    """Folders as groups alone, where none of them is called like a class; None where one is."""
-    for label in {entry.label for entry in told.values()}:
-        try:
-            class_of(model, str(label))
-        except TargetError:
-            continue
-        return None
-    return {path: Told(None, entry.group) for path, entry in told.items()}

@@ -10,7 +10,8 @@ import numpy as np
 
 from relcam_onnx.files import whole
 from relcam_onnx.results.regions import Region
-from relcam_onnx.results.shapes import components, polygons, run_lengths
+from relcam_onnx.results.run_lengths import uncompressed
+from relcam_onnx.results.shapes import components, polygons
 
 if TYPE_CHECKING:
     from relcam_onnx.results.explanation import Explanation
@@ -84,6 +85,6 @@ def outlined(part: Region) -> list[list[float]] | dict[str, list[int]]:
     """Polygons in the picture's pixels; run lengths where the part has holes."""
     outlines = polygons(part.cells)
     if outlines is None:
-        return run_lengths(part.mask)
+        return uncompressed(part.mask)
     scale = np.array(part.size[::-1]) / np.array(part.cells.shape[::-1])
     return [(np.array(outline).reshape(-1, 2) * scale).round(2).reshape(-1).tolist() for outline in outlines]

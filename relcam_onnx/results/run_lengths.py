@@ -1,16 +1,50 @@
-"""Regions as COCO's compressed run lengths, which `pycocotools` reads."""
+"""Regions as COCO's run lengths, compressed as `pycocotools` has them and not, and what others wrote as such."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from relcam_onnx.results.regions import Region
 
+Mask = NDArray[np.bool_]
+
 BITS, MORE, FIRST = 5, 32, 48
 """Of a number in each character, the bit that says that another one follows, and the character of zero."""
+
+
+class Runs(NamedTuple):
+    """A mask of ``size`` (height, width) by lengths of its runs down the columns, what is outside first."""
+
+    size: tuple[int, int]
+    lengths: NDArray[np.int64]
+
+    @classmethod
+    def read(cls, told: Mapping[str, Any]) -> Self:
+        """What stands in COCO's JSON, in either form; `ValueError`, `TypeError` or `KeyError` where it is neither."""
+        (height, width), counts = told["size"], told["counts"]
+        lengths = from_text(counts) if isinstance(counts, str) else [*map(int, counts)]
+        found = cls((int(height), int(width)), np.array(lengths, np.int64))
+        if (found.lengths < 0).any() or found.lengths.sum() != height * width:
+            raise ValueError(f"run lengths add up to {found.lengths.sum()}, not to {height} × {width}")
+        return found
+
+    @property
+    def mask(self) -> Mask:
+        """Bool (height, width)."""
+        flat = np.repeat(np.arange(len(self.lengths)) % 2 == 1, self.lengths)
+        return np.asarray(flat.reshape(self.size[::-1]).T)
+
+
+def uncompressed(mask: Mask) -> dict[str, list[int]]:
+    """A mask, ``{"size": [height, width], "counts": lengths}``."""
+    flat = mask.T.reshape(-1)
+    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    counts = np.diff(np.concatenate([[0], edges, [flat.size]])).tolist()
+    return {"size": [*mask.shape], "counts": [0, *counts] if flat.size and flat[0] else counts}
 
 
 def compressed(region: Region) -> dict[str, Any]:
@@ -43,3 +77,18 @@ def as_text(runs: NDArray[np.int64]) -> str:
         going = going & ~ended
     text: bytes = np.stack(digits, axis=1)[np.stack(used, axis=1)].astype(np.uint8).tobytes()
     return text.decode("ascii")
+
+
+def from_text(text: str) -> list[int]:
+    """The lengths that `as_text` made a text of."""
+    runs: list[int] = []
+    value = bits = 0
+    for character in text.encode("ascii"):
+        digit = character - FIRST
+        value |= (digit & (MORE - 1)) << bits
+        bits += BITS
+        if not digit & MORE:
+            value -= (1 << bits) * bool(digit & (MORE >> 1))
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value = bits = 0
+    return runs

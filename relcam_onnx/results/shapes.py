@@ -1,4 +1,4 @@
-"""Regions as shapes: connected components, polygons, run lengths; and as the picture's own edges have them.
+"""Regions as shapes: connected components, polygons; and as the picture's own edges have them.
 
 Needs scikit-image and OpenCV, the extra ``regions``.
 """
@@ -69,14 +69,6 @@ def polygons(mask: Mask) -> list[list[float]] | None:
         corners = _skimage().measure.approximate_polygon(outline, 0.5) - 0.5
         found.append([float(value) for corner in corners[:-1, ::-1] for value in corner])
     return [outline for outline in found if len(outline) >= 6]
-
-
-def run_lengths(mask: Mask) -> dict[str, list[int]]:
-    """A mask as COCO's uncompressed run lengths: column by column, what is outside first."""
-    flat = mask.T.reshape(-1)
-    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    counts = np.diff(np.concatenate([[0], edges, [flat.size]])).tolist()
-    return {"size": [*mask.shape], "counts": [0, *counts] if flat.size and flat[0] else counts}
 
 
 def refined(heat: Floats, region: Mask, picture: NDArray[np.uint8]) -> Mask:
