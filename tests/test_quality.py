@@ -124,7 +124,7 @@ def test_a_folder_without_labels_and_labels_of_another_model(tmp_path: Path) -> 
 def test_outlines_are_seen_as_the_model_sees_the_picture(tmp_path: Path) -> None:
     """Of a picture twice as wide as high the model sees the middle half."""
     Image.new("RGB", (800, 400)).save(tmp_path / "a.png")
-    left, middle = ([[(x, 0.0), (x + 400, 0.0), (x + 400, 400.0), (x, 400.0)]] for x in (0.0, 200.0))
+    left, middle = ([[np.array([(x, 0), (x + 400, 0), (x + 400, 400), (x, 400)], float)]] for x in (0, 200))
     model = audited(LITE)
     assert model.upright(tmp_path / "a.png") == (400, 800)
     found = seen(model, drawn((400, 800), left))

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from relcam_onnx.audit.model import Audited
 from relcam_onnx.audit.outlines import Outlined, drawn, seen
 from relcam_onnx.audit.subjects import Subject, read_subjects
@@ -65,8 +67,8 @@ def read(files: Mapping[Path, int], model: Audited, outlines: Path) -> list[Subj
         if shapes is None:
             return None
         height, width = model.upright(picture.path)
-        corners = [[(x * width, y * height) for x, y in polygon] for polygon in shapes]
-        return Outlined((None,), lambda places: seen(model, drawn((height, width), corners)))
+        corners = [np.array(polygon) * (width, height) for polygon in shapes]
+        return Outlined((None,), lambda places: seen(model, drawn((height, width), [corners])))
 
     told = {file.resolve(): Told(str(label), str(label)) for file, label in files.items()}
     subjects, failed = read_subjects(model, [Found(file, file.name) for file in files], told, outlined)
