@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from copy import copy
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -40,12 +39,12 @@ from relcam_onnx.runners.detecting import Detector
 from relcam_onnx.runners.fields import frames_of
 from relcam_onnx.runners.found import Told
 from relcam_onnx.runners.probing import ProbingRunner
-from relcam_onnx.runners.session import SessionSettings
+from relcam_onnx.runners.session import OfOneProcess, SessionSettings
 from relcam_onnx.runners.starting import Described, Starter, for_each
 from relcam_onnx.runners.targets import as_told, asked
 
 
-class Explainer(AbstractContextManager["Explainer"]):
+class Explainer(OfOneProcess, AbstractContextManager["Explainer"]):
     """Explains one ONNX model; made once, called as often as needed, from several threads if need be.
 
     Parameters
@@ -195,7 +194,8 @@ class Explainer(AbstractContextManager["Explainer"]):
 
     def forward(self) -> Self:
         """One for the forward pass alone: the same targets, scores and probabilities, no maps; closed by itself."""
-        other = copy(self)
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
         (other._runner, other._starters), other._batch = forward_only(self.prepared, self._session), self.prepared.clips
         return other
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path
@@ -176,6 +178,19 @@ def test_a_picture_that_cannot_be_read_is_named_and_the_rest_done(here: Path, tm
     assert not (tmp_path / "none" / "report.html").exists()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are texts")
+def test_a_picture_whose_name_is_no_text(here: Path, tmp_path: Path) -> None:
+    name = os.fsdecode(b"x\xff.png")
+    blob("red", np.random.default_rng(0)).save(tmp_path / "in.png")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in.png").rename(tmp_path / "in" / name)
+    (tmp_path / "in" / f"{name}.jpg").write_bytes(b"no picture")
+    result = relcam("audit", here / "model.onnx", tmp_path / "in", "-o", tmp_path / "out")
+    assert result.exit_code == 1, result.output
+    assert [entry["name"] for entry in report(tmp_path / "out")["pictures"]] == [name[:-4]]
+    assert r"x\udcff" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
 def test_the_same_twice(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     texts = []
@@ -220,6 +235,8 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "measure": (["--fail-under", "drift.iuo=0.8"], "no measure is called 'drift.iuo' (did you mean 'drift.iou'"),
     "ambiguous": (["--fail-under", "rank=0.8"], "drift.rank and places.rank are called so"),
     "no number": (["--fail-over", "kl=much"], "kl='much' is no number"),
+    "infinite": (["--fail-under", "kl=nan"], "kl='nan' is no number"),
+    "a boolean": (["--thresholds", "{true}"], "drift.kl=True is no number"),
     "no limit": (["--fail-over", "kl"], "a threshold is NAME=NUMBER"),
     "no file": (["--thresholds", "none.toml"], "thresholds cannot be read from 'none.toml'"),
     "no reference": (["--reference", "none.onnx"], "there is no such file or folder"),
@@ -238,11 +255,13 @@ REFUSED: dict[str, tuple[list[str], str]] = {
 def test_what_cannot_be_done_is_one_line(case: str, here: Path, tmp_path: Path) -> None:
     options, says = REFUSED[case]
     (tmp_path / "empty").mkdir()
+    (tmp_path / "true.toml").write_text('[fail-over]\n"drift.kl" = true\n')
     strange = {"images": [{"id": 1, "file_name": "other.png"}], "annotations": [{"image_id": 1, "bbox": [0, 0, 2, 2]}]}
     (tmp_path / "strange.json").write_text(json.dumps(strange))
     names = {
         "pictures": here / "pictures", "five": saved(plain(), tmp_path / "five.onnx"), "empty": tmp_path / "empty",
         "large": saved(seeing(side=64), tmp_path / "large.onnx"), "strange": tmp_path / "strange.json",
+        "true": tmp_path / "true.toml",
     }  # fmt: skip
     asked = [option.format(**names) for option in options]
     result = relcam("audit", here / "model.onnx", here / "pictures", "-o", tmp_path / "out", *asked)

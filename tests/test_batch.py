@@ -368,7 +368,8 @@ def test_units_are_the_same_in_every_run(tmp_path):
         ["a/0000.png", "a/0001.png", "b/0000.png"], ["b/0001.png", "b/0002.png", "b/0003.png"], ["b/0004.png"],
         ["t-00.tar"], ["t-01.tar"], ["t-02.tar"],
     ]  # fmt: skip
-    assert find_units([str(tmp_path)], str(tmp_path / "out"), 3, None) == (units, digest)
+    for dest in ("out", "b/../out"):
+        assert find_units([str(tmp_path)], str(tmp_path / dest), 3, None) == (units, digest)
     (tmp_path / "b" / "part-000000-0000.parquet").write_bytes(b"x")
     (own,), _ = find_units([str(tmp_path / "b")], str(tmp_path / "b"), 9, None)  # into the source itself
     assert len(own.files) == 5

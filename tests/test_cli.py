@@ -145,6 +145,14 @@ def test_folders_and_globs_batches_and_names(model, out, tmp_path):
             np.testing.assert_allclose(maps["fused"], alone.maps["fused"][0], rtol=0, atol=1e-5)
 
 
+def test_the_same_again_has_no_results_among_its_pictures(model, tmp_path, monkeypatch):
+    noise(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert relcam("explain", model, ".", "-o", "out", "--format", "sheet", "--format", "png").exit_code == 0
+        assert [image["file"] for image in results(tmp_path / "out")["images"]] == ["a.png"]
+
+
 def test_options_reach_the_engine(model, picture, out):
     chosen = {"method": "relevance-cam", "preset": "paper", "seed": "clrp", "output": "scores", "backend": "eager"}
     options = [f"--{name}={value}" for name, value in chosen.items()]

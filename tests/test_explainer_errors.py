@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -37,6 +40,7 @@ def test_options_that_do_not_exist(option: str) -> None:
         ([1, 2], r"targets of shape \(2,\) do not fit 3 image\(s\).*write \[\[1, 2\]\]"),
         (0.5, "whole numbers"),
         ([], "whole numbers"),
+        ([[0], [1, 2], [3]], "targets must be as many for each image"),
     ],
 )
 def test_targets_that_do_not_fit(targets: Any, says: str) -> None:
@@ -80,6 +84,20 @@ def test_targets_that_do_not_fit_the_seeds(backend: str, count: int) -> None:
         with pytest.raises(rc.TargetError, match=f"2 targets for {count} seeds of each image; leave targets out"):
             explainer(X, [[0, 1]] * 3, seed=seed)
         assert explainer(X, seed=seed).maps["stage4"].shape[1] == count
+
+
+@pytest.mark.parametrize("pass_on", [pickle.dumps, copy.deepcopy])
+def test_an_explainer_is_of_one_process(pass_on: Callable[[Any], Any]) -> None:
+    with (
+        rc.Explainer(plain()) as explainer,
+        pytest.raises(TypeError, match="neither pickled nor copied"),
+    ):
+        pass_on(explainer)
+
+
+def test_a_map_is_seen_with_pixels() -> None:
+    with rc.Explainer(plain()) as explainer, pytest.raises(rc.InputError, match=r"at least 1, not at \(0, 5\)"):
+        explainer(X).heat(size=(0, 5))
 
 
 def test_closed_means_closed() -> None:

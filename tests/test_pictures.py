@@ -235,6 +235,17 @@ def test_folders_are_searched_through(tree: Path) -> None:
     }
 
 
+def test_results_are_no_pictures_of_the_folder_around_them(tree: Path) -> None:
+    """Unless they are named, or the folder of results is where pictures are looked for."""
+    deep = tree / "cats" / "deep"
+    for source in (tree, f"{tree}/**/*"):
+        assert "b.WEBP" not in [picture.path.name for picture in find_pictures([source], deep)[0]]
+    for source in (deep, deep / "b.WEBP", f"{deep}/*"):
+        assert [picture.path.name for picture in find_pictures([source], deep)[0]] == ["b.WEBP"]
+    assert len(find_pictures([tree / "cats"], tree)[0]) == 2
+    assert len(find_pictures([tree / "cats"], tree / "x")[0]) == 2
+
+
 def test_globs_count_names_from_their_fixed_part(tree: Path) -> None:
     assert names([f"{tree}/cats/*.jpg"]) == {"a": "a.jpg"}
     assert names([f"{tree}/**/*.jpg"]) == {"a": "a.jpg", "cats-a": "a.jpg"}

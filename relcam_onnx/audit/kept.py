@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,7 +51,7 @@ class Kept:
             return {str(layer): stored[f"arr_{i}"] for i, layer in enumerate(stored["arr_0"], 1)}
 
     def _file(self, name: str, of: str) -> Path:
-        return self._folder / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}{of}.npz"
+        return self._folder / f"{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}{of}.npz"
 
 
 def clear(out: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from functools import cache, partial
 
@@ -28,7 +29,7 @@ NOISE = 0.02
 def asked(subject: Subject, seed: int) -> list[int]:
     """The picture's class, the next one, and one drawn at random of the others; each at the subject's spot."""
     others = [c for c in range(len(subject.scores)) if c not in (subject.label, subject.second)]
-    drawn = np.random.default_rng([seed, *subject.name.encode()])
+    drawn = np.random.default_rng([seed, *os.fsencode(subject.name)])
     return [subject.label, subject.second, int(drawn.choice(others)) if others else subject.second]
 
 

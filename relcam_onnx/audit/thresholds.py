@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -104,9 +105,12 @@ def parsed(side: str, name: str, limit: Any) -> Threshold:
         several = f"; {' and '.join(full)} are called so" if full else nearest(measure, MEASURES)
         raise OptionError(f"no measure is called {measure!r}{several}; there are {', '.join(MEASURES)}")
     try:
-        return Threshold(full[0], side, float(limit), layer or None)
-    except (TypeError, ValueError) as error:
-        raise OptionError(f"threshold {name}={limit!r} is no number") from error
+        number = math.nan if isinstance(limit, bool) else float(limit)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):  # which no figure would be on the wrong side of
+        raise OptionError(f"threshold {name}={limit!r} is no number")
+    return Threshold(full[0], side, number, layer or None)
 
 
 def check(thresholds: Sequence[Threshold], figures: Sequence[Figure]) -> list[Outcome]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -106,7 +107,7 @@ def _is_ours(path: str, dest: str) -> bool:
     """Whether a file is what a batch writes to a destination: a source may lie in that, and that in a source."""
     if is_url(path) != is_url(dest):
         return False
-    whole, folder = (each if is_url(each) else str(Path(each).absolute()) for each in (path, dest.rstrip("/")))
+    whole, folder = (each if is_url(each) else os.path.abspath(each) for each in (path, dest.rstrip("/")))
     return whole.startswith(folder) and re.match(r"/(part-\d+-\d+\.parquet$|_)", whole[len(folder) :]) is not None
 
 

@@ -78,7 +78,7 @@ def explain_pictures(
     named = by_name(inputs)
     if not sources and not named:
         raise OptionError("there is nothing to explain: name pictures, or each input with --input NAME=FILE")
-    pictures, missing = find_pictures(sources)
+    pictures, missing = find_pictures(sources, out)
     # The eager walk's products have threads of their own, which would wait for each other.
     at_once = 1 if options.get("backend") == "eager" else min(AT_ONCE, -(-len(pictures) // (batch or 1))) or 1
     session = session_options(threads, at_once, log=WARNINGS if debug else SILENT)
@@ -88,7 +88,7 @@ def explain_pictures(
             explainer, preprocess, labels, exact=exact, baselines=baselines, inputs=named, alone=not sources
         )
         if pictorial.leading is not None:
-            pictures, missing = find_pictures([pictorial.leading])
+            pictures, missing = find_pictures([pictorial.leading], out)
         check_moving(formats or DEFAULT, pictorial.frames)
         if pictorial.frames != 1:
             pictures, left_over = as_clips(pictures, pictorial.frames)

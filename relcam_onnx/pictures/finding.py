@@ -43,7 +43,7 @@ class Failed:
     error: str
 
 
-def find_pictures(sources: Sequence[str | Path]) -> tuple[list[Found], list[Failed]]:
+def find_pictures(sources: Sequence[str | Path], out: Path | None = None) -> tuple[list[Found], list[Failed]]:
     """List the pictures that files, folders (searched through) and globs (``**`` too) name, each once.
 
     Parameters
@@ -51,6 +51,8 @@ def find_pictures(sources: Sequence[str | Path]) -> tuple[list[Found], list[Fail
     sources
         A file is taken whatever its suffix; in folders and globs only files with one of `SUFFIXES` count, or of
         `UNREAD`, so that nothing is passed over in silence, and hidden ones do not.
+    out
+        The folder that results go to: what lies below it does not count for a folder or glob around it.
 
     Returns
     -------
@@ -64,6 +66,7 @@ def find_pictures(sources: Sequence[str | Path]) -> tuple[list[Found], list[Fail
     taken: set[str] = set()
     for source in map(str, sources):
         root, paths = _expand(source)
+        paths = _outside(paths, root, out)
         if not paths:
             failed.append(Failed(source, _why_nothing(source)))
         for path in paths:
@@ -116,6 +119,15 @@ def _expand(source: str) -> tuple[Path, list[Path]]:
 def _is_picture(path: Path, root: Path) -> bool:
     hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
     return path.suffix.lower() in (*SUFFIXES, *UNREAD) and not hidden and path.is_file()
+
+
+def _outside(paths: list[Path], root: Path, out: Path | None) -> list[Path]:
+    """Those that are not in the folder of results, where that is within the folder that was searched."""
+    whole = root.resolve()
+    folder = whole if out is None else out.resolve()
+    if folder == whole or not folder.is_relative_to(whole):
+        return paths
+    return [path for path in paths if not path.resolve().is_relative_to(folder)]
 
 
 def _why_nothing(source: str) -> str:

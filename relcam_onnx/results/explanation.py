@@ -70,11 +70,13 @@ class Explanation(Answer):
         LayerError
             No such map, or it has no two axes of positions.
         InputError
-            No such image, or the map is not finite.
+            No such image, a size without pixels, or the map is not finite.
         TargetError
             No such target.
         """
         self.check(index, target)
+        if size is not None and min(size) < 1:
+            raise InputError(f"a map is seen at a height and width of at least 1, not at {size}")
         name = self.map_name(layer, picture)
         values, field = self.plane(name, index, target), self.fields.get(name)
         if (shown := self.picture_of(name, index, picture)) is not None:

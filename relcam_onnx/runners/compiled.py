@@ -140,9 +140,10 @@ class CompiledRunner:
 def read_cached(file: Path) -> onnx.ModelProto | None:
     """A compiled model that was kept; None where there is none, or not a whole one."""
     try:
-        return onnx.load(file, load_external_data=False)
+        proto = onnx.load(file, load_external_data=False)
     except (OSError, DecodeError, onnx.checker.ValidationError):
         return None
+    return proto if proto.graph.output else None  # no bytes at all are a message too
 
 
 def joined(parts: list[Result]) -> Result:

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeGuard, cast
+from typing import Any, Never, TypeGuard, cast
 
 import numpy as np
 import onnx
@@ -37,6 +37,16 @@ class SessionSettings:
     providers: Provider | Sequence[Provider] | None = None
     threads: int | None = None
     options: onnxruntime.SessionOptions | None = None
+
+
+class OfOneProcess:
+    """What holds sessions: none can be pickled or copied."""
+
+    def __reduce__(self) -> Never:
+        raise TypeError(
+            f"{type(self).__name__} holds onnxruntime's sessions and can be neither pickled nor copied: make one in "
+            "each process, from the model's path; threads share one"
+        )
 
 
 class RunError(InputError):

@@ -26,8 +26,8 @@ def asked(targets: Any, seed: Any, images: int, choices: Choices) -> tuple[np.nd
     TargetError
         They are none, or no such targets or seeds of the model.
     """
-    if choices.head.kind == "detector" and np.ndim(targets) == 3:
-        targets = numbered(np.asarray(targets), images, choices)
+    if choices.head.kind == "detector" and (array := as_array(targets)).ndim == 3:
+        targets = numbered(array, images, choices)
     wanted = read_targets(targets, images)
     if choices.count is not None:
         check_range(wanted, choices.count, "places times classes" if choices.head.kind == "detector" else "classes")
@@ -71,6 +71,16 @@ def numbered(targets: np.ndarray, images: int, choices: Choices) -> np.ndarray:
     return np.where(none, NONE, place * choices.classes + index).astype(np.int64)
 
 
+def as_array(targets: Any) -> np.ndarray:
+    """What a caller wrote, as an array; `TargetError` where images have different numbers of targets."""
+    try:
+        return np.asarray(targets)
+    except ValueError as error:
+        raise TargetError(
+            f"targets must be as many for each image, not {targets!r}: repeat some, or explain the images one by one"
+        ) from error
+
+
 def read_targets(targets: Any, images: int) -> np.ndarray:
     """Targets as int64 (N, K), ranks not resolved yet.
 
@@ -88,7 +98,7 @@ def read_targets(targets: Any, images: int) -> np.ndarray:
     """
     if targets is None:
         targets = -1
-    array = np.asarray(targets)
+    array = as_array(targets)
     if array.size == 0 or not np.issubdtype(array.dtype, np.integer):
         raise TargetError(
             f"targets must be whole numbers, not {targets!r}: an index, or -1 for the top class, -2 for the second"

@@ -33,7 +33,7 @@ def write(audit: Audit, out: Path) -> None:
     texts = (page(audit, report), json.dumps(report, indent=1, allow_nan=False), table(report), junit(report))
     for name, text in zip(NAMES, texts, strict=True):
         with whole(out / name) as file:
-            file.write(text.encode("utf-8"))
+            file.write(text.encode("utf-8", "backslashreplace"))  # a file's name may be any bytes
     clear(out)
 
 
