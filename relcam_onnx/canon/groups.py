@@ -1,6 +1,7 @@
 """Group normalisation in pieces: Reshape so that groups have an axis, a norm over all that is not one, and back.
 
 Channels are on axis 1, or the last, as networks with positions first have them; gain and shift stand inside or behind.
+A norm of rows, each by itself, is a layer norm, however it is written.
 """
 
 from __future__ import annotations
@@ -30,7 +31,22 @@ def name_groups(model: Model) -> None:
         split = producer(inner.node.inputs[0]) if inner is not None else None
         if inner is not None and is_op(split, "Reshape"):
             write_first(model, node, split, inner) or write_last(model, node, split, inner)
+    for node in model.graph.nodes:
+        if is_op(node, "InstanceNormalization", "GroupNormalization"):
+            name_layer_norm(node)
     sweep(model)
+
+
+def name_layer_norm(node: gs.Node) -> None:
+    """Rows (N, rows, D) that are normalised each by itself, with no gain or shift of theirs, are layers' norms."""
+    rows, constants = list(node.inputs[0].shape or ()), node.inputs[1:3]
+    alone = node.op == "InstanceNormalization" or node.attrs.get("num_groups") in rows[1:2]
+    if len(rows) != 3 or not isinstance(rows[2], int) or not alone or len(constants) != 2:
+        return
+    if all(isinstance(t, gs.Constant) and np.all(t.values == same) for t, same in zip(constants, (1, 0), strict=True)):
+        gain = gs.Constant(f"{node.outputs[0].name}/gain", np.ones(rows[2], np.float32))
+        node.op, node.attrs = "LayerNormalization", {"axis": -1, "epsilon": node.attrs.get("epsilon", 1e-5)}
+        node.inputs = [node.inputs[0], gain]
 
 
 def inner_norm(tensor: gs.Tensor) -> Inner | None:

@@ -132,7 +132,16 @@ class Norms(Layers):
             offset = self.same(x, "Sub", shift.reshape(across), self.same(x, "Mul", mean, scale))
             return self.same(x, "Add", self.same(x, "Mul", x, scale), offset)
 
-        return self.one_of(one_op, last, first, folded)
+        def by_rows() -> str:
+            """An instance norm of rows."""
+            (n, _, h, w), turned = self.shapes[x], self.transpose(x, perm)
+            flat, ones = (n, h * w, c), np.ones(h * w, np.float32)
+            rows = self.put(flat, "Reshape", turned, np.array(flat))
+            rows = self.put(flat, "InstanceNormalization", rows, ones, 0 * ones, epsilon=1e-5)
+            y = self.put((n, h, w, c), "Reshape", rows, np.array((n, h, w, c)))
+            return self.transpose(self.same(turned, "Add", self.same(turned, "Mul", y, gain), shift), [0, 3, 1, 2])
+
+        return self.one_of(one_op, last, first, folded, *([] if self.plan.free else [by_rows]))
 
     def group_norm(self, x: str) -> str:
         """Two groups."""
