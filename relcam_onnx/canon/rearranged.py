@@ -56,8 +56,8 @@ def name_rearranged(model: Model) -> None:
 
 
 def chains_to(result: gs.Tensor, order: dict[str, int]) -> Iterator[Moved]:
-    """The chains of several moves that end in a tensor, long ones first."""
-    found = [piece for piece in pieces(result, order, MOVING) if len(piece.nodes) > 1]
+    """The chains of several moves that end in a tensor, long ones first; one that makes patches counts alone."""
+    found = [p for p in pieces(result, order, MOVING) if len(p.nodes) > 1 or is_op(p.nodes[0], "SpaceToDepth")]
     for piece in reversed(found):
         sizes = shape_of_one(piece.source)
         came = traced(piece.source, piece.nodes) if sizes is not None and len(sizes) == 4 else None
