@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from relcam_onnx.audit.looking import cells, where
 from relcam_onnx.audit.measures import MEASURES
 from relcam_onnx.audit.model import Audited, Floats, Maps
 from relcam_onnx.audit.outlines import no_masks
+from relcam_onnx.audit.report.plots import intervals
 from relcam_onnx.audit.rows import AUDITED, baselines
 from relcam_onnx.audit.subjects import Subject, read_subjects
 from relcam_onnx.pictures.finding import find_pictures
@@ -226,3 +228,12 @@ def test_every_measure_has_a_place_in_the_report_and_in_the_docs() -> None:
     text = (Path(__file__).parents[1] / "docs" / "audit.md").read_text(encoding="utf-8")
     missing = [name for name in MEASURES if f"`{name}`" not in text]
     assert not missing
+
+
+@pytest.mark.parametrize("middle", [0.5, 0.9991, 1 - 1e-8])
+def test_plots_of_means_that_are_alike_have_few_ticks(middle: float) -> None:
+    """Long numbers would lie over each other."""
+    rows = {"low": middle - 3e-4, "mean": middle, "high": middle + 4.1e-4}
+    drawn = intervals([{"layer": FUSED, "row": AUDITED, **rows}], None)
+    svg = base64.b64decode(drawn.partition(",")[2]).decode()
+    assert 2 <= svg.count('id="xtick_') <= 5

@@ -62,7 +62,7 @@ class Cluster:
 
 
 def clusters(maps: Mapping[str, Mapping[str, Floats]], seed: int = 0) -> list[Cluster]:
-    """Spectral clusters of each group's maps (SpRAy), the most suspicious first.
+    """Spectral clusters of each group's maps (SpRAy), the most suspicious first, one for each place where they peak.
 
     Parameters
     ----------
@@ -86,7 +86,16 @@ def clusters(maps: Mapping[str, Mapping[str, Floats]], seed: int = 0) -> list[Cl
         every = [*spectral(shares.reshape(len(shares), -1), seed), *at_one_place(shares)]
         members = [m for m in every if len(m) >= SMALLEST]
         found += [described(group, names, shares, own, others) for own in members]
-    return sorted(found, key=lambda cluster: (-cluster.suspicion, -cluster.reasons["agree"]))
+    first: list[Cluster] = []
+    for cluster in sorted(found, key=lambda cluster: (-cluster.suspicion, -cluster.reasons["agree"])):
+        if not any(cluster.group == other.group and at_place_of(cluster, other) for other in first):
+            first.append(cluster)
+    return first
+
+
+def at_place_of(one: Cluster, other: Cluster) -> bool:
+    """Whether two clusters peak in one place, or a cell beside it."""
+    return all(abs(one.reasons[axis] - other.reasons[axis]) * (GRID - PLACE) < 1.5 for axis in ("row", "column"))
 
 
 def described(

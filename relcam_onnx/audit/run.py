@@ -142,6 +142,8 @@ def audit(
         Nothing could be measured: a model, an option, the pictures or the folder is at fault.
     """
     require("an audit needs", "audit", *NEEDED)
+    if request.reference is None and (alone := [t for t in request.thresholds if t.name.startswith("drift.")]):
+        raise OptionError(f"{alone[0].said} is about how far a model is from another: name that with --reference")
     found, missing = find_pictures(request.pictures)
     if not found:
         raise InputError(missing[0].error if missing else "no picture was named")

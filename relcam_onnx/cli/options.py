@@ -170,6 +170,6 @@ RandomState = Annotated[
 ]
 MaxPixels = Annotated[
     int | None,
-    typer.Option(min=1, help="Of a picture that may be read; more looks like a bomb.", show_default="89478485"),
+    typer.Option(min=1, help="Of a picture that may be read (89478485); more looks like a bomb."),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")]

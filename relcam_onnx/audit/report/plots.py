@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 INK, FAINT, LEAD = "#222222", "#8a8a8a", "#b5367a"
 """Everything, what knows nothing, the audited method."""
+TICKS = 4
+"""Steps along an axis of means: numbers that are alike but for their last digits are long."""
 STYLE: Any = {
     "svg.hashsalt": "relcam", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
     "axes.edgecolor": FAINT, "text.parse_math": False,
@@ -48,6 +50,7 @@ def intervals(figures: Sequence[Mapping[str, Any]], chance: float | None) -> str
         if chance is not None:
             axes.axvline(chance, color=FAINT, linestyle="--", linewidth=1)
         axes.margins(y=0.25)
+        axes.locator_params(axis="x", nbins=TICKS)
 
     return plotted(draw, (4.2, 0.5 + 0.26 * max(1, len(rows))))
 

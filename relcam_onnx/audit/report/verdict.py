@@ -40,7 +40,7 @@ SIDES = {"higher": 1, "lower": -1}
 
 
 class Finding(NamedTuple):
-    """One sentence: ``failed`` (a threshold), or ``look``; and the part of the report that it is about."""
+    """One sentence: ``failed`` (a threshold, or pictures that could not be used), or ``look``; and the report's part."""
 
     level: str
     part: str
@@ -65,7 +65,7 @@ def of_thresholds(audit: Audit) -> Iterator[Finding]:
 def of_pictures(audit: Audit) -> Iterator[Finding]:
     """Pictures that could not be read, and wrong answers."""
     if audit.failed:
-        yield Finding("look", "pictures", f"{len(audit.failed)} pictures could not be used; they are named below")
+        yield Finding("failed", "pictures", f"{len(audit.failed)} pictures could not be used; they are named below")
     told = [s for s in audit.subjects if s.told]
     wrong = [s for s in told if not s.right]
     if wrong:
@@ -158,8 +158,11 @@ def mean(audit: Audit, name: str, layer: str) -> float | None:
 
 def heading(found: list[Finding]) -> str:
     """The verdict in a line."""
-    failed = sum(finding.level == "failed" for finding in found)
-    looks = len(found) - failed
+    looks = sum(finding.level == "look" for finding in found)
+    failed = [finding for finding in found if finding.level == "failed"]
+    limits = sum(finding.part == "thresholds" for finding in failed)
     if failed:
-        return f"Failed: {failed} of the thresholds, and {looks} more to look at" if looks else "Failed: a threshold"
+        unused = limits < len(failed)
+        what = [f"{limits} of the thresholds"] * bool(limits) + ["pictures that could not be used"] * unused
+        return f"Failed: {' and '.join(what)}{f', and {looks} more to look at' if looks else ''}"
     return f"Passed, with {looks} to look at" if looks else "Passed: nothing found that asks for a second look"
