@@ -40,7 +40,7 @@ SIDES = {"higher": 1, "lower": -1}
 
 
 class Finding(NamedTuple):
-    """One sentence: ``failed`` (a threshold, or pictures that could not be used), or ``look``; and the report's part."""
+    """One sentence: ``failed`` (a threshold, or pictures that could not be used), or ``look``; and its part."""
 
     level: str
     part: str
