@@ -75,7 +75,7 @@ class Model:
     scopes
         Tensor name -> dotted path of the PyTorch module whose node makes it, where the file tells.
     sha256
-        Hex digest of the file's bytes.
+        Hex digest of the file's bytes; of a file with weights beside it, of its bytes and the digest of theirs.
     path
         Where it came from, or None for bytes and protos.
     replaced

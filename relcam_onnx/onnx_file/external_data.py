@@ -5,6 +5,7 @@ A model file is untrusted and names those files itself, so a name may lead only 
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import onnx
@@ -13,8 +14,8 @@ from relcam_onnx.errors import ModelFileError
 from relcam_onnx.onnx_file.protos import tensors
 
 
-def load_external(proto: onnx.ModelProto, folder: Path | None) -> None:
-    """Read all external data into ``proto``, in place.
+def load_external(proto: onnx.ModelProto, folder: Path | None) -> bytes:
+    """Read all external data into ``proto``, in place, and give its digest; nothing where there is none.
 
     Parameters
     ----------
@@ -28,6 +29,7 @@ def load_external(proto: onnx.ModelProto, folder: Path | None) -> None:
     ModelFileError
         A file is missing, lies outside the folder, or is shorter than the model says; or there is no folder.
     """
+    digest, read = hashlib.sha256(), False
     for name, tensor in tensors(proto):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
@@ -39,9 +41,12 @@ def load_external(proto: onnx.ModelProto, folder: Path | None) -> None:
                 f"{subject}, and bytes and protos have no folder to find it in; give the model's path, or "
                 "read the data first with onnx.load(path)"
             )
-        tensor.raw_data = _read_range(_resolve(folder, location, subject), entries, subject)
+        data = _read_range(_resolve(folder, location, subject), entries, subject)
+        digest.update(data)
+        tensor.raw_data, read = data, True
         tensor.ClearField("external_data")
         tensor.data_location = onnx.TensorProto.DEFAULT
+    return digest.digest() if read else b""
 
 
 def _resolve(folder: Path, location: str, subject: str) -> Path:

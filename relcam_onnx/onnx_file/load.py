@@ -102,7 +102,7 @@ def _load(source: Source) -> Model:
         give_batch(proto)
         write_back(proto)
         check_structure(proto)
-        load_external(proto, path.parent if path else None)
+        external = load_external(proto, path.parent if path else None)
         check_weights(proto, weights)
         if proto.functions:
             proto = inlined(proto)
@@ -115,7 +115,9 @@ def _load(source: Source) -> Model:
         scopes = read_scopes(proto.graph, metadata)
         raise_opset(proto)
         graph = _graph(proto, weights)
-    return Model(proto, weights, graph, metadata, scopes, digest.result().hexdigest(), path)
+    digested = digest.result()
+    digested.update(external)
+    return Model(proto, weights, graph, metadata, scopes, digested.hexdigest(), path)
 
 
 def pixels(model: Model, size: tuple[int, int]) -> dict[str, tuple[int | None, ...]]:

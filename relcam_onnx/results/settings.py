@@ -18,7 +18,7 @@ class Settings:
     model
         The path as it was given, None for bytes and protos.
     sha256
-        Hex digest of the model file.
+        Hex digest of the model file, and of what it keeps beside it.
     layers
         Which maps, in order.
     method, preset, seed, output, backend
