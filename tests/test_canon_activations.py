@@ -32,6 +32,13 @@ SPELLINGS: dict[str, tuple[str, Callable[[Net, str], str]]] = {
     "hard-swish, sixth first": ("HardSwish", lambda n, x: n("Mul", x, n("Div", shifted(n, x), 6.0))),
     "hard-swish, times a sixth": ("HardSwish", lambda n, x: n("Mul", n("Mul", x, shifted(n, x)), 1 / 6)),
     "mish": ("Mish", lambda n, x: n("Mul", x, n("Tanh", n("Softplus", x)))),
+    "sigmoid by a tangent": ("Sigmoid", lambda n, x: n("Div", n("Add", n("Tanh", n("Div", x, 2.0)), 1.0), 2.0)),
+    "sigmoid by a tangent, half first": (
+        "Sigmoid",
+        lambda n, x: n("Add", n("Mul", n("Tanh", n("Mul", x, 0.5)), 0.5), 0.5),
+    ),
+    "sigmoid by its opposite": ("Sigmoid", lambda n, x: n("Sub", 1.0, n("Sigmoid", n("Neg", x)))),
+    "sigmoid by a power": ("Sigmoid", lambda n, x: n("Pow", n("Add", n("Exp", n("Neg", x)), 1.0), -1.0)),
     "gelu": ("Gelu", lambda n, x: n("Mul", n("Mul", x, area(n, x)), 0.5)),
     "gelu, half first": ("Gelu", lambda n, x: n("Mul", n("Mul", x, 0.5), area(n, x))),
     "gelu, half inside": ("Gelu", lambda n, x: n("Mul", x, n("Mul", area(n, x), 0.5))),

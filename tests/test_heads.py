@@ -221,8 +221,18 @@ def anchors(form: str) -> onnx.ModelProto:
         return net("Concat", *parts, axis=2, name=kind)
 
     scores, boxes = rows(CLASSES, "scores"), rows(4, "boxes")
-    if form in ("joined", "joined, turned"):
-        y = net("Concat", boxes, net("Sigmoid", scores), axis=1, name="y")
+    if form.startswith("joined"):
+        shares = (
+            [net("Sigmoid", scores)]
+            if form != "joined, each class"
+            else [
+                net("Sigmoid", net("Slice", scores, np.array([k]), np.array([k + 1]), np.array([1])))
+                for k in range(CLASSES)
+            ]
+        )
+        if form == "joined, bounded":
+            shares = [net("Clip", shares[0], 1e-4, 1 - 1e-4)]
+        y = net("Concat", boxes, *shares, axis=1, name="y")
         return net.model(net("Transpose", y, perm=[0, 2, 1], name="turned") if form == "joined, turned" else y)
     scores, boxes = (net("Transpose", part, perm=[0, 2, 1], name=f"{part}/rows") for part in (scores, boxes))
     squash = {"softmax": "Softmax", "sigmoid": "Sigmoid"}.get(form)
@@ -230,7 +240,16 @@ def anchors(form: str) -> onnx.ModelProto:
     return net.model(*(reversed(outputs) if form == "boxes first" else outputs))
 
 
-DETECTORS = ["joined", "joined, turned", "softmax", "sigmoid", "scores", "boxes first"]
+DETECTORS = [
+    "joined",
+    "joined, turned",
+    "joined, bounded",
+    "joined, each class",
+    "softmax",
+    "sigmoid",
+    "scores",
+    "boxes first",
+]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -409,9 +428,10 @@ def planted(form: str) -> onnx.ModelProto:
     y, x = (grid.ravel() for grid in np.meshgrid(centres, centres, indexing="ij"))
     size = np.full(len(x), CELL)
     boxes = [x, y, size, size] if form == "joined" else [x - 4, y - 4, x + 4, y + 4]
+    boxes = [boxes[i] for i in (1, 0, 3, 2)] if form.endswith("y first") else boxes
     none = net("Mul", net("ReduceSum", rows, np.array([1])), np.float32(0))
     told = net("Add", none, np.stack(boxes).astype(np.float32)[None] / (SIDE if form == "shares" else 1))
-    if form == "joined":
+    if form.startswith("joined"):
         return net.model(net("Concat", told, net("Sigmoid", scores), axis=1, name="y"))
     scores, told = (net("Transpose", part, perm=[0, 2, 1], name=f"{part}/rows") for part in (scores, told))
     return net.model(net("Sigmoid", scores, name="shares"), told)
@@ -426,7 +446,7 @@ def street(width: int = SIDE, height: int = SIDE) -> np.ndarray:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("form", ["joined", "corners", "shares"])
+@pytest.mark.parametrize("form", ["joined", "joined corners", "joined corners, y first", "corners", "shares"])
 def test_planted_squares_are_detected_and_explained_each_by_itself(form: str, backend: str) -> None:
     options: dict[str, Any] = {"preprocess": "unit", "labels": ["red", "green"], "layers": ["colours", "input"]}
     with rc.Explainer(planted(form), backend=backend, **options) as explainer:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.analysis.heads import BOX, Boxes, Form, Head, called_y_first
 from relcam_onnx.canon.axes import RESHAPES, permutation
 from relcam_onnx.canon.edit import is_op
-from relcam_onnx.canon.unsquashing import made, unsquashed, untouched
+from relcam_onnx.canon.unsquashing import in_sigmoids, made, unsquashed, untouched
 from relcam_onnx.model import Model, producer, static_shape, variables
 
 MOVED = frozenset({"Concat", "Slice", "Transpose", "Cast", "Identity", "Sigmoid", *RESHAPES})
@@ -80,7 +81,7 @@ def with_objectness(model: Model, output: gs.Tensor) -> tuple[gs.Tensor, Head] |
     if len(found) < len(parts):
         return None
     scores = made(model, "Add", found[::-1], (*output.shape[:2], size - BOX - 1))
-    form: Form = "offsets" if moved_alone(output) else "centred"
+    form: Form = "offsets" if moved_alone(output) else "joined"
     return scores, Head("detector", 2, Boxes((output.name,), 2, form), joined=2, objectness=True)
 
 
@@ -111,19 +112,25 @@ def joined(model: Model, output: gs.Tensor) -> tuple[gs.Tensor, Head] | None:
     shape = static_shape(output)
     for outer in (1, 2) if shape is not None and len(shape) == 3 else ():
         node, axis = behind_scores(output, outer)
-        if not is_op(node, "Concat") or node.attrs.get("axis", 1) % 3 != axis or len(node.inputs) not in (2, 3):
+        if not is_op(node, "Concat") or node.attrs.get("axis", 1) % 3 != axis:
             continue
-        first, part = static_shape(node.inputs[0]), node.inputs[1]
-        behind = node.inputs[2:]
-        one, last = ((static_shape(t) or (1,) * 3)[axis] == 1 for t in (node.inputs[1], node.inputs[-1]))
-        objectness = one and any(is_op(producer(t), "Sigmoid") for t in behind)  # which stands before the classes
-        count = (static_shape(part) or (None,) * 3)[axis]
-        if first is None or first[axis] != BOX or count is None or objectness:
+        sizes = [(static_shape(t) or (None,) * 3)[axis] for t in node.inputs]
+        classes = classes_behind(node.inputs[1:], sizes[1:])
+        count = None if None in sizes else sum(size or 0 for size in sizes[1 : 1 + classes])
+        if sizes[0] != BOX or not count:
             continue
-        if (scores := unsquashed(model, part, axis, 0, count)) is not None:
-            form: Form = "turned" if behind and last else "centred"
+        if (scores := unsquashed(model, node.outputs[0], axis, BOX, BOX + count)) is not None:
+            form: Form = "turned" if len(sizes) > 1 + classes and sizes[-1] == 1 else "joined"
             return scores, Head("detector", axis, Boxes((output.name,), outer, form), joined=outer)
     return None
+
+
+def classes_behind(parts: Sequence[gs.Tensor], sizes: Sequence[int | None]) -> int:
+    """How many of the parts behind boxes tell classes: the first, or each its own; none where that is objectness."""
+    if sizes[:1] != [1]:
+        return 1
+    single = list(takewhile(lambda pair: pair[1] == 1 and in_sigmoids(pair[0]), zip(parts, sizes, strict=True)))
+    return len(single) if len(single) > 2 else int(not any(map(in_sigmoids, parts[1:])))
 
 
 def behind_scores(output: gs.Tensor, axis: int) -> tuple[gs.Node | None, int]:

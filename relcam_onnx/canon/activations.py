@@ -71,9 +71,11 @@ def may_end(node: gs.Node) -> bool:
     """Whether an activation can end here: in a product or quotient of two, a bound, a logarithm, a choice."""
     if is_op(node, "Where"):
         return True
+    if is_op(node, "Sub"):
+        return isinstance(node.inputs[0], gs.Constant) and is_op(producer(node.inputs[1]), "Sigmoid", "Div")
     if is_op(node, "Add"):
-        return is_op(producer(node.inputs[0]), "Mul") and isinstance(node.inputs[1], gs.Constant)
-    if is_op(node, "Reciprocal", "Log", "Clip"):
+        return is_op(producer(node.inputs[0]), "Mul", "Div") and isinstance(node.inputs[1], gs.Constant)
+    if is_op(node, "Reciprocal", "Log", "Clip", "Pow"):
         before = producer(node.inputs[0])
         return is_op(before, "Add", "Mul", "Div")
     if not is_op(node, "Mul", "Div"):
@@ -81,7 +83,7 @@ def may_end(node: gs.Node) -> bool:
     computed = [tensor for _, tensor in variables(node)]
     if len(computed) == 2 or isinstance(node.inputs[0], gs.Constant):
         return True
-    return is_op(producer(computed[0]), "Mul", "Div") if computed else False
+    return is_op(producer(computed[0]), "Add", "Mul", "Div") if computed else False
 
 
 def has_numbers_alone(nodes: tuple[gs.Node, ...]) -> bool:

@@ -32,7 +32,7 @@ def unsquashed(model: Model, tensor: gs.Tensor, axis: int, start: int, end: int)
     source, rank = node.inputs[0], len(tensor.shape)
     if is_op(node, "Sigmoid"):
         return part(model, source, axis, start, end)
-    if is_op(node, "Identity", "Cast", "Dropout"):
+    if keeps(node):
         return unsquashed(model, source, axis, start, end)
     if (changed := untouched(node, axis - rank, start, end)) is not None:
         return unsquashed(model, changed, axis, start, end)
@@ -90,15 +90,16 @@ def before_sigmoids(model: Model, tensor: gs.Tensor) -> gs.Tensor:
 
 KEEPS = frozenset({"Identity", "Cast", "Dropout", "Clip"})
 """What leaves shares as they are, a Clip as far as its bounds let it."""
+NEAR = 1e-2
+"""Bounds no further from 0 and 1 only keep shares from those."""
 
 
 def moved_parts(node: gs.Node) -> list[gs.Tensor]:
     """The inputs whose values a node leaves as they are, in other places at most; none where it does more to shares."""
     if is_op(node, "Concat"):
         return list(node.inputs)
-    keeps = node.op in KEEPS and (node.op != "Clip" or clips_nothing(node))
     moves = is_op(node, "Transpose", "Gather", "Slice", *RESHAPES) and all(map(is_constant, node.inputs[1:]))
-    return node.inputs[:1] if keeps or moves else []
+    return node.inputs[:1] if keeps(node) or moves else []
 
 
 def factors(node: gs.Node) -> list[gs.Tensor]:
@@ -117,10 +118,11 @@ def added(model: Model, parts: Sequence[gs.Tensor]) -> gs.Tensor:
     return made(model, "Add", parts, [next((size for size in side if size != 1), 1) for side in sizes])
 
 
-def clips_nothing(node: gs.Node) -> bool:
-    """Whether a Clip leaves shares where they are."""
+def keeps(node: gs.Node) -> bool:
+    """Whether a node leaves shares as they are, or a Clip keeps them from 0 and 1 by `NEAR` at most."""
     bounds = [t.values for t in node.inputs[1:3] if is_constant(t)]
-    return len(bounds) == 2 and bool((bounds[0] <= 0).all() and (bounds[1] >= 1).all())
+    wide = len(bounds) == 2 and bool((bounds[0] <= NEAR).all() and (bounds[1] >= 1 - NEAR).all())
+    return is_op(node, *KEEPS) and (wide or not is_op(node, "Clip"))
 
 
 def untouched(node: gs.Node, axis: int, start: int, end: int) -> gs.Tensor | None:
@@ -138,26 +140,35 @@ def untouched(node: gs.Node, axis: int, start: int, end: int) -> gs.Tensor | Non
 
 
 def operand(model: Model, node: gs.Node, axis: int, start: int, end: int) -> gs.Tensor | None:
-    """Of what stands in one operand of a Concat along the axis."""
+    """Of what stands in some operands of a Concat along the axis."""
     sizes = [t.shape[axis] if t.shape is not None else None for t in node.inputs]
     if not all(isinstance(size, int) for size in sizes):
         return None
     ends = list(accumulate(int(size or 0) for size in sizes))
-    for tensor, before, behind in zip(node.inputs, [0, *ends], ends, strict=False):
-        if before <= start and end <= behind:
-            return unsquashed(model, tensor, axis, start - before, end - before)
-    return None
+    found = [
+        unsquashed(model, tensor, axis, max(start - before, 0), min(end, behind) - before)
+        for tensor, before, behind in zip(node.inputs, [0, *ends], ends, strict=False)
+        if start < behind and before < end
+    ]
+    return concatenated(model, found, node, axis, axis, end - start)
 
 
 def joined(model: Model, node: gs.Node, along: int, axis: int, start: int, end: int) -> gs.Tensor | None:
     """Of each operand of a Concat along another axis."""
-    parts = [unsquashed(model, tensor, axis, start, end) for tensor in node.inputs]
-    found = [tensor for tensor in parts if tensor is not None]
-    if len(found) < len(parts):
+    found = [unsquashed(model, tensor, axis, start, end) for tensor in node.inputs]
+    return concatenated(model, found, node, along, axis, end - start)
+
+
+def concatenated(
+    model: Model, found: Sequence[gs.Tensor | None], node: gs.Node, along: int, axis: int, count: int
+) -> gs.Tensor | None:
+    """What was found of a Concat's operands as one, so many indices of an axis; None where something was not."""
+    parts = [tensor for tensor in found if tensor is not None]
+    if not parts or len(parts) < len(found):
         return None
     shape = list(node.outputs[0].shape)
-    shape[axis] = end - start
-    return made(model, "Concat", found, shape, axis=along)
+    shape[axis] = count
+    return made(model, "Concat", parts, shape, axis=along) if len(parts) > 1 else parts[0]
 
 
 def reshaped(model: Model, node: gs.Node, axis: int, start: int, end: int) -> gs.Tensor | None:

@@ -47,6 +47,16 @@ def corners(levels: Sequence[Floats], size: Size, form: str, *, y_first: bool = 
     return boxes
 
 
+def form_of(table: Floats, form: str) -> str:
+    """The form of boxes (N, places, 4 and more): of those joined with scores corners where they end behind beginnings.
+
+    Else they are told by centre and size, of which places right or below have smaller sizes than centres.
+    """
+    if form != "joined":
+        return form
+    return "corners" if reversed_share(table[:, :, :BOX]) <= FEW_REVERSED else "centred"
+
+
 def tells_y_first(table: Floats, form: str) -> bool | None:
     """Whether boxes (N, places, 4) tell y before x, by where they lie; None where they do not say.
 

@@ -14,7 +14,7 @@ from relcam_onnx.analysis.heads import BOX, Scores
 from relcam_onnx.pictures.geometry import Floats, Size
 from relcam_onnx.results.detections import CONFIDENCE
 from relcam_onnx.results.probabilities import probabilities
-from relcam_onnx.runners.boxes import corners, overlaps, tells_y_first
+from relcam_onnx.runners.boxes import corners, form_of, overlaps, tells_y_first
 from relcam_onnx.runners.matching import matched
 
 OVERLAP, MOST = 0.5, 20
@@ -75,9 +75,10 @@ def told(values: Mapping[str, NDArray[Any]], scores: Scores, choices: Choices, s
     raw = [level[:, :, None] if level.ndim == 2 else level for level in raw]
     if head.boxes is not None:
         sides = [np.moveaxis(np.asarray(values[n], np.float32), head.boxes.axis, 2) for n in head.boxes.outputs]
-        seen = tells_y_first(sides[0], head.boxes.form)
+        form = form_of(sides[0], head.boxes.form)
+        seen = tells_y_first(sides[0], form)
         y_first = head.boxes.y_first if seen is None else seen
-        boxes = corners(sides, size, head.boxes.form, y_first=y_first)
+        boxes = corners(sides, size, form, y_first=y_first)
     if head.joined is not None:
         shares = np.moveaxis(raw[0], head.joined, 2)[:, :, BOX:]
         shares = shares if head.objectness or choices.classes is None else shares[:, :, : choices.classes]

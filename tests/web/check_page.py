@@ -31,6 +31,7 @@ from relcam_onnx.runners.boxes import (
     NORMALISED,
     REVERSED,
     corners,
+    form_of,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -349,6 +350,8 @@ FORMS: dict[str, tuple[str, Any]] = {
     "sizes where corners were thought": ("corners", lambda b: np.abs(b - [0, 0, 8, 8])),
     "no boxes yet": ("corners", lambda b: b[..., ::-1] - 40),
     "centred": ("centred", lambda b: b),
+    "joined, centred": ("joined", lambda b: np.abs(b - [0, 0, 8, 8])),
+    "joined, corners": ("joined", lambda b: in_rows()[..., [1, 0, 3, 2]]),
     "y first, by where they lie": ("corners", lambda b: in_rows()),
     "turned": ("turned", lambda b: np.concatenate([b, b / 9], axis=2)),
     "offsets": ("offsets", lambda b: b / 40 - 1),
@@ -367,7 +370,7 @@ def test_boxes_are_read_in_every_form(name: str, page: Any) -> None:
     rng = np.random.default_rng(3)
     first = rng.uniform(2, 50, (1, 64 if form == "distances" else 80, 2))
     level = np.asarray(change(np.concatenate([first, first + rng.uniform(3, 30, first.shape)], axis=2)), np.float32)
-    wanted = corners([level], (64, 64), form, y_first=name.startswith("y first"))
+    wanted = corners([level], (64, 64), form_of(level, form), y_first=name.startswith("y first"))
     told = {"reversed": REVERSED, "fewReversed": FEW_REVERSED, "normalised": NORMALISED}
     reading = {
         **told,
@@ -394,7 +397,10 @@ def test_boxes_are_read_in_every_form(name: str, page: Any) -> None:
 
 
 DETECTORS: dict[str, tuple[Callable[[], onnx.ModelProto], int]] = {  # and the side of the picture
-    **{form: (partial(anchors, form), 16) for form in ("joined", "joined, turned", "softmax", "scores", "boxes first")},
+    **{
+        form: (partial(anchors, form), 16)
+        for form in ("joined", "joined, turned", "joined, each class", "softmax", "scores", "boxes first")
+    },
     **{f"objectness, {form}": (partial(with_objectness, form), 16) for form in ("one tensor", "three tensors")},
     "levels": (levels, 32),
     **{f"chosen, {form}": (partial(choosing, form), SIDE) for form in CHOOSING},

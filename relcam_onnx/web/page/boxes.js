@@ -27,7 +27,14 @@ export function boxesOf(outputs, model, size) {
     const all = Float32Array.from(found.flatMap((each) => [...each]));
     return turnedRound(all) > model.reading.fewReversed ? null : all;
   }
-  return corners(levels[0], boxes.form, size, model.reading, yFirst(outputs, model));
+  return corners(levels[0], formOf(levels[0], boxes.form, model.reading), size, model.reading, yFirst(outputs, model));
+}
+
+/** The form of boxes: of those joined with scores corners where they end behind beginnings, else centre and size. */
+function formOf(level, form, { fewReversed }) {
+  if (form !== "joined") return form;
+  const all = Float32Array.from({ length: level.places * BOX }, (_, i) => level.at(Math.floor(i / BOX), i % BOX));
+  return turnedRound(all) <= fewReversed ? "corners" : "centred";
 }
 
 /** Boxes of one table that tells them by corners, by centre and size, or turned; of the former y may come first. */
@@ -48,7 +55,8 @@ export function corners(level, form, size, { reversed, normalised }, first) {
 /** Whether boxes tell y before x: by where those of all places lie, else by what their output is called. */
 export function yFirst(outputs, { head: { boxes, rows }, reading }) {
   if (boxes === null) return rows.y_first;
-  return tellsYFirst(table(outputs[boxes.outputs[0]], boxes.axis), boxes.form, reading) ?? boxes.y_first;
+  const level = table(outputs[boxes.outputs[0]], boxes.axis);
+  return tellsYFirst(level, formOf(level, boxes.form, reading), reading) ?? boxes.y_first;
 }
 
 /** What the order of places says of that, in which x changes and y does not; null where it says nothing. */
