@@ -28,8 +28,10 @@ def body(net: Net) -> str:
     return net("Relu", net.conv(x, 8, 8), name="second")
 
 
-def pixels(squash: str = "", *, last: bool = False, chosen: bool = False, classes: int = CLASSES) -> onnx.ModelProto:
-    """A segmenter: scores of each pixel, enlarged; perhaps squashed, channels last, or only the class that wins."""
+def pixels(
+    squash: str = "", *, last: bool = False, chosen: bool = False, above: float | None = None, classes: int = CLASSES
+) -> onnx.ModelProto:
+    """A segmenter: scores of each pixel, enlarged; perhaps squashed, channels last, only what wins or is ``above``."""
     net = Net("N", 3, 16, 16)
     small = net.conv(body(net), 8, classes, 1, name="small")
     scores = net("Resize", small, None, np.array([1, 1, 2, 2], np.float32), mode="linear", name="scores")
@@ -37,6 +39,8 @@ def pixels(squash: str = "", *, last: bool = False, chosen: bool = False, classe
         scores = net("Transpose", scores, perm=[0, 2, 3, 1], name="turned")
     axis = 3 if last else 1
     y = net(squash, scores, **({} if squash == "Sigmoid" else {"axis": axis})) if squash else scores
+    if above is not None:
+        return net.model(net("Cast", net("Greater", y, np.float32(above)), to=TensorProto.FLOAT))
     if not chosen:
         return net.model(y)
     return whole_numbers(net.model(net("ArgMax", y, axis=axis, keepdims=0)))
@@ -133,6 +137,41 @@ def test_relevance_starts_as_the_seed_of_the_mean_scores() -> None:
     rivals = rc.Explainer(model, "scores", "lrp")(X, target)
     start = rivals.maps["scores"][:, 0].sum(axis=(1, 2, 3))
     np.testing.assert_allclose(start, rivals.margin[:, 0], rtol=0, atol=1e-4 * np.abs(start).max())
+
+
+APART: dict[str, Callable[[], onnx.ModelProto]] = {
+    "sigmoids": lambda: pixels("Sigmoid"),
+    "sigmoids, channels last": lambda: pixels("Sigmoid", last=True),
+    "thresholds": lambda: pixels("Sigmoid", above=0.5),
+}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("form", APART)
+def test_classes_with_a_sigmoid_each_win_every_pixel_where_they_are_said_yes_to(form: str, backend: str) -> None:
+    scores = scores_of(pixels()).reshape(2, CLASSES, -1)
+    won = scores > 0
+    assert (won.sum(axis=1) > 1).any()
+    with rc.Explainer(APART[form](), "stages", backend=backend) as explainer:
+        found = explainer(X, [[-1, -2, -3, -4]] * 2)
+        asked = explainer(X, targets=[[{"label": kind} for kind in range(CLASSES)]] * 2)
+    areas = won.sum(axis=2)
+    np.testing.assert_array_equal(found.targets, np.argsort(-areas, axis=1, kind="stable"))
+    for n, k in np.ndindex(2, CLASSES):
+        kind = found.targets[n, k]
+        region = won[n, kind] if areas[n, kind] else scores[n, kind] == scores[n, kind].max()
+        for scored in (found.scores[n, k], asked.scores[n, kind]):
+            np.testing.assert_allclose(scored, scores[n][:, region].mean(axis=1), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("how", ["a background", "an ArgMax"])
+def test_sigmoids_beside_a_background_or_before_an_argmax_are_rivals(how: str) -> None:
+    scores = scores_of(pixels()).reshape(2, CLASSES, -1)
+    labels = ["background", "a", "b", "c"] if how == "a background" else None
+    found = rc.Explainer(pixels("Sigmoid", chosen=how == "an ArgMax"), "stages", labels=labels)(X, 2)
+    for n in range(2):
+        region = scores[n].argmax(axis=0) == 2
+        np.testing.assert_allclose(found.scores[n, 0], scores[n][:, region].mean(axis=1), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("labels", [None, ["ground", "thing"]])

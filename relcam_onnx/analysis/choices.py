@@ -27,6 +27,8 @@ class Choices:
         The number of targets there are: classes, or places times classes where a place is chosen.
     background
         The class that is none, by its label; None where there is none.
+    apart
+        Whether a place may have several classes, or none: each that is above 0. A background is a rival of all others.
     """
 
     def __init__(self, scores: Scores, labels: Sequence[str] | None) -> None:
@@ -43,3 +45,5 @@ class Choices:
         rivals = self.head.kind == "detector" and scores.squashed_by != "Sigmoid"
         if rivals and labels and own == len(labels) + 1:
             self.background = own - 1  # "no object", as DETR has it, behind the classes that have names
+        alone = self.head.kind == "segmenter" and own == 1 and not self.paired
+        self.apart = alone or (self.head.apart and not self.paired and self.background is None)

@@ -90,6 +90,8 @@ class Head:
         Whether the scores are sums of a class's and of there being anything, which stands before the classes.
     rows
         What a detector chooses itself; None where that is left to who reads it.
+    apart
+        Whether a segmenter says yes or no to each class by itself, by sigmoids or thresholds, and no ArgMax chooses.
     """
 
     kind: Kind
@@ -99,6 +101,7 @@ class Head:
     objectness: bool = False
     levels: tuple[str, ...] = ()
     rows: Rows | None = None
+    apart: bool = False
 
     @property
     def told_by(self) -> tuple[str, ...]:

@@ -52,6 +52,9 @@ def of_places(
             continue
         told = told if told is not None else squashed_along
         head = segmenter(scores.tensor, told, rank) if kind in (None, "segmenter") else None
+        if head is not None and told is None:
+            decided = scores.squashed_by is None and chosen is not output
+            head = replace(head, apart=scores.squashed_by == "Sigmoid" or decided)
         if head is None and kind in (None, "detector") and chosen is output:
             head = detector(scores.tensor, others, told, named=by_name)
             if head is not None and scores.squashed_by is None:

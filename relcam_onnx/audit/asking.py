@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from relcam_onnx.analysis.choices import Choices
 from relcam_onnx.audit.spots import Said
 from relcam_onnx.backends.eager import Eager
 from relcam_onnx.errors import OptionError
 from relcam_onnx.explaining import PictureExplainer
-from relcam_onnx.lrp.heads import as_table
-from relcam_onnx.pictures.geometry import Floats
+from relcam_onnx.lrp.heads import Table, as_table, winners
 from relcam_onnx.prepare import Prepared
 from relcam_onnx.runners.arrays import filled
 from relcam_onnx.runners.detecting import Detector
@@ -69,8 +69,8 @@ class Asking:
         return found
 
 
-def winners(table: Floats, *, paired: bool) -> NDArray[np.intp]:
-    """The class that wins at each place, (N, places): a single one above 0, and below it -1, or the other of two."""
-    if table.shape[2] == 1:
-        return np.where(table[:, :, 0] > 0, int(paired), int(paired) - 1)
-    return np.asarray(table.argmax(axis=2), np.intp)
+def won(said: Said, choices: Choices) -> NDArray[np.bool_]:
+    """Which classes win at each place of the first picture, (places, classes)."""
+    table: Any = Table(cast(Any, said.table[:1]), *said.table.shape[1:])
+    seen: Any = winners(Eager(), choices, table)
+    return np.asarray(seen[0], bool)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relcam_onnx.audit import metrics
-from relcam_onnx.audit.asking import winners
+from relcam_onnx.audit.asking import won
 from relcam_onnx.audit.experiments import Item, log
 from relcam_onnx.audit.kept import REFERENCE, Kept
 from relcam_onnx.audit.matching import compared, pairs
@@ -120,18 +120,19 @@ def by_outputs(pictures: Sequence[finding.Found], model: Audited, reference: Aud
             if model.kind == "detector":
                 return {AUDITED: {OUTPUTS: compared(model.detections(file), reference.detections(file))}}
             seen = [next(each.say(each.read(file)[None])) for each in (model, reference)]
-            won = [winners(said.table, paired=model.prepared.choices.paired)[0] for said in seen]
-            return {AUDITED: {OUTPUTS: of_pixels(*won) if seen[0].grid == seen[1].grid else {}}}
+            classes = [won(said, model.prepared.choices) for said in seen]
+            return {AUDITED: {OUTPUTS: of_pixels(*classes) if seen[0].grid == seen[1].grid else {}}}
 
         yield Item(picture.name, measure, 2, 0)
 
 
-def of_pixels(mine: NDArray[np.intp], theirs: NDArray[np.intp]) -> dict[str, float]:
-    """The share of pixels of one class, and the mean over classes of the IoU of where they are seen."""
-    kinds = np.union1d(mine, theirs)
+def of_pixels(mine: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> dict[str, float]:
+    """Of (places, classes) the share of pixels with the same ones, and the mean IoU of where each is seen, or none."""
+    pair = [np.concatenate([seen, ~seen.any(axis=1, keepdims=True)], axis=1).T for seen in (mine, theirs)]
+    kinds = [(one, other) for one, other in zip(*pair, strict=True) if (one | other).any()]
     return {
-        "pixels": float((mine == theirs).mean()),
-        "miou": float(np.mean([metrics.iou(mine == kind, theirs == kind) for kind in kinds])),
+        "pixels": float((mine == theirs).all(axis=1).mean()),
+        "miou": float(np.mean([metrics.iou(one, other) for one, other in kinds])),
     }
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from relcam_onnx.audit.asking import winners
+from relcam_onnx.audit.asking import won
 from relcam_onnx.audit.model import Audited
 from relcam_onnx.audit.outlines import Outlined
 from relcam_onnx.audit.spots import Mask, Place, Said, Segment, Spot, box_at
@@ -83,14 +83,14 @@ def inside(box: NDArray[np.floating], size: Size) -> Mask:
 def found_segments(model: Audited, said: Said, kind: int | None, size: Size) -> list[tuple[Segment, int]]:
     """The classes of most pixels but the background, or the told one; of one that wins none, its best pixel."""
     choices = model.prepared.choices
-    won = winners(said.table, paired=choices.paired)[0]
+    seen = won(said, choices)
     scores: NDArray[np.float32] = np.asarray(class_scores(Eager(), said.table, paired=choices.paired))[0]  # type: ignore[arg-type]
-    areas = np.bincount(won[won >= 0], minlength=scores.shape[1])
+    areas = seen.sum(axis=0)
     order = [int(each) for each in np.argsort(-areas, kind="stable") if areas[each] and each != choices.background]
     rows, columns = (((np.arange(n) + 0.5) / n * m).astype(int) for n, m in zip(size, said.grid, strict=True))
     found = []
     for each in order if kind is None else [kind]:
-        cells = won == each if (won == each).any() else scores[:, each] == scores[:, each].max()
+        cells = seen[:, each] if areas[each] else scores[:, each] == scores[:, each].max()
         at, grid = (cells / cells.sum()).astype(np.float32), cells.reshape(said.grid)
         found.append((Segment(at=at, region=grid[np.ix_(rows, columns)], cells=grid), each))
     return found

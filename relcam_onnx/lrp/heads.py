@@ -102,8 +102,8 @@ def target_count(choices: Choices, table: Table) -> Size:
 
 
 def winners(f: Backend, choices: Choices, table: Table) -> Value:
-    """1 for the class that wins at each place, (N, places, classes); one alone wins above 0."""
-    if table.classes == 1 and not choices.paired:
+    """1 for the class that wins at each place, (N, places, classes); of those that are no rivals each above 0."""
+    if choices.apart:
         return f.Where(f.Greater(table.value, 0.0), 1.0, 0.0)
     most = f.ArgMax(class_scores(f, table.value, paired=choices.paired), axis=2, keepdims=1)
     every = f.Reshape(counted(f, class_count(choices, table)), [1, 1, -1])

@@ -88,6 +88,7 @@ def describe(
         "classes": choices.classes,
         "paired": choices.paired,
         "background": choices.background,
+        "apart": choices.apart,
         "squashed": scores.squashed_by,
         "head": {
             **head_of(prepared),

@@ -46,7 +46,8 @@ function areas(tensor, model) {
   const { dims, data } = tensor;
   const held = new Map();
   const win = (index) => held.set(index, (held.get(index) ?? 0) + 1);
-  const wide = rank === 4 && dims[axis] === (model.paired ? 1 : model.classes) && !isWhole(data) ? dims[axis] : 0;
+  const told = !isWhole(data) || (model.apart && model.classes > 1); // of one class whole numbers are its pixels
+  const wide = rank === 4 && dims[axis] === (model.paired ? 1 : model.classes) && told ? dims[axis] : 0;
   if (!wide) {
     for (let i = 0; i < data.length / dims[0]; i++) win(Number(data[i]));
   } else {
@@ -55,9 +56,12 @@ function areas(tensor, model) {
     const zero = model.squashed === "Sigmoid" ? 0.5 : 0;
     for (let run = 0; run < outer; run++) {
       for (let at = run * wide * inner; at < run * wide * inner + inner; at++) {
-        if (wide === 1) {
-          if (data[at] > zero) win(model.paired ? 1 : 0);
-          else if (model.paired) win(0);
+        if (model.paired) {
+          win(data[at] > zero ? 1 : 0);
+          continue;
+        }
+        if (model.apart) {
+          for (let c = 0; c < wide; c++) if (data[at + c * inner] > zero) win(c);
           continue;
         }
         let best = 0;
