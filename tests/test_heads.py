@@ -853,6 +853,34 @@ def test_scores_of_one_class_may_lack_its_axis(form: str, backend: str) -> None:
         assert rc.Explainer(model, head="classifier", output=found.settings.output).settings.classes == 16
 
 
+def with_points(form: str) -> onnx.ModelProto:
+    """The same with numbers of two key points behind those of each box: as they are drawn, or offsets from nothing."""
+    net = Net("N", 3, SIDE, SIDE)
+    red = net("Relu", net("Conv", net.x, np.array([1, -1, -1], np.float32)[None, :, None, None]), name="red")
+    means = net("AveragePool", red, kernel_shape=[CELL] * 2, strides=[CELL] * 2)
+
+    def rows(x: str, count: int) -> str:
+        return net("Reshape", net("Transpose", x, perm=[0, 2, 3, 1]), np.array([0, -1, count]))
+
+    scores = rows(net("Conv", means, np.full((1, 1, 1, 1), 8, np.float32), np.float32([-4])), 1)
+    points = rows(net("Conv", means, net.normal(8, 1, 1, 1, scale=0.01)), 8)
+    left = np.stack(np.meshgrid(np.arange(0, SIDE, CELL), np.arange(0, SIDE, CELL)), axis=-1).reshape(1, -1, 2)
+    corner = np.concatenate([left, left + CELL, left + 2, left + 6], axis=2)
+    middle = np.concatenate([left + CELL / 2, np.full(left.shape, CELL), left + 2, left + 6], axis=2)
+    if form != "offsets":
+        points = net("Add", points, (middle if form == "centred" else corner).astype(np.float32), name="regressors")
+    return net.model(points, scores if form == "logits" else net("Sigmoid", scores))
+
+
+@pytest.mark.parametrize("form", ["corners", "centred", "logits", "offsets"])
+def test_boxes_may_have_key_points_behind_them(form: str) -> None:
+    found = rc.explain(with_points(form), street(), preprocess="unit", labels=["face"], layers="input")
+    assert [one.place for one in found.detections[0]] == [4, 11]
+    assert [one.score for one in found.detections[0]] == pytest.approx([1 / (1 + np.exp(-4))] * 2, abs=1e-6)
+    for one, box in zip(found.detections[0], ((0, 8, 8, 16), (24, 16, 32, 24)), strict=True):
+        assert one.box is None if form == "offsets" else one.box == pytest.approx(box, abs=0.2)
+
+
 @pytest.mark.parametrize("squash", ["Softmax", "LogSoftmax", "", "Sigmoid"])
 def test_classes_with_four_numbers_each_are_a_classifiers(squash: str) -> None:
     """But where sigmoids stand for all, which then are one class at several places."""

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from itertools import takewhile
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.analysis.heads import BOX, Boxes, Form, Head, called_y_first
 from relcam_onnx.canon.axes import RESHAPES, permutation
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.canon.unsquashing import in_sigmoids, made, unsquashed, untouched
-from relcam_onnx.model import Model, producer, static_shape, variables
+from relcam_onnx.model import Model, is_constant, producer, static_shape, variables
 
 MOVED = frozenset({"Concat", "Slice", "Transpose", "Cast", "Identity", "Sigmoid", *RESHAPES})
+
+WITH_POINTS = range(BOX + 2, BOX + 2 * 21 + 1, 2)
+"""Numbers of a box and of key points, 21 at most: those of a hand."""
 
 
 def detector(scores: gs.Tensor, outputs: Sequence[gs.Tensor], told: int | None, *, named: bool) -> Head | None:
@@ -26,6 +30,9 @@ def detector(scores: gs.Tensor, outputs: Sequence[gs.Tensor], told: int | None, 
         if (sides := axis_of_boxes(tensor, shape[3 - axis])) is not None:
             form: Form = "centred" if is_op(maker(tensor), "Sigmoid") else "corners"
             return Head("detector", axis, Boxes((tensor.name,), sides, form, called_y_first(tensor.name)))
+    if (told_with := with_points(scores, outputs)) is not None:
+        boxes = Boxes((told_with.name,), 2, "joined") if is_laid_out(told_with) else None
+        return Head("detector", 2, boxes)
     return Head("detector", axes[0]) if named else None
 
 
@@ -39,10 +46,9 @@ def maker(tensor: gs.Tensor) -> gs.Node | None:
 
 def beside_scores(tensor: gs.Tensor, outputs: Sequence[gs.Tensor]) -> bool:
     """Whether an output tells the boxes of what another scores, by its shape, or its name where both are alike."""
-    shape = static_shape(tensor)
-    if shape is None or axis_of_boxes(tensor, None) is None:
-        return False
     others = [t for t in outputs if t is not tensor and has_boxes(t, [tensor])]
+    if axis_of_boxes(tensor, None) is None:
+        return bool(others)  # with key points
     return any(axis_of_boxes(t, None) is None for t in others) or (bool(others) and "box" in tensor.name.lower())
 
 
@@ -50,15 +56,46 @@ def has_boxes(scores: gs.Tensor, outputs: Iterable[gs.Tensor]) -> bool:
     """Whether other outputs tell boxes for as many places as an output (N, places, classes) or turned has."""
     shape = static_shape(scores) or ()
     told = [t for t in outputs if t is not scores]
-    return len(shape) == 3 and any(axis_of_boxes(t, places) is not None for places in shape[1:] for t in told)
+    alone = len(shape) == 3 and any(axis_of_boxes(t, places) is not None for places in shape[1:] for t in told)
+    return alone or with_points(scores, told) is not None
+
+
+def with_points(scores: gs.Tensor, outputs: Iterable[gs.Tensor]) -> gs.Tensor | None:
+    """The output (N, places, 4 + 2 · points) whose boxes scores of one class, (N, places, 1), are for; or None."""
+    shape = static_shape(scores) or ()
+    if len(shape) != 3 or shape[2] != 1 or shape[1] == 1:
+        return None
+    wide = (t for t in outputs if axis_of_numbers(t, shape[1], WITH_POINTS) == 2)
+    return next((t for t in wide if not is_op(maker(t), "Softmax") and not in_sigmoids(t)), None)
+
+
+def is_laid_out(tensor: gs.Tensor) -> bool:
+    """Whether boxes (N, places, numbers) got something that differs from place to place behind the convolutions."""
+    waiting, seen = [tensor], set()
+    while waiting:
+        node = producer(waiting.pop())
+        if node is None or id(node) in seen or node.op in ("Conv", "Gemm", "MatMul"):
+            continue
+        seen.add(id(node))
+        computed = [part for _, part in variables(node)]
+        wide = any(is_constant(t) and np.size(t.values) > tensor.shape[2] for t in node.inputs)
+        if is_op(node, "Add", "Sub") and (wide or len(computed) > 1):
+            return True
+        waiting += computed
+    return False
 
 
 def axis_of_boxes(tensor: gs.Tensor, places: int | None) -> int | None:
     """Where the four numbers are if a tensor is (N, places, 4), or turned; None where it is neither."""
+    return axis_of_numbers(tensor, places, (BOX,))
+
+
+def axis_of_numbers(tensor: gs.Tensor, places: int | None, counts: Container[int]) -> int | None:
+    """The same of so many numbers."""
     shape = static_shape(tensor)
     if shape is None or len(shape) != 3:
         return None
-    known = (axis for axis in (2, 1) if shape[axis] == BOX and (places is None or shape[3 - axis] in (places, None)))
+    known = (axis for axis in (2, 1) if shape[axis] in counts and (places is None or shape[3 - axis] in (places, None)))
     return next(known, None)
 
 
