@@ -183,8 +183,26 @@ def by_root(net: Choosing) -> list[str]:
             net("GatherND", shares, kept, name="scores")]  # fmt: skip
 
 
+def as_caffe(net: Choosing) -> list[str]:
+    """(1, 1, 12, 7): image, class from 1 on, score and box; behind those that are kept rows of nothing."""
+    logits, boxes = squares(net)
+    shares = net("Transpose", net("Sigmoid", logits), perm=[0, 2, 1])
+    kept = suppressed(net, boxes, shares)
+    image, kind, place = (column(net, kept, at) for at in range(3))
+    first, second = (net("Cast", net("Unsqueeze", part, net.whole(1)), to=1) for part in (image, kind))
+    marks = net("Unsqueeze", net("GatherND", shares, kept), net.whole(1))
+    framed = net("Gather", net("Squeeze", boxes, net.whole(0)), place)
+    rows = joined_rows(net, first, net("Add", second, np.float32(1)), marks, framed, axis=1, name="rows")
+    filled = net("Concat", rows, np.zeros((12, 7), np.float32), axis=0)
+    some = net("Slice", filled, net.whole(0), net.whole(12), net.whole(0))
+    return [net("Unsqueeze", some, net.whole(0, 1), name="detection_out")]
+
+
 ROOTS = (by_level, by_root)
-FORMS = {form.__name__: form for form in (by_topk, by_suppression, as_three, of_best, of_padded, *ROOTS, as_indices)}
+FORMS = {
+    form.__name__: form
+    for form in (by_topk, by_suppression, as_caffe, as_three, of_best, of_padded, *ROOTS, as_indices)
+}
 
 
 def choosing(form: str, batch: int | str = 1) -> onnx.ModelProto:

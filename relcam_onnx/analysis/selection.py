@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.analysis.heads import BOX, Columns, holds_scores
@@ -24,6 +25,10 @@ PICKS = frozenset({"Gather", "GatherND", "GatherElements", "Compress"})
 SQUASHES = frozenset({"Softmax", "Sigmoid"})
 BEST = frozenset({"ReduceMax", "GlobalMaxPool"})
 """What takes the best class of each place; tf2onnx writes the one as the other."""
+
+
+ALTERS = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1}
+"""What changes numbers by constants, and the one that changes nothing."""
 
 
 class Origin(NamedTuple):
@@ -117,15 +122,16 @@ def is_all_of(boxes: gs.Tensor, table: gs.Tensor) -> bool:
 
 
 class Part(NamedTuple):
-    """Columns of an output, what makes them, and whether rows were picked from them behind that."""
+    """Columns of an output, what makes them, and whether rows were picked from them or numbers changed behind that."""
 
     columns: Columns
     tensor: gs.Tensor
     picked: bool
+    changed: bool = False
 
     def marks(self) -> Origin | None:
         """What scores were chosen from; None where they were not, or are none."""
-        found = origin(self.tensor, SQUASHES)
+        found = None if self.changed else origin(self.tensor, SQUASHES)
         return found._replace(chosen=True) if found is not None and (found.chosen or self.picked) else None
 
     def wide(self) -> bool:
@@ -136,29 +142,52 @@ class Part(NamedTuple):
 
     def frames(self) -> gs.Tensor | None:
         """What boxes were chosen from as they are."""
-        found = origin(self.tensor, frozenset())
+        found = None if self.changed else origin(self.tensor, frozenset())
         return found.table if found is not None and (found.chosen or self.picked) else None
 
 
 def parts_of(output: gs.Tensor) -> list[Part]:
     """What an output's columns are made of; nothing where it is not put together of columns."""
     current, picked, last = output, False, (static_shape(output) or (None,))[-1]
+    changed = np.zeros(last or 1, bool)
     while (node := producer(current)) is not None:
-        if is_op(node, "Concat"):
+        rows = [t for t in node.inputs if not is_filling(t)]
+        if is_op(node, "Concat") and len(rows) > 1:
             sizes = [size or 0 for t in node.inputs if (size := (static_shape(t) or (None,))[-1]) is not None]
             along = int(node.attrs["axis"]) in (-1, len(node.inputs[0].shape or ()) - 1)
             if along and len(sizes) == len(node.inputs) and last in (None, sum(sizes)) and sum(sizes) > BOX:
                 starts = [sum(sizes[:i]) for i in range(len(sizes))]
                 told = zip(node.inputs, starts, sizes, strict=True)
-                return [Part(Columns(output.name, start, size), part, picked) for part, start, size in told if size]
+                own = np.broadcast_to(changed, sum(sizes))
+                return [
+                    Part(Columns(output.name, start, size), part, picked, bool(own[start : start + size].any()))
+                    for part, start, size in told
+                    if size
+                ]
         elif is_op(node, "ScatterND", "ScatterElements"):
             current = node.inputs[2]  # one image's rows among those of all
             continue
-        elif node.op not in MOVES | PICKS or is_op(node, "Transpose"):
+        elif is_op(node, *ALTERS) and len(rows) == 1:
+            changed = changed | columns_changed(node, last)
+        elif not is_op(node, "Concat", *MOVES, *PICKS) or is_op(node, "Transpose") or not rows:
             break
         picked |= chooses(node)
-        current = node.inputs[0]
+        current = rows[0] if is_op(node, "Concat", *ALTERS) else node.inputs[0]
     return []
+
+
+def is_filling(tensor: gs.Tensor) -> bool:
+    """Whether a tensor is told by the file, or filled with one number."""
+    return is_constant(tensor) or is_op(producer(tensor), "ConstantOfShape")
+
+
+def columns_changed(node: gs.Node, wide: int | None) -> np.ndarray:
+    """The columns of so many whose numbers a node changes by constants, (columns), or (1) for all alike."""
+    behind = node.inputs[1] if is_op(node, "Sub", "Div") else next(t for t in node.inputs if is_filling(t))
+    told = np.asarray(behind.values) if is_constant(behind) else np.empty(0)
+    if (told.size != 1 and told.shape[-1:] != (wide,)) or told.size not in (1, wide):
+        return np.ones(1, bool)
+    return np.asarray(told.reshape(-1) != ALTERS[node.op])
 
 
 def origin(tensor: gs.Tensor, over: frozenset[str], known: dict[int, Origin | None] | None = None) -> Origin | None:

@@ -77,13 +77,17 @@ def matched(
 
 
 def columns_of(values: Mapping[str, NDArray[Any]], columns: Columns, rank: int) -> Floats:
-    """Some columns of an output, (N, rows) or (N, rows, columns) by ``rank``; N is 1 where it has no such axis."""
+    """Some columns of an output, (N, rows) or (N, rows, columns) by ``rank``; N is 1 where it has no such axis.
+
+    Further axes, of length one as Caffe's and OpenVINO's (1, 1, rows, 7) have them, count to N.
+    """
     value = np.asarray(values[columns.output], np.float32)
     if columns.width:
         value = value[..., columns.first : columns.first + columns.width]
     if rank == 2 and columns.width:
         value = value[..., 0]
-    return value if value.ndim == rank else value.reshape(1, *value.shape[1 - rank :])
+    own = value.shape[1 - rank :]
+    return value.reshape(np.prod(value.shape[: -len(own)], dtype=int), *own)
 
 
 def nearest(shares: Floats, boxes: Floats, mark: float, box: Floats | None) -> tuple[int, int, int] | None:
