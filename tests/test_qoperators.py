@@ -223,3 +223,17 @@ def test_names_mean_the_same_layers() -> None:
         wanted, got = plain(X, TARGETS), explainer(X, TARGETS)
     for name in names:
         assert got.maps[name].shape == wanted.maps[name].shape
+
+
+@pytest.mark.parametrize("form", ["operators", "signed operators", "pairs"])
+def test_classes_that_are_chosen_among_integers(form: str) -> None:
+    """A segmenter whose enlarged scores and their ArgMax are integers' in the file."""
+    net = Net("N", 3, 16, 16)
+    coarse = net("Relu", net.conv(net("Relu", net.conv(net.x, 3, 8, stride=2)), 8, 8), name="coarse")
+    scores = net("Resize", net.conv(coarse, 8, 3, 1), None, np.array([1, 1, 2, 2], np.float32), mode="linear")
+    model = net.model(net("ArgMax", scores, axis=1, name="classes"))
+    wanted = rc.Explainer(model, "stages", seed="logit")(X[:1], [[0, 1]])
+    got = rc.Explainer(quantised(model, **FORMS[form]), "stages", seed="logit")(X[:1], [[0, 1]])
+    assert got.settings.head == "segmenter"
+    for name, value in wanted.maps.items():
+        assert cosine(got.maps[name], value) > 0.9, name

@@ -20,6 +20,7 @@ from relcam_onnx.analysis.detectors import (
 from relcam_onnx.analysis.frames import frames_first
 from relcam_onnx.analysis.heads import BOX, Boxes, Form, Head, Rows, Scores, called_y_first, holds_scores, segmenter
 from relcam_onnx.analysis.levels import of_levels
+from relcam_onnx.analysis.masks import of_channel, of_rows, unpainted
 from relcam_onnx.analysis.selection import selection
 from relcam_onnx.analysis.stepping import along, chosen_among, has_rows, of_turned, step_back, with_class
 from relcam_onnx.canon.edit import is_op
@@ -44,8 +45,9 @@ def of_places(
         if kind in (None, "detector") and is_bare_column(output, outputs):
             return of_column(model, output, others, named=by_name)
         masks = not has_boxes(output, outputs)
-        chosen, told = chosen_among(output, masks=masks)
-        scores, squashed_along = of_turned(model, chosen)
+        whole = unpainted(output) if masks and kind in (None, "segmenter") else output
+        chosen, told = chosen_among(whole, masks=masks)
+        scores, squashed_along = of_turned(model, unpainted(chosen) if masks else chosen)
         scores = replace(scores, tensor=with_class(model, scores.tensor)) if masks else scores
         other = kind is None and (are_masks_of_queries(output, others) or are_levels_of_anchors(named))
         if (other and len(named) > 1) or not holds_scores(scores.tensor) or not has_rows(model, scores.tensor):
@@ -53,14 +55,20 @@ def of_places(
         told = told if told is not None else squashed_along
         head = segmenter(scores.tensor, told, rank) if kind in (None, "segmenter") else None
         if head is not None and told is None:
-            decided = scores.squashed_by is None and chosen is not output
+            decided = scores.squashed_by is None and chosen is not whole
             head = replace(head, apart=scores.squashed_by == "Sigmoid" or decided)
         if head is None and kind in (None, "detector") and chosen is output:
             head = detector(scores.tensor, others, told, named=by_name)
             if head is not None and scores.squashed_by is None:
                 scores = behind_sigmoids(model, scores, head)
         if head is not None:
-            return replace(scores, output=output.name, head=head)
+            return replace(scores, output=whole.name, head=head)
+        if kind in (None, "segmenter") and masks and chosen is whole:
+            rows = kind is not None or len(outputs) == 1
+            bare = of_rows(model, output, named=kind is not None) if rows else None
+            bare = bare or of_channel(model, whole, named=kind is not None)
+            if bare is not None:
+                return bare
     return None
 
 

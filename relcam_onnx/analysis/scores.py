@@ -10,6 +10,7 @@ import onnx_graphsurgeon as gs
 from relcam_onnx.analysis.detectors import axis_of_boxes, has_boxes
 from relcam_onnx.analysis.heads import KINDS, Scores, holds_scores
 from relcam_onnx.analysis.levels import of_levels
+from relcam_onnx.analysis.masks import made_of
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.placed import is_bare_column, of_places, of_selection
 from relcam_onnx.analysis.stepping import chosen_from, has_rows, is_table, step_back
@@ -93,9 +94,11 @@ def no_table(model: Model, named: Sequence[gs.Tensor], output: str | None, head:
     if any(t.shape is None for t in named):
         # An op that nobody knows hides every shape behind it: that is what to say then.
         check_supported(model, (node for node in model.graph.nodes if key(node) not in TABLE))
+    inside = made_of(model, named) if head in (None, "segmenter") else None
+    hint = "" if inside is None else f". Name the scores of pixels inside that it is made of, output={listed([inside])}"
     if head in ("segmenter", "detector"):
         return UnsupportedModelError(
-            f"no output looks like a {head}'s; the outputs are {listed(named)}. docs/heads.md tells what does"
+            f"no output looks like a {head}'s; the outputs are {listed(named)}. docs/heads.md tells what does{hint}"
         )
     what = f"output {output!r} is no" if output is not None else "no output is a"
     others = [t for t in model.graph.outputs if t.name != output and is_table(t) and has_rows(model, t)]
@@ -103,7 +106,7 @@ def no_table(model: Model, named: Sequence[gs.Tensor], output: str | None, head:
     todo = f"Name one with output=: {listed(others)}" if others else known
     whole = "" if all(map(holds_scores, named)) else ", and whole numbers are classes that are chosen already"
     return UnsupportedModelError(
-        f"{what} table of scores (N, classes), the batch first; the outputs are {listed(named)}{whole}. {todo}"
+        f"{what} table of scores (N, classes), the batch first; the outputs are {listed(named)}{whole}. {todo}{hint}"
     )
 
 

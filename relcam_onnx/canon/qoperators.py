@@ -134,6 +134,8 @@ class Quantised:
             held = self.meanings[integers]
             more = node.inputs[1:] if node.op != "Pad" else padding(node, held)
             self.put(node, node.op, [self.read(node.inputs[0], held), *more], dict(node.attrs), held)
+        elif is_op(node, "ArgMax") and integers in self.meanings:
+            node.inputs[0] = self.read(node.inputs[0], self.meanings[integers])
         elif is_op(node, "Mul"):
             self.write_integers(node)
         elif node.op in ("MatMulIntegerToFloat", "DynamicQuantizeMatMul"):

@@ -53,7 +53,7 @@ function areas(tensor, model) {
   } else {
     const inner = dims.slice(axis + 1).reduce((a, b) => a * b, 1);
     const outer = dims.slice(1, axis).reduce((a, b) => a * b, 1);
-    const zero = model.squashed === "Sigmoid" ? 0.5 : 0;
+    const zero = model.squashed === "Sigmoid" && !model.head.raw ? 0.5 : 0;
     for (let run = 0; run < outer; run++) {
       for (let at = run * wide * inner; at < run * wide * inner + inner; at++) {
         if (model.paired) {
