@@ -26,7 +26,7 @@ class Choices:
     count
         The number of targets there are: classes, or places times classes where a place is chosen.
     background
-        The class that is none, by its label; None where there is none.
+        The class that is none, by its label, of a recogniser's characters the blank; None where there is none.
     apart
         Whether a place may have several classes, or none: each that is above 0. A background is a rival of all others.
     """
@@ -41,7 +41,8 @@ class Choices:
         self.classes = 2 if self.paired else own
         self.count = self.columns if self.head.kind == "detector" else self.classes
         names = enumerate(labels if labels and (own is None or len(labels) <= own) else ())
-        self.background = next((place for place, name in names if name.strip("_").lower() == "background"), None)
+        none = ("background", "blank") if self.head.kind == "detector" else ("background",)
+        self.background = next((place for place, name in names if name.strip("_<>[]").lower() in none), None)
         rivals = self.head.kind == "detector" and scores.squashed_by != "Sigmoid"
         if rivals and labels and own == len(labels) + 1:
             self.background = own - 1  # "no object", as DETR has it, behind the classes that have names

@@ -22,6 +22,7 @@ from relcam_onnx.analysis.heads import BOX, Boxes, Form, Head, Rows, Scores, cal
 from relcam_onnx.analysis.levels import of_levels
 from relcam_onnx.analysis.masks import of_channel, of_rows, unpainted
 from relcam_onnx.analysis.selection import selection
+from relcam_onnx.analysis.sequences import batch_in_front
 from relcam_onnx.analysis.stepping import along, chosen_among, has_rows, of_turned, step_back, with_class
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.canon.unsquashing import all_unsquashed, made, unsquashed
@@ -36,6 +37,8 @@ def of_places(
     rank = max((len(t.shape or ()) for t in model.graph.inputs if not frames_first(t)), default=0)
     if kind in (None, "detector") and (tables := of_levels(model, named, named=by_name, whole=False)) is not None:
         return tables
+    fronts = {t.name: batch_in_front(model, t) for t in {t.name: t for t in (*named, *outputs)}.values()}
+    named, outputs = ([fronts[t.name] for t in some] for some in (named, outputs))
     for output in sorted(named, key=lambda tensor: beside_scores(tensor, outputs)):
         others = [t for t in outputs if t is not output]
         alone = kind in (None, "detector") and not has_boxes(output, outputs)

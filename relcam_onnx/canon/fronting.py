@@ -14,7 +14,7 @@ import onnx_graphsurgeon as gs
 from relcam_onnx.canon.edit import detach, fresh, is_op, sweep, view
 from relcam_onnx.canon.fronted import WRITE, Home, read
 from relcam_onnx.canon.leading import put
-from relcam_onnx.model import Model
+from relcam_onnx.model import Model, producer
 
 
 def front_batch(model: Model) -> None:
@@ -52,6 +52,20 @@ class Fronting:
                     self.put(node, home, inputs, op, attrs)
             elif write is None and all(home.leads and home == homes[0] for home in homes):
                 self.homes[node.outputs[0].name] = homes[0]
+
+        for output in self.model.graph.outputs:
+            self.end(output)
+
+    def end(self, output: gs.Tensor) -> None:
+        """An output that has the batch elsewhere, as sequences (T, N, classes) have it, is turned at the end alone."""
+        home, node = self.homes.get(output.name, Home()), producer(output)
+        if home.axis == 0 or home.parts or output.name not in self.fronted or node is None:
+            return
+        perm = [*range(1, home.axis + 1), 0, *range(home.axis + 1, len(output.shape))]
+        detach(node)
+        moves = self.batch == 1  # of one image it is a change of shape
+        attrs: dict[str, object] = {} if moves else {"perm": perm}
+        put(self.model, "Reshape" if moves else "Transpose", attrs, [self.fronted[output.name]], output)
 
     def begun(self, node: gs.Node) -> Home | None:
         """Where the batch stands in what is made of constants: a class token for each image, what one image chose."""

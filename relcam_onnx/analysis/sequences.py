@@ -1,0 +1,42 @@
+"""Scores of a sequence, (places, N, classes), as recognisers of text tell them: the batch stands behind the places."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.analysis.heads import holds_scores
+from relcam_onnx.analysis.stepping import SQUASHING
+from relcam_onnx.canon.axes import RESHAPES, permutation
+from relcam_onnx.canon.edit import is_op
+from relcam_onnx.canon.unsquashing import made
+from relcam_onnx.model import Model, producer, static_shape
+
+
+def is_sequence(model: Model, output: gs.Tensor) -> bool:
+    """Whether an output has three axes and the batch on the second one, not on the first."""
+    batch, shape = model.graph.inputs[0].shape[:1], list(output.shape or ())
+    return len(shape) == 3 and holds_scores(output) and shape[1:2] == list(batch) != shape[:1]
+
+
+def batch_in_front(model: Model, output: gs.Tensor) -> gs.Tensor:
+    """A sequence that the graph turns at its end alone, (N, places, classes) as before that; others as they are."""
+    if not is_sequence(model, output):
+        return output
+    node = producer(output)
+    if is_op(node, "Transpose") and permutation(node) == [1, 0, 2]:
+        return node.inputs[0]
+    current, shape = output, static_shape(output) or ()
+    while (node := producer(current)) is not None and is_op(node, *RESHAPES):  # of one image a turn is one of these
+        current = node.inputs[0]
+    before, wide = static_shape(current) or (), (1, shape[0], shape[2])
+    if before[:1] != (1,) or [size for size in before if size != 1] != [size for size in wide if size != 1]:
+        return output
+    squashed = node is not None and node.op in SQUASHING
+    table = made(model, "Reshape", [node.inputs[0] if node and squashed else current, np.array(wide)], wide)
+    if node is None or not squashed:
+        return table
+    if node.op == "Sigmoid":
+        return made(model, "Sigmoid", [table], wide)
+    over_classes = before[int(node.attrs.get("axis", -1))] == shape[2] != shape[0]
+    return made(model, node.op, [table], wide, axis=2) if over_classes else output

@@ -1,0 +1,65 @@
+"""Recognisers of characters and slots: the class at each place of a sequence, the batch before the places or behind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from compare import same_maps
+from nets import Net, picture
+
+import relcam_onnx as rc
+
+PLACES, CLASSES = 8, 5
+FORMS = ["logits", "shares", "logarithms", "turned at the end"]
+
+
+def recogniser(form: str, batch: int | str, *, first: bool) -> onnx.ModelProto:
+    """Classes of eight columns of a picture, (N, places, classes) where the batch is ``first``, else turned."""
+    net = Net(batch, 3, 16, 16)
+    x = net("Relu", net.conv(net("Relu", net.conv(net.x, 3, 8, stride=2)), 8, 8))
+    columns = net("ReduceMean", x, np.array([2]), keepdims=0)  # (N, 8, places)
+    early = not first and form != "turned at the end"
+    y = net("MatMul", net("Transpose", columns, perm=[2, 0, 1] if early else [0, 2, 1]), net.normal(8, CLASSES))
+    if form != "logits":
+        y = net("LogSoftmax" if form == "logarithms" else "Softmax", y, axis=2)
+    return net.model(y if first or early else net("Transpose", y, perm=[1, 0, 2]))
+
+
+@pytest.mark.parametrize("backend", ["eager", "compiled"])
+@pytest.mark.parametrize("batch", ["N", 1])
+@pytest.mark.parametrize("form", FORMS)
+def test_the_batch_may_stand_behind_the_places(form: str, batch: int | str, backend: str) -> None:
+    x, targets = picture(2, 3, 16, 16), np.array([[[1, 2], [7, 0]]] * 2)
+    options: dict[str, Any] = {"head": "detector", "layers": ["stages", "fused", "input"]}
+    wanted = rc.Explainer(recogniser(form, batch, first=True), backend="eager", **options)
+    found = rc.Explainer(recogniser(form, batch, first=False), backend=backend, **options)
+    same_maps(found(x, targets), wanted(x, targets))
+    pairs = zip(found(x).detections, wanted(x).detections, strict=True)
+    for one, other in ((a, b) for mine, theirs in pairs for a, b in zip(mine, theirs, strict=True)):
+        assert (one.place, one.index, one.score) == (other.place, other.index, pytest.approx(other.score, rel=1e-4))
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_is_no_classifier_may_be_a_recogniser(*, first: bool) -> None:
+    with pytest.raises(rc.UnsupportedModelError, match="head='detector' explains the class at each place"):
+        rc.Explainer(recogniser("shares", "N", first=first))
+
+
+def test_a_batch_that_cannot_be_brought_in_front_is_to_be_exported_there() -> None:
+    net = Net(2, 3, 16, 16)
+    columns = net("ReduceMean", net("Relu", net.conv(net.x, 3, 8)), np.array([2]), keepdims=0)
+    mixed = net("CumSum", net("Transpose", columns, perm=[2, 0, 1]), np.array(0))  # an op that nobody turns
+    model = net.model(net("MatMul", mixed, net.normal(8, CLASSES)))
+    with pytest.raises(rc.UnsupportedModelError, match="export the model with a Transpose behind"):
+        rc.Explainer(model, head="detector")
+
+
+def test_a_blank_is_no_character() -> None:
+    x, model = picture(2, 3, 16, 16), recogniser("shares", "N", first=True)
+    often = rc.Explainer(model, head="detector")(x).detections[0][0].index
+    labels = ["<blank>" if kind == often else str(kind) for kind in range(CLASSES)]
+    read = rc.Explainer(model, head="detector", labels=labels)(x).detections
+    assert not any(one.index == often for each in read for one in each)
