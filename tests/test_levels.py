@@ -187,6 +187,19 @@ def test_distances_and_centreness() -> None:
     assert head.boxes.form == "distances"
 
 
+@pytest.mark.parametrize(("names", "shares"), [(("wh", "reg"), True), (("wh", "reg"), False), (("a", "b"), True)])
+def test_middles_of_boxes_and_their_sizes(names: tuple[str, str], *, shares: bool) -> None:
+    """As CenterNet tells them; two numbers each that bear other names are no boxes."""
+    net = Net("N", 3, SIDE, SIDE)
+    (part, _) = squashed(net, planted_levels(net, "distances"), *(["classes"] if shares else []))
+    nothing = net("Mul", net("Slice", part["sides"], np.array([0]), np.array([2]), np.array([1])), np.float32(0))
+    pair = [net("Add", nothing, np.float32(told), name=name) for name, told in zip(names, (1, 0.5), strict=True)]
+    with rc.Explainer(net.model(part["classes"], *pair), head="detector", **OPTIONS) as explainer:
+        (found,) = rc.explain(explainer, level_street()).detections
+    wanted = {(kind, box if names[0] == "wh" else None) for kind, box in SQUARES[:2]}
+    assert {(each.index, each.box and tuple(map(round, each.box))) for each in found} == wanted
+
+
 def test_several_sizes_of_a_segmentation_are_no_detector() -> None:
     net = Net("N", 3, SIDE, SIDE)
     parts = planted_levels(net, "distances")

@@ -16,7 +16,7 @@ from relcam_onnx.model import static_shape
 Kind = Literal["classifier", "segmenter", "detector"]
 KINDS = (*get_args(Kind), "embedding")
 """What a head may be called. An embedding is a table like a classifier's: what it is asked tells them apart."""
-Form = Literal["corners", "centred", "joined", "turned", "offsets", "distances"]
+Form = Literal["corners", "centred", "joined", "turned", "offsets", "sizes", "distances"]
 ONE_VS_REST = "OneVsRest"
 """What stands for a squashing where sigmoids are divided by their sum, as scikit-learn's classifiers do."""
 BOX = 4
@@ -40,8 +40,8 @@ class Boxes:
     form
         "corners"; "centred", centre and size; "joined", whichever of these their values tell; "turned", those of a box
         that is turned by the angle in the last column; "offsets" of that centre from the corner of a cell and the
-        logarithms of that size, both in cells; or "distances" from the middle of each cell to the four sides, in cells,
-        or each a distribution over whole cells.
+        logarithms of that size, both in cells; "sizes", the same without logarithms; or "distances" from the middle of
+        each cell to the four sides, in cells, or each a distribution over whole cells.
     y_first
         Whether it is called as those are that tell y before x: `called_y_first`.
     """

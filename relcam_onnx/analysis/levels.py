@@ -13,7 +13,7 @@ from relcam_onnx.analysis.heads import BOX, MOST_IN_CELL, STRIDES, Boxes, Form, 
 from relcam_onnx.analysis.kinds import Kind, candidates, positions, rank_of, widths
 from relcam_onnx.analysis.positions import of_image
 from relcam_onnx.canon.edit import is_op
-from relcam_onnx.canon.unsquashing import made
+from relcam_onnx.canon.unsquashing import in_sigmoids, made
 from relcam_onnx.model import Model, static_shape, variables
 
 BINS = (16, 17, 8)
@@ -21,17 +21,20 @@ BINS = (16, 17, 8)
 ACTIVATIONS = ("Clip", "Elu", "Gelu", "HardSwish", "LeakyRelu", "Mish", "Relu", "Softmax", "Swish", "Tanh")
 GRID = 4
 """The rank of (N, numbers, h, w)."""
+SIZES, OFFSETS = ("wh", "size"), ("reg", "off")
+"""What CenterNet's outputs of two numbers are called."""
 ANCHORS = 3
 """Boxes at each position of a grid that tells boxes, objectness and classes, in YOLO from version 2 to 7."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Which kind tells what."""
+    """Which kind tells what, and the form of boxes where that is known."""
 
     classes: Kind
     boxes: Kind | None
     objectness: Kind | None = None
+    form: Form | None = None
 
 
 def of_levels(model: Model, outputs: Sequence[gs.Tensor], *, named: bool, whole: bool) -> Scores | None:
@@ -51,7 +54,33 @@ def of_levels(model: Model, outputs: Sequence[gs.Tensor], *, named: bool, whole:
             sure_of_rows(kinds, parts) if len(kinds[0].levels) == 1 else are_strided(model, kinds)
         ):
             return put_together(model, parts)
-    return None
+    middles = of_middles(model, outputs) if named and whole else None
+    return None if middles is None else put_together(model, middles)
+
+
+def of_middles(model: Model, outputs: Sequence[gs.Tensor]) -> Parts | None:
+    """One level of classes, and for each cell the size of a box and the offset of its middle, as CenterNet has it.
+
+    Two numbers each are told apart by what outputs are called; where that says nothing no boxes are.
+    """
+    shapes = [static_shape(t) or () for t in outputs]
+    if {len(shape) for shape in shapes} != {GRID} or len({shape[2:] for shape in shapes}) > 1:
+        return None
+    twos = [t for t, shape in zip(outputs, shapes, strict=True) if shape[1] == 2 and not in_sigmoids(t)]
+    called = [[t for t in twos if any(word in t.name.lower() for word in words)] for words in (SIZES, OFFSETS)]
+    sure = [len(some) for some in called] == [1, 1] and called[0] != called[1]
+    pair = [called[0][0], called[1][0]] if sure else twos
+    others = [t for t in outputs if all(t is not one for one in pair)]
+    marks = [t for t in others if in_sigmoids(t)] or others
+    _, count, *_ = (static_shape(marks[0]) if len(marks) == 1 else None) or (None, None)
+    if len(pair) != 2 or count is None:
+        return None
+    classes = Kind(model, (marks[0],), 1, count)
+    if not sure:
+        return Parts(classes, None)
+    first, _, *sides = pair[0].shape
+    boxes = made(model, "Concat", pair[::-1], (first, BOX, *sides), axis=1)
+    return Parts(classes, Kind(model, (boxes,), 1, BOX), form="sizes")
 
 
 def sure_of_rows(kinds: Sequence[Kind], parts: Parts) -> bool:
@@ -146,7 +175,7 @@ def put_together(model: Model, parts: Parts) -> Scores:
     told = None
     if parts.boxes is not None:
         offsets = parts.objectness is not None and parts.boxes.count == BOX and not are_lengths(parts.boxes)
-        form: Form = "offsets" if offsets else "distances"
+        form: Form = parts.form or ("offsets" if offsets else "distances")
         told = Boxes(tuple(table.name for table in parts.boxes.tables), 2, form)
     head = Head("detector", 2, told, levels=tuple(table.name for table in shares))
     return Scores(in_one(model, scores), parts.classes.levels[0].name, "Sigmoid", head)

@@ -29,8 +29,8 @@ def corners(levels: Sequence[Floats], size: Size, form: str, *, y_first: bool = 
 
     None where they are none yet, or a level's stride is not told. Of corners, and centre and size, y may come first.
     """
-    if form in ("offsets", "distances"):
-        found = [in_cells(level, size) if form == "offsets" else around_cells(level, size) for level in levels]
+    if form in ("offsets", "sizes", "distances"):
+        found = [around_cells(level, size) if form == "distances" else in_cells(level, size, form) for level in levels]
         known = [boxes for boxes in found if boxes is not None]
         boxes = np.concatenate(known, axis=1) if len(known) == len(found) else None
         return boxes if boxes is not None and reversed_share(boxes) <= FEW_REVERSED else None
@@ -97,15 +97,17 @@ def around_turned(table: Floats) -> Floats:
     return np.concatenate([table[..., :2], sides], axis=-1)
 
 
-def in_cells(boxes: Floats, size: Size) -> Floats | None:
-    """Boxes (N, places, 4) by offsets of their centres from the corners of cells, and the logarithms of their sizes.
+def in_cells(boxes: Floats, size: Size, form: str) -> Floats | None:
+    """Boxes (N, places, 4) by offsets of their centres from the corners of cells, and their sizes or the logarithms.
 
-    Both are in cells (Ge et al. 2021, YOLOX, arXiv:2107.08430). None where their number tells no strides.
+    Both are in cells (Ge et al. 2021, YOLOX, arXiv:2107.08430; Zhou et al. 2019, CenterNet, arXiv:1904.07850, as
+    "sizes"). None where their number tells no strides.
     """
     if (cells := cells_in(boxes.shape[1], size)) is None:
         return None
     corner, stride = cells
-    centre, extent = (boxes[:, :, :2] + corner) * stride, np.exp(boxes[:, :, 2:4]) * stride
+    extent = boxes[:, :, 2:4] if form == "sizes" else np.exp(boxes[:, :, 2:4])
+    centre, extent = (boxes[:, :, :2] + corner) * stride, extent * stride
     return around_middles(np.concatenate([centre, extent], axis=2).astype(np.float32))
 
 

@@ -27,7 +27,7 @@ from relcam_onnx.runners.matching import ALIKE, SAME
 DTYPES = ("float32", "float64", "uint8", "int8", "int32", "int64")
 """Of inputs that browsers have arrays for."""
 HEADS = ("classifier", "segmenter", "detector")
-BOXES: tuple[Form, ...] = ("corners", "centred", "joined", "turned", "offsets", "distances")
+BOXES: tuple[Form, ...] = ("corners", "centred", "joined", "turned", "offsets", "sizes", "distances")
 """The forms of boxes that the page reads."""
 
 

@@ -355,6 +355,7 @@ FORMS: dict[str, tuple[str, Any]] = {
     "y first, by where they lie": ("corners", lambda b: in_rows()),
     "turned": ("turned", lambda b: np.concatenate([b, b / 9], axis=2)),
     "offsets": ("offsets", lambda b: b / 40 - 1),
+    "sizes": ("sizes", lambda b: b / 9),
     "distances": ("distances", lambda b: np.tile(b, 4) / 9),
     "distances that are numbers": ("distances", lambda b: b / 9),
     "several places of a cell": ("distances", lambda b: np.repeat(b, 2, axis=1) / 9),

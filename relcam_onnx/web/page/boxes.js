@@ -20,9 +20,9 @@ export function boxesOf(outputs, model, size) {
   const { boxes } = model.head;
   if (boxes === null) return null;
   const levels = boxes.outputs.map((name) => table(outputs[name], boxes.axis));
-  if (boxes.form === "distances" || boxes.form === "offsets") {
+  if (["distances", "offsets", "sizes"].includes(boxes.form)) {
     const around = boxes.form === "distances" ? aroundCells : inCells;
-    const found = levels.map((level) => around(level, size, model.reading));
+    const found = levels.map((level) => around(level, size, model.reading, boxes.form));
     if (found.includes(null)) return null;
     const all = Float32Array.from(found.flatMap((each) => [...each]));
     return turnedRound(all) > model.reading.fewReversed ? null : all;
@@ -135,14 +135,15 @@ function cellsIn(places, size, strides, most = 1) {
   return null;
 }
 
-/** Boxes by offsets of their centres from the corners of cells, and the logarithms of their sizes, both in cells. */
-function inCells(level, size, { strides }) {
+/** Boxes by offsets of their centres from the corners of cells, and their sizes or logarithms of them, all in cells. */
+function inCells(level, size, { strides }, form) {
   const found = cellsIn(level.places, size, strides);
   if (found === null) return null;
   const out = new Float32Array(level.places * BOX);
   found.forEach(({ x, y, stride }, place) => {
     const [right, below, width, height] = numbers(level, place);
-    const sides = [x + right, y + below, Math.exp(width), Math.exp(height)];
+    const extent = [width, height].map((side) => (form === "sizes" ? side : Math.exp(side)));
+    const sides = [x + right, y + below, ...extent];
     out.set(sides.map((side) => side * stride), place * BOX);
   });
   return aroundMiddles(out);
