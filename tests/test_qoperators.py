@@ -127,6 +127,25 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
     return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))
 
 
+@pytest.mark.parametrize("backend", ["eager", "compiled"])
+@pytest.mark.parametrize("form", [form for form in FORMS if form != "dynamic"])
+def test_scores_told_as_integers_are_what_those_mean(form: str, backend: str) -> None:
+    """A file that ends in its integers is explained as the same with a DequantizeLinear behind them."""
+    whole = quantised(residual(), **FORMS[form])
+    integers = onnx.ModelProto()
+    integers.CopyFrom(whole)
+    meaning = integers.graph.node.pop()
+    assert meaning.op_type == "DequantizeLinear"
+    zero = next(t for t in integers.graph.initializer if t.name == meaning.input[2])
+    integers.graph.output[0].name = meaning.input[0]
+    integers.graph.output[0].type.tensor_type.elem_type = zero.data_type
+    wanted, found = (rc.Explainer(each, LAYERS, backend=backend)(X, TARGETS) for each in (whole, integers))
+    share = 1e-2 if form.startswith("pairs") else 1e-5  # those are onnxruntime's to fuse
+    np.testing.assert_allclose(found.scores, wanted.scores, atol=share * np.abs(wanted.scores).max())
+    for name, value in wanted.maps.items():
+        np.testing.assert_allclose(found.maps[name], value, atol=share * np.abs(value).max())
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("preset", ["default", "epsilon-plus"])
 def test_rounding_is_no_share_of_what_cancels(form: str, preset: str) -> None:

@@ -57,6 +57,8 @@ def bypass(model: Model, node: gs.Node, source: gs.Tensor) -> bool:
         detach(node)
         maker.outputs[place] = result
         model.replaced[source.name] = result.name
+        if source.name in model.rounded:
+            model.rounded.add(result.name)
         return True
     for reader in consumers(result):
         read_instead(reader, result, source)
