@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from nets import Net, canonical, ops
+from onnx import TensorProto
 from torch_exports import exported
 
 
@@ -80,3 +81,15 @@ def test_activations_as_pytorch_writes_them(name: str, dynamo: bool) -> None:
     module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), activation, torch.nn.Flatten(), torch.nn.Linear(16, 5))
     loaded = canonical(exported(module.eval(), torch.zeros(1, 3, 2, 2), dynamo=dynamo))
     assert [o for o in ops(loaded) if o not in ("Flatten", "Reshape")] == ["Conv", op, "Gemm"]
+
+
+@pytest.mark.parametrize("bound", [0.0, 0.05, 1.0])
+def test_what_lies_above_a_number_times_itself(bound: float) -> None:
+    """Above 0 it is a rectifier; above another number, however near, a choice."""
+    net = Net("N", 3, 8, 8)
+    x = net.conv(net.x, 3, 4)
+    masked = net("Mul", x, net("Cast", net("Greater", x, bound), to=TensorProto.FLOAT))
+    told = ops(canonical(net.model(net.head(masked, 4))))
+    assert ("LeakyRelu" in told) == (bound == 0)
+    assert ("Where" in told) == (bound > 0)
+    assert "Mul" not in told

@@ -15,8 +15,10 @@ from relcam_onnx.canon.identity import drop_identities, merge_twins
 from relcam_onnx.canon.inner import drop_inner_outputs
 from relcam_onnx.canon.leading import batch_first
 from relcam_onnx.canon.lifting import lift_constants
+from relcam_onnx.canon.masks import name_masks
 from relcam_onnx.canon.norms import name_norms
 from relcam_onnx.canon.padding import absorb_padding
+from relcam_onnx.canon.pairs import name_pairs
 from relcam_onnx.canon.parallel import merge_parallel
 from relcam_onnx.canon.pools import name_averages, name_copies
 from relcam_onnx.canon.qoperators import name_quantised
@@ -63,6 +65,8 @@ def canonicalise(model: Model, *, batch_norm: bool, output: str | None = None) -
     merge_twins(model)
     hold_texts(model)
     name_activations(model)
+    name_masks(model)
+    name_pairs(model)
     name_reciprocals(model)
     name_norms(model)
     name_groups(model)

@@ -12,7 +12,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.backends._elementwise import erf, sigmoid, softplus
-from relcam_onnx.canon.cut import pieces, places
+from relcam_onnx.canon.cut import Piece, pieces, places
 from relcam_onnx.canon.edit import is_op, sweep
 from relcam_onnx.model import Model, producer, variables
 
@@ -48,6 +48,8 @@ GRID = np.linspace(-7.0, 7.0, 57)
 """Where curves are compared. Float32 constants such as 0.70710677 leave 1e-7; the two forms of Gelu differ by 5e-4."""
 GRID_SIGNED = np.where(GRID == 0, 1.0, GRID)
 """The same without 0, to divide by."""
+NEAR = 1e-4
+"""So much smaller the bend of a LeakyRelu looks the same."""
 CURVE_TOLERANCE = 1e-5
 KNOWN = np.stack([curve(GRID) for _, _, curve in CURVES])
 """The curves there."""
@@ -60,7 +62,7 @@ def name_activations(model: Model) -> None:
         if not may_end(node):
             continue
         for piece in pieces(node.outputs[0], order, ELEMENTWISE | CHOOSING):
-            curve = curve_of(piece.run(GRID)) if len(piece.nodes) > 1 and has_numbers_alone(piece.nodes) else None
+            curve = curve_of(piece) if len(piece.nodes) > 1 and has_numbers_alone(piece.nodes) else None
             if curve is not None:
                 node.op, node.attrs, node.inputs = curve[0], dict(curve[1]), [piece.source]
                 break
@@ -92,8 +94,9 @@ def has_numbers_alone(nodes: tuple[gs.Node, ...]) -> bool:
     return all(np.prod(tensor.shape) == 1 for tensor in constants)
 
 
-def curve_of(values: np.ndarray | None) -> tuple[str, dict[str, Any]] | None:
-    """The op that has these values on the grid."""
+def curve_of(piece: Piece) -> tuple[str, dict[str, Any]] | None:
+    """The op that makes what a piece makes on the grid."""
+    values = piece.run(GRID)
     if values is None:
         return None
     for (name, attrs, _), known in zip(CURVES, KNOWN, strict=True):
@@ -101,5 +104,8 @@ def curve_of(values: np.ndarray | None) -> tuple[str, dict[str, Any]] | None:
             return name, attrs
     slopes = values / GRID_SIGNED if values.shape == GRID.shape else None
     if slopes is not None and np.allclose(slopes[GRID > 0], 1) and np.ptp(slopes[GRID < 0]) < CURVE_TOLERANCE:
+        near = piece.run(GRID * NEAR)
+        if near is None or not np.allclose(near, values * NEAR, atol=CURVE_TOLERANCE * NEAR):
+            return None  # another one has its bend near 0
         return "LeakyRelu", {"alpha": float(slopes[0])}
     return None

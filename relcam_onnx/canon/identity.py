@@ -49,6 +49,16 @@ def join_moves(node: gs.Node) -> None:
         keep_cuts(node)
     elif is_op(node, *REDUCES) and not node.attrs.get("keepdims", 1) and reduces_nothing(node):
         node.op, node.attrs = "Squeeze", {}
+    elif is_op(node, "Gather") and takes_the_only(node):
+        axis = gs.Constant(f"{node.outputs[0].name}/axis", np.array([node.attrs.get("axis", 0)], np.int64))
+        node.op, node.attrs, node.inputs = "Squeeze", {}, [node.inputs[0], axis]
+
+
+def takes_the_only(node: gs.Node) -> bool:
+    """Whether a Gather takes what stands alone along an axis, and the axis away."""
+    shape, index = static_shape(node.inputs[0]), node.inputs[1]
+    one = isinstance(index, gs.Constant) and index.values.ndim == 0
+    return one and shape is not None and shape[int(node.attrs.get("axis", 0))] == 1
 
 
 def first_if(test: Callable[[gs.Node], bool]) -> Callable[[gs.Node], gs.Tensor | None]:
