@@ -20,6 +20,7 @@ from relcam_onnx.analysis.batch import check_batch
 from relcam_onnx.analysis.bounds import Bounds
 from relcam_onnx.analysis.choices import Choices
 from relcam_onnx.analysis.frames import Rows, rows_for, shared_inputs
+from relcam_onnx.analysis.heads import APART
 from relcam_onnx.analysis.layers import Layer, Layers, as_names, unique
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.scores import find_scores
@@ -106,7 +107,7 @@ class Prepared:
         self.scores = find_scores(self.model, self._asked.output, self._asked.head)
         self.facts = self.facts.leaving(first_is_none(self.scores))
         usual = METHODS[self.method].seed or self.preset.seed
-        if self.scores.squashed_by == "Sigmoid" and usual in CONTRASTIVE:
+        if self.scores.squashed_by in APART and usual in CONTRASTIVE:
             usual = "one-hot" if self.gradient else "logit"
         self.seed = choose("seed", self._asked.seed or usual, (*SEEDS, GIVEN))
         how = METHODS[self.method]

@@ -55,6 +55,14 @@ def and_the_rest(net: Net, share: str) -> str:
     return net("Concat", net("Sub", 1.0, share), share, axis=1)
 
 
+def less(net: Net, scores: str, number: str) -> str:
+    return net("Sub", scores, number)
+
+
+def logarithm(net: Net, scores: str) -> str:
+    return less(net, scores, net("Log", net("ReduceSum", net("Exp", scores), whole(1))))
+
+
 SOFTMAX: dict[str, Tail] = {
     "clipped": lambda net, z: net("Clip", soft(net, z), 1e-7, 1 - 1e-7),
     "between bounds": lambda net, z: net("Min", net("Max", soft(net, z), 1e-7), 1 - 1e-7),
@@ -67,6 +75,14 @@ SOFTMAX: dict[str, Tail] = {
     "by its sum once more": lambda net, z: by_sum(net, soft(net, z)),
     "what is left of what is left": lambda net, z: net("Sub", 1.0, net("Sub", 1.0, soft(net, z))),
     "of negatives": lambda net, z: soft(net, net("Neg", net("Neg", z))),
+    "without the largest": lambda net, z: soft(net, less(net, z, net("ReduceMax", z, whole(1)))),
+    "without the mean": lambda net, z: soft(net, less(net, z, net("ReduceMean", z, whole(1)))),
+    "without the first": lambda net, z: soft(net, less(net, z, net("Slice", z, whole(0), whole(1), whole(1)))),
+    "its logarithm, without the largest": lambda net, z: net(
+        "LogSoftmax", less(net, z, net("ReduceMax", z, whole(1))), axis=1
+    ),
+    "its logarithm in pieces": lambda net, z: logarithm(net, less(net, z, net("ReduceMax", z, whole(1)))),
+    "of its logarithm": lambda net, z: net("Exp", net("LogSoftmax", z, axis=1)),
 }  # fmt: skip
 SIGMOID: dict[str, Tail] = {
     "clipped": lambda net, z: net("Clip", net("Sigmoid", z), 1e-6, 1 - 1e-6),
@@ -138,6 +154,32 @@ def narrow(tail: Tail) -> Tail:
     return lambda net, z: net("Flatten", tail(net, net("Unsqueeze", z, whole(2, 3))))
 
 
+def row(tail: Tail) -> Tail:
+    """The same on scores (N, 1, classes), which stay so."""
+
+    def squashed(net: Net, z: str) -> str:
+        scores = net("MatMul", net("Relu", net("Unsqueeze", z, whole(1))), net.normal(5, 5))
+        return tail(net, net("MatMul", net("Relu", scores), net.normal(5, 5)))
+
+    return squashed
+
+
+@pytest.mark.parametrize("tail", [
+    lambda net, z: net("Softmax", less(net, z, net("ReduceMax", z, whole(2))), axis=2),
+    lambda net, z: net("Mean", *[net("Softmax", z, axis=2)] * 2),
+], ids=["without the largest", "shares"])  # fmt: skip
+def test_scores_in_rows_of_one(tail: Tail) -> None:
+    wanted, found = (
+        rc.Explainer(network(row(each)), ["stages", "input"])(X, [[-1, 0]] * 2)
+        for each in (lambda net, z: net("Softmax", z, axis=2), tail)
+    )
+    np.testing.assert_allclose(found.probability, wanted.probability, atol=1e-6)
+    if found.squashed_by == "Softmax":
+        same_maps(wanted, found)
+    else:
+        assert found.squashed_by == "Shares"
+
+
 def by_a_product(net: Net, score: str) -> str:
     return net("Add", net("MatMul", net("Sigmoid", score), np.array([[-1.0, 1.0]])), np.array([1.0, 0.0]))
 
@@ -203,3 +245,263 @@ def test_sigmoids_over_their_sum(form: str) -> None:
     np.testing.assert_allclose(found.probability, np.take_along_axis(told, found.targets, axis=1), atol=1e-5)
     np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-5)
     same_maps(wanted, found)  # the classes compete, as under a softmax
+
+
+def test_the_logarithm_with_its_sign_turned() -> None:
+    """As a loss tells it: the least of it is the most likely class."""
+    wanted, found = (
+        rc.Explainer(network(tail), ["stages", "input"])(X, [[-1, 0]] * 2)
+        for tail in (soft, lambda net, z: net("Neg", net("LogSoftmax", z, axis=1)))
+    )
+    np.testing.assert_allclose(found.probability, wanted.probability, atol=1e-6)
+    same_maps(wanted, found)
+
+
+def part(net: Net, values: str, first: int, end: int) -> str:
+    return net("Slice", values, whole(first), whole(end), whole(1))
+
+
+def ahead(net: Net, scores: str) -> str:
+    return less(net, part(net, scores, 1, 2), part(net, scores, 0, 1))
+
+
+ONE_OF_TWO: dict[str, Tail] = {
+    "a part": lambda net, z: part(net, soft(net, z), 1, 2),
+    "one of them, without an axis": lambda net, z: net("Gather", soft(net, z), np.int64(1), axis=1),
+    "what the other leaves": lambda net, z: net("Sub", 1.0, part(net, soft(net, z), 0, 1)),
+    "clipped": lambda net, z: net("Clip", part(net, soft(net, z), 1, 2), 1e-6, 1 - 1e-6),
+    "its logarithm": lambda net, z: part(net, net("LogSoftmax", z, axis=1), 1, 2),
+}
+
+
+@pytest.mark.parametrize("backend", ["eager", "compiled"])
+@pytest.mark.parametrize("labels", [None, ["real", "fake"]])
+@pytest.mark.parametrize("name", ONE_OF_TWO)
+def test_the_share_of_one_of_two_classes(name: str, labels: list[str] | None, backend: str) -> None:
+    """A softmax of two that is told by one of them is a sigmoid of how far that is ahead."""
+    targets = [[0, 1]] * 2 if labels else [[0]] * 2
+    wanted, found = (
+        rc.Explainer(network(tail, 2), ["stages", "input"], labels=labels, backend=backend)(X, targets)
+        for tail in (lambda net, z: net("Sigmoid", ahead(net, z)), ONE_OF_TWO[name])
+    )
+    assert found.squashed_by == "Sigmoid"
+    np.testing.assert_allclose(found.probability, wanted.probability, atol=1e-6)
+    same_maps(wanted, found)
+
+
+def test_sigmoids_of_several_heads_side_by_side() -> None:
+    def heads(net: Net, scores: str) -> list[str]:
+        return [net.dense(scores, 5, count) for count in (1, 3)]
+
+    wanted, found = (
+        rc.Explainer(network(tail), ["stages", "input"])(X, [[-1, 0]] * 2)
+        for tail in (
+            lambda net, z: net("Sigmoid", net("Concat", *heads(net, z), axis=1)),
+            lambda net, z: net("Concat", *(net("Sigmoid", head) for head in heads(net, z)), axis=1),
+        )
+    )
+    np.testing.assert_allclose(found.probability, wanted.probability, atol=1e-6)
+    same_maps(wanted, found)
+
+
+def test_the_shares_of_the_only_picture_without_its_axis() -> None:
+    wanted, found = (
+        rc.Explainer(network(tail, batch=1), ["stages", "input"])(X[:1], [[-1, 0]])
+        for tail in (soft, lambda net, z: net("Gather", soft(net, z), np.int64(0), axis=0))
+    )
+    np.testing.assert_allclose(found.probability, wanted.probability, atol=1e-6)
+    same_maps(wanted, found)
+
+
+def other(net: Net, scores: str, classes: int = 5) -> str:
+    return net("MatMul", scores, net.normal(5, classes))
+
+
+def places(net: Net, scores: str) -> str:
+    """Sigmoids of five classes at six places."""
+    return net("Sigmoid", net("Reshape", net("MatMul", scores, net.normal(5, 30)), whole(0, 5, 6)))
+
+
+def stack(net: Net, *scores: str) -> str:
+    return net("Concat", *(net("Unsqueeze", soft(net, each), whole(1)) for each in scores), axis=1)
+
+
+SHARES: dict[str, Tail] = {
+    "the mean of two": lambda net, z: net("Mean", soft(net, z), soft(net, other(net, z))),
+    "half of their sum": lambda net, z: net("Mul", net("Add", soft(net, z), soft(net, other(net, z))), 0.5),
+    "the mean of a stack": lambda net, z: net("ReduceMean", stack(net, z, other(net, z)), whole(1), keepdims=0),
+    "some classes": lambda net, z: part(net, soft(net, z), 1, 4),
+    "smoothed": lambda net, z: net("Add", net("Mul", soft(net, z), 0.9), 0.02),
+    "weighed by what is usual": lambda net, z: by_sum(net, net("Mul", soft(net, z), np.linspace(0.5, 2, 5))),
+    "sharpened": lambda net, z: by_sum(net, net("Pow", soft(net, z), 2.0)),
+    "merged": lambda net, z: net("MatMul", soft(net, z), np.float32([[1, 0], [0, 1], [1, 0], [1, 0], [0, 1]])),
+    "of a class and its kinds": lambda net, z: net(
+        "Mul", soft(net, other(net, z)), part(net, soft(net, other(net, z, 2)), 0, 1)
+    ),
+}  # fmt: skip
+EACH: dict[str, Tail] = {
+    "the mean of two": lambda net, z: net("Mean", net("Sigmoid", z), net("Sigmoid", other(net, z))),
+    "the largest of places": lambda net, z: net("ReduceMax", places(net, z), whole(2), keepdims=0),
+    "the mean of places": lambda net, z: net("ReduceMean", places(net, z), whole(2), keepdims=0),
+    "of two questions": lambda net, z: net("Concat", soft(net, z), soft(net, other(net, z, 3)), axis=1),
+    "one class of many": lambda net, z: part(net, soft(net, z), 2, 3),
+    "one class of many, without an axis": lambda net, z: net("Gather", soft(net, z), np.int64(2), axis=1),
+}
+
+
+@pytest.mark.parametrize("backend", ["eager", "compiled"])
+@pytest.mark.parametrize(("tail", "mark"), [
+    *((tail, "Shares") for tail in SHARES.values()), *((tail, "EachItsShare") for tail in EACH.values())
+], ids=[*SHARES, *(f"each: {name}" for name in EACH)])  # fmt: skip
+def test_shares_that_no_squashing_made_last_are_told_as_they_are(tail: Tail, mark: str, backend: str) -> None:
+    model = network(tail)
+    found = rc.Explainer(model, ["stages", "input"], backend=backend)(X)
+    told = run(model, "told", x=X)[0].reshape(2, -1)
+    assert found.squashed_by == mark
+    np.testing.assert_array_equal(found.targets[:, 0], told.argmax(axis=1))
+    np.testing.assert_allclose(found.probabilities, told, atol=1e-6)
+    others = rc.Explainer(model, ["stages", "input"], backend="eager")(X)
+    same_maps(others, found)
+    assert all(np.abs(each).max() > 0 for each in found.maps.values())
+
+
+@pytest.mark.parametrize("squash", ["Softmax", "Sigmoid"])
+def test_how_far_shares_are_ahead_is_told_in_logits(squash: str) -> None:
+    def squashed(net: Net, scores: str) -> str:
+        return net("Sigmoid", scores) if squash == "Sigmoid" else soft(net, scores)
+
+    wanted, found = (
+        rc.Explainer(network(tail), "input")(X, [[-1, 0]] * 2)
+        for tail in (squashed, lambda net, z: net("Mean", squashed(net, z), squashed(net, z)))
+    )
+    np.testing.assert_allclose(found.margin, wanted.margin, atol=1e-4)
+
+
+@pytest.mark.parametrize("backend", ["eager", "compiled"])
+def test_two_labels_share_one_share(backend: str) -> None:
+    model = network(EACH["one class of many"])
+    found = rc.Explainer(model, "input", labels=["no", "yes"], backend=backend)(X, [[-1, -2]] * 2)
+    share = run(model, "told", x=X)[0][:, 0]
+    top = (share > 0.5).astype(int)
+    np.testing.assert_array_equal(found.targets, np.stack([top, 1 - top], axis=1))
+    np.testing.assert_allclose(found.probabilities, np.stack([1 - share, share], axis=1), atol=1e-6)
+
+
+OUTPUTS: dict[str, Callable[[Net, str], list[str]]] = {
+    "quantised": lambda net, z: [net("QuantizeLinear", soft(net, z), np.float32(1 / 256), np.uint8(0))],
+    "of 255": lambda net, z: [net("Cast", net("Round", net("Mul", soft(net, z), 255.0)), to=onnx.TensorProto.UINT8)],
+    "of 255, cut off": lambda net, z: [net("Cast", net("Mul", soft(net, z), 255.0), to=onnx.TensorProto.UINT8)],
+    "beside features": lambda net, z: [soft(net, z), net.nodes[-3].output[0]],
+    "behind features and scores": lambda net, z: [net.nodes[-2].output[0], z, soft(net, z)],
+    "the class and its share": lambda net, z: class_and_share(net, soft(net, z)),
+    "the class alone is 1": lambda net, z: [net("Hardmax", z, axis=1)],
+    "those above a number": lambda net, z: [masked(net, soft(net, z), 0.1)],
+    "those above half": lambda net, z: [masked(net, soft(net, z), 0.5)],
+}
+
+
+def class_and_share(net: Net, shares: str) -> list[str]:
+    best = net("ArgMax", shares, axis=1)
+    return [net("Squeeze", best, whole(1)), net("GatherElements", shares, best, axis=1)]
+
+
+def masked(net: Net, values: str, bound: float) -> str:
+    return net("Mul", values, net("Cast", net("Greater", values, bound), to=onnx.TensorProto.FLOAT))
+
+
+@pytest.mark.parametrize("backend", ["eager", "compiled"])
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_what_outputs_make_of_shares(name: str, backend: str) -> None:
+    """The scores are the same where a file tells their shares as whole numbers, or besides what they are made of."""
+    net = Net("N", 3, 16, 16)
+    y = net("Relu", net.conv(net.x, 3, 4, stride=2))
+    scores = net.head(net("Relu", net.conv(y, 4, 6, stride=2)), 6, 5)
+    model = net.model(*OUTPUTS[name](net, scores))
+    wanted = rc.Explainer(network(soft), ["stages", "input"], backend=backend)(X, [[-1, 0]] * 2)
+    found = rc.Explainer(model, ["stages", "input"], backend=backend)(X, [[-1, 0]] * 2)
+    np.testing.assert_allclose(found.probability, wanted.probability, atol=1e-6)
+    same_maps(wanted, found)
+
+
+def segmenter(tail: Tail, classes: int = 4) -> onnx.ModelProto:
+    """Scores of each pixel, and what a file does with them."""
+    net = Net("N", 3, 16, 16)
+    y = net("Relu", net.conv(net("Relu", net.conv(net.x, 3, 4)), 4, 6, stride=2))
+    return net.model(net("Identity", tail(net, net.conv(y, 6, classes, 1)), name="told"))
+
+
+PIXELS: dict[str, tuple[int, Tail, Tail]] = {
+    "without the largest": (4, soft, SOFTMAX["without the largest"]),
+    "a part of two": (2, lambda net, z: net("Sigmoid", ahead(net, z)), ONE_OF_TWO["a part"]),
+    "one of two, without an axis": (
+        2, lambda net, z: net("Sigmoid", ahead(net, z)), ONE_OF_TWO["one of them, without an axis"]
+    ),
+    "as bytes": (
+        4, soft, lambda net, z: net("Cast", net("Round", net("Mul", soft(net, z), 255.0)), to=onnx.TensorProto.UINT8)
+    ),
+    "the first of two, as bytes": (
+        2, lambda net, z: net("Sigmoid", net("Neg", ahead(net, z))),
+        lambda net, z: net("Cast", net("Mul", part(net, soft(net, z), 0, 1), 255.0), to=onnx.TensorProto.UINT8),
+    ),
+    "those above half": (4, soft, lambda net, z: masked(net, soft(net, z), 0.5)),
+    "peaks": (
+        4, lambda net, z: net("Sigmoid", z), lambda net, z: peaks(net, net("Sigmoid", z))
+    ),
+}  # fmt: skip
+
+
+def peaks(net: Net, values: str) -> str:
+    around = net("MaxPool", values, kernel_shape=[3, 3], pads=[1] * 4)
+    return net("Mul", values, net("Cast", net("Equal", around, values), to=onnx.TensorProto.FLOAT))
+
+
+@pytest.mark.parametrize("backend", ["eager", "compiled"])
+@pytest.mark.parametrize("name", PIXELS)
+def test_what_is_made_of_the_shares_of_pixels(name: str, backend: str) -> None:
+    classes, *tails = PIXELS[name]
+    wanted, found = (
+        rc.Explainer(segmenter(tail, classes), ["stages", "input"], backend=backend)(X, [[-1]] * 2) for tail in tails
+    )
+    assert found.squashed_by == wanted.squashed_by
+    np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-5)
+    same_maps(wanted, found)
+
+
+PIXELS_TOLD: dict[str, Tail] = {
+    "resized": lambda net, z: net("Resize", soft(net, z), None, np.float32([1, 1, 2, 2]), mode="linear"),
+    "each resized": lambda net, z: net("Resize", net("Sigmoid", z), None, np.float32([1, 1, 2, 2]), mode="linear"),
+    "one class of many": lambda net, z: part(net, soft(net, z), 1, 2),
+    "the mean of two": lambda net, z: net("Mean", soft(net, z), soft(net, net("Mul", z, -1.0))),
+}
+
+
+@pytest.mark.parametrize("backend", ["eager", "compiled"])
+@pytest.mark.parametrize("name", PIXELS_TOLD)
+def test_shares_of_pixels_are_told_as_they_are(name: str, backend: str) -> None:
+    """The mean of what the file says where a class wins; one alone wins above one half."""
+    model = segmenter(PIXELS_TOLD[name])
+    found = rc.Explainer(model, ["stages", "input"], backend=backend)(X)
+    told = run(model, "told", x=X)[0]
+    for image, (shares, kind) in enumerate(zip(told, found.targets[:, 0], strict=True)):
+        won = shares[0] > 0.5 if len(shares) == 1 else shares.argmax(axis=0) == kind
+        won = won if won.any() else shares[kind] == shares[kind].max()
+        np.testing.assert_allclose(found.probability[image, 0], shares[kind][won].mean(), atol=1e-5)
+
+
+@pytest.mark.parametrize("tail", [
+    lambda net, z: net("Add", net("Sigmoid", z), net("Sigmoid", other(net, z))),
+    lambda net, z: net("Sub", soft(net, z), soft(net, other(net, z))),
+    lambda net, z: net("Mul", net("Mean", soft(net, z), soft(net, other(net, z))), 2.0),
+    lambda net, z: net("Mul", net("Sigmoid", z), other(net, z)),
+], ids=["a sum", "a difference", "twice a mean", "weighed scores"])  # fmt: skip
+def test_what_may_lie_beyond_0_and_1_is_no_share(tail: Tail) -> None:
+    assert rc.Explainer(network(tail), "input")(X).squashed_by is None
+
+
+def test_vectors_that_scores_are_made_of_are_explained_where_they_are_named() -> None:
+    model = network(lambda net, z: net("Softmax", other(net, net("Relu", z, name="features"), 3), axis=1))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("features", onnx.TensorProto.FLOAT, ["N", 5]))
+    assert rc.Explainer(model, "input")(X).scores.shape == (2, 3)
+    assert rc.Explainer(model, "input", output="features")(X).scores.shape == (2, 5)
+    with pytest.raises(rc.OptionError, match="several outputs"):
+        rc.Explainer(model, "input", head="embedding")

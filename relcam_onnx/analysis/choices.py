@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from relcam_onnx.analysis.heads import Head, Scores
+from relcam_onnx.analysis.heads import APART, EACH_ITS_SHARE, SHARES, Head, Scores
 from relcam_onnx.model import static_shape
 
 
@@ -25,10 +25,12 @@ class Choices:
         The number of classes.
     count
         The number of targets there are: classes, or places times classes where a place is chosen.
+    middle
+        What a score has to be above to win by itself: 0, and a share one half.
     background
         The class that is none, by its label, of a recogniser's characters the blank; None where there is none.
     apart
-        Whether a place may have several classes, or none: each that is above 0. A background is a rival of all others.
+        Whether a place may have several classes, or none: each above the middle. A background is a rival of all others.
     """
 
     def __init__(self, scores: Scores, labels: Sequence[str] | None) -> None:
@@ -38,12 +40,13 @@ class Choices:
         self.columns = int(np.prod(known)) if behind and len(known) == len(behind) else None
         own = self.columns if self.head.kind == "classifier" else behind[self.head.axis - 1]
         self.paired = own == 1 and len(labels or ()) == 2 and self.head.kind != "detector"
+        self.middle = 0.5 if scores.squashed_by in (SHARES, EACH_ITS_SHARE) else 0.0
         self.classes = 2 if self.paired else own
         self.count = self.columns if self.head.kind == "detector" else self.classes
         names = enumerate(labels if labels and (own is None or len(labels) <= own) else ())
         none = ("background", "blank") if self.head.kind == "detector" else ("background",)
         self.background = next((place for place, name in names if name.strip("_<>[]").lower() in none), None)
-        rivals = self.head.kind == "detector" and scores.squashed_by != "Sigmoid"
+        rivals = self.head.kind == "detector" and scores.squashed_by not in APART
         if rivals and labels and own == len(labels) + 1:
             self.background = own - 1  # "no object", as DETR has it, behind the classes that have names
         alone = self.head.kind == "segmenter" and own == 1 and not self.paired

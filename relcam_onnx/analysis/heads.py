@@ -19,6 +19,10 @@ KINDS = (*get_args(Kind), "embedding")
 Form = Literal["corners", "centred", "joined", "turned", "offsets", "sizes", "distances"]
 ONE_VS_REST = "OneVsRest"
 """What stands for a squashing where sigmoids are divided by their sum, as scikit-learn's classifiers do."""
+SHARES, EACH_ITS_SHARE = "Shares", "EachItsShare"
+"""What stand for a squashing where scores are shares already, of classes that compete, as under a softmax, or not."""
+APART = frozenset({"Sigmoid", EACH_ITS_SHARE})
+"""Under what classes do not compete."""
 BOX = 4
 """Numbers that a box is told by."""
 STRIDES = (4, 8, 16, 32, 64, 128)
@@ -130,7 +134,8 @@ class Scores:
     output
         The name of the model's output that it leads to, or of the tensor that was named.
     squashed_by
-        "Softmax", "LogSoftmax", "Sigmoid", `ONE_VS_REST` or None: what stood between them and was stepped over.
+        "Softmax", "LogSoftmax", "Sigmoid", `ONE_VS_REST` or None: what stood between them and was stepped over; or
+        `SHARES`, `EACH_ITS_SHARE`: they are shares, and nothing did.
     head
         How they are seen.
     """

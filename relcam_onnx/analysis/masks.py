@@ -9,8 +9,9 @@ from math import prod
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.analysis.deciding import decides, scales
 from relcam_onnx.analysis.heads import Head, Scores, holds_scores
-from relcam_onnx.analysis.stepping import SQUASHING, decides, of_turned, scales, step_back
+from relcam_onnx.analysis.stepping import SQUASHING, of_turned, step_back
 from relcam_onnx.canon.axes import RESHAPES
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.canon.unsquashing import all_unsquashed, keeps, made

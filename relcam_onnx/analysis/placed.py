@@ -18,11 +18,23 @@ from relcam_onnx.analysis.detectors import (
     with_objectness,
 )
 from relcam_onnx.analysis.frames import frames_first
-from relcam_onnx.analysis.heads import BOX, Boxes, Form, Head, Rows, Scores, called_y_first, holds_scores, segmenter
+from relcam_onnx.analysis.heads import (
+    APART,
+    BOX,
+    Boxes,
+    Form,
+    Head,
+    Rows,
+    Scores,
+    called_y_first,
+    holds_scores,
+    segmenter,
+)
 from relcam_onnx.analysis.levels import of_levels
 from relcam_onnx.analysis.masks import of_channel, of_rows, unpainted
 from relcam_onnx.analysis.selection import selection
 from relcam_onnx.analysis.sequences import batch_in_front
+from relcam_onnx.analysis.shares import UNIT, spans, told_as_they_are
 from relcam_onnx.analysis.stepping import along, chosen_among, has_rows, of_turned, step_back, with_class
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.canon.unsquashing import all_unsquashed, made, unsquashed
@@ -55,11 +67,14 @@ def of_places(
         other = kind is None and (are_masks_of_queries(output, others) or are_levels_of_anchors(named))
         if (other and len(named) > 1) or not holds_scores(scores.tensor) or not has_rows(model, scores.tensor):
             continue
-        told = told if told is not None else squashed_along
+        axes = (told, squashed_along, spans(model).get(scores.tensor.name, UNIT).axis)
+        told = next((axis for axis in axes if axis is not None), None)
         head = segmenter(scores.tensor, told, rank) if kind in (None, "segmenter") else None
-        if head is not None and told is None:
+        if head is not None:
             decided = scores.squashed_by is None and chosen is not whole
-            head = replace(head, apart=scores.squashed_by == "Sigmoid" or decided)
+            shares = scores.squashed_by or told_as_they_are(model, scores.tensor, head.axis)
+            scores = replace(scores, squashed_by=shares)
+            head = replace(head, apart=told is None and (shares in APART or decided))
         if head is None and kind in (None, "detector") and chosen is output:
             head = detector(scores.tensor, others, told, named=by_name)
             if head is not None and scores.squashed_by is None:

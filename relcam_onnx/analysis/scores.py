@@ -14,11 +14,13 @@ from relcam_onnx.analysis.masks import made_of
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.placed import is_bare_column, of_places, of_selection
 from relcam_onnx.analysis.sequences import batch_in_front, is_sequence
-from relcam_onnx.analysis.stepping import chosen_from, has_rows, is_table, step_back
+from relcam_onnx.analysis.shares import told_as_they_are
+from relcam_onnx.analysis.shifted import unshifted
+from relcam_onnx.analysis.stepping import chosen_from, class_axis, has_rows, is_table, step_back
 from relcam_onnx.analysis.support import check_supported, problem
 from relcam_onnx.analysis.tails import before_tail, of_vector
 from relcam_onnx.canon.edit import is_op
-from relcam_onnx.canon.unsquashing import in_sigmoids
+from relcam_onnx.canon.unsquashing import all_unsquashed, in_sigmoids
 from relcam_onnx.errors import OptionError, UnsupportedModelError, nearest
 from relcam_onnx.model import Model, producer, static_shape
 from relcam_onnx.ops import TABLE, key
@@ -71,7 +73,11 @@ def find_scores(model: Model, output: str | None = None, head: str | None = None
     starts = {name: begin(model, scores) for name, scores in fitting.items()}
     if len({id(s.tensor) for s in starts.values()}) > 1:
         nodes = {name: Paths(model, s.tensor).nodes for name, s in starts.items()}
-        usable = [outputs[name] for name in fitting if not any(map(problem, nodes[name]))]
+    if len({id(s.tensor) for s in starts.values()}) > 1 and head != "embedding":
+        read = {id(tensor) for each in nodes.values() for node in each for tensor in node.inputs}
+        starts = {name: s for name, s in starts.items() if id(s.tensor) not in read}  # others are made of features
+    if len({id(s.tensor) for s in starts.values()}) > 1:
+        usable = [outputs[name] for name in starts if not any(map(problem, nodes[name]))]
         if not usable:  # naming one would only lead to this
             check_supported(model, {id(node): node for each in nodes.values() for node in each}.values())
         raise OptionError(f"several outputs could be the scores; name one with output=: {listed(usable)}")
@@ -84,9 +90,15 @@ def begin(model: Model, table: gs.Tensor) -> Scores:
     found = step_back(table)
     if found.squashed_by is None:
         found = before_tail(model, table) or found
+    if found.squashed_by in ("Softmax", "LogSoftmax"):
+        return replace(found, tensor=unshifted(model, found.tensor, class_axis(found.tensor)))
+    if found.squashed_by is None and (each := all_unsquashed(model, table, products=False)) is not None:
+        return replace(found, tensor=each, squashed_by="Sigmoid")
     node = producer(found.tensor)
     if found.tensor is table and is_op(node, "Log") and is_table(node.inputs[0]):
-        return Scores(node.inputs[0], found.output, None)  # logarithms of shares that no squashing made, as of means
+        found = replace(found, tensor=node.inputs[0])  # logarithms of shares that no squashing made, as of means
+    if found.squashed_by is None:
+        return replace(found, squashed_by=told_as_they_are(model, found.tensor, class_axis(found.tensor)))
     return found
 
 

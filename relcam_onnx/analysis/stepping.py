@@ -8,12 +8,14 @@ from dataclasses import replace
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.analysis.deciding import decides, masked, rounds, scales
 from relcam_onnx.analysis.heads import Scores, holds_scores
+from relcam_onnx.analysis.shifted import unshifted
 from relcam_onnx.canon.axes import RESHAPES, permutation
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.canon.identity import integers
 from relcam_onnx.canon.unsquashing import made
-from relcam_onnx.model import Model, fixed_batch, is_constant, producer, static_shape, variables
+from relcam_onnx.model import Model, fixed_batch, producer, static_shape, variables
 
 SQUASHING = frozenset({"Softmax", "LogSoftmax", "Sigmoid"})
 AROUND = frozenset({
@@ -23,20 +25,20 @@ INVERSE = {"Exp": "LogSoftmax", "Log": "Softmax"}
 """What makes one squashing of another."""
 ENLARGED = AROUND | {"Resize"}
 """What stands behind a choice of pixels."""
-CHOOSING = frozenset({"ArgMax", "TopK", "ReduceMax", "ZipMap", "ArrayFeatureExtractor"})
+CHOOSING = frozenset({"ArgMax", "TopK", "ReduceMax", "Hardmax", "GatherElements", "ZipMap", "ArrayFeatureExtractor"})
 """What chooses among scores, or names them."""
 
 
 def chosen_from(tensor: gs.Tensor) -> gs.Tensor:
     """The table that the values of an output were chosen from: over ArgMax, TopK, ZipMap or a threshold."""
     current = tensor
-    while (node := producer(current)) is not None and (node.op in CHOOSING | AROUND or decides(node)):
+    while (node := producer(current)) is not None and (node.op in CHOOSING | AROUND or decides(node) or rounds(node)):
         # ArrayFeatureExtractor looks names up: what is computed are the indices.
         current = next((t for _, t in variables(node)), current)
-        if node.op in CHOOSING or decides(node):
+        if node.op in CHOOSING or decides(node) or rounds(node):
             if is_table(current):
                 tensor = current
-            elif node.op not in {"ZipMap", "ArrayFeatureExtractor", "Where"}:
+            elif not (node.op in {"ZipMap", "ArrayFeatureExtractor", "Where"} or rounds(node)):
                 break
         elif len(tensor.shape or ()) == 1 and is_table(current):
             tensor = current  # a file for one image may drop the batch's axis at the end
@@ -55,6 +57,8 @@ def step_back(tensor: gs.Tensor, *, places: bool = False) -> Scores:
             current = scores = node.inputs[0]
         elif squashed is None and node.op in INVERSE and is_op(producer(node.inputs[0]), INVERSE[node.op]):
             current = node.inputs[0]
+        elif squashed is None and (whole := masked(node)) is not None:
+            current = whole
         elif places or not (node.op in AROUND or (squashed is None and scales(node))):
             break
         elif looks_like_scores(node.inputs[0]):
@@ -64,12 +68,6 @@ def step_back(tensor: gs.Tensor, *, places: bool = False) -> Scores:
         else:
             break
     return Scores(scores, tensor.name, squashed)
-
-
-def scales(node: gs.Node) -> bool:
-    """Whether a node multiplies with a number above 0, or divides by one."""
-    values = [t.values for t in node.inputs[node.op == "Div" :] if is_constant(t)] if node.op in {"Mul", "Div"} else []
-    return len(values) == 1 and values[0].size == 1 and bool((values[0] > 0).all())
 
 
 def is_table(tensor: gs.Tensor) -> bool:
@@ -89,41 +87,30 @@ def looks_like_scores(tensor: gs.Tensor) -> bool:
     return shape is not None and len(shape) >= 2 and sum(d != 1 for d in shape[1:]) <= 1
 
 
+def class_axis(table: gs.Tensor) -> int:
+    """The axis of a table that has more than one entry; the first behind the batch where none has."""
+    return next((axis for axis, size in enumerate(table.shape) if axis and size != 1), 1)
+
+
 def chosen_among(tensor: gs.Tensor, *, masks: bool) -> tuple[gs.Tensor, int | None]:
     """What an ArgMax chose from, and along which axis, or a threshold; an output that chooses nothing, as it is.
 
-    Of one class, (N, h, w), it is what has an axis for that still, where that may be one of ``masks``.
+    Of whole numbers it is what they were made of, a factor left out; of one class, (N, h, w), what has an axis for that
+    still, where that may be one of ``masks``.
     """
-    current, chosen, decided = tensor, tensor, False
-    while (node := producer(current)) is not None and (node.op in ENLARGED or decides(node) or drops_class(node)):
+    current, chosen, decided, rounded = tensor, tensor, False, False
+    while (node := producer(current)) is not None and (
+        node.op in ENLARGED or decides(node) or rounds(node) or scales(node) or drops_class(node)
+    ):
         source = next((t for _, t in variables(node)), node.inputs[0])
-        if decides(node) or (masks and chosen is current and drops_class(node)):
+        rounded = rounded or rounds(node)
+        told = decides(node) or rounds(node) or (rounded and chosen is current and scales(node))
+        if told or (masks and chosen is current and drops_class(node)):
             chosen, decided = source, decided or decides(node)
         current = source
     if is_op(node, "ArgMax"):  # which of the classes are above a number tells of none of them
         return (tensor, None) if decided else (node.inputs[0], int(node.attrs.get("axis", 0)))
     return chosen, None
-
-
-def decides(node: gs.Node) -> bool:
-    """Whether a node says which of its values are above a number, or makes other numbers of what was said."""
-    by_constant = [is_constant(t) for t in node.inputs]
-    if is_op(node, "Greater", "GreaterOrEqual"):
-        return by_constant == [False, True]
-    if is_op(node, "Less", "LessOrEqual"):
-        return by_constant == [True, False]
-    if is_op(node, "Where"):
-        return by_constant == [False, True, True] and bool((node.inputs[1].values > node.inputs[2].values).all())
-    if is_op(node, "Round"):
-        return is_op(producer(node.inputs[0]), "Sigmoid", "Softmax")
-    return scales(node) and is_decided(producer(node.inputs[0]))
-
-
-def is_decided(node: gs.Node | None) -> bool:
-    """Whether that was said already, but for casts."""
-    while is_op(node, "Cast", "Identity"):
-        node = producer(node.inputs[0])
-    return node is not None and decides(node)
 
 
 def drops_class(node: gs.Node) -> bool:
@@ -183,6 +170,8 @@ def of_turned(model: Model, tensor: gs.Tensor) -> tuple[Scores, int | None]:
     axis = along(scores.tensor, scores.squashed_by)
     if scores.squashed_by is None:
         return Scores(tensor, tensor.name, None), None
+    if axis is not None:
+        scores = replace(scores, tensor=unshifted(model, scores.tensor, axis))
     for perm in reversed(turns):
         turned = made(model, "Transpose", [scores.tensor], [scores.tensor.shape[i] for i in perm], perm=perm)
         scores, axis = replace(scores, tensor=turned), None if axis is None else perm.index(axis % len(perm))

@@ -13,21 +13,15 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.analysis.heads import ONE_VS_REST, Scores, holds_scores
+from relcam_onnx.analysis.shares import told_as_they_are
+from relcam_onnx.analysis.shifted import OPS, softmax
 from relcam_onnx.analysis.stepping import is_table
 from relcam_onnx.backends._elementwise import sigmoid
-from relcam_onnx.canon.activations import ELEMENTWISE
-from relcam_onnx.canon.axes import RESHAPES
 from relcam_onnx.canon.cut import Piece, pieces, places
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.canon.unsquashing import made
 from relcam_onnx.model import Model, fixed_batch, producer, static_shape
 
-OPS = ELEMENTWISE | {
-    "BatchNormalization", "Cast", "Concat", "Expand", "Gather", "Gemm", "HardSigmoid", "Identity", "LogSoftmax",
-    "LpNormalization", "MatMul", "Mean", "ReduceL1", "ReduceLogSumExp", "ReduceMax", "ReduceSum", "Slice", "Softmax",
-    "Sum", "Transpose", *RESHAPES,
-}  # fmt: skip
-"""What it is made of."""
 CLOSE = 1e-2
 """What was kept away from 0 by a small number differs by less, as a part of the share, or of its logarithm."""
 ROWS, TIMES, FAR = 8, 4, 8
@@ -42,11 +36,6 @@ class Squash(NamedTuple):
     sign: int = 1
 
 
-def softmax(x: np.ndarray) -> np.ndarray:
-    """Of scores that are not large."""
-    return np.asarray(np.exp(x) / np.exp(x).sum(axis=1, keepdims=True))
-
-
 SQUASHES = (
     Squash("Softmax", softmax),
     Squash("LogSoftmax", lambda x: np.log(softmax(x))),
@@ -55,6 +44,7 @@ SQUASHES = (
     Squash("Softmax", lambda x: softmax(-x), -1),
     Squash("Sigmoid", lambda x: sigmoid(-x), -1),
     Squash("Sigmoid", lambda x: np.log(sigmoid(x))),
+    Squash("LogSoftmax", lambda x: -np.log(softmax(x))),
     Squash(None, lambda x: x),
 )
 
@@ -82,7 +72,10 @@ def of_vector(model: Model, output: gs.Tensor) -> Scores | None:
     node = producer(output)
     if is_op(node, "Sigmoid"):
         return Scores(with_axis(model, node.inputs[0]), output.name, "Sigmoid")
-    return before_tail(model, output) or Scores(with_axis(model, output), output.name, None)
+    if (found := before_tail(model, output)) is not None:
+        return found
+    alone = with_axis(model, output)
+    return Scores(alone, output.name, told_as_they_are(model, alone, 1))
 
 
 def recognised(model: Model, piece: Piece) -> Scores | None:
@@ -92,17 +85,11 @@ def recognised(model: Model, piece: Piece) -> Scores | None:
         return None
     count, classes = math.prod(sizes), math.prod(after)
     both = (count, classes) == (1, 2)
-    if not (both or count == classes):
+    values = runs_of(model, piece) if both or count == classes else None
+    if values is None:
         return None
-    rng = np.random.default_rng(0)
-    rows = fixed_batch(model.graph.inputs) or ROWS
-    runs = [rng.uniform(-1, 1, (rows, *sizes)) * (FAR if time >= TIMES else 1) for time in range(2 * TIMES)]
-    values = [piece.values(x) for x in runs]
-    made_of = [y.reshape(rows, -1) for y in values if y is not None and y.size == rows * classes and len(y) == rows]
-    if len(made_of) < len(runs) or not all(np.isfinite(y).all() for y in made_of):
-        return None
-    near, x, y = TIMES * rows, np.concatenate(runs).reshape(-1, count), np.concatenate(made_of)
-    x = np.concatenate([0 * x, x], axis=1) if both else x
+    x, y = values
+    near, x = len(x) // 2, sides(x) if both else x
     for squash in SQUASHES:
         end = None if squash.name is None else near
         wanted, told = squash.curve(x[:end]), y[:end]
@@ -112,6 +99,19 @@ def recognised(model: Model, piece: Piece) -> Scores | None:
             start = two_sides(model, piece.source) if both else with_axis(model, piece.source)
             return Scores(in_order(model, signed(model, start, squash.sign), turned), piece.result.name, squash.name)
     return None
+
+
+def runs_of(model: Model, piece: Piece) -> tuple[np.ndarray, np.ndarray] | None:
+    """Scores near 0, then others further away, (n, scores), and what a piece makes of them, (n, classes)."""
+    sizes, rows = sizes_of(piece.source) or (), fixed_batch(model.graph.inputs) or ROWS
+    rng = np.random.default_rng(0)
+    runs = [rng.uniform(-1, 1, (rows, *sizes)) * (FAR if time >= TIMES else 1) for time in range(2 * TIMES)]
+    values = [piece.values(x) for x in runs]
+    classes = math.prod(sizes_of(piece.result) or ())
+    made_of = [y.reshape(rows, -1) for y in values if y is not None and y.size == rows * classes and len(y) == rows]
+    if len(made_of) < len(runs) or not all(np.isfinite(y).all() for y in made_of):
+        return None
+    return np.concatenate(runs).reshape(-1, math.prod(sizes)), np.concatenate(made_of)
 
 
 def sizes_of(tensor: gs.Tensor) -> tuple[int, ...] | None:
@@ -134,8 +134,13 @@ def signed(model: Model, scores: gs.Tensor, sign: int) -> gs.Tensor:
     return scores if sign > 0 else made(model, "Mul", [scores, -np.ones(1, np.float32)], scores.shape)
 
 
-def two_sides(model: Model, score: gs.Tensor) -> gs.Tensor:
+def sides(x: np.ndarray) -> np.ndarray:
     """Nothing for the first of two classes, and one score for the second."""
+    return np.concatenate([0 * x, x], axis=1)
+
+
+def two_sides(model: Model, score: gs.Tensor) -> gs.Tensor:
+    """`sides` in the graph."""
     score = with_axis(model, score)
     nothing = made(model, "Mul", [score, np.zeros(1, np.float32)], score.shape)
     return made(model, "Concat", [nothing, score], (score.shape[0], 2, *score.shape[2:]), axis=1)

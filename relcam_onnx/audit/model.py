@@ -177,7 +177,8 @@ class Audited:
             if told is not None:
                 sure.append(spot.rows(told.shares[: len(table)]))
         raw: Any = np.concatenate(rows)
-        classes = class_scores(Eager(), raw, paired=self.prepared.choices.paired)
+        choices = self.prepared.choices
+        classes = class_scores(Eager(), raw, paired=choices.paired, middle=choices.middle)
         return np.asarray(classes, np.float32), np.concatenate(sure) if sure else spot.shares(self.prepared, raw)
 
     def count(self, said: Said) -> int:

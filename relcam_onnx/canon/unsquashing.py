@@ -58,18 +58,18 @@ def unsquashed(model: Model, tensor: gs.Tensor, axis: int, start: int, end: int)
     return None
 
 
-def in_sigmoids(tensor: gs.Tensor) -> bool:
-    """Whether sigmoids make up all of a tensor, but for moves behind them."""
+def in_sigmoids(tensor: gs.Tensor, *, products: bool = True) -> bool:
+    """Whether sigmoids make up all of a tensor, but for moves behind them, and their products."""
     node = producer(tensor)
     if node is None or tensor.shape is None:
         return False
-    parts = moved_parts(node) or factors(node)
-    return is_op(node, "Sigmoid") or (bool(parts) and all(map(in_sigmoids, parts)))
+    parts = moved_parts(node) or (factors(node) if products else [])
+    return is_op(node, "Sigmoid") or (bool(parts) and all(in_sigmoids(part, products=products) for part in parts))
 
 
-def all_unsquashed(model: Model, tensor: gs.Tensor) -> gs.Tensor | None:
+def all_unsquashed(model: Model, tensor: gs.Tensor, *, products: bool = True) -> gs.Tensor | None:
     """The tensor whose sigmoid is all of ``tensor``, moved as those are; None where no sigmoids make it up."""
-    return before_sigmoids(model, tensor) if in_sigmoids(tensor) else None
+    return before_sigmoids(model, tensor) if in_sigmoids(tensor, products=products) else None
 
 
 def before_sigmoids(model: Model, tensor: gs.Tensor) -> gs.Tensor:

@@ -82,7 +82,7 @@ def ranking(f: Backend, choices: Choices, table: Table) -> Value:
     """
     if choices.head.kind != "segmenter":
         flat = f.Reshape(table.value, [0, product([table.places, table.classes])])
-        return class_scores(f, flat, paired=choices.paired)
+        return class_scores(f, flat, paired=choices.paired, middle=choices.middle)
     areas = f.ReduceSum(winners(f, choices, table), [1], keepdims=0)
     if choices.background is None:
         return areas
@@ -102,10 +102,10 @@ def target_count(choices: Choices, table: Table) -> Size:
 
 
 def winners(f: Backend, choices: Choices, table: Table) -> Value:
-    """1 for the class that wins at each place, (N, places, classes); of those that are no rivals each above 0."""
+    """1 for the class that wins at each place, (N, places, classes); of no rivals for each that is above the middle."""
     if choices.apart:
-        return f.Where(f.Greater(table.value, 0.0), 1.0, 0.0)
-    most = f.ArgMax(class_scores(f, table.value, paired=choices.paired), axis=2, keepdims=1)
+        return f.Where(f.Greater(table.value, choices.middle), 1.0, 0.0)
+    most = f.ArgMax(class_scores(f, table.value, paired=choices.paired, middle=choices.middle), axis=2, keepdims=1)
     every = f.Reshape(counted(f, class_count(choices, table)), [1, 1, -1])
     return f.Cast(f.Equal(most, every), to=TensorProto.FLOAT)
 

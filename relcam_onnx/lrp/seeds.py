@@ -24,9 +24,11 @@ POWERS = 2 ** np.arange(31, dtype=np.int64)
 """What the number of classes is compared with, where only a run tells it."""
 
 
-def class_scores(f: Backend, z: Value, *, paired: bool) -> Value:
-    """The score of each class: its own, or minus and plus the one that a negative and a positive class share."""
-    return f.Concat(-z, z, axis=-1) if paired else z
+def class_scores(f: Backend, z: Value, *, paired: bool, middle: float = 0.0) -> Value:
+    """The score of each class: its own, or both sides of the one that a negative and a positive class share."""
+    if not paired:
+        return z
+    return f.Concat(2 * middle - z if middle else -z, z, axis=-1)
 
 
 def at_target(f: Backend, z: Value, hot: Value) -> Value:

@@ -45,7 +45,7 @@ class Answer:
         What it was made with.
     squashed_by
         "Softmax", "LogSoftmax", "Sigmoid", "OneVsRest" (sigmoids over their sum) or None: what follows the scores in
-        the model.
+        the model. "Shares", "EachItsShare": the scores are shares of 1 themselves, of classes that compete or do not.
     pictures
         The N pictures; () where arrays were explained.
     beside
@@ -168,7 +168,7 @@ class Answer:
 
     @property
     def probabilities(self) -> Floats:
-        """``scores`` as shares: their sigmoid where the model ends in one or has one alone, else their softmax."""
+        """``scores`` as shares, if they are none: by a sigmoid where the model ends in one or has one, else softmax."""
         flat = self.scores.reshape(-1, self.scores.shape[-1])
         shares = probabilities(flat, self.squashed_by, self.settings.classes)
         return shares.reshape(*self.scores.shape[:-1], -1)

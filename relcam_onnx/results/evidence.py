@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from relcam_onnx.analysis.heads import APART
 from relcam_onnx.backends.eager import Eager
 from relcam_onnx.lrp.methods import METHODS
 from relcam_onnx.lrp.presets import GRADIENTS
 from relcam_onnx.lrp.seeds import GIVEN, starting
 from relcam_onnx.pictures.geometry import Floats
 from relcam_onnx.results.detections import CONFIDENCE
-from relcam_onnx.results.probabilities import COSINE
+from relcam_onnx.results.probabilities import COSINE, logits
 
 if TYPE_CHECKING:
     from relcam_onnx.results.answer import Answer
@@ -27,13 +28,14 @@ CANCELLED = 0.1
 
 def margins(explanation: Answer) -> Floats:
     """The sum of seed ``rivals`` for each target, whatever the seed of the maps; without rivals z_t itself."""
-    start = started(explanation, "rivals" if has_rivals(explanation) else "logit")
+    rows = logits(explanation.rows, explanation.squashed_by)
+    start = started(explanation, "rivals" if has_rivals(explanation) else "logit", rows)
     return np.asarray(start.sum(axis=2), np.float32)
 
 
 def has_rivals(explanation: Answer) -> bool:
     """Whether classes compete: with a sigmoid each they do not, nor does one score alone."""
-    return explanation.squashed_by not in ("Sigmoid", COSINE) and explanation.scores.shape[-1] > 1
+    return explanation.squashed_by not in (*APART, COSINE) and explanation.scores.shape[-1] > 1
 
 
 def is_like(explanation: Answer) -> bool:
@@ -50,7 +52,7 @@ def doubt(explanation: Answer, index: int, place: int) -> str | None:
     if has_rivals(explanation):
         return "no evidence for this class over its rivals" if margin < LITTLE else None
     # One score that nothing squashes and that has no two names may be any quantity, not a yes or no.
-    decides = explanation.squashed_by == "Sigmoid" or (explanation.settings.classes == 2 and not is_like(explanation))
+    decides = explanation.squashed_by in APART or (explanation.settings.classes == 2 and not is_like(explanation))
     return "the model says no to this class" if decides and margin < 0 else None
 
 
@@ -78,7 +80,7 @@ def started_as(explanation: Answer) -> NDArray[np.float64] | None:
     settings = explanation.settings
     if settings.preset in GRADIENTS or METHODS[settings.method].needs_gradient or settings.seed == GIVEN:
         return None
-    start = started(explanation, settings.seed)
+    start = started(explanation, settings.seed, explanation.rows)
     total = start.sum(axis=2, dtype=np.float64)
     return np.where(np.abs(total) > CANCELLED * np.abs(start).sum(axis=2), total, np.nan)
 
@@ -98,9 +100,8 @@ def of_clips(held: NDArray[Any], clips: int) -> NDArray[Any]:
     return np.asarray(held.reshape(clips, -1, *held.shape[1:]).sum(axis=1))
 
 
-def started(explanation: Answer, seed: str) -> Floats:
-    """What relevance starts as with a seed, (N, K, scores), float32."""
-    rows: Any = explanation.rows
+def started(explanation: Answer, seed: str, rows: Any) -> Floats:
+    """What relevance starts as with a seed at scores (N, K, scores), float32."""
     f, paired = Eager(), explanation.settings.classes == 2 and rows.shape[2] == 1
     count = 2 if paired else rows.shape[2]
     made = []

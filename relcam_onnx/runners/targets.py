@@ -173,7 +173,7 @@ def as_told(result: Result, targets: np.ndarray, choices: Choices, *, given: boo
     if given and choices.head.kind != "classifier":  # nothing is left to be told of them
         return targets
     if given:  # a file takes the largest entry of a seed for its target
-        scores: Any = class_scores(Eager(), cast(Any, result.scores), paired=choices.paired)
+        scores: Any = class_scores(Eager(), cast(Any, result.scores), paired=choices.paired, middle=choices.middle)
         return resolve_ranks(targets, scores)
     if choices.head.kind != "detector":
         return result.targets

@@ -2,14 +2,15 @@
 // and results/evidence.py have it.
 
 import { detections } from "./detector.js";
-import { candidate, probabilities } from "./shares.js";
+import { areApart, areShares, candidate, logits, probabilities } from "./shares.js";
 
 const LITTLE = 1; // logits: a margin below it is no evidence for a class over its rivals
 
-const compete = (scores, { squashed }) => squashed !== "Sigmoid" && scores.length > 1;
+const compete = (scores, model) => !areApart(model) && scores.length > 1;
 
 /** How far a class is ahead of its nearest rivals, in logits: ⌈log2 classes⌉ of them, and those equally near share. */
-export function margin(scores, index, model) {
+export function margin(told, index, model) {
+  const scores = logits(told, model);
   if (model.paired) return index === 1 ? scores[0] : -scores[0];
   if (!compete(scores, model)) return scores[index];
   const count = Math.ceil(Math.log2(scores.length));
@@ -30,7 +31,7 @@ export function doubt(scores, candidate, ahead, model) {
     return candidate.share <= model.reading.confidence ? "the model does not detect this" : null;
   }
   if (compete(scores, model)) return ahead < LITTLE ? "no evidence for this class over its rivals" : null;
-  const decides = model.squashed === "Sigmoid" || model.paired;
+  const decides = areApart(model) || model.paired;
   return decides && ahead < 0 ? "the model says no to this class" : null;
 }
 
@@ -46,14 +47,14 @@ function areas(tensor, model) {
   const { dims, data } = tensor;
   const held = new Map();
   const win = (index) => held.set(index, (held.get(index) ?? 0) + 1);
-  const told = !isWhole(data) || (model.apart && model.classes > 1); // of one class whole numbers are its pixels
+  const told = dims[axis] > 1 || !isWhole(data); // bytes of several channels are their shares, of one what was decided
   const wide = rank === 4 && dims[axis] === (model.paired ? 1 : model.classes) && told ? dims[axis] : 0;
   if (!wide) {
     for (let i = 0; i < data.length / dims[0]; i++) win(Number(data[i]));
   } else {
     const inner = dims.slice(axis + 1).reduce((a, b) => a * b, 1);
     const outer = dims.slice(1, axis).reduce((a, b) => a * b, 1);
-    const zero = model.squashed === "Sigmoid" && !model.head.raw ? 0.5 : 0;
+    const zero = (model.squashed === "Sigmoid" && !model.head.raw) || areShares(model) ? 0.5 : 0;
     for (let run = 0; run < outer; run++) {
       for (let at = run * wide * inner; at < run * wide * inner + inner; at++) {
         if (model.paired) {

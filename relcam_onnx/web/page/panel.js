@@ -1,5 +1,6 @@
 // What is said of the picture: the target, what else there is to explain, and a way to ask for any class.
 
+import { areApart } from "./shares.js";
 import { named, percent } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
@@ -65,7 +66,7 @@ export class Panel {
     const { model } = this;
     $("asked").textContent = `${named(target.index, model)} ${percent(target.share)}`;
     const ahead = `${Math.abs(margin).toFixed(1)} logits ${margin < 0 ? "behind" : "ahead of"} its nearest rivals`;
-    const rivals = model.squashed !== "Sigmoid" && (model.classes ?? 2) > 1 && !model.paired;
+    const rivals = !areApart(model) && (model.classes ?? 2) > 1 && !model.paired;
     const said = rivals ? ahead : `score ${margin.toFixed(1)} before its sigmoid`;
     $("evidence").textContent = doubt ? `${said}: ${doubt}.` : `${said}.`;
     this.list(candidates, target.number);

@@ -1,0 +1,58 @@
+"""What a file makes of its scores one by one: thresholds, masks, whole numbers, and factors of all of them."""
+
+from __future__ import annotations
+
+import onnx_graphsurgeon as gs
+
+from relcam_onnx.analysis.heads import holds_scores
+from relcam_onnx.canon.edit import is_op
+from relcam_onnx.model import is_constant, producer
+
+FEW = 16
+"""So many tensors are looked at to see what a mask is made of."""
+
+
+def scales(node: gs.Node) -> bool:
+    """Whether a node multiplies with a number above 0, or divides by one."""
+    values = [t.values for t in node.inputs[node.op == "Div" :] if is_constant(t)] if node.op in {"Mul", "Div"} else []
+    return len(values) == 1 and values[0].size == 1 and bool((values[0] > 0).all())
+
+
+def rounds(node: gs.Node) -> bool:
+    """Whether a node makes whole numbers of scores or shares, and they stay that."""
+    if is_op(node, "Round", "Floor", "Ceil"):
+        return True
+    if not is_op(node, "Cast", "QuantizeLinear") or any(is_op(t, "DequantizeLinear") for t in node.outputs[0].outputs):
+        return False
+    return holds_scores(node.inputs[0]) and not holds_scores(node.outputs[0])
+
+
+def masked(node: gs.Node) -> gs.Tensor | None:
+    """What a node leaves as it is or makes 0, by what that is itself: above a number, or the largest around."""
+    if not is_op(node, "Where") or is_constant(node.inputs[1]) or not is_constant(node.inputs[2]):
+        return None
+    source, made_of = node.inputs[1], [node.inputs[0]]
+    for tensor in made_of:
+        maker = producer(tensor)
+        made_of += [] if maker is None or tensor is source or len(made_of) > FEW else maker.inputs
+    found = any(tensor is source for tensor in made_of)
+    return source if found and not node.inputs[2].values.any() else None
+
+
+def decides(node: gs.Node) -> bool:
+    """Whether a node says which of its values are above a number, or makes other numbers of what was said."""
+    by_constant = [is_constant(t) for t in node.inputs]
+    if is_op(node, "Greater", "GreaterOrEqual"):
+        return by_constant == [False, True]
+    if is_op(node, "Less", "LessOrEqual"):
+        return by_constant == [True, False]
+    if is_op(node, "Where"):
+        return by_constant == [False, True, True] and bool((node.inputs[1].values > node.inputs[2].values).all())
+    return scales(node) and is_decided(producer(node.inputs[0]))
+
+
+def is_decided(node: gs.Node | None) -> bool:
+    """Whether that was said already, but for casts."""
+    while is_op(node, "Cast", "Identity"):
+        node = producer(node.inputs[0])
+    return node is not None and (decides(node) or rounds(node))
