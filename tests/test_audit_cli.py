@@ -346,6 +346,15 @@ def test_folders_of_classes_may_be_given_themselves(here: Path, tmp_path: Path) 
     assert {entry["group"] for entry in report(tmp_path / "out")["groups"]} == {"red/deeper", "green/deeper"}
 
 
+def test_folders_called_like_a_part_of_a_class_are_groups(here: Path, tmp_path: Path) -> None:
+    """``train`` and ``val`` are no bullet train and no valley."""
+    model = saved(seeing(labels=["bullet train", "valley, vale", "red", "green"]), tmp_path / "m.onnx")
+    for name, colour in (("train", "red"), ("val", "green")):
+        shutil.copytree(here / "pictures" / colour, tmp_path / name)
+    assert relcam("audit", model, tmp_path / "train", tmp_path / "val", "-o", tmp_path / "out").exit_code == 0
+    assert [(e["group"], e["right"]) for e in report(tmp_path / "out")["groups"]] == [("train", None), ("val", None)]
+
+
 def test_folders_called_by_numbers_are_groups_where_there_are_fewer_classes(here: Path, tmp_path: Path) -> None:
     for year, colour in (("2023", "red"), ("2024", "green"), ("²", "blue")):
         shutil.copytree(here / "pictures" / colour, tmp_path / "in" / year)

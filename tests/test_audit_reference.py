@@ -106,12 +106,14 @@ def test_of_how_many_pictures_there_are_maps_is_said(here: Path, tmp_path: Path)
     results = json.loads((maps / "results.json").read_text())
     del results["images"][1:]
     results["options"]["preprocess"]["resize"] = "shorter"
+    results["options"]["output"] = "logits"
     (maps / "results.json").write_text(json.dumps(results))
     assert audited(here, tmp_path / "out", "--reference", maps).exit_code == 0
     found = report(tmp_path / "out")
     assert figure(found, "drift.iou")["size"] == 1
     assert "the reference has maps of what is asked in 1 of 8 pictures" in found["notes"]
     assert "prepared in another way" in " ".join(found["notes"])
+    assert "the reference's maps are of output 'logits', the audit's of 'scores'" in found["notes"]
 
 
 def elsewhere(root: Path, folder: Path) -> Path:

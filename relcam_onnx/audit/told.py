@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from relcam_onnx.audit.by_name import by_name
 from relcam_onnx.audit.model import Audited
+from relcam_onnx.audit.outlines import alike
 from relcam_onnx.audit.spots import Likeness
 from relcam_onnx.errors import OptionError, TargetError
 from relcam_onnx.pictures.finding import Found
@@ -39,13 +40,16 @@ def class_of(model: Audited, told: str) -> int:
 
 
 def is_class(model: Audited, told: str) -> bool:
-    """Whether a class is called so; a number is called like one where there are so many classes."""
+    """Whether a class is called so: by a number that there is, or a whole name; a part of one may be any word."""
     try:
         kind = class_of(model, told)
     except TargetError:
         return False
-    count = model.prepared.choices.classes
-    return isinstance(model.whole, Likeness) or count is None or kind in range(count)
+    if isinstance(model.whole, Likeness):
+        return True
+    label, count = model.label(kind) or "", model.prepared.choices.classes
+    whole = told.strip().isdecimal() or alike(told) in map(alike, (label, *label.split(",")))
+    return whole and (count is None or kind in range(count))
 
 
 def of_folders(

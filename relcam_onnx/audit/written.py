@@ -105,6 +105,8 @@ class WrittenMaps:
         own = json.loads(json.dumps(asdict(self._model.pictures.preprocess)))
         if self._options.get("preprocess") != own:
             found.append("the reference's pictures were prepared in another way: what differs may be due to that alone")
+        if (its := self._options.get("output")) not in (None, mine := self._model.prepared.scores.output):
+            found.append(f"the reference's maps are of output {its!r}, the audit's of {mine!r}")
         return found if len(known) < len(pictures) else found[1:]
 
     def look(self, subject: Subject) -> tuple[dict[str, float], Maps]:
