@@ -468,8 +468,6 @@ def test_what_is_made_of_the_shares_of_pixels(name: str, backend: str) -> None:
 
 
 PIXELS_TOLD: dict[str, Tail] = {
-    "resized": lambda net, z: net("Resize", soft(net, z), None, np.float32([1, 1, 2, 2]), mode="linear"),
-    "each resized": lambda net, z: net("Resize", net("Sigmoid", z), None, np.float32([1, 1, 2, 2]), mode="linear"),
     "one class of many": lambda net, z: part(net, soft(net, z), 1, 2),
     "the mean of two": lambda net, z: net("Mean", soft(net, z), soft(net, net("Mul", z, -1.0))),
 }

@@ -12,6 +12,8 @@ LAYERS = frozenset({
     "QLinearMatMul",
 })  # fmt: skip
 """Ops that are layers where one of their operands is a weight."""
+TABLE = 2
+"""Axes that a table has: a row for each image."""
 HANDED_ON = frozenset({"Cast", "DequantizeLinear", "Identity", "QuantizeLinear", "Transpose", *RESHAPES})
 """What may stand between a weight and its layer."""
 
@@ -20,13 +22,16 @@ def drop_inner_outputs(model: Model, asked: str | None = None) -> None:
     """Let outputs that layers lead on from be tensors like others; ``asked`` stays, whatever follows.
 
     An output keeps its place in the canonical form, and a file that returns its activations too would have another one.
+    Tables stay too: they may be the embeddings that are asked for.
     """
     layered: set[int] = set()
     for node in reversed(model.graph.nodes):
         behind = any(id(tensor) in layered for tensor in node.outputs)
         if behind or is_layer(node):
             layered.update(id(tensor) for tensor in node.inputs)
-    model.graph.outputs = [t for t in model.graph.outputs if id(t) not in layered or t.name == asked]
+    model.graph.outputs = [
+        t for t in model.graph.outputs if id(t) not in layered or len(t.shape or ()) <= TABLE or t.name == asked
+    ]
 
 
 def is_layer(node: gs.Node) -> bool:

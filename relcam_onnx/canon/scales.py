@@ -1,7 +1,7 @@
 """Convolutions that read each channel by itself, or each from another: scales and shifts, channels in another order.
 
 So normalisation and the order of colours stand before the first layer, and a batch norm behind one, once a tool has
-written them as layers.
+written them as layers. One that reads the picture, with no other layer behind it, is the layer there.
 """
 
 from __future__ import annotations
@@ -9,16 +9,20 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.canon.affine import read
+from relcam_onnx.canon.axes import moves
 from relcam_onnx.canon.edit import fresh, is_op, sweep, view
-from relcam_onnx.model import Model
+from relcam_onnx.model import Model, consumers, producer, variables
 from relcam_onnx.ops import lookup
+
+LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 def name_scales(model: Model) -> None:
     """Rewrite every such convolution as a batch normalisation, behind a Gather where it changes the order."""
     for node in list(model.graph.nodes):
         found = single_inputs(node) if is_op(node, "Conv") else None
-        if found is None:
+        if found is None or (reads_picture(node) and not stands_before(node)):
             continue
         order, scale = found
         layer = lookup(node).layer_of(node)
@@ -33,6 +37,31 @@ def name_scales(model: Model) -> None:
         node.op, node.attrs = "BatchNormalization", {"epsilon": 0.0}
         node.inputs = [x, *(gs.Constant(f"{result.name}/{k}", v.astype(np.float32)) for k, v in values.items())]
     sweep(model)
+
+
+def reads_picture(node: gs.Node) -> bool:
+    """Whether what a convolution reads is an input, but for scales, shifts and moves."""
+    before = producer(node.inputs[0])
+    while before is not None and hands_on(before):
+        before = producer(next(t for _, t in variables(before)))
+    return before is None
+
+
+def stands_before(node: gs.Node) -> bool:
+    """Whether a layer reads what a convolution makes, but for scales, shifts and moves."""
+    waiting = consumers(node.outputs[0])
+    while waiting:
+        reader = waiting.pop()
+        if is_op(reader, *LAYERS):
+            return True
+        if hands_on(reader):
+            waiting += consumers(reader.outputs[0])
+    return False
+
+
+def hands_on(node: gs.Node) -> bool:
+    """Whether a node moves, pads, scales or shifts the one tensor that it reads."""
+    return is_op(node, "Pad", "Slice") or moves(node) or read(node) is not None
 
 
 def single_inputs(node: gs.Node) -> tuple[np.ndarray, np.ndarray] | None:
