@@ -25,8 +25,6 @@ PICKS = frozenset({"Gather", "GatherND", "GatherElements", "Compress"})
 SQUASHES = frozenset({"Softmax", "Sigmoid"})
 BEST = frozenset({"ReduceMax", "GlobalMaxPool"})
 """What takes the best class of each place; tf2onnx writes the one as the other."""
-
-
 ALTERS = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1}
 """What changes numbers by constants, and the one that changes nothing."""
 
@@ -234,19 +232,16 @@ def values_of(node: gs.Node, tensor: gs.Tensor, over: frozenset[str]) -> list[gs
     """Those among a node's inputs whose values a tensor has, some of them or all."""
     if is_op(node, "Gather") and not over and is_constant(node.inputs[1]) and node.inputs[1].values.size > 1:
         return []  # sides in another order are other boxes
-    if node.op in MOVES | PICKS | BEST | over or (node.op == "TopK" and tensor is node.outputs[0]):
+    first = node.op == "TopK" and tensor is node.outputs[0]
+    if first or node.op in MOVES | PICKS | BEST | over or (is_op(node, "Sqrt") and over):
         return [node.inputs[0]]
     if is_op(node, "Concat"):
         return [t for t in node.inputs if not is_constant(t)]
     if is_op(node, "Mul") and not any(map(is_constant, node.inputs)):
         return list(node.inputs)  # of objectness and classes
-    if is_op(node, "Sqrt") and over:
-        return [node.inputs[0]]
     if is_op(node, "Where"):
         return [t for t in node.inputs[1:] if not is_constant(t)]
-    if is_op(node, "ScatterND", "ScatterElements"):
-        return [node.inputs[2]]
-    return []
+    return [node.inputs[2]] if is_op(node, "ScatterND", "ScatterElements") else []
 
 
 def chooses(node: gs.Node) -> bool:

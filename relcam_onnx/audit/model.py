@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,8 +88,8 @@ class Audited:
         self.detections = cache(self._detections)
         self.usual: Sequence[Path] = ()
         self.like, self.kind = tuple(like), self._kind(bool(like))
-        bare = self.prepared.scores.squashed_by is None and self.prepared.choices.classes == 1
-        self.whole = self._likeness() if like else Spot(quantity=bare and self.kind == "classifier")
+        bare = (self.prepared.scores.squashed_by, self.prepared.choices.classes, self.kind) == (None, 1, "classifier")
+        self.whole = self._likeness() if like else Spot(quantity=bare)
 
     def _kind(self, like: bool) -> str:
         """What the model does."""
@@ -176,8 +176,7 @@ class Audited:
             rows.append(spot.rows(table))
             if told is not None:
                 sure.append(spot.rows(told.shares[: len(table)]))
-        raw: Any = np.concatenate(rows)
-        choices = self.prepared.choices
+        raw, choices = cast(Any, np.concatenate(rows)), self.prepared.choices
         classes = class_scores(Eager(), raw, paired=choices.paired, middle=choices.middle)
         return np.asarray(classes, np.float32), np.concatenate(sure) if sure else spot.shares(self.prepared, raw)
 
