@@ -80,6 +80,15 @@ def test_texts_are_classes(form: str, preset: str, backend: str) -> None:
         np.testing.assert_allclose(whole.maps[name], expected, atol=1e-3 * np.abs(expected).max(), err_msg=name)
 
 
+def test_scores_of_pictures_are_what_is_explained_beside_those_of_texts_and_embeddings() -> None:
+    file = model(FORMS[2])
+    for name in ("by_text", *(node.output[0] for node in file.graph.node if node.op_type == "Div")):
+        if name not in {value.name for value in file.graph.output}:
+            file.graph.output.append(onnx.ValueInfoProto(name=name))
+    with rc.Explainer(onnx.shape_inference.infer_shapes(file)) as explainer:
+        assert explainer.prepared.scores.output == "scores"
+
+
 def test_pictures_go_in_pieces_and_texts_stay_whole() -> None:
     x = picture(3, 3, 16, 16)
     with rc.Explainer(model(FORMS[0]), max_batch=1) as explainer:

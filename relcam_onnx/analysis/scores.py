@@ -24,6 +24,7 @@ from relcam_onnx.canon.unsquashing import all_unsquashed, in_sigmoids
 from relcam_onnx.errors import OptionError, UnsupportedModelError, nearest
 from relcam_onnx.model import Model, producer, static_shape
 from relcam_onnx.ops import TABLE, key
+from relcam_onnx.ops.product import HELD
 
 
 def find_scores(model: Model, output: str | None = None, head: str | None = None) -> Scores:
@@ -76,6 +77,8 @@ def find_scores(model: Model, output: str | None = None, head: str | None = None
     if len({id(s.tensor) for s in starts.values()}) > 1 and head != "embedding":
         read = {id(tensor) for each in nodes.values() for node in each for tensor in node.inputs}
         starts = {name: s for name, s in starts.items() if id(s.tensor) not in read}  # others are made of features
+        beside = [name for name in starts if not any(map(problem, nodes[name])) and any(map(holds, nodes[name]))]
+        starts = {name: starts[name] for name in beside} or starts  # pictures beside texts, and texts beside pictures
     if len({id(s.tensor) for s in starts.values()}) > 1:
         usable = [outputs[name] for name in starts if not any(map(problem, nodes[name]))]
         if not usable:  # naming one would only lead to this
@@ -83,6 +86,11 @@ def find_scores(model: Model, output: str | None = None, head: str | None = None
         raise OptionError(f"several outputs could be the scores; name one with output=: {listed(usable)}")
     name, scores = next(iter(starts.items()))
     return replace(scores, output=name)
+
+
+def holds(node: gs.Node) -> bool:
+    """Whether a node compares pictures with what is held fixed."""
+    return HELD in node.attrs
 
 
 def begin(model: Model, table: gs.Tensor) -> Scores:
