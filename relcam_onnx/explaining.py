@@ -204,9 +204,9 @@ class PictureExplainer:
     def _explain(self, given: Feeds, targets: Any) -> Explanation:
         feeds = self.sources.together(self._beside, given)
         pictures = {name: feeds.pictures[name] for name in self.sources.preprocess}
-        first = next(iter(pictures.values()))  # boxes and masks are of that
-        placed = in_inputs(targets, [picture.geometry for picture in first])
-        explanation = self.explainer(feeds.arrays, placed, baselines=self._baselines)
+        placed = in_inputs(targets, [picture.geometry for picture in next(iter(pictures.values()))])  # of the first
+        x = feeds.arrays if len(feeds.arrays) > 1 else next(iter(feeds.arrays.values()))
+        explanation = self.explainer(x, placed, baselines=self._baselines)
         return replace(
             explanation,
             pictures=pictures[self._main],

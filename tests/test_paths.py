@@ -131,7 +131,7 @@ def test_first_layers_are_reached_through_scaling_padding_and_turning() -> None:
     scaled = net("Div", net("Sub", net.x, 0.5), 0.25)
     turned = net("Transpose", scaled, perm=[0, 3, 1, 2])
     a, b = net.conv(turned, 3, 4, name="a"), net.conv(turned, 3, 4, name="b")
-    model = net.model(net.head(net.conv(net("Relu", net("Add", a, b)), 4, 4, name="inner"), 4))
+    model = net.model(net.head(net.conv(net("Relu", net("Add", net("Sigmoid", a), b)), 4, 4, name="inner"), 4))
     paths = paths_of(model)
     assert paths.first == {"a", "b"}
     assert [node.op for node in paths.raw.values()] == ["BatchNormalization", "Transpose"]

@@ -87,7 +87,6 @@ REFUSED: dict[str, Tail] = {
     "any class": lambda net, z: net(
         "Cast", net("Greater", net("Cast", net("ArgMax", z, axis=1), to=1), np.float32(0)), to=1
     ),
-    "a rounded picture": lambda net, z: net("Cast", net("Round", z), to=2),
 }
 
 

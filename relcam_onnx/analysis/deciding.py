@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import onnx_graphsurgeon as gs
+from onnx import TensorProto
 
 from relcam_onnx.analysis.heads import holds_scores
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.model import is_constant, producer
 
+WHOLE = ("Ceil", "Floor", "Round")
+SMALL = (TensorProto.INT8, TensorProto.UINT8, TensorProto.INT16, TensorProto.UINT16)
+"""What scores and shares are rounded to; classes are told by larger types."""
 FEW = 16
 """So many tensors are looked at to see what a mask is made of."""
 
@@ -19,12 +23,13 @@ def scales(node: gs.Node) -> bool:
 
 
 def rounds(node: gs.Node) -> bool:
-    """Whether a node makes whole numbers of scores or shares, and they stay that."""
-    if is_op(node, "Round", "Floor", "Ceil"):
+    """Whether a node makes whole numbers of scores or shares, and they stay that: large ones are classes."""
+    if is_op(node, *WHOLE):
         return True
     if not is_op(node, "Cast", "QuantizeLinear") or any(is_op(t, "DequantizeLinear") for t in node.outputs[0].outputs):
         return False
-    return holds_scores(node.inputs[0]) and not holds_scores(node.outputs[0])
+    small = is_op(node, "QuantizeLinear") or node.attrs["to"] in SMALL or is_op(producer(node.inputs[0]), *WHOLE)
+    return small and holds_scores(node.inputs[0]) and not holds_scores(node.outputs[0])
 
 
 def masked(node: gs.Node) -> gs.Tensor | None:

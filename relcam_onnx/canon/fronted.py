@@ -136,8 +136,10 @@ def over(sizes: Sequence[Size], by: Sequence[Size]) -> int | None:
 def transpose(batch: Size, node: gs.Node, homes: list[Home]) -> Written | None:
     """The batch goes along, and so does what stands on its axis; of one image an axis of length one moves nothing."""
     perm, home = permutation(node), homes[0]
-    long = [axis for axis in perm if (node.inputs[0].shape or ())[axis] != 1]
-    if batch == 1 and home.parts and long == sorted(long) and perm.index(home.axis):
+    shape = node.inputs[0].shape or ()
+    long = [axis for axis in perm if shape[axis] != 1]
+    stays = home.parts or shape[perm[0]] == 1
+    if batch == 1 and stays and long == sorted(long) and perm.index(home.axis):
         return reshape(batch, node, homes)
     new = Home(perm.index(home.axis), home.outer, home.inner)
     parts = [home.axis + 1 + i for i in range(len(home.parts))]

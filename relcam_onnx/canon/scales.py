@@ -1,7 +1,7 @@
 """Convolutions that read each channel by itself, or each from another: scales and shifts, channels in another order.
 
 So normalisation and the order of colours stand before the first layer, and a batch norm behind one, once a tool has
-written them as layers. One that reads the picture, with no other layer behind it, is the layer there.
+written them as layers. One that stands alone, between activations, is a layer like others.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from relcam_onnx.model import Model, consumers, producer, variables
 from relcam_onnx.ops import lookup
 
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+SUMS = ("Add", "Concat", "Sub", "Sum")
+NORMS = ("GroupNormalization", "InstanceNormalization", "LayerNormalization", "RMSNormalization")
 
 
 def name_scales(model: Model) -> None:
     """Rewrite every such convolution as a batch normalisation, behind a Gather where it changes the order."""
     for node in list(model.graph.nodes):
         found = single_inputs(node) if is_op(node, "Conv") else None
-        if found is None or (reads_picture(node) and not stands_before(node)):
+        if found is None or not (stands_behind(node) or stands_before(node)):
             continue
         order, scale = found
         layer = lookup(node).layer_of(node)
@@ -39,12 +41,16 @@ def name_scales(model: Model) -> None:
     sweep(model)
 
 
-def reads_picture(node: gs.Node) -> bool:
-    """Whether what a convolution reads is an input, but for scales, shifts and moves."""
-    before = producer(node.inputs[0])
-    while before is not None and hands_on(before):
-        before = producer(next(t for _, t in variables(before)))
-    return before is None
+def stands_behind(node: gs.Node) -> bool:
+    """Whether what a convolution reads was made by a layer or a norm, but for scales, shifts, moves and sums."""
+    waiting = [node.inputs[0]]
+    while waiting:
+        before = producer(waiting.pop())
+        if is_op(before, *LAYERS, *NORMS):
+            return True
+        if before is not None and (hands_on(before) or is_op(before, *SUMS)):
+            waiting += [t for _, t in variables(before)]
+    return False
 
 
 def stands_before(node: gs.Node) -> bool:

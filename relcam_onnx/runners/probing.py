@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import copy
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -124,7 +125,7 @@ class ProbingRunner:
         """As many rows as the file fixes."""
         return rows if self.prepared.batch is None or not rows.ndim else filled(rows, self.prepared.batch - len(rows))
 
-    @property
+    @cached_property
     def rows(self) -> Rows:
         """How rows lie in the inputs, each by itself."""
         return self.prepared.rows._replace(frames=1)
