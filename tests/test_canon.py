@@ -169,3 +169,11 @@ def test_split_becomes_slices() -> None:
     loaded, x = canonical(model), picture(2, 3, 8, 8)
     assert "Split" not in ops(loaded)
     np.testing.assert_allclose(exact(loaded, x=x), run(model, x=x)[0], rtol=1e-4, atol=1e-5)
+
+
+def test_an_output_that_a_branch_without_an_end_reads_stays() -> None:
+    """Layers lead on from it, but to nothing that the file returns."""
+    net = Net("N", 3, 16, 16)
+    masks = net.conv(net("Relu", net.conv(net.x, 3, 6)), 6, 4, name="masks")
+    net("Relu", net.conv(masks, 4, 4), name="dead")
+    assert [t.name for t in canonical(net.model("masks")).graph.outputs] == ["masks"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.axes import RESHAPES
-from relcam_onnx.model import Model, producer
+from relcam_onnx.model import Model, captured, producer
 
 LAYERS = frozenset({
     "Conv", "ConvInteger", "ConvTranspose", "Einsum", "Gemm", "MatMul", "MatMulInteger", "QGemm", "QLinearConv",
@@ -24,11 +24,12 @@ def drop_inner_outputs(model: Model, asked: str | None = None) -> None:
     An output keeps its place in the canonical form, and a file that returns its activations too would have another one.
     Tables stay too: they may be the embeddings that are asked for.
     """
-    layered: set[int] = set()
+    wanted, layered = {id(tensor) for tensor in model.graph.outputs}, set[int]()
     for node in reversed(model.graph.nodes):
-        behind = any(id(tensor) in layered for tensor in node.outputs)
-        if behind or is_layer(node):
-            layered.update(id(tensor) for tensor in node.inputs)
+        made, read = ({id(t) for t in tensors} for tensors in (node.outputs, (*node.inputs, *captured(node))))
+        if made & wanted:  # what a branch reads that leads nowhere is not led on
+            wanted |= read
+            layered |= read if made & layered or is_layer(node) else set()
     model.graph.outputs = [
         t for t in model.graph.outputs if id(t) not in layered or len(t.shape or ()) <= TABLE or t.name == asked
     ]
