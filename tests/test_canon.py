@@ -177,3 +177,13 @@ def test_an_output_that_a_branch_without_an_end_reads_stays() -> None:
     masks = net.conv(net("Relu", net.conv(net.x, 3, 6)), 6, 4, name="masks")
     net("Relu", net.conv(masks, 4, 4), name="dead")
     assert [t.name for t in canonical(net.model("masks")).graph.outputs] == ["masks"]
+
+
+def test_each_tensor_of_many_diamonds_is_looked_at_once() -> None:
+    """2^64 ways lead to a convolution of one number for each channel, and none of them to a layer."""
+    net = Net("N", 4, 8, 8)
+    x = net("Relu", net.x)
+    for _ in range(64):
+        x = net("Add", net("Mul", x, np.float32(0.5)), net("Mul", x, np.float32(0.25)))
+    y = net("Conv", x, np.eye(4, dtype=np.float32)[:, :, None, None])
+    assert "Conv" in ops(canonical(net.model(net.head(net("Relu", y), 4))))

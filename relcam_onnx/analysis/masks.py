@@ -111,12 +111,13 @@ def of_rows(model: Model, output: gs.Tensor, *, named: bool) -> Scores | None:
 def made_of(model: Model, outputs: Sequence[gs.Tensor]) -> gs.Tensor | None:
     """The scores or shares of pixels nearest to outputs that are made of such; None where there are none."""
     told = {name for node in model.proto.graph.node for name in node.output}
-    waiting, chosen = list(outputs), False
+    waiting, chosen, seen = list(outputs), False, set[tuple[str, bool]]()
     while waiting:
         tensor = waiting.pop(0)
         node = producer(tensor)
-        if node is None:
+        if node is None or (tensor.name, chosen) in seen:
             continue
+        seen.add((tensor.name, chosen))
         ends = chosen or is_op(node, "Softmax", "Sigmoid")
         if ends and len(tensor.shape or ()) == PIXELS and holds_scores(tensor) and not is_op(node, *MADE_OF):
             return tensor if tensor.name in told and tensor not in outputs else None

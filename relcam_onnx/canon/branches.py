@@ -92,7 +92,7 @@ def moves_to(tensor: gs.Tensor) -> Iterator[gs.Node]:
 def branch_of(model: Model, total: gs.Node, term: gs.Tensor, x: gs.Tensor, axis: int) -> Branch | None:
     """A term as a layer of a tensor along an axis of channels; None where it is none."""
     channels, positions = x.shape[axis], len(x.shape) - 2
-    if not isinstance(channels, int) or term.shape is None or list(total.inputs).count(term) > 1:
+    if not isinstance(channels, int) or term.shape is None:
         return None
     if term is x:
         return alone((term, ()), lambda: np.ones((channels, 1)), np.zeros(channels), channels, positions)

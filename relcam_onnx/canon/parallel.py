@@ -7,11 +7,13 @@ Ding et al. 2021; MobileOne, Vasu et al. 2023; a position encoding that a depthw
 from __future__ import annotations
 
 import math
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.canon.affine import read
 from relcam_onnx.canon.axes import pull
 from relcam_onnx.canon.branches import Branch, branch_of, is_diagonal, layer_of, moves_to, taps_in
 from relcam_onnx.canon.edit import detach, fold, fresh, is_op, sweep, view
@@ -27,9 +29,40 @@ def merge_parallel(model: Model) -> bool:
 
 
 def merge(model: Model, total: gs.Node) -> bool:
-    """Merge such terms of one sum."""
-    for x, axis in sources(total):
-        found = [branch for term in total.inputs if (branch := branch_of(model, total, term, x, axis)) is not None]
+    """Merge such terms of one sum, among those that begin at one tensor; whether there were any."""
+    times = Counter(id(term) for term in total.inputs)
+    alike: dict[int, list[gs.Tensor]] = defaultdict(list)
+    for term in total.inputs:
+        if times[id(term)] == 1:
+            for begin in {id(begun(tensor)) for tensor in (term, *read_by(term))}:
+                alike[begin].append(term)
+    gone: set[int] = set()
+    for terms in alike.values():
+        left = [term for term in terms if id(term) not in gone]
+        gone.update(id(branch.term) for branch in merge_some(model, total, left))
+    return bool(gone)
+
+
+def begun(tensor: gs.Tensor) -> gs.Tensor:
+    """What a tensor was before any move."""
+    return [tensor, *(move.inputs[0] for move in moves_to(tensor))][-1]
+
+
+def read_by(term: gs.Tensor) -> list[gs.Tensor]:
+    """What a layer reads that makes a term but for moves, or a scale and a shift that make it."""
+    node = producer(begun(term))
+    layer = layer_of(node)
+    if node is not None and layer is not None:
+        return [node.inputs[1 - layer.weight(node)]]
+    made = producer(term)
+    spelled = None if made is None else read(made)
+    return [] if spelled is None else [spelled[0]]
+
+
+def merge_some(model: Model, total: gs.Node, terms: Sequence[gs.Tensor]) -> list[Branch]:
+    """Merge those of some terms that are layers of one tensor, and give them."""
+    for x, axis in sources(terms) if len(terms) > 1 else ():
+        found = [branch for term in terms if (branch := branch_of(model, total, term, x, axis)) is not None]
         if not found or axis not in (1, len(x.shape) - 1):
             continue
         widest = max(found, key=lambda branch: [(window.span, window) for window in branch.windows])
@@ -37,29 +70,27 @@ def merge(model: Model, total: gs.Node) -> bool:
         group = math.gcd(*(branch.group for branch in beside))
         if len(beside) > 1 and group in (branch.group for branch in beside) and not all(map(is_diagonal, beside)):
             put(model, total, x, axis, beside, widest._replace(group=group))
-            return True
-    return False
+            return beside
+    return []
 
 
-def sources(total: gs.Node) -> Iterator[tuple[gs.Tensor, int]]:
-    """What layers among the terms of a sum read, before moves too, each with the axis of its channels."""
-    for term in total.inputs:
-        node = producer([term, *(move.inputs[0] for move in moves_to(term))][-1])
+def sources(terms: Sequence[gs.Tensor]) -> Iterator[tuple[gs.Tensor, int]]:
+    """What layers among the terms read, before moves too, each once, with the axis of its channels."""
+    seen: set[tuple[int, int]] = set()
+    for term in terms:
+        node = producer(begun(term))
         layer = layer_of(node)
         if node is None or layer is None:
             continue
         x = node.inputs[1 - layer.weight(node)]
         axis = layer.reads(node, len(x.shape)) if x.shape is not None else None
-        if axis is None:
-            continue
-        yield x, axis
-        vector = (axis, np.arange(layer.counts(node)[0]))
-        for move in moves_to(x):
-            pulled = pull(move, vector)
-            if pulled is None:
-                break
-            yield move.inputs[0], pulled[0]
-            vector = pulled
+        vector = None if axis is None else (axis, np.arange(layer.counts(node)[0]))
+        moves = moves_to(x)
+        while vector is not None and (id(x), vector[0]) not in seen:
+            seen.add((id(x), vector[0]))
+            yield x, vector[0]
+            move = next(moves, None)
+            vector, x = (None, x) if move is None else (pull(move, vector), move.inputs[0])
 
 
 def put(model: Model, total: gs.Node, x: gs.Tensor, axis: int, branches: Sequence[Branch], form: Branch) -> None:

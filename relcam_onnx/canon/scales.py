@@ -6,6 +6,8 @@ written them as layers. One that stands alone, between activations, is a layer l
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import onnx_graphsurgeon as gs
 
@@ -43,26 +45,29 @@ def name_scales(model: Model) -> None:
 
 def stands_behind(node: gs.Node) -> bool:
     """Whether what a convolution reads was made by a layer or a norm, but for scales, shifts, moves and sums."""
-    waiting = [node.inputs[0]]
-    while waiting:
-        before = producer(waiting.pop())
-        if is_op(before, *LAYERS, *NORMS):
-            return True
-        if before is not None and (hands_on(before) or is_op(before, *SUMS)):
-            waiting += [t for _, t in variables(before)]
-    return False
+    return any(is_op(before, *LAYERS, *NORMS) for before in reached(node, behind=False))
 
 
 def stands_before(node: gs.Node) -> bool:
     """Whether a layer reads what a convolution makes, but for scales, shifts and moves."""
-    waiting = consumers(node.outputs[0])
+    return any(is_op(reader, *LAYERS) for reader in reached(node, behind=True))
+
+
+def reached(node: gs.Node, *, behind: bool) -> Iterator[gs.Node]:
+    """The nodes behind a node, or before it, up to the first ones that do more than hand on or add; each once."""
+    waiting, seen = [node], {id(node)}
     while waiting:
-        reader = waiting.pop()
-        if is_op(reader, *LAYERS):
-            return True
-        if hands_on(reader):
-            waiting += consumers(reader.outputs[0])
-    return False
+        current = waiting.pop()
+        if behind:
+            found = consumers(current.outputs[0])
+        else:
+            found = [before for _, t in variables(current) if (before := producer(t)) is not None]
+        for other in found:
+            if id(other) not in seen:
+                seen.add(id(other))
+                yield other
+                if hands_on(other) or (not behind and is_op(other, *SUMS)):
+                    waiting.append(other)
 
 
 def hands_on(node: gs.Node) -> bool:
