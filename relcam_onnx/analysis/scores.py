@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import onnx_graphsurgeon as gs
@@ -71,26 +71,34 @@ def find_scores(model: Model, output: str | None = None, head: str | None = None
         if found is not None:
             return found
         raise no_table(model, named, output, head)
-    starts = {name: begin(model, scores) for name, scores in fitting.items()}
-    if len({id(s.tensor) for s in starts.values()}) > 1:
+    starts: Mapping[str, Scores] = {name: begin(model, scores) for name, scores in fitting.items()}
+    if are_several(starts):
         nodes = {name: Paths(model, s.tensor).nodes for name, s in starts.items()}
-    if len({id(s.tensor) for s in starts.values()}) > 1 and head != "embedding":
-        read = {id(tensor) for each in nodes.values() for node in each for tensor in node.inputs}
-        starts = {name: s for name, s in starts.items() if id(s.tensor) not in read}  # others are made of features
-        beside = [name for name in starts if not any(map(problem, nodes[name])) and any(map(holds, nodes[name]))]
-        starts = {name: starts[name] for name in beside} or starts  # pictures beside texts, and texts beside pictures
-    if len({id(s.tensor) for s in starts.values()}) > 1:
-        usable = [outputs[name] for name in starts if not any(map(problem, nodes[name]))]
-        if not usable:  # naming one would only lead to this
-            check_supported(model, {id(node): node for each in nodes.values() for node in each}.values())
-        raise OptionError(f"several outputs could be the scores; name one with output=: {listed(usable)}")
+        usable = [name for name in starts if not any(map(problem, nodes[name]))]
+        if head != "embedding":
+            starts = likely(starts, nodes, usable)
+        if are_several(starts):
+            told = [outputs[name] for name in starts if name in usable]
+            if not told:  # naming one would only lead to this
+                check_supported(model, {id(node): node for each in nodes.values() for node in each}.values())
+            raise OptionError(f"several outputs could be the scores; name one with output=: {listed(told)}")
     name, scores = next(iter(starts.items()))
     return replace(scores, output=name)
 
 
-def holds(node: gs.Node) -> bool:
-    """Whether a node compares pictures with what is held fixed."""
-    return HELD in node.attrs
+def are_several(starts: Mapping[str, Scores]) -> bool:
+    """Whether outputs tell scores of more than one kind."""
+    return len({id(scores.tensor) for scores in starts.values()}) > 1
+
+
+def likely(
+    starts: Mapping[str, Scores], nodes: Mapping[str, Sequence[gs.Node]], usable: Sequence[str]
+) -> Mapping[str, Scores]:
+    """Those that no other is made of, as of features; of pictures beside texts those of pictures."""
+    read = {id(tensor) for each in nodes.values() for node in each for tensor in node.inputs}
+    ends = {name: scores for name, scores in starts.items() if id(scores.tensor) not in read}
+    beside = {name: ends[name] for name in ends if name in usable and any(HELD in node.attrs for node in nodes[name])}
+    return beside or ends
 
 
 def begin(model: Model, table: gs.Tensor) -> Scores:
