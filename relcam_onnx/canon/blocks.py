@@ -8,8 +8,9 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.branches import moves_to
-from relcam_onnx.canon.edit import detach, fresh, is_op, only_reader, reshaped, sweep, view
+from relcam_onnx.canon.edit import detach, fresh, is_op, only_reader, reshaped, sweep
 from relcam_onnx.canon.identity import integers
+from relcam_onnx.canon.moving import transposed
 from relcam_onnx.canon.places import shape_of_one, traced
 from relcam_onnx.model import Model, producer
 
@@ -41,8 +42,7 @@ def name_block(model: Model, node: gs.Node) -> None:
         name = fresh(model, f"{result.name}/pooled")
         like = gs.Variable("", result.dtype, [small[axis] for axis in perm])
         turned = reshaped(model, result, like, f"{name}/turned")
-        pooled = view(model, result, name, "Transpose", turned, perm=np.argsort(perm).tolist())
-        pooled.shape = small
+        pooled = transposed(model, turned, np.argsort(perm).tolist(), name)
         attrs = {"kernel_shape": kernel, "strides": kernel}
         op = POOLS[node.op]
         detach(node)

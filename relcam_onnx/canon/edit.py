@@ -88,6 +88,16 @@ def view(
     return gs.Variable(name, like.dtype, like.shape)
 
 
+def result_of(
+    model: Model, like: gs.Tensor, name: str, op: str, *inputs: gs.Tensor | np.ndarray, **attrs: object
+) -> gs.Variable:
+    """Such a tensor, by a name that no view has, and the node of the graph that makes it."""
+    result = view(model, like, fresh(model, name), op, *inputs, **attrs)
+    read = [t if isinstance(t, gs.Tensor) else gs.Constant(f"{result.name}/{i}", t) for i, t in enumerate(inputs)]
+    model.graph.nodes.append(gs.Node(op, result.name, dict(attrs), read, [result]))
+    return result
+
+
 def reshaped(model: Model, source: gs.Tensor, like: gs.Tensor, name: str) -> gs.Variable:
     """A tensor's values in the shape of another."""
     sizes = [size if isinstance(size, int) else -1 for size in like.shape]

@@ -12,6 +12,7 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.edit import fresh, is_op, reshaped, sweep, view
 from relcam_onnx.canon.identity import integers
+from relcam_onnx.canon.moving import turned
 from relcam_onnx.model import Model, producer, static_shape, variables
 from relcam_onnx.ops.einsum import einsum_refuses, labels
 from relcam_onnx.ops.product import is_product
@@ -50,21 +51,13 @@ def name_layer(model: Model, node: gs.Node) -> None:
     if len(w) != 2 or x.replace(read, "") != y.replace(made, "") or not (by_position or axis == len(y) - 1):
         return
     if x.index(read) != axis:
-        source = turned(model, source, [x.index(label) for label in y.replace(made, read)], node.outputs[0].name)
+        perm = [x.index(label) for label in y.replace(made, read)]
+        source = turned(model, source, perm, f"{node.outputs[0].name}/turned")
     if by_position or w != read + made:
         table = weight.values if w == read + made else weight.values.T
         values = table.T.reshape(*table.shape[::-1], *[1] * (len(x) - 2)) if by_position else table
         weight = gs.Constant(f"{node.outputs[0].name}/weight", np.ascontiguousarray(values))
     node.op, node.attrs, node.inputs = "Conv" if by_position else "MatMul", {}, [source, weight]
-
-
-def turned(model: Model, source: gs.Tensor, perm: list[int], of: str) -> gs.Tensor:
-    """A tensor with its axes in another order."""
-    name = fresh(model, f"{of}/turned")
-    result = view(model, source, name, "Transpose", source, perm=perm)
-    result.shape = None if source.shape is None else [source.shape[axis] for axis in perm]
-    model.graph.nodes.append(gs.Node("Transpose", name, {"perm": perm}, [source], [result]))
-    return result
 
 
 def name_products(model: Model) -> None:

@@ -12,7 +12,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.edit import fresh, is_op, reshaped, sweep
-from relcam_onnx.model import Model, View, producer, variables
+from relcam_onnx.canon.moving import transposed, turned
+from relcam_onnx.model import Model, producer, variables
 
 
 class Inner(NamedTuple):
@@ -113,22 +114,13 @@ def write_last(model: Model, node: gs.Node, split: gs.Node, inner: Inner) -> boo
     if inner.axes != [axis for axis in range(1, len(rows)) if axis != place] or rows[-1] == 1 or constants is None:
         return False
     name, there = result.name, [0, rank - 1, *range(1, rank - 1)]
-    turned = [
-        transposed(model, tensor, fresh(model, f"{name}/{what}"), there)
-        for tensor, what in ((source, "turned"), (result, "normed"))
-    ]
-    first = gs.Node("Transpose", turned[0].name, {"perm": there}, [source], [turned[0]])
-    norm = gs.Node("", turned[1].name, outputs=[turned[1]])
-    write(norm, turned[0], rows[place], inner, constants)
-    model.graph.nodes += [first, norm]
-    node.op, node.attrs, node.inputs = "Transpose", {"perm": [there.index(axis) for axis in range(rank)]}, [turned[1]]
+    first = turned(model, source, there, f"{name}/turned")
+    normed = transposed(model, result, there, f"{name}/normed")
+    norm = gs.Node("", normed.name, outputs=[normed])
+    write(norm, first, rows[place], inner, constants)
+    model.graph.nodes.append(norm)
+    node.op, node.attrs, node.inputs = "Transpose", {"perm": [there.index(axis) for axis in range(rank)]}, [normed]
     return True
-
-
-def transposed(model: Model, tensor: gs.Tensor, name: str, perm: list[int]) -> gs.Variable:
-    """A tensor's values with its axes in another order."""
-    model.views[name] = View("Transpose", (tensor,), {"perm": perm})
-    return gs.Variable(name, tensor.dtype, [tensor.shape[axis] for axis in perm])
 
 
 def per_channel(inner: Inner, rows: list[int | str], place: int, channels: int | str) -> list[np.ndarray] | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.axes import permutation
-from relcam_onnx.canon.edit import is_op, reshaped, view
+from relcam_onnx.canon.edit import fresh, is_op, reshaped, result_of, view
 from relcam_onnx.model import Model
 
 
@@ -27,3 +29,19 @@ def repeated(model: Model, node: gs.Node, source: gs.Tensor, name: str) -> gs.Va
         attrs, result = {}, reshaped(model, source, like, name)
     model.graph.nodes.append(gs.Node(node.op if attrs else "Reshape", name, attrs, [source], [result]))
     return result
+
+
+def transposed(model: Model, tensor: gs.Tensor, perm: Sequence[int], name: str) -> gs.Variable:
+    """A tensor's values with its axes in another order."""
+    return view(model, of_shape(tensor, perm), fresh(model, name), "Transpose", tensor, perm=list(perm))
+
+
+def turned(model: Model, tensor: gs.Tensor, perm: Sequence[int], name: str) -> gs.Variable:
+    """The same, with a node that makes it."""
+    return result_of(model, of_shape(tensor, perm), name, "Transpose", tensor, perm=list(perm))
+
+
+def of_shape(tensor: gs.Tensor, perm: Sequence[int]) -> gs.Variable:
+    """What such a tensor is like."""
+    shape = None if tensor.shape is None else [tensor.shape[axis] for axis in perm]
+    return gs.Variable("", tensor.dtype, shape)

@@ -6,8 +6,9 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.axes import permutation
-from relcam_onnx.canon.edit import fold, fresh, is_op, sweep, view
+from relcam_onnx.canon.edit import fold, is_op, sweep
 from relcam_onnx.canon.identity import integers
+from relcam_onnx.canon.moving import turned
 from relcam_onnx.model import Model, consumers, producer
 from relcam_onnx.ops.signs import Signs
 
@@ -89,10 +90,7 @@ def pad_behind(model: Model, node: gs.Node) -> None:
     if not all(is_op(reader, "Conv", "AveragePool", "MaxPool") for reader in consumers(node.outputs[0])):
         return
     source, result, perm = pad.inputs[0], node.outputs[0], permutation(node)
-    name = fresh(model, f"{result.name}/unpadded")
-    turned = view(model, result, name, "Transpose", source, perm=perm)
-    turned.shape = [source.shape[axis] for axis in perm]
-    model.graph.nodes.append(gs.Node("Transpose", name, {"perm": perm}, [source], [turned]))
+    bare = turned(model, source, perm, f"{result.name}/unpadded")
     before, after = ([side[axis] for axis in perm] for side in amounts)
     node.op, node.attrs = "Pad", {"mode": "constant"}
-    node.inputs = [turned, gs.Constant(f"{name}/pads", np.array(before + after))]
+    node.inputs = [bare, gs.Constant(f"{bare.name}/pads", np.array(before + after))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.canon.edit import fresh, is_op, sweep, view
+from relcam_onnx.canon.edit import is_op, result_of, sweep
 from relcam_onnx.canon.identity import integers
 from relcam_onnx.model import Model, producer, static_shape
 
@@ -26,12 +26,12 @@ def name_pairs(model: Model) -> None:
         sides = []
         for what, place in (("own", taken), ("other", 1 - taken)):
             bounds = [np.array([value], np.int64) for value in (place, place + 1, axis)]
-            sides.append(added(model, like, f"{name}/{what}", "Slice", scores, *bounds))
-        node.op, node.attrs, node.inputs = "Sigmoid", {}, [added(model, like, f"{name}/ahead", "Sub", *sides)]
+            sides.append(result_of(model, like, f"{name}/{what}", "Slice", scores, *bounds))
+        node.op, node.attrs, node.inputs = "Sigmoid", {}, [result_of(model, like, f"{name}/ahead", "Sub", *sides)]
         if is_op(squash, "LogSoftmax"):
-            node.op, node.inputs = "Log", [added(model, like, f"{name}/share", "Sigmoid", *node.inputs)]
+            node.op, node.inputs = "Log", [result_of(model, like, f"{name}/share", "Sigmoid", *node.inputs)]
         if len(node.outputs[0].shape or like.shape) < len(like.shape):
-            whole = added(model, like, f"{name}/whole", node.op, *node.inputs)
+            whole = result_of(model, like, f"{name}/whole", node.op, *node.inputs)
             node.op, node.inputs = "Squeeze", [whole, gs.Constant(f"{name}/axis", np.array([axis], np.int64))]
     sweep(model)
 
@@ -47,11 +47,3 @@ def taken_by(node: gs.Node, axis: int, rank: int) -> int | None:
         return None
     taken = list(range(2))[starts[0] : ends[0] : (steps or [1])[0]]
     return taken[0] if len(taken) == 1 else None
-
-
-def added(model: Model, like: gs.Tensor, name: str, op: str, *inputs: gs.Tensor | np.ndarray) -> gs.Variable:
-    """A node, and the tensor that it makes."""
-    result = view(model, like, fresh(model, name), op, *inputs)
-    read = [t if isinstance(t, gs.Tensor) else gs.Constant(f"{result.name}/{i}", t) for i, t in enumerate(inputs)]
-    model.graph.nodes.append(gs.Node(op, result.name, {}, read, [result]))
-    return result

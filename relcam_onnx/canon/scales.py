@@ -13,7 +13,7 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.affine import read
 from relcam_onnx.canon.axes import moves
-from relcam_onnx.canon.edit import fresh, is_op, sweep, view
+from relcam_onnx.canon.edit import is_op, result_of, sweep
 from relcam_onnx.model import Model, consumers, producer, variables
 from relcam_onnx.ops import lookup
 
@@ -35,7 +35,7 @@ def name_scales(model: Model) -> None:
             continue
         x, result = node.inputs[0], node.outputs[0]
         if not np.array_equal(order, np.arange(len(order))):
-            x = reordered(model, x, order, result)
+            x = result_of(model, x, f"{result.name}/reordered", "Gather", x, order, axis=1)
         zeros, ones = np.zeros_like(scale), np.ones_like(scale)
         values = {"scale": scale, "shift": shift, "mean": zeros, "variance": ones}
         node.op, node.attrs = "BatchNormalization", {"epsilon": 0.0}
@@ -90,11 +90,3 @@ def single_inputs(node: gs.Node) -> tuple[np.ndarray, np.ndarray] | None:
     read = np.argmax(table != 0, axis=1)
     order = read + np.arange(outputs) // inputs * inputs
     return (order, table[np.arange(outputs), read]) if len(set(order.tolist())) == outputs else None
-
-
-def reordered(model: Model, x: gs.Tensor, order: np.ndarray, like: gs.Tensor) -> gs.Tensor:
-    """A tensor's channels in another order."""
-    name = fresh(model, f"{like.name}/reordered")
-    result = view(model, x, name, "Gather", x, order, axis=1)
-    model.graph.nodes.append(gs.Node("Gather", name, {"axis": 1}, [x, gs.Constant(f"{name}/order", order)], [result]))
-    return result

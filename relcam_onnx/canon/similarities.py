@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numpy as np
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.canon.affine import read
 from relcam_onnx.canon.axes import permutation
-from relcam_onnx.canon.edit import fresh, is_op, sweep, view
+from relcam_onnx.canon.edit import is_op, sweep
+from relcam_onnx.canon.moving import transposed, turned
 from relcam_onnx.model import Model, producer, variables
 from relcam_onnx.ops.product import HELD, is_product
 
-SCALING = ("Add", "Div", "Mul", "Sub")
+TURN = [1, 0]
 PICTURE = 4
 """So many axes has a picture, or more."""
 
@@ -27,13 +28,13 @@ def hold_texts(model: Model) -> None:
     others = [t for t in model.graph.inputs if 0 < len(t.shape or ()) < PICTURE]
     if not pictures or not others:
         return
-    seen, read = made_of(model, pictures), made_of(model, others)
+    seen, told = made_of(model, pictures), made_of(model, others)
     for node in list(model.graph.nodes):
         if is_op(node, "MatMul") and is_product(node) and all(len(t.shape or ()) == 2 for t in node.inputs):
             sides = [t.name in seen for t in node.inputs]
-            if sides == [True, False] and node.inputs[1].name in read:
+            if sides == [True, False] and node.inputs[1].name in told:
                 node.attrs[HELD] = 1
-            elif sides == [False, True] and node.inputs[0].name in read:
+            elif sides == [False, True] and node.inputs[0].name in told:
                 turn(model, node)
     sweep(model)
 
@@ -49,16 +50,16 @@ def made_of(model: Model, inputs: Iterable[gs.Tensor]) -> set[str]:
 
 def turn(model: Model, node: gs.Node) -> None:
     """Write texts · picturesᵀ as (pictures · textsᵀ)ᵀ, and what turns it again, scaled or not, without a turn."""
-    texts, turned = node.inputs
-    before, result = producer(turned), node.outputs[0]
-    if not is_op(before, "Transpose") or permutation(before) != [1, 0]:
+    texts, pictures = node.inputs
+    before, result = producer(pictures), node.outputs[0]
+    if not is_op(before, "Transpose") or permutation(before) != TURN:
         return
     source, name = before.inputs[0], result.name
-    columns = transposed(model, texts, fresh(model, f"{name}/texts"), texts)
-    alike = transposed(model, result, fresh(model, f"{name}/alike"))
+    columns = turned(model, texts, TURN, f"{name}/texts")
+    alike = transposed(model, result, TURN, f"{name}/alike")
     node.inputs, node.outputs, node.attrs = [source, columns], [alike], {HELD: 1}
-    model.graph.nodes.append(gs.Node("Transpose", name, {"perm": [1, 0]}, [alike], [result]))
-    for end in [n for n in model.graph.nodes if is_op(n, "Transpose") and permutation(n) == [1, 0]]:
+    model.graph.nodes.append(gs.Node("Transpose", name, {"perm": TURN}, [alike], [result]))
+    for end in [n for n in model.graph.nodes if is_op(n, "Transpose") and permutation(n) == TURN]:
         chain: list[gs.Node] = []
         tensor = end.inputs[0]
         while tensor is not result and (step := producer(tensor)) is not None and is_scaling(step):
@@ -76,7 +77,7 @@ def unturned(model: Model, chain: list[gs.Node], end: gs.Node, alike: gs.Tensor)
     end.outputs.clear()
     for step in chain:
         old = step.outputs[0]
-        made = wanted if step is chain[-1] else transposed(model, old, fresh(model, f"{old.name}/alike"))
+        made = wanted if step is chain[-1] else transposed(model, old, TURN, f"{old.name}/alike")
         inputs = [t if isinstance(t, gs.Constant) else current for t in step.inputs]
         model.graph.nodes.append(gs.Node(step.op, made.name, dict(step.attrs), inputs, [made]))
         current = made
@@ -84,14 +85,5 @@ def unturned(model: Model, chain: list[gs.Node], end: gs.Node, alike: gs.Tensor)
 
 def is_scaling(node: gs.Node) -> bool:
     """Whether a node scales or shifts all of a tensor by one number."""
-    constants = [t for t in node.inputs if isinstance(t, gs.Constant)]
-    return is_op(node, *SCALING) and len(constants) == 1 and np.size(constants[0].values) == 1
-
-
-def transposed(model: Model, tensor: gs.Tensor, name: str, source: gs.Tensor | None = None) -> gs.Variable:
-    """A table turned; with a node that makes it, where a source is given."""
-    result = view(model, tensor, name, "Transpose", tensor, perm=[1, 0])
-    result.shape = list(tensor.shape)[::-1]
-    if source is not None:
-        model.graph.nodes.append(gs.Node("Transpose", name, {"perm": [1, 0]}, [source], [result]))
-    return result
+    spelled = read(node)
+    return spelled is not None and spelled[1].axis is None

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.axes import RESHAPES, permutation
-from relcam_onnx.canon.edit import fresh, is_op, view
+from relcam_onnx.canon.edit import is_op, result_of
 from relcam_onnx.canon.identity import integers
 from relcam_onnx.model import Model, is_constant, producer, variables
 
@@ -203,8 +203,5 @@ def made(
     model: Model, op: str, inputs: Sequence[gs.Tensor | np.ndarray], shape: Sequence[object], **attrs: object
 ) -> gs.Variable:
     """A tensor that the file does not have: a node of the graph, and how its values come."""
-    name = fresh(model, f"{MADE}{op.lower()}")
-    result = view(model, gs.Variable("", np.float32, tuple(shape)), name, op, *inputs, **attrs)
-    read = [t if isinstance(t, gs.Tensor) else gs.Constant(f"{name}/{i}", t) for i, t in enumerate(inputs)]
-    model.graph.nodes.append(gs.Node(op, name, dict(attrs), read, [result]))
-    return result
+    like = gs.Variable("", np.float32, tuple(shape))
+    return result_of(model, like, f"{MADE}{op.lower()}", op, *inputs, **attrs)
