@@ -122,3 +122,18 @@ def test_texts_beside_pictures_by_name() -> None:
                            labels=["a", "b", "c", "d"])  # fmt: skip
     assert found.probabilities.shape == (1, 4)
     assert found.labels == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize("backend", ["eager", "compiled"])
+def test_a_picture_may_be_like_another_one_beside_texts(backend: str) -> None:
+    """Texts are inputs still, and have no part in it."""
+    file, (x, other) = model(FORMS[0]), picture(2, 3, 16, 16)[:, None]
+    name = next(node.input[0] for node in file.graph.node if node.op_type == "MatMul")
+    with rc.Explainer(file, backend=backend, output=name) as explainer:
+        by_picture = explainer({"x": x, "ids": IDS}, {"like": other})
+        by_vector = explainer({"x": x, "ids": IDS}, {"like": embeddings(IDS)[0]})
+    pictures = Net("N", 3, 16, 16)
+    alone = pictures.model(embedded(pictures))
+    one, two = (run(alone, x=each)[0][0] for each in (x, other))
+    np.testing.assert_allclose(by_picture.probability, one @ two, atol=1e-5)
+    np.testing.assert_allclose(by_vector.probability, one @ embeddings(IDS)[0], atol=1e-5)

@@ -34,8 +34,9 @@ class Likeness(Starter):
         """See `Starter`: each target a dict with ``like``, a vector (D,) or a picture as the model takes it."""
         z = self._flat(self.scores(inputs))[: len(asked)]
         every = told_apart(among)
-        size = z.shape[1]
-        vectors = np.stack([self._kept.get(key, partial(self._vector, one, size)) for key, one in every.items()])
+        beside = {name: inputs[name] for name in self.prepared.rows.shared}
+        vector = partial(self._vector, size=z.shape[1], beside=beside)
+        vectors = np.stack([self._kept.get(key, partial(vector, one)) for key, one in every.items()])
         lengths = np.outer(np.linalg.norm(z, axis=1), np.linalg.norm(vectors, axis=1))
         lengths = np.maximum(lengths, np.finfo(np.float32).tiny)
         names = list(every)
@@ -53,8 +54,8 @@ class Likeness(Starter):
     def _flat(self, raw: Any) -> NDArray[np.float64]:
         return np.asarray(raw, np.float64).reshape(len(raw), -1)
 
-    def _vector(self, asked: Mapping[str, Any], size: int) -> NDArray[np.float64]:
-        """A vector that is given, or that a picture has."""
+    def _vector(self, asked: Mapping[str, Any], size: int, beside: Mapping[str, Any]) -> NDArray[np.float64]:
+        """A vector that is given, or that a picture has; ``beside`` are the inputs that go with all pictures."""
         like = np.asarray(asked["like"])
         finite = bool(np.issubdtype(like.dtype, np.number) and np.isfinite(like).all())
         if like.ndim == 1 and len(like) == size and finite and like.any():
@@ -67,7 +68,7 @@ class Likeness(Starter):
             )
         batch = self.prepared.batch or 1
         rows = np.repeat(like[:1], batch, axis=0).astype(tensor.dtype)
-        return np.asarray(self._flat(self.scores({tensor.name: rows}))[0])
+        return np.asarray(self._flat(self.scores({**beside, tensor.name: rows}))[0])
 
 
 def told_apart(among: Described) -> dict[Key, Any]:
