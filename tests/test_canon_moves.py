@@ -84,8 +84,9 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
         lambda n: halves(n, relu(n), [(1, 0), (1, 0)]), ["Conv", "Relu", "Slice", "Concat", "Conv"],
     ),
     "a bias of grouped channels": (lambda n: grouped_bias(n, (2, 2, 1, 1)), ["Conv"]),
-    "- what varies over grouped positions": (
-        lambda n: grouped_bias(n, (2, 2, 8, 1)), ["Conv", "Reshape", "Add", "Reshape"],
+    "- what varies over grouped positions": (lambda n: grouped_bias(n, (2, 2, 8, 1)), ["Conv", "Add"]),
+    "- a number for each place, in one row": (
+        lambda n: biased(n, n("Reshape", conv(n), np.array([1, 256])), (256,)), ["Conv", "Add", "Reshape"],
     ),
     "a moved sum in a sum": (moved_sum, ["Conv"]),
     "- a moved sum that the file returns": (

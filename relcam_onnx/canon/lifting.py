@@ -28,25 +28,36 @@ def lift_constants(model: Model) -> None:
 
 
 def lift_constant(model: Model, node: gs.Node, index: int, moved: gs.Tensor) -> None:
-    """Move one node up as far as its constant needs to run along one axis, or be one number."""
+    """Move one node up: a sum all the way, a product as far as its constant runs along one axis, or is one number.
+
+    A constant for each place of a layer's values is no bias, though it runs along one axis where the values were moved
+    into one.
+    """
     constant, result = node.inputs[1 - index], node.outputs[0]
-    if list(moved.shape or ()) != list(result.shape or ()) or along(constant, moved) is not None:
+    if list(moved.shape or ()) != list(result.shape or ()):
         return
     between: list[gs.Node] = []
+    values = [constant]
     reader, tensor = node, moved
     while only_reader(model, tensor) is reader and moves(reader := producer(tensor)) and reader is not None:
-        between.append(reader)
         tensor = reader.inputs[0]
-        value = before(constant, tensor, between[::-1])
+        value = before(constant, tensor, [reader, *between[::-1]])
         if value is None:
-            return
-        vector = along(value, tensor)
-        if vector is not None:
-            axis, values = vector
-            shape = [-1 if place == axis else 1 for place in range(len(tensor.shape))] if axis is not None else []
-            value.values = values.reshape(shape).astype(np.asarray(constant.values).dtype)
-            put_before(model, node, index, value, between)
-            return
+            break
+        between.append(reader)
+        values.append(value)
+    sources = [moved, *(inner.inputs[0] for inner in between)]
+    vectors = [along(value, source) for value, source in zip(values, sources, strict=True)]
+    simple = [place for place, vector in enumerate(vectors) if vector is not None]
+    up = len(between) if is_op(node, "Add", "Sub") else max(simple, default=0)
+    if not up:
+        return
+    value, vector = values[up], vectors[up]
+    if vector is not None:
+        axis, numbers = vector
+        shape = [-1 if place == axis else 1 for place in range(len(sources[up].shape))] if axis is not None else []
+        value.values = numbers.reshape(shape).astype(np.asarray(constant.values).dtype)
+    put_before(model, node, index, value, between[:up])
 
 
 def before(constant: gs.Constant, source: gs.Tensor, nodes: list[gs.Node]) -> gs.Constant | None:
@@ -57,7 +68,9 @@ def before(constant: gs.Constant, source: gs.Tensor, nodes: list[gs.Node]) -> gs
         return None
     spread = np.empty(places.size, value.dtype)
     spread[places.reshape(-1)] = np.broadcast_to(value, places.shape).reshape(-1)
-    return gs.Constant(f"{constant.name}/{source.name}", spread.reshape(sizes))
+    spread = spread.reshape(sizes)
+    same = bool(sizes) and bool(np.all(spread == spread[:1]))
+    return gs.Constant(f"{constant.name}/{source.name}", spread[:1] if same else spread)
 
 
 def put_before(model: Model, node: gs.Node, index: int, constant: gs.Constant, between: list[gs.Node]) -> None:

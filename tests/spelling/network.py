@@ -57,6 +57,8 @@ class Speller(Parts):
             case "upsample":
                 y = self.relu(self.conv(x, 6, stride=2))
                 return self.relu(self.total(self.upsampled(y), self.conv(x, 6, 1))) if h % 2 == 0 else y
+            case "placed":
+                return self.silu(self.conv(self.relu(self.placed(self.conv(x, 6))), 6, 1))
             case "channels last":
                 return self.channels_last(x)
         raise AssertionError(kind)
@@ -143,9 +145,10 @@ class Speller(Parts):
 BLOCKS = (
     "plain", "biased", "signed", "residual", "three", "inverted", "split", "max", "average", "layer-norm", "group-norm",
     "l2", "rms", "tokens", "channels last", "patches", "shuffle", "upsample",
+    "placed",
 )  # fmt: skip
 HEADS = ("pooled", "deep", "flat")
-NEED_SIZES = frozenset({"tokens", "patches", "shuffle", "upsample"})
+NEED_SIZES = frozenset({"tokens", "patches", "placed", "shuffle", "upsample"})
 """Blocks that name the sizes of the picture."""
 
 

@@ -46,6 +46,32 @@ class Parts(Norms):
             *([] if self.plan.free else [flat]),
         )
 
+    def placed(self, x: str) -> str:
+        """A number of its own for each channel and place, as position embeddings are, or one for each place."""
+        n, c, h, w = self.shapes[x]
+        numbers = self.value((self.plan.seed % 2 * (c - 1) + 1, h, w), 0.3)
+        table = np.broadcast_to(numbers, (c, h, w))
+
+        def moved(source: str, constant: np.ndarray) -> str:
+            return self.same(source, "Add", source, constant.copy())
+
+        def row(*sizes: int) -> str:
+            return self.reshape(moved(self.reshape(x, (n, *sizes)), table.reshape(sizes)), (n, c, h, w))
+
+        def turned() -> str:
+            last = moved(self.transpose(x, [0, 2, 3, 1]), table.transpose(1, 2, 0))
+            return self.transpose(last, [0, 3, 1, 2])
+
+        def tokens() -> str:
+            rows = self.transpose(self.reshape(x, (n, c, h * w)), [0, 2, 1])
+            added = moved(rows, table.reshape(c, h * w).T)
+            return self.reshape(self.transpose(added, [0, 2, 1]), (n, c, h, w))
+
+        return self.one_of(
+            lambda: moved(x, numbers), lambda: row(c * h * w), lambda: row(c, h * w), turned, tokens,
+            lambda: row(2, c // 2, h, w),
+        )  # fmt: skip
+
     def pooled(self, x: str, op: str, reduction: str) -> str:
         """Windows of 2×2, by their own op or over axes of their own."""
         n, c, h, w = self.shapes[x]
