@@ -113,6 +113,7 @@ FAULTS: dict[str, tuple[str, Callable[..., Any]]] = {
     "sums are nested": ("canon.flatten_sums", lambda model: None),
     "branches stay apart": ("canon.merge_parallel", lambda model: False),
     "pools of blocks stay in pieces": ("canon.name_blocks", lambda model: None),
+    "averages of averages stay apart": ("canon.join_averages", lambda model: None),
     "scales stay layers": ("canon.name_scales", lambda model: None),
     "activations stay in pieces": ("canon.name_activations", lambda model: None),
     "norms stay in pieces": ("canon.name_norms", lambda model: None),

@@ -6,6 +6,7 @@ Each is one file, and none touches ``model.proto``.
 from __future__ import annotations
 
 from relcam_onnx.canon.activations import name_activations
+from relcam_onnx.canon.averages import join_averages
 from relcam_onnx.canon.blocks import name_blocks
 from relcam_onnx.canon.einsums import name_einsums, name_products
 from relcam_onnx.canon.folding import fold_affine
@@ -75,6 +76,7 @@ def canonicalise(model: Model, *, batch_norm: bool, output: str | None = None) -
         name_averages(model)
         name_copies(model)
         name_blocks(model)
+        join_averages(model)
         unfold_rows(model)
         name_rearranged(model)
     drop_identities(model)

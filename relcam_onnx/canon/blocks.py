@@ -19,7 +19,7 @@ POOLS = {"ReduceMax": "MaxPool", "ReduceMean": "AveragePool"}
 
 def name_blocks(model: Model) -> None:
     """Write every such pool as one, whose result is moved to where the file has it."""
-    for node in list(model.graph.nodes):
+    for node in reversed(list(model.graph.nodes)):  # the last of a chain of reductions takes those before it
         if is_op(node, *POOLS) and node.outputs:
             name_block(model, node)
     sweep(model)

@@ -121,6 +121,21 @@ class Speller(Parts):
                 (n, c), "Squeeze", self.put(pooled, "ReduceMean", x, np.array([-1, -2])), np.array([2, 3])
             ),
         ]
+        column = (n, c, h)
+        ways += [
+            lambda: self.put(
+                (n, c),
+                "ReduceMean",
+                self.put(column, "ReduceMean", x, np.array([3]), keepdims=0),
+                np.array([-1]),
+                keepdims=0,
+            ),
+            lambda: self.put(
+                (n, c),
+                "Flatten",
+                self.put(pooled, "ReduceMean", self.put((*column, 1), "ReduceMean", x, np.array([3])), np.array([2])),
+            ),
+        ]
         if not self.plan.free:
             ways += [
                 lambda: self.put((n, c), "Flatten", self.put(pooled, "AveragePool", x, kernel_shape=[h, w])),

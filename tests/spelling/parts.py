@@ -95,7 +95,12 @@ class Parts(Norms):
                 self.put((n, h // 2, w // 2, c), reduction, rows, np.array([3]), keepdims=0), [0, 3, 1, 2]
             )
 
-        return self.one_of(whole, *([] if self.plan.free or h % 2 or w % 2 else [apart, last]))
+        def stripes() -> str:
+            """One axis after the other."""
+            y = self.put((n, c, h, w // 2), op, x, kernel_shape=[1, 2], strides=[1, 2])
+            return self.put(small, op, y, kernel_shape=[2, 1], strides=[2, 1])
+
+        return self.one_of(whole, stripes, *([] if self.plan.free or h % 2 or w % 2 else [apart, last]))
 
     def joined(self, *parts: str) -> str:
         n, _, h, w = self.shapes[parts[0]]
