@@ -74,6 +74,9 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
     ),
     "all of tiles": (lambda n: n("GlobalAveragePool", pool(n, relu(n), (2, 4))), ["Conv", "Relu", "GlobalAveragePool"]),
     "both axes of tiles": (lambda n: mean(n, pool(n, conv(n), (2, 2)), 2, 3), ["Conv", "ReduceMean"]),
+    "a sum of tiles": (
+        lambda n: mean(n, pool(n, conv(n), (2, 2)), 2, 3, op="ReduceSum"), ["Conv", "ReduceSum", "Mul"],
+    ),
     "- one axis of tiles": (lambda n: mean(n, pool(n, conv(n), (2, 2)), 3), ["Conv", "AveragePool", "ReduceMean"]),
     "- all of tiles that leave some out": (
         lambda n: n("GlobalAveragePool", pool(n, conv(n), (3, 3))), ["Conv", "AveragePool", "GlobalAveragePool"],

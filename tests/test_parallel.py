@@ -88,7 +88,23 @@ def over_positions(net: Net, x: str) -> tuple[list[str], str]:
     return terms, net("Conv", x, wide + inside(table.T[:, :, None, None], 3, [1]), pads=[1] * 4)
 
 
-MERGED = [three, strided, depthwise, groups, dilated, one_sided, over_positions]
+def behind_a_norm(net: Net, x: str) -> tuple[list[str], str]:
+    """Both written channels last, and turned each, of a tensor that has its channels last."""
+    normed = net("LayerNormalization", net("Transpose", x, perm=[0, 2, 3, 1]), net.normal(C), net.normal(C))
+    one, other = net.normal(C, C, scale=0.5), net.normal(C, C, scale=0.5)
+    *terms, whole = (net("Transpose", net("MatMul", normed, w), perm=[0, 3, 1, 2]) for w in (one, other, one + other))
+    return terms, whole
+
+
+def other_order(net: Net, x: str) -> tuple[list[str], str]:
+    """Turned so that the rows are columns."""
+    normed = net("LayerNormalization", net("Transpose", x, perm=[0, 2, 3, 1]), net.normal(C), net.normal(C))
+    one, other = net.normal(C, C, scale=0.5), net.normal(C, C, scale=0.5)
+    *terms, whole = (net("Transpose", net("MatMul", normed, w), perm=[0, 3, 2, 1]) for w in (one, other, one + other))
+    return terms, whole
+
+
+MERGED = [three, strided, depthwise, groups, dilated, one_sided, over_positions, behind_a_norm, other_order]
 
 
 def model(write: Branches, *, merged: bool, beside: bool = False) -> Any:
@@ -137,7 +153,14 @@ def other_tensors(net: Net, x: str) -> list[str]:
     return [net("Conv", x, kernel(net, 1, 1, 1)), net("Conv", net("Sigmoid", x), kernel(net, 1, 1, 1))]
 
 
-@pytest.mark.parametrize("write", [between, scaled, other_tensors])
+def two_orders(net: Net, x: str) -> list[str]:
+    """One with rows where the other has columns."""
+    rows = net("MatMul", net("Transpose", x, perm=[0, 2, 3, 1]), net.normal(C, C))
+    columns = net("MatMul", net("Transpose", x, perm=[0, 2, 3, 1]), net.normal(C, C))
+    return [net("Transpose", rows, perm=[0, 3, 1, 2]), net("Transpose", columns, perm=[0, 3, 2, 1])]
+
+
+@pytest.mark.parametrize("write", [between, scaled, other_tensors, two_orders])
 def test_other_sums_stay(write: Callable[[Net, str], list[str]]) -> None:
     net = Net(1, 3, 12, 12)
     total = net("Add", *write(net, net("Relu", net.conv(net.x, 3, C))))

@@ -139,7 +139,8 @@ def of_node(node: gs.Node, layouts: Mapping[str, Layout]) -> Layout | None:
         return reshaped(node, *arriving[0])
     if not fitting:
         return None
-    tensor, layout = fitting[0]
+    # Where rows meet columns, the picture's own order counts, whichever is named first.
+    tensor, layout = min(fitting, key=lambda read: read[1].axes != tuple(sorted(read[1].axes)))
     if is_op(node, "Gather", "GatherElements") and disordered(node, tensor, layout):
         return None
     if is_op(node, "GridSample") and sampling_grid(node) is None:

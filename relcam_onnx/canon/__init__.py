@@ -6,7 +6,7 @@ Each is one file, and none touches ``model.proto``.
 from __future__ import annotations
 
 from relcam_onnx.canon.activations import name_activations
-from relcam_onnx.canon.averages import join_averages
+from relcam_onnx.canon.averages import join_pools, join_reductions
 from relcam_onnx.canon.blocks import name_blocks
 from relcam_onnx.canon.einsums import name_einsums, name_products
 from relcam_onnx.canon.folding import fold_affine
@@ -75,8 +75,9 @@ def canonicalise(model: Model, *, batch_norm: bool, output: str | None = None) -
         name_scales(model)
         name_averages(model)
         name_copies(model)
+        join_reductions(model)
         name_blocks(model)
-        join_averages(model)
+        join_pools(model)
         unfold_rows(model)
         name_rearranged(model)
     drop_identities(model)

@@ -5,6 +5,7 @@ Where values of both signs cancel, a rule that takes them by sign shares in two 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import starmap
 from typing import NamedTuple
@@ -13,7 +14,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.axes import permutation
-from relcam_onnx.canon.edit import detach, fold, is_op, only_reader, result_of, sweep
+from relcam_onnx.canon.edit import detach, fold, fresh, is_op, only_reader, result_of, sweep, view
 from relcam_onnx.canon.identity import integers
 from relcam_onnx.model import Model, producer
 
@@ -21,13 +22,19 @@ REDUCTIONS = ("ReduceMean", "ReduceSum", "GlobalAveragePool")
 BETWEEN = ("Transpose", "Squeeze", "Unsqueeze")
 
 
-def join_averages(model: Model) -> None:
-    """Write every chain of them as one."""
+def join_reductions(model: Model) -> None:
+    """Write every chain of means and sums over axes as one."""
+    for node in reversed(list(model.graph.nodes)):
+        if node.outputs and is_op(node, *REDUCTIONS):
+            join_reduction(model, node)
+    sweep(model)
+
+
+def join_pools(model: Model) -> None:
+    """Write every chain of average pools, and a mean behind it, as one."""
     for node in reversed(list(model.graph.nodes)):
         if node.outputs and is_op(node, "AveragePool", *REDUCTIONS):
-            join_pools(model, node)
-        if node.outputs and is_op(node, *REDUCTIONS):
-            join_reductions(model, node)
+            join_pool(model, node)
     sweep(model)
 
 
@@ -47,7 +54,7 @@ class Joined(NamedTuple):
     sums: set[int]
 
 
-def join_reductions(model: Model, node: gs.Node) -> None:
+def join_reduction(model: Model, node: gs.Node) -> None:
     """Let a reduction do what others before it do, whatever turns between them."""
     chain = chain_of(model, node)
     source = chain[0].inputs[0]
@@ -180,7 +187,7 @@ def spans(node: gs.Node) -> list[Span] | None:
     ]
 
 
-def join_pools(model: Model, node: gs.Node) -> None:
+def join_pool(model: Model, node: gs.Node) -> None:
     """Let a pool, or a mean over positions, take the windows of pools before it that it alone reads."""
     while (before := producer(node.inputs[0])) is not None and only_reader(model, node.inputs[0]) is not None:
         inner, shape = spans(before), before.inputs[0].shape
@@ -193,9 +200,20 @@ def join_pools(model: Model, node: gs.Node) -> None:
             node.attrs = attrs
         elif not all(map(Span.tiles, inner, shape[2:])) or not takes_all(node, inner):
             return
+        elif is_op(node, "ReduceSum"):
+            scaled(model, node, 1 / math.prod(span.kernel for span in inner))
         fold(model, node.inputs[0], node.outputs[0])
         node.inputs[0] = before.inputs[0]
         detach(before)
+
+
+def scaled(model: Model, node: gs.Node, factor: float) -> None:
+    """Let what a node makes be so many times as much."""
+    result = node.outputs[0]
+    whole = view(model, result, fresh(model, f"{result.name}/whole"), "Mul", result, np.array(1 / factor, np.float32))
+    node.outputs[0] = whole
+    constant = gs.Constant(f"{whole.name}/factor", np.array(factor, np.float32))
+    model.graph.nodes.append(gs.Node("Mul", result.name, {}, [whole, constant], [result]))
 
 
 def of_both(
@@ -216,9 +234,9 @@ def of_both(
 
 
 def takes_all(node: gs.Node, inner: Sequence[Span]) -> bool:
-    """Whether a node takes the mean over all positions along the axes that these windows lie on."""
+    """Whether a node takes the mean or sum over all positions along the axes that these windows lie on."""
     if is_op(node, "GlobalAveragePool"):
         return True
     over, rank = integers(node, 1) or [], len(inner) + 2
     lie = {axis for axis, span in enumerate(inner, 2) if span != STILL}
-    return is_op(node, "ReduceMean") and lie <= {axis % rank for axis in over}
+    return is_op(node, *REDUCTIONS) and lie <= {axis % rank for axis in over}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import starmap
 from typing import NamedTuple, TypeAlias
 
@@ -60,6 +60,8 @@ class Branch(NamedTuple):
         As a Conv has it: the number of channels where each is only scaled.
     windows, rest
         One window for each axis of positions, and how much longer the input is there than what it needs at least.
+    order
+        The axes of the tensor, in the order in which the term has them.
     """
 
     term: gs.Tensor
@@ -69,6 +71,7 @@ class Branch(NamedTuple):
     group: int
     windows: tuple[Window, ...]
     rest: tuple[int, ...]
+    order: tuple[int, ...]
 
 
 def layer_of(node: gs.Node | None) -> Layer | None:
@@ -120,7 +123,7 @@ def alone(
         values = table()
         return values.reshape(*values.shape, *[1] * positions)
 
-    return Branch(*of, weight, bias, group, (Window(),) * positions, (0,) * positions)
+    return Branch(*of, weight, bias, group, (Window(),) * positions, (0,) * positions, tuple(range(positions + 2)))
 
 
 def convolution(term: gs.Tensor, node: gs.Node) -> Branch:
@@ -134,11 +137,15 @@ def convolution(term: gs.Tensor, node: gs.Node) -> Branch:
     steps, strides = (list(node.attrs.get(name) or [1] * count) for name in ("dilations", "strides"))
     windows = tuple(starmap(Window, zip(kernel, steps, pads[:count], strides, strict=True)))
     rest = tuple(before + after - w.span for before, after, w in zip(pads[:count], pads[count:], windows, strict=True))
-    return Branch(term, (term,), lambda: layer.values(node), offset, int(node.attrs.get("group", 1)), windows, rest)
+    group, order = int(node.attrs.get("group", 1)), tuple(range(count + 2))
+    return Branch(term, (term,), lambda: layer.values(node), offset, group, windows, rest, order)
 
 
 def dense(model: Model, term: gs.Tensor, x: gs.Tensor, axis: int) -> Branch | None:
-    """A dense layer over channels with moves around it, where it makes each position of the one in ``x``."""
+    """A dense layer over channels with moves around it, where it makes each position of the one in ``x``.
+
+    Its positions may stand in another order than those of ``x``.
+    """
     after: list[Step] = []
     made = [term]
     for move in moves_to(term):
@@ -154,18 +161,16 @@ def dense(model: Model, term: gs.Tensor, x: gs.Tensor, axis: int) -> Branch | No
     before = way(x, read)
     ends = layer.reads(node, len(read.shape or ())), layer.channels(node, len(node.outputs[0].shape or ()))
     inputs, outputs = (np.arange(count) for count in layer.counts(node))
-    if before is None or ends[1] is None:
+    if before is None or ends[1] is None or follow(before, axis, inputs) != ends[0]:
         return None
-    if follow(before, axis, inputs) != ends[0] or follow(after, ends[1], outputs) != axis:
-        return None
+    goes = {axis: follow(after, ends[1], outputs)}
     for place, size in enumerate(x.shape):
-        values = np.arange(size if isinstance(size, int) else 1)
-        # An axis of one position has nothing to be mixed up.
-        if place != axis and (
-            term.shape[place] != size or (size != 1 and follow((*before, *after), place, values) != place)
-        ):
-            return None
-    offset = layer.offset(node)
+        if place != axis and size != 1:
+            values = np.arange(size if isinstance(size, int) else 1)
+            goes[place] = follow((*before, *after), place, values)
+    order, offset = order_of(goes, len(x.shape)), layer.offset(node)
+    if order is None or any(term.shape[to] != x.shape[place] for to, place in enumerate(order) if place != axis):
+        return None
     assert offset is not None
 
     def table() -> np.ndarray:
@@ -173,7 +178,19 @@ def dense(model: Model, term: gs.Tensor, x: gs.Tensor, axis: int) -> Branch | No
         outputs_first = layer.per_output(node, np.ones(2)).shape == (2, 1)
         return weight if outputs_first else weight.T
 
-    return alone((term, tuple(made)), table, offset, 1, len(x.shape) - 2)
+    return alone((term, tuple(made)), table, offset, 1, len(x.shape) - 2)._replace(order=order)
+
+
+def order_of(goes: Mapping[int, int | None], rank: int) -> tuple[int, ...] | None:
+    """The axes that were, in their new order; None where one went nowhere, or two to one place.
+
+    Those that are left out are of one position, have nothing to be mixed up, and go where there is room.
+    """
+    taken = {to: place for place, to in goes.items() if to is not None}
+    if len(taken) != len(goes):
+        return None
+    displaced = iter([place for place in range(rank) if place not in goes and place in taken])
+    return tuple(taken[to] if to in taken else to if to not in goes else next(displaced) for to in range(rank))
 
 
 def way(x: gs.Tensor, other: gs.Tensor) -> list[Step] | None:

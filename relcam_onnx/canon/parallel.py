@@ -17,6 +17,7 @@ from relcam_onnx.canon.affine import read
 from relcam_onnx.canon.axes import pull
 from relcam_onnx.canon.branches import Branch, branch_of, is_diagonal, layer_of, moves_to, taps_in
 from relcam_onnx.canon.edit import detach, fold, fresh, is_op, sweep, view
+from relcam_onnx.canon.moving import transposed
 from relcam_onnx.canon.taking import fresh_weight
 from relcam_onnx.model import Derived, Model, producer
 
@@ -66,7 +67,10 @@ def merge_some(model: Model, total: gs.Node, terms: Sequence[gs.Tensor]) -> list
         if not found or axis not in (1, len(x.shape) - 1):
             continue
         widest = max(found, key=lambda branch: [(window.span, window) for window in branch.windows])
-        beside = [branch for branch in found if branch.rest == widest.rest and taps_in(branch, widest) is not None]
+        like = (widest.rest, widest.order)
+        beside = [
+            branch for branch in found if (branch.rest, branch.order) == like and taps_in(branch, widest) is not None
+        ]
         group = math.gcd(*(branch.group for branch in beside))
         if len(beside) > 1 and group in (branch.group for branch in beside) and not all(map(is_diagonal, beside)):
             put(model, total, x, axis, beside, widest._replace(group=group))
@@ -113,7 +117,11 @@ def put(model: Model, total: gs.Node, x: gs.Tensor, axis: int, branches: Sequenc
     held = gs.Constant(fresh_weight(model, name), np.ascontiguousarray(weight, np.float32))
     model.derived[held.name] = Derived("", held.dtype, np.ones(()))
     bias = gs.Constant(f"{held.name}/bias", np.sum([branch.bias for branch in branches], axis=0, dtype=np.float32))
-    model.graph.nodes.append(gs.Node(op, f"{name}/merged", attrs, [x, held, bias], [result]))
+    made = result
+    if list(form.order) != sorted(form.order):
+        made = transposed(model, result, [form.order.index(axis) for axis in range(len(form.order))], f"{name}/before")
+        model.graph.nodes.append(gs.Node("Transpose", f"{name}/order", {"perm": list(form.order)}, [made], [result]))
+    model.graph.nodes.append(gs.Node(op, f"{name}/merged", attrs, [x, held, bias], [made]))
 
 
 def spread(branch: Branch, form: Branch) -> np.ndarray:
