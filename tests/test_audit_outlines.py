@@ -181,6 +181,20 @@ def test_run_lengths_are_read_as_what_they_are(form: str, here: Path, tmp_path: 
     assert "run lengths outline a picture of 16 × 32 pixels (height, width), and this has 32 × 32" in result.stderr
 
 
+def test_boxes_of_a_picture_of_another_size_are_refused(here: Path, tmp_path: Path) -> None:
+    boxes = tmp_path / "b.json"
+    asked = ("audit", here / "model.onnx", here / "in", "-o", tmp_path / "out", "--boxes", boxes)
+    for told in ({"width": 2 * SIDE, "height": 2 * SIDE}, {"width": 0, "height": 0}, {"width": SIDE, "height": SIDE}):
+        image = {"id": 1, "file_name": "in/red/0.png", **told}
+        coco = {"images": [image], "annotations": [{"image_id": 1, "bbox": [6, 4, 24, 16]}]}
+        boxes.write_text(json.dumps(coco))
+        result = relcam(*asked)
+        strange = told["width"] == 2 * SIDE
+        assert result.exit_code == int(strange), result.output
+        says = "b.json says that it outlines a picture of 64 × 64 pixels (height, width), and this has 32 × 32"
+        assert (says in result.stderr) == strange
+
+
 INSIDE = np.zeros((8, 8), np.uint8)
 INSIDE[2:6, 1:4] = 1
 

@@ -83,6 +83,7 @@ def read_boxes(file: Path, found: Sequence[Found], model: Audited) -> tuple[Outl
     try:
         coco = json.loads(file.read_text(encoding="utf-8"))
         names = {image["id"]: str(image["file_name"]) for image in coco["images"]}
+        sizes = {names[image["id"]]: size for image in coco["images"] if (size := told_size(image)) is not None}
         kinds = {kind.get("id"): kind.get("name") for kind in coco.get("categories") or ()}
         entries: dict[str, list[tuple[str | None, Shape]]] = {}
         for entry in coco["annotations"]:
@@ -110,8 +111,9 @@ def read_boxes(file: Path, found: Sequence[Found], model: Audited) -> tuple[Outl
         objects = entries[about[picture.path]]
 
         def draw(places: Sequence[int]) -> Mask:
-            every = [objects[place][1] for place in places]
-            return seen(model, drawn(model.upright(picture.path), every))
+            every, size = [objects[place][1] for place in places], model.upright(picture.path)
+            same_size(f"{file.name} says that it outlines", sizes.get(about[picture.path], size), size)
+            return seen(model, drawn(size, every))
 
         return Outlined(tuple(None if whichever else label for label, _ in objects), draw)
 
@@ -130,6 +132,27 @@ def shape_of(entry: Mapping[str, Any]) -> Shape:
     return [np.array([(left, top), (right, top), (right, bottom), (left, bottom)])]
 
 
+def told_size(image: Mapping[str, Any]) -> Size | None:
+    """A picture's height and width where COCO's JSON tells them: some tools leave them out, or 0."""
+    height, width = image.get("height"), image.get("width")
+    return (int(height), int(width)) if height and width else None
+
+
+def same_size(who: str, told: Size, size: Size) -> None:
+    """Make sure that outlines are of a picture of its height and width: of another they would lie elsewhere.
+
+    Raises
+    ------
+    InputError
+        They are not.
+    """
+    if told != size:
+        of, own = (f"{height} × {width}" for height, width in (told, size))
+        raise InputError(
+            f"{who} a picture of {of} pixels (height, width), and this has {own} as people see it, upright"
+        )
+
+
 def drawn(size: Size, shapes: Sequence[Shape]) -> Mask:
     """All that several shapes have of a picture of this height and width, bool.
 
@@ -141,9 +164,7 @@ def drawn(size: Size, shapes: Sequence[Shape]) -> Mask:
     mask = np.zeros(size, bool)
     for shape in shapes:
         if isinstance(shape, Runs):
-            if shape.size != size:
-                of, own = (f"{height} × {width}" for height, width in (shape.size, size))
-                raise InputError(f"run lengths outline a picture of {of} pixels (height, width), and this has {own}")
+            same_size("run lengths outline", shape.size, size)
             mask |= shape.mask
         else:
             for polygon in shape:
