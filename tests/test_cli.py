@@ -27,6 +27,7 @@ import relcam_onnx as rc
 from relcam_onnx import files, sources
 from relcam_onnx.ahead import ahead, session_options
 from relcam_onnx.cli import app
+from relcam_onnx.pictures.finding import find_pictures
 from relcam_onnx.results import report
 from relcam_onnx.runners.options import own_options
 
@@ -151,6 +152,18 @@ def test_the_same_again_has_no_results_among_its_pictures(model, tmp_path, monke
     for _ in range(2):
         assert relcam("explain", model, ".", "-o", "out", "--format", "sheet", "--format", "png").exit_code == 0
         assert [image["file"] for image in results(tmp_path / "out")["images"]] == ["a.png"]
+
+
+@pytest.mark.parametrize("second", [".", "other"])
+def test_what_was_drawn_among_the_pictures_is_no_picture(second, model, tmp_path, monkeypatch):
+    noise(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    for out in (".", second):
+        drawn = ("--format", "sheet", "--format", "png", "--mask")
+        assert relcam("explain", model, ".", "-o", out, *drawn).exit_code == 0
+        assert [image["file"] for image in results(Path(out))["images"]] == ["a.png"]
+    (tmp_path / "results.json").write_text('{"images": [{"sheet": "of another tool"}]}')
+    assert len(find_pictures(["."])[0]) > 1
 
 
 def test_options_reach_the_engine(model, picture, out):

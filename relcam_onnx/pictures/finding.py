@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import glob
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import chain, takewhile
 from pathlib import Path
 
 SUFFIXES = (
@@ -52,7 +53,8 @@ def find_pictures(sources: Sequence[str | Path], out: Path | None = None) -> tup
         A file is taken whatever its suffix; in folders and globs only files with one of `SUFFIXES` count, or of
         `UNREAD`, so that nothing is passed over in silence, and hidden ones do not.
     out
-        The folder that results go to: what lies below it does not count for a folder or glob around it.
+        The folder that results go to: what lies below it does not count for a folder or glob around it. Neither do
+        sheets and overlays that an earlier run wrote among the pictures, by the ``results.json`` beside them.
 
     Returns
     -------
@@ -108,12 +110,12 @@ def _expand(source: str) -> tuple[Path, list[Path]]:
     """Give the folder that names start below, and the files; a file's own name may hold ``*`` or ``[``."""
     path = Path(source)
     if path.is_dir():
-        return path, sorted(p for p in path.rglob("*") if _is_picture(p, path))
+        return path, _not_drawn(sorted(p for p in path.rglob("*") if _is_picture(p, path)))
     if path.exists():
         return path.parent, [path]
     root = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts))
     matches = glob.glob(source, recursive=True) if glob.has_magic(source) else []
-    return root, sorted(p for p in map(Path, matches) if _is_picture(p, root))
+    return root, _not_drawn(sorted(p for p in map(Path, matches) if _is_picture(p, root)))
 
 
 def _is_picture(path: Path, root: Path) -> bool:
@@ -128,6 +130,24 @@ def _outside(paths: list[Path], root: Path, out: Path | None) -> list[Path]:
     if folder == whole or not folder.is_relative_to(whole):
         return paths
     return [path for path in paths if not path.resolve().is_relative_to(folder)]
+
+
+def _not_drawn(paths: list[Path]) -> list[Path]:
+    """Those that no ``results.json`` in their folder names as what was drawn."""
+    drawn = {folder: set(_drawn_in(folder)) for folder in {path.parent for path in paths}}
+    return [path for path in paths if path.name not in drawn[path.parent]]
+
+
+def _drawn_in(folder: Path) -> Iterator[str | None]:
+    """The files that an earlier run drew in a folder; none where its ``results.json`` is another's, or damaged."""
+    try:
+        images = json.loads((folder / "results.json").read_text(encoding="utf-8"))["images"]
+        for image in images:
+            yield from ((image["sheet"] or {}).get("file"), *image.get("anim", ()), *image.get("anim.gif", ()))
+            for entry in chain.from_iterable(image["layers"].values()):
+                yield from (entry["png"], (entry["mask"] or {}).get("png"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return
 
 
 def _why_nothing(source: str) -> str:
