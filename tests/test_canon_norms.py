@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -66,6 +66,37 @@ def instance_groups(net: Drawn, x: str) -> str:
     return net("Mul", net("Reshape", y, np.array([1, 4, 8, 8])), gain(net, *ACROSS))
 
 
+def over_positions(net: Drawn, x: str, mean: Callable[[Drawn, str], str]) -> str:
+    """An instance norm by some mean."""
+    rest = net("Sub", x, mean(net, x))
+    return net("Div", rest, net("Sqrt", net("Add", mean(net, net("Mul", rest, rest)), EPSILON)))
+
+
+def pooled(net: Drawn, x: str) -> str:
+    return net("GlobalAveragePool", x)
+
+
+def counted(net: Drawn, x: str) -> str:
+    """A sum over the number of positions: of fewer it would be another function."""
+    return net("Div", net("ReduceSum", x, np.array([2, 3])), np.float32(64))
+
+
+def one_group(net: Drawn, x: str) -> str:
+    """As PyTorch's exporters write GroupNorm(1)."""
+    rows = net("Reshape", x, np.array([0, 1, -1]))
+    y = net("InstanceNormalization", rows, np.ones(1), np.zeros(1), epsilon=1e-5)
+    y = net("Reshape", y, np.array([1, 4, 8, 8]))
+    return net("Add", net("Mul", y, gain(net, *ACROSS)), net.normal(*ACROSS))
+
+
+def shares(net: Drawn, x: str) -> str:
+    """A softmax of two heads over 64 positions, in pieces."""
+    rows = net("Reshape", x, np.array([1, 2, 2, 64]))
+    scores = net("MatMul", net("Transpose", rows, perm=[0, 1, 3, 2]), rows)
+    powers = net("Exp", net("Sub", scores, net("ReduceMax", scores, np.array([-1]))))
+    return net("Div", powers, net("ReduceSum", powers, np.array([-1])))
+
+
 SILU = ["Conv", "Swish"]
 LESS_THE_MEAN = ["ReduceMean", "Mul", "Add"]
 IN_ROWS = ["Reshape", "LayerNormalization", "Mul", "Add", "Reshape"]
@@ -77,6 +108,14 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
         lambda n: with_gain_inside(n, silu(n), [1, 2, 3]), [*SILU, "LayerNormalization"],
     ),
     "an instance norm": (lambda n: with_gain_inside(n, silu(n), [2, 3]), [*SILU, "LayerNormalization"]),
+    "one by global pools": (lambda n: over_positions(n, silu(n), pooled), [*SILU, "LayerNormalization"]),
+    "one by sums": (lambda n: over_positions(n, silu(n), counted), [*SILU, "LayerNormalization"]),
+    "a norm by means of means": (
+        lambda n: over_positions(n, silu(n), lambda n, x: mean(n, pooled(n, x), [1])), [*SILU, "LayerNormalization"],
+    ),
+    "a softmax of many": (
+        lambda n: shares(n, silu(n)), [*SILU, "Reshape", "Transpose", "MatMul", "Softmax"],
+    ),
     "ONNX's norm without gain": (
         lambda n: n("MeanVarianceNormalization", silu(n), axes=[2, 3]), [*SILU, "LayerNormalization"],
     ),
@@ -97,6 +136,7 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
     "a group norm as an instance norm of groups": (
         lambda n: instance_groups(n, silu(n)), [*SILU, "GroupNormalization"],
     ),
+    "one group": (lambda n: one_group(n, silu(n)), [*SILU, "GroupNormalization"]),
     "- groups with a gain of each row": (
         lambda n: grouped(n, silu(n), (1, 2, 2, 8, 1)), [*SILU, *IN_ROWS],
     ),

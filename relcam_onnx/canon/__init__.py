@@ -69,13 +69,14 @@ def canonicalise(model: Model, *, batch_norm: bool, output: str | None = None) -
     name_masks(model)
     name_pairs(model)
     name_reciprocals(model)
+    if batch_norm:
+        join_reductions(model)
     name_norms(model)
     name_groups(model)
     if batch_norm:
         name_scales(model)
         name_averages(model)
         name_copies(model)
-        join_reductions(model)
         name_blocks(model)
         join_pools(model)
         unfold_rows(model)

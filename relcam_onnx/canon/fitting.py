@@ -23,17 +23,17 @@ TRIALS = 4
 TOLERANCE = 1e-5
 """Of float64 results, relative to the largest; ε stands in the file as float32, so it is off by 1e-7 of itself."""
 SMALLEST = 1e-6
-"""Of the squares that an element's gain is fitted to: a function that hardly varies there tells nothing."""
+"""Of the mean of the squares that gains are fitted to: where a function varies less, it tells nothing."""
 DIGITS = 1e-9
 """Of a fit that are no more than rounding."""
 
 
-def trials(source: gs.Tensor) -> Iterator[list[np.ndarray]]:
+def trials(source: gs.Tensor, *, whole: bool = False) -> Iterator[list[np.ndarray]]:
     """Random inputs for a piece: few positions first, then the shape that the file tells.
 
     Channels, on axis 1 or the last, keep their number, since constants run along them; of three axes those on the last
     are tried alone first. Sizes that only a run knows are small. A piece whose constants need the sizes of the file
-    refuses the small ones, or fits nothing there.
+    refuses the small ones, or fits nothing there; ``whole`` leaves these out where one may be another function there.
     """
     shape = static_shape(source)
     if shape is None:
@@ -42,7 +42,7 @@ def trials(source: gs.Tensor) -> Iterator[list[np.ndarray]]:
     last = len(shape) - 1
     few = [size if place in (1, last) else min(size, 3 + place) for place, size in enumerate(known)]
     fewer = [size if place == last else min(size, 3 + place) for place, size in enumerate(known)]
-    for sizes in unique((*([fewer] if last == 2 else []), few, known)):
+    for sizes in unique((*([fewer] if last == 2 else []), few, known)) if not whole else [known]:
         if np.prod(sizes) <= MOST:
             rng = np.random.default_rng(0)
             yield [rng.standard_normal(sizes) + 0.5 for _ in range(TRIALS)]
@@ -72,7 +72,7 @@ def fitted(y: np.ndarray, inputs: list[np.ndarray], function: Function) -> Fit |
     n = np.stack([function(x) for x in inputs])
     spread = n - n.mean(axis=0)
     power = np.square(spread).sum(axis=0)
-    if not (power > SMALLEST).all():
+    if not (power > SMALLEST * power.mean()).all():
         return None
     gain = (spread * (y - y.mean(axis=0))).sum(axis=0) / power
     shift = y.mean(axis=0) - gain * n.mean(axis=0)

@@ -128,14 +128,18 @@ def per_channel(inner: Inner, rows: list[int | str], place: int, channels: int |
     groups = rows[place] if place < len(rows) else None
     if not isinstance(groups, int) or not isinstance(channels, int) or channels % groups:
         return None
-    span = {place, place + 1} if place + 1 < len(rows) and rows[place + 1] == channels // groups else {place}
-    found = []
+    each, found = channels // groups, []
     for value in (inner.gain, inner.shift):
-        varying = {axis for axis in range(value.ndim) if not np.all(value == value.take([0], axis))}
-        if not varying <= span:
+        one = value[(slice(1),) * place]
+        if not np.all(value == one):
             return None
-        table = value[tuple(slice(None) if axis in span else slice(1) for axis in range(value.ndim))]
-        found.append(np.broadcast_to(table.reshape(table.shape[place], -1), (groups, channels // groups)).reshape(-1))
+        # Behind the groups stand the channels of each, and their positions where these were not put before them.
+        sizes = [size if isinstance(size, int) else own for size, own in zip(rows, value.shape, strict=True)]
+        table = np.broadcast_to(one, [1] * place + [groups, *sizes[place + 1 :]]).reshape(groups, -1)
+        of_channels = table.reshape(groups, each if table.shape[1] % each == 0 else 1, -1)
+        if not np.all(of_channels == of_channels[..., :1]):
+            return None
+        found.append(np.broadcast_to(of_channels[..., 0], (groups, each)).reshape(-1))
     return found
 
 

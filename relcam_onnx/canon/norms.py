@@ -22,7 +22,7 @@ from relcam_onnx.canon.taking import trimmed
 from relcam_onnx.model import Model, consumers, producer, static_shape, variables
 
 Norm: TypeAlias = Callable[[np.ndarray, tuple[int, ...], float], np.ndarray]
-MEANS = frozenset({"ReduceMean", "ReduceSum", "ReduceL2", "ReduceSumSquare", "ReduceMax"})
+MEANS = frozenset({"ReduceMean", "ReduceSum", "ReduceL2", "ReduceSumSquare", "ReduceMax", "GlobalAveragePool"})
 COUNTS = frozenset({"ReduceSum", "ReduceL2", "ReduceSumSquare"})
 """Those that grow with the number of elements, which a constant beside them may stand for."""
 PARTS = ELEMENTWISE | MEANS | {"Expand", "Unsqueeze", "Squeeze", "Reshape"}
@@ -68,14 +68,17 @@ def reduce_behind(model: Model) -> None:
     """Where a tensor is turned, and so is a mean of it, let the mean be of what was turned, as optimisers split it."""
     for node in list(model.graph.nodes):
         mean = producer(node.inputs[0]) if is_op(node, "Transpose") else None
-        if not is_op(mean, *MEANS) or not mean.attrs.get("keepdims", 1) or not (axes := integers(mean, 1)):
+        if not is_op(mean, *MEANS) or not mean.attrs.get("keepdims", 1) or not (axes := over(mean)):
             continue
         perm, source = permutation(node), mean.inputs[0]
         turned = next((t for t in consumers(source) if is_op(t, "Transpose") and permutation(t) == perm), None)
         if turned is not None:
-            over = np.array([perm.index(axis % len(perm)) for axis in axes], np.int64)
-            node.op, node.attrs = mean.op, {"keepdims": 1}
-            node.inputs = [turned.outputs[0], gs.Constant(f"{node.outputs[0].name}/axes", over)]
+            there = np.array([perm.index(axis % len(perm)) for axis in axes], np.int64)
+            node.op = "ReduceMean" if is_op(mean, "GlobalAveragePool") else mean.op
+            node.attrs, node.inputs = (
+                {"keepdims": 1},
+                [turned.outputs[0], gs.Constant(f"{node.outputs[0].name}/axes", there)],
+            )
     sweep(model)
 
 
@@ -121,8 +124,9 @@ def is_norm(node: gs.Node, piece: Piece, op: str, norm: Norm, *, shifted: bool =
     def with_epsilon(epsilon: float) -> Function:
         return lambda x: norm(x, axes, epsilon)
 
+    # Of fewer elements, a sum over how many the file has is a mean times a number, which would pass for gain.
     counts = any(inner.op in COUNTS for inner in piece.nodes)
-    for inputs in trials(piece.source):
+    for inputs in trials(piece.source, whole=counts):
         y = made(piece, inputs)
         if y is None:
             continue
@@ -134,8 +138,7 @@ def is_norm(node: gs.Node, piece: Piece, op: str, norm: Norm, *, shifted: bool =
                 node, piece.source, op, axes, epsilon, found[epsilon].gain, found[epsilon].shift if shifted else None
             )
             return True
-        if not counts:
-            return False
+        return False
     return False
 
 
@@ -166,15 +169,20 @@ def is_scaled(node: gs.Node, piece: Piece) -> bool:
     return False
 
 
+def over(node: gs.Node) -> list[int] | None:
+    """The axes that a mean is over, [] for all of them; None where a run tells them."""
+    return list(range(2, len(node.inputs[0].shape or ()))) if node.op == "GlobalAveragePool" else integers(node, 1)
+
+
 def reduced_axes(piece: Piece) -> tuple[int, ...] | None:
     """The axes that all means of a piece are over; None where they differ, or a run tells them."""
     rank = len(piece.source.shape or ())
-    over: set[tuple[int, ...] | None] = set()
+    found: set[tuple[int, ...] | None] = set()
     for node in piece.nodes:
         if node.op in MEANS:
-            axes = integers(node, 1)
-            over.add(None if axes is None or not rank else tuple(sorted(axis % rank for axis in axes or range(rank))))
-    return over.pop() if len(over) == 1 else None
+            axes = over(node)
+            found.add(None if axes is None or not rank else tuple(sorted(axis % rank for axis in axes or range(rank))))
+    return found.pop() if len(found) == 1 else None
 
 
 def epsilons(piece: Piece) -> list[float]:

@@ -144,10 +144,11 @@ class Norms(Layers):
         return self.one_of(one_op, last, first, folded, *([] if self.plan.free else [by_rows]))
 
     def group_norm(self, x: str) -> str:
-        """Two groups."""
+        """One group, or two."""
         n, c, h, w = self.shapes[x]
+        groups = 1 + self.plan.seed % 2
         gain, shift, across = np.exp(self.value((c,), 0.3)), self.value((c,), 0.3), (1, c, 1, 1)
-        flat = (n, 2, c // 2 * h * w)
+        flat = (n, groups, c // groups * h * w)
 
         def scaled(y: str) -> str:
             whole = self.put((n, c, h, w), "Reshape", y, np.array((n, c, h, w)))
@@ -155,7 +156,7 @@ class Norms(Layers):
 
         def inside() -> str:
             """Groups on an axis of their own, gain and shift there."""
-            apart, within = (n, 2, c // 2, h, w), (1, 2, c // 2, 1, 1)
+            apart, within = (n, groups, c // groups, h, w), (1, groups, c // groups, 1, 1)
             y = self.normed(self.put(apart, "Reshape", x, np.array(apart)), [2, 3, 4], 1e-5)
             y = self.same(y, "Add", self.same(y, "Mul", y, gain.reshape(within)), shift.reshape(within))
             return self.put((n, c, h, w), "Reshape", y, np.array((n, c, h, w)))
@@ -163,16 +164,15 @@ class Norms(Layers):
         def last() -> str:
             """Channels last, as Keras has them."""
             turned = self.transpose(x, [0, 2, 3, 1])
-            y = self.normed(
-                self.put((n, h, w, 2, c // 2), "Reshape", turned, np.array((n, h, w, 2, -1))), [1, 2, 4], 1e-5
-            )
+            sizes = (n, h, w, groups, c // groups)
+            y = self.normed(self.put(sizes, "Reshape", turned, np.array(sizes)), [1, 2, 4], 1e-5)
             y = self.put((n, h, w, c), "Reshape", y, np.array((n, h, w, c)))
             y = self.same(y, "Add", self.same(y, "Mul", y, gain), shift)
             return self.transpose(y, [0, 3, 1, 2])
 
-        ways = [lambda: self.same(x, "GroupNormalization", x, gain, shift, num_groups=2, epsilon=1e-5)]
+        ways = [lambda: self.same(x, "GroupNormalization", x, gain, shift, num_groups=groups, epsilon=1e-5)]
         if not self.plan.free:
-            ones, zeros = np.ones(2, np.float32), np.zeros(2, np.float32)
+            ones, zeros = np.ones(groups, np.float32), np.zeros(groups, np.float32)
             ways += [
                 lambda: scaled(
                     self.put(flat, "InstanceNormalization", self.reshape(x, flat), ones, zeros, epsilon=1e-5)
