@@ -63,3 +63,18 @@ def test_a_blank_is_no_character() -> None:
     labels = ["<blank>" if kind == often else str(kind) for kind in range(CLASSES)]
     read = rc.Explainer(model, head="detector", labels=labels)(x).detections
     assert not any(one.index == often for each in read for one in each)
+
+
+@pytest.mark.parametrize("backend", ["eager", "compiled"])
+def test_a_row_behind_a_plane_is_no_part_of_the_fused_map(backend: str) -> None:
+    """Convolutions over columns alone, as recognisers of text and sound have them once the height is pooled away."""
+    net = Net(1, 3, 16, 16)
+    plane = net("Relu", net.conv(net.x, 3, 6, stride=2))
+    columns = net("Squeeze", net("ReduceMax", plane, np.array([2])), np.array([2]))
+    row = net("Relu", net("Conv", columns, net.normal(8, 6, 3, scale=0.3), strides=[2], pads=[1, 1]))
+    model = net.model(net.head(row, 8))
+    with rc.Explainer(model, ["stages", "fused"], backend=backend) as explainer:
+        maps = explainer(picture(1, 3, 16, 16), 0).maps
+    assert {name: heat.shape for name, heat in maps.items()} == {
+        "stride2": (1, 1, 1, 8), "stride4": (1, 1, 4), "fused": (1, 1, 1, 8),
+    }  # fmt: skip

@@ -125,8 +125,8 @@ class Layers:
     def fused(self) -> dict[str, tuple[Layer, ...]]:
         """Fused map -> the stages that it is made of: one for each picture, or for all where they have the same."""
         if len({tuple(layer.name for layer in stages) for stages in self.towers.values()}) == 1:
-            return {FUSED: self.stages}
-        return {f"{FUSED}/{picture}": stages for picture, stages in self.towers.items()}
+            return {FUSED: in_one_plane(self.stages)}
+        return {f"{FUSED}/{picture}": in_one_plane(stages) for picture, stages in self.towers.items()}
 
     def names_of(self, tensor: gs.Tensor) -> list[str]:
         """Everything that a tensor can be called."""
@@ -218,7 +218,7 @@ class Layers:
                 float(self.geometry.strides[tensor.name]) if tensor.name in self.geometry.strides else None,
                 stages.get(tensor.name, ""),
                 float(self.paths.shares.get(tensor.name, 1)),
-                note_on(tensor) or beside(self.geometry.layouts.get(tensor.name)),
+                note_on(tensor) or ("" if (own := self.geometry.layouts.get(tensor.name)) is None else own.note),
             )
             for tensor in self.tensors.values()
             for name in sorted(names.get(tensor.name, [tensor.name]), key=len)
@@ -233,10 +233,10 @@ def note_on(tensor: gs.Tensor) -> str:
     return "a product without a gate: each operand gets half" if node is not None and is_halved(node) else ""
 
 
-def beside(layout: Layout | None) -> str:
-    """How many entries of a row are no positions."""
-    extra = 0 if layout is None else layout.tokens
-    return f"{extra} {'token' if extra == 1 else 'tokens'} beside the positions" if extra else ""
+def in_one_plane(stages: Sequence[Layer]) -> tuple[Layer, ...]:
+    """Those with as many axes of positions as the finest: a row behind a plane has no places in common with it."""
+    planes = [layer.layout.places if layer.layout is not None else 0 for layer in stages]
+    return tuple(layer for layer, axes in zip(stages, planes, strict=True) if axes == planes[0])
 
 
 def unique(layers: Iterable[Layer]) -> tuple[Layer, ...]:

@@ -49,6 +49,11 @@ class Layout:
         return self.before + self.after
 
     @property
+    def note(self) -> str:
+        """How many those are, in words."""
+        return f"{self.tokens} {'token' if self.tokens == 1 else 'tokens'} beside the positions" if self.tokens else ""
+
+    @property
     def plain(self) -> bool:
         """Whether the tensor is (N, C, positions...) as it stands."""
         return not self.grid and self.axes == tuple(range(2, self.rank))
