@@ -60,7 +60,7 @@ def test_batch_norm_folds_into_every_layer_and_values_stay(op: str) -> None:
     """Weights are rounded to float32 once: 1e-6 of the largest score."""
     model, x = bn_after(op), picture(2, 4, 6, 6)
     folded = canonical(model)
-    assert ops(folded).count("BatchNormalization") == (op == "BatchNormalization")
+    assert "BatchNormalization" not in ops(folded)
     wanted = exact(model, x=x)
     np.testing.assert_allclose(exact(folded, x=x), wanted, atol=1e-6 * np.abs(wanted).max())
 

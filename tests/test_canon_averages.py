@@ -33,7 +33,9 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
     "kept and not": (
         lambda n: mean(n, mean(n, conv(n), 3, keep=True), 2), ["Conv", "ReduceMean", "Unsqueeze"],
     ),
-    "a sum of means": (lambda n: mean(n, mean(n, conv(n), 3), 2, op="ReduceSum"), ["Conv", "ReduceMean", "Mul"]),
+    "a sum of means": (
+        lambda n: mean(n, mean(n, relu(n), 3), 2, op="ReduceSum"), ["Conv", "Relu", "ReduceMean", "Mul"],
+    ),
     "a sum of sums": (
         lambda n: mean(n, mean(n, conv(n), 3, op="ReduceSum"), 2, op="ReduceSum"), ["Conv", "ReduceSum"],
     ),
@@ -75,7 +77,7 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
     "all of tiles": (lambda n: n("GlobalAveragePool", pool(n, relu(n), (2, 4))), ["Conv", "Relu", "GlobalAveragePool"]),
     "both axes of tiles": (lambda n: mean(n, pool(n, conv(n), (2, 2)), 2, 3), ["Conv", "ReduceMean"]),
     "a sum of tiles": (
-        lambda n: mean(n, pool(n, conv(n), (2, 2)), 2, 3, op="ReduceSum"), ["Conv", "ReduceSum", "Mul"],
+        lambda n: mean(n, pool(n, relu(n), (2, 2)), 2, 3, op="ReduceSum"), ["Conv", "Relu", "ReduceSum", "Mul"],
     ),
     "- one axis of tiles": (lambda n: mean(n, pool(n, conv(n), (2, 2)), 3), ["Conv", "AveragePool", "ReduceMean"]),
     "- all of tiles that leave some out": (

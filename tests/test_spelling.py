@@ -115,6 +115,8 @@ FAULTS: dict[str, tuple[str, Callable[..., Any]]] = {
     "pools of blocks stay in pieces": ("canon.name_blocks", lambda model: None),
     "means of means stay apart": ("canon.join_reductions", lambda model: None),
     "pools of pools stay apart": ("canon.join_pools", lambda model: None),
+    "ReLUs stay behind maxima": ("canon.bend_first", lambda model: None),
+    "pools hand nothing on": ("canon.affine.pooled", lambda node: None),
     "scales stay layers": ("canon.name_scales", lambda model: None),
     "activations stay in pieces": ("canon.name_activations", lambda model: None),
     "norms stay in pieces": ("canon.name_norms", lambda model: None),

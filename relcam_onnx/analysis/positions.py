@@ -16,6 +16,7 @@ from relcam_onnx.analysis.merging import merged
 from relcam_onnx.analysis.rows import concatenated, cut, leaves_row, length_of
 from relcam_onnx.canon.axes import RESHAPES, Size, groups, moves, permutation
 from relcam_onnx.canon.edit import is_op
+from relcam_onnx.canon.identity import integers
 from relcam_onnx.model import consumers, is_constant, static_shape
 from relcam_onnx.ops import TABLE, Grid, key
 from relcam_onnx.ops.grids import evenly, sizes_of
@@ -137,6 +138,8 @@ def of_node(node: gs.Node, layouts: Mapping[str, Layout]) -> Layout | None:
     fitting = [(t, layout) for t, layout in arriving if layout.rank == rank]
     if is_op(node, *RESHAPES) and arriving:
         return reshaped(node, *arriving[0])
+    if arriving and (gone := taken_away(node)):
+        return without(arriving[0][1], gone)
     if not fitting:
         return None
     # Where rows meet columns, the picture's own order counts, whichever is named first.
@@ -159,6 +162,27 @@ def of_node(node: gs.Node, layouts: Mapping[str, Layout]) -> Layout | None:
     if layout.grid and is_op(node, "Pad", "Tile", "Expand", "Resize") and lengthened(node, tensor, layout):
         return None
     return layout
+
+
+def reduced(node: gs.Node) -> set[int]:
+    """The axes of its input that a reduction goes over; none where a node is no reduction."""
+    rank = len(node.inputs[0].shape or ()) if node.op.startswith("Reduce") else 0
+    return {axis % rank for axis in integers(node, 1) or range(rank)} if rank else set()
+
+
+def taken_away(node: gs.Node) -> set[int]:
+    """The axes of its input that a node reduces or picks from and leaves none of, as where stacks end."""
+    if is_op(node, "Gather") and is_constant(node.inputs[1]) and node.inputs[1].values.ndim == 0:
+        return {int(node.attrs.get("axis", 0)) % len(node.inputs[0].shape or (0,))}
+    return set() if node.attrs.get("keepdims", 1) else reduced(node)
+
+
+def without(layout: Layout, gone: set[int]) -> Layout | None:
+    """A layout without these axes; None where the batch or positions are among them."""
+    if gone & {0, *layout.axes}:
+        return None
+    axes = tuple(axis - sum(each < axis for each in gone) for axis in layout.axes)
+    return replace(layout, axes=axes, rank=layout.rank - len(gone))
 
 
 def disordered(node: gs.Node, tensor: gs.Tensor, layout: Layout) -> bool:

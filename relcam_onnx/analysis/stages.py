@@ -11,7 +11,7 @@ import onnx_graphsurgeon as gs
 from relcam_onnx.analysis.frames import rows_for
 from relcam_onnx.analysis.layout import Layout
 from relcam_onnx.analysis.paths import Paths, has_weights, receivers
-from relcam_onnx.analysis.positions import SPATIAL, follow
+from relcam_onnx.analysis.positions import SPATIAL, follow, reduced
 from relcam_onnx.analysis.rows import leaves_row
 from relcam_onnx.canon.axes import moves
 from relcam_onnx.canon.edit import is_op
@@ -123,12 +123,17 @@ class Stages:
         pooled: set[str] = set()
         for node in self.paths.nodes:
             role = lookup(node).role_of(node) if key(node) in TABLE else None
-            average = role == "average" and not is_op(node, "Resize")
+            average = role == "average" and not is_op(node, "Resize") and not self._beside_positions(node)
             inherited = role != "batch-norm" and all(t.name in pooled for t in receivers(node))
             inherited = inherited and not self.mixes(node)
             if average or inherited:
                 pooled.add(node.outputs[0].name)
         return frozenset(pooled)
+
+    def _beside_positions(self, node: gs.Node) -> bool:
+        """Whether a reduction goes over channels, or a stack of them, and leaves every position."""
+        layout = self.layouts.get(node.inputs[0].name)
+        return node.op.startswith("Reduce") and layout is not None and not reduced(node) & {0, *layout.axes}
 
     @cached_property
     def told(self) -> frozenset[str]:

@@ -21,7 +21,7 @@ from relcam_onnx.canon.norms import name_norms
 from relcam_onnx.canon.padding import absorb_padding
 from relcam_onnx.canon.pairs import name_pairs
 from relcam_onnx.canon.parallel import merge_parallel
-from relcam_onnx.canon.pools import name_averages, name_copies
+from relcam_onnx.canon.pools import bend_first, name_averages, name_copies
 from relcam_onnx.canon.qoperators import name_quantised
 from relcam_onnx.canon.quantised import step_over_rounding
 from relcam_onnx.canon.quotients import name_reciprocals
@@ -35,7 +35,7 @@ from relcam_onnx.canon.sizes import infer_sizes, tell_targets
 from relcam_onnx.canon.split import slice_splits
 from relcam_onnx.canon.stacks import combine_stacks
 from relcam_onnx.canon.strided import name_strided
-from relcam_onnx.canon.sums import flatten_sums
+from relcam_onnx.canon.sums import flatten_sums, unfold_means
 from relcam_onnx.canon.unstacking import unstack
 from relcam_onnx.model import Model
 
@@ -61,6 +61,7 @@ def canonicalise(model: Model, *, batch_norm: bool, output: str | None = None) -
     tell_targets(model)
     name_products(model)
     if batch_norm:
+        unfold_means(model)
         lift_constants(model)
     drop_identities(model)
     merge_twins(model)
@@ -92,6 +93,8 @@ def canonicalise(model: Model, *, batch_norm: bool, output: str | None = None) -
     while batch_norm and merge_parallel(model):
         fold_affine(model, into_layers=True)  # a scale of the sum goes into the layer that makes it now
         drop_identities(model)
+    if batch_norm:
+        bend_first(model)
 
 
 __all__ = ["canonicalise"]

@@ -6,7 +6,7 @@ As batch normalisation, Mul, Add, Sub, Div or Neg.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -14,6 +14,7 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.axes import Vector, moves, pull, push
 from relcam_onnx.canon.edit import is_op
+from relcam_onnx.canon.identity import integers
 from relcam_onnx.canon.picking import picks
 from relcam_onnx.model import variables
 from relcam_onnx.ops.linear import scale_and_shift
@@ -55,7 +56,10 @@ class Affine:
         return Affine(axis, self.scale * other.scale, self.shift * other.scale + other.shift)
 
     def pulled(self, node: gs.Node) -> Affine | None:
-        """The same before a node that moves or picks values as this is behind it; None where that is no such thing."""
+        """The same before a node that hands it on as this is behind it; None where it does not."""
+        if (channels := pooled(node)) is not None:
+            axis = None if self.axis is None else channels[self.axis]
+            return replace(self, axis=axis) if self._passes(node) and (axis is None) == (self.axis is None) else None
         if self.axis is None or moves(node):
             return self._across(node, pull)
         kept, count = self._kept(node), node.inputs[0].shape[self.axis]
@@ -69,10 +73,20 @@ class Affine:
 
     def pushed(self, node: gs.Node) -> Affine | None:
         """The same behind such a node as this is before it."""
+        if (channels := pooled(node)) is not None:
+            axis = channels.index(self.axis) if self.axis in channels else None
+            return replace(self, axis=axis) if self._passes(node) and (axis is None) == (self.axis is None) else None
         if self.axis is None or moves(node):
             return self._across(node, push)
         kept = self._kept(node)
         return None if kept is None else Affine(self.axis, self.scale[kept], self.shift[kept])
+
+    def _passes(self, node: gs.Node) -> bool:
+        """Whether a pool hands it on: a maximum what turns nothing over, a mean no shift where zeros count."""
+        if node.op in ("MaxPool", "GlobalMaxPool", "ReduceMax"):
+            return bool((self.scale > 0).all())
+        padded = any(node.attrs.get("pads") or ()) or node.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
+        return self.is_scale or not (node.op == "ReduceSum" or (padded and node.attrs.get("count_include_pad")))
 
     def _kept(self, node: gs.Node) -> np.ndarray | None:
         """Which channels a node picks; None where it is none that picks, or that is not known."""
@@ -102,6 +116,24 @@ class Affine:
     def shaped(self, values: np.ndarray, rank: int) -> np.ndarray:
         """Scale or shift as it broadcasts to a tensor of ``rank`` axes."""
         return values.reshape([-1 if axis == self.axis else 1 for axis in range(rank)] if self.axis is not None else [])
+
+
+def hands_on(node: gs.Node) -> bool:
+    """Whether a scale and a shift may pass a node: it moves or picks values, or pools positions."""
+    return moves(node) or picks(node) is not None or pooled(node) is not None
+
+
+def pooled(node: gs.Node) -> list[int | None] | None:
+    """Of a mean, sum or maximum of positions, where each axis behind it was before, None for these; else None."""
+    rank = len(node.inputs[0].shape or ())
+    if is_op(node, "MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool"):
+        return [0, 1, *[None] * (rank - 2)] if len(node.outputs) == 1 else None
+    axes = integers(node, 1) if is_op(node, "ReduceMax", "ReduceMean", "ReduceSum") and rank else None
+    if axes is None:
+        return None
+    over = {axis % rank for axis in axes or range(rank)}
+    kept = node.attrs.get("keepdims", 1)
+    return [None if axis in over else axis for axis in range(rank) if kept or axis not in over]
 
 
 def number(scale: float, shift: float = 0.0) -> Affine:
@@ -135,7 +167,7 @@ def read(node: gs.Node, vector_of: VectorOf = along) -> tuple[gs.Tensor, Affine]
     if is_op(node, "BatchNormalization"):
         if node.attrs.get("training_mode") or not all(isinstance(t, gs.Constant) for t in node.inputs[1:5]):
             return None
-        return node.inputs[0], Affine(1, *scale_and_shift(node))
+        return node.inputs[0], Affine(node.attrs.get("axis", 1), *scale_and_shift(node))
     if is_op(node, "Neg"):
         return node.inputs[0], number(-1.0)
     computed = [tensor for _, tensor in variables(node)]

@@ -14,8 +14,9 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.axes import permutation
-from relcam_onnx.canon.edit import detach, fold, fresh, is_op, only_reader, result_of, sweep, view
-from relcam_onnx.canon.identity import integers
+from relcam_onnx.canon.edit import detach, fold, is_op, only_reader, result_of, scaled, sweep
+from relcam_onnx.canon.identity import drop_identities, integers
+from relcam_onnx.canon.pools import name_means
 from relcam_onnx.model import Model, producer
 
 REDUCTIONS = ("ReduceMean", "ReduceSum", "GlobalAveragePool")
@@ -23,7 +24,8 @@ BETWEEN = ("Transpose", "Squeeze", "Unsqueeze")
 
 
 def join_reductions(model: Model) -> None:
-    """Write every chain of means and sums over axes as one."""
+    """Write every chain of means and sums over axes as one, and a sum over its count as the mean that it is."""
+    name_means(model)
     for node in reversed(list(model.graph.nodes)):
         if node.outputs and is_op(node, *REDUCTIONS):
             join_reduction(model, node)
@@ -32,6 +34,7 @@ def join_reductions(model: Model) -> None:
 
 def join_pools(model: Model) -> None:
     """Write every chain of average pools, and a mean behind it, as one."""
+    drop_identities(model)  # such as stand behind pools of blocks
     for node in reversed(list(model.graph.nodes)):
         if node.outputs and is_op(node, "AveragePool", *REDUCTIONS):
             join_pool(model, node)
@@ -205,15 +208,6 @@ def join_pool(model: Model, node: gs.Node) -> None:
         fold(model, node.inputs[0], node.outputs[0])
         node.inputs[0] = before.inputs[0]
         detach(before)
-
-
-def scaled(model: Model, node: gs.Node, factor: float) -> None:
-    """Let what a node makes be so many times as much."""
-    result = node.outputs[0]
-    whole = view(model, result, fresh(model, f"{result.name}/whole"), "Mul", result, np.array(1 / factor, np.float32))
-    node.outputs[0] = whole
-    constant = gs.Constant(f"{whole.name}/factor", np.array(factor, np.float32))
-    model.graph.nodes.append(gs.Node("Mul", result.name, {}, [whole, constant], [result]))
 
 
 def of_both(

@@ -98,6 +98,15 @@ def result_of(
     return result
 
 
+def scaled(model: Model, node: gs.Node, factor: float) -> None:
+    """Let what a node makes be so many times as much."""
+    result = node.outputs[0]
+    whole = view(model, result, fresh(model, f"{result.name}/whole"), "Mul", result, np.array(1 / factor, np.float32))
+    node.outputs[0] = whole
+    constant = gs.Constant(f"{whole.name}/factor", np.array(factor, np.float32))
+    model.graph.nodes.append(gs.Node("Mul", result.name, {}, [whole, constant], [result]))
+
+
 def reshaped(model: Model, source: gs.Tensor, like: gs.Tensor, name: str) -> gs.Variable:
     """A tensor's values in the shape of another."""
     sizes = [size if isinstance(size, int) else -1 for size in like.shape]

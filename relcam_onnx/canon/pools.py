@@ -1,10 +1,11 @@
-"""Pools: the windows of those that round up, and convolutions by constant kernels that are average pools or copies.
+"""Pools: the windows of those that round up, and what is an average pool, a mean or a copy by its constants.
 
 No window begins in the padding, where ONNX's inference counts one that does.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,8 +14,10 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.backends._windows import Axis, layout
-from relcam_onnx.canon.edit import is_op
-from relcam_onnx.model import Model
+from relcam_onnx.canon.affine import read
+from relcam_onnx.canon.edit import is_op, only_reader, result_of, sweep, take_over
+from relcam_onnx.canon.identity import integers
+from relcam_onnx.model import Model, producer, static_shape, variables
 
 
 def windows(node: gs.Node, sizes: Sequence[int | str | None]) -> list[Axis | None]:
@@ -65,6 +68,82 @@ def name_averages(model: Model) -> None:
             node.op, node.inputs = "AveragePool", node.inputs[:1]
             node.attrs = {k: v for k, v in node.attrs.items() if k != "group"}
             node.attrs |= {"kernel_shape": list(window), "count_include_pad": 1}
+
+
+def name_means(model: Model) -> None:
+    """Make a ReduceMean of each ReduceSum that what alone reads it divides by how many numbers it is of.
+
+    And of a product with as many equal shares of 1.
+    """
+    for node in list(model.graph.nodes):
+        if is_op(node, "MatMul") and len(node.inputs) == 2:
+            name_equal_shares(node)
+        if is_op(node, "ReduceSum") and (share := only_reader(model, node.outputs[0])) is not None:
+            name_mean(model, node, share)
+    sweep(model)
+
+
+def name_equal_shares(node: gs.Node) -> None:
+    """Make a product with a row or a column of 1 / n, n times, the mean that it is."""
+    for index in (0, 1):
+        constant, computed = node.inputs[index], node.inputs[1 - index]
+        if not isinstance(constant, gs.Constant) or isinstance(computed, gs.Constant) or len(computed.shape or ()) < 2:
+            continue
+        rank, values = constant.values.ndim, constant.values
+        axis, count = (-1, constant.shape[0]) if index and rank else (-2, constant.shape[-1] if rank else 1)
+        alone = rank <= len(computed.shape) and values.size == count > 1
+        if alone and np.allclose(values, 1 / count, rtol=1e-6, atol=0):
+            axes = gs.Constant(f"{node.outputs[0].name}/axes", np.array([axis], np.int64))
+            node.op, node.attrs = "ReduceMean", {"keepdims": int(rank > 1)}
+            node.inputs = [computed, axes]
+            return
+
+
+def name_mean(model: Model, node: gs.Node, share: gs.Node) -> None:
+    """Make a sum a mean where what alone reads it divides it by how many numbers it is of."""
+    spelled, shape, axes = read(share), static_shape(node.inputs[0]), integers(node, 1)
+    if spelled is None or shape is None or axes is None or spelled[0] is not node.outputs[0]:
+        return
+    sizes = [shape[axis] for axis in axes or range(len(shape))]
+    affine = spelled[1]
+    if None in sizes or affine.axis is not None or not affine.is_scale:
+        return
+    if np.isclose(affine.scale[0] * math.prod(size or 1 for size in sizes), 1, rtol=1e-6):
+        node.op = "ReduceMean"
+        take_over(model, node, share)
+
+
+def bend_first(model: Model) -> None:
+    """Let what bends values bend them before a maximum, as most networks have it, and not behind it.
+
+    The largest stays so under what never falls: the maximum of ReLUs is the ReLU of the maximum.
+    """
+    for node in list(model.graph.nodes):
+        while never_falls(node) and (pool := maximum_before(model, node)) is not None:
+            largest, source = pool.outputs[0], pool.inputs[0]
+            read = [source if t is largest else t.values for t in node.inputs]
+            bent = result_of(model, source, f"{node.outputs[0].name}/before", node.op, *read, **node.attrs)
+            take_over(model, pool, node)
+            pool.inputs[0] = bent
+            (node,) = bent.inputs  # noqa: PLW2901 - it may stand behind a maximum again
+    sweep(model)
+
+
+def maximum_before(model: Model, node: gs.Node) -> gs.Node | None:
+    """The maximum of windows, or of axes, that this node alone reads; None where it reads something else."""
+    ((_, tensor),) = variables(node)
+    pool = producer(tensor)
+    if is_op(pool, "MaxPool", "GlobalMaxPool", "ReduceMax") and len(pool.outputs) == 1:
+        return pool if only_reader(model, tensor) is node else None
+    return None
+
+
+def never_falls(node: gs.Node) -> bool:
+    """Whether a node bends numbers, each by itself, in straight pieces of which none falls."""
+    if is_op(node, "LeakyRelu"):
+        return float(node.attrs.get("alpha", 0.01)) >= 0
+    computed = list(variables(node))
+    return is_op(node, "Relu", "Clip", "Max", "Min") and [type(t) for _, t in computed] == [gs.Variable]
 
 
 def name_copies(model: Model) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.canon.affine import Affine, affine_of
+from relcam_onnx.canon.affine import Affine, affine_of, hands_on
 from relcam_onnx.canon.axes import moves, permutation
 from relcam_onnx.canon.edit import detach, fold, fresh, is_op, is_output, read_instead, reshaped, view
-from relcam_onnx.canon.picking import picks
 from relcam_onnx.canon.taking import reads, reweigh
 from relcam_onnx.model import Model, consumers
 from relcam_onnx.ops import TABLE, key, lookup
@@ -37,7 +36,7 @@ def down(model: Model, node: gs.Node, into_layers: bool) -> bool:
     for branch in branches:  # each behind the one that it reads
         before, old = branch.inputs[0], branch.outputs[0]
         name = fresh(model, f"{old.name}/before")
-        if picks(branch) is not None:
+        if not moves(branch):
             told = (t.values if isinstance(t, gs.Constant) else None for t in branch.inputs[1:])
             new = view(model, old, name, branch.op, before, *told, **branch.attrs)
         elif is_op(branch, "Transpose"):
@@ -66,7 +65,7 @@ def sinks(
             if not reads(reader, tensor, affine):
                 return False
             leaves.append((reader, affine.over(layer.counts(reader)[0])))
-        elif (moves(reader) or picks(reader) is not None) and (pushed := affine.pushed(reader)) is not None:
+        elif hands_on(reader) and (pushed := affine.pushed(reader)) is not None:
             branches.append(reader)
             if not sinks(model, reader.outputs[0], pushed, leaves, branches):
                 return False

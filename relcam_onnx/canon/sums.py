@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.axes import moves
-from relcam_onnx.canon.edit import detach, fold, fresh, is_op, only_reader, sweep, view
+from relcam_onnx.canon.edit import detach, fold, fresh, is_op, only_reader, scaled, sweep, view
 from relcam_onnx.canon.moving import repeated
 from relcam_onnx.model import Model, producer, variables
 
@@ -21,6 +21,15 @@ def flatten_sums(model: Model) -> None:
                 node.op, node.inputs = "Sum", inputs
         elif is_op(node, "Concat"):
             node.inputs = [part for operand in node.inputs for part in parts(model, node, operand)]
+    sweep(model)
+
+
+def unfold_means(model: Model) -> None:
+    """Mean of several tensors -> their Sum, and a scale."""
+    for node in list(model.graph.nodes):
+        if is_op(node, "Mean") and len(node.inputs) > 1:
+            node.op = "Sum"
+            scaled(model, node, 1 / len(node.inputs))
     sweep(model)
 
 

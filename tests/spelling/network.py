@@ -38,6 +38,8 @@ class Speller(Parts):
                 return self.joined(self.relu(self.conv(a, 4)), b, self.relu(self.conv(b, 4, 1)))
             case "max":
                 return self.pooled(x, "MaxPool", "ReduceMax")
+            case "bent":
+                return self.silu(self.conv(self.bent(self.conv(x, 6)), 6, 1)) if h > 2 else x
             case "average":
                 return self.pooled(x, "AveragePool", "ReduceMean")
             case "layer-norm":
@@ -160,7 +162,7 @@ class Speller(Parts):
 BLOCKS = (
     "plain", "biased", "signed", "residual", "three", "inverted", "split", "max", "average", "layer-norm", "group-norm",
     "l2", "rms", "tokens", "channels last", "patches", "shuffle", "upsample",
-    "placed",
+    "placed", "bent",
 )  # fmt: skip
 HEADS = ("pooled", "deep", "flat")
 NEED_SIZES = frozenset({"tokens", "patches", "placed", "shuffle", "upsample"})

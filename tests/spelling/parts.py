@@ -72,6 +72,23 @@ class Parts(Norms):
             lambda: row(2, c // 2, h, w),
         )  # fmt: skip
 
+    def bent(self, x: str) -> str:
+        """A scale, a shift, a ReLU and a maximum of windows: the last may stand anywhere."""
+        c = self.shapes[x][1]
+        gain, shift = np.exp(self.value((c, 1, 1), 0.3)), self.value((c, 1, 1), 0.3)
+
+        def scaled(y: str) -> str:
+            return self.same(y, "Add", self.same(y, "Mul", y, gain), shift)
+
+        def largest(y: str) -> str:
+            return self.pooled(y, "MaxPool", "ReduceMax")
+
+        return self.one_of(
+            lambda: largest(self.relu(scaled(x))),
+            lambda: self.relu(largest(scaled(x))),
+            lambda: self.relu(scaled(largest(x))),
+        )
+
     def pooled(self, x: str, op: str, reduction: str) -> str:
         """Windows of 2×2, by their own op or over axes of their own."""
         n, c, h, w = self.shapes[x]

@@ -1,0 +1,95 @@
+"""What pools hand on: scales, shifts and ReLUs on either side of them are one form, values kept."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from test_canon_forms import Drawn, Write, conv, holds, per_channel, relu, shown, tokens
+
+
+def pool(net: Drawn, x: str, op: str = "MaxPool", pads: int = 0, **options: int) -> str:
+    return net(op, x, kernel_shape=[2, 2], strides=[2, 2], pads=[pads] * 4, **options)
+
+
+def shift(net: Drawn, x: str) -> str:
+    return net("Add", x, net.normal(4, 1, 1))
+
+
+def scale(net: Drawn, x: str, sign: float = 1.0) -> str:
+    return net("Mul", x, sign * np.exp(net.normal(4, 1, 1)))
+
+
+def reduced(net: Drawn, x: str, op: str, keepdims: int = 1) -> str:
+    return net(op, x, np.array([2, 3]), keepdims=keepdims)
+
+
+FORMS: dict[str, tuple[Write, list[str]]] = {
+    "scale and shift behind a maximum": (lambda n: per_channel(n, pool(n, conv(n)), 4, 1, 1), ["Conv", "MaxPool"]),
+    "- a scale that turns over": (lambda n: scale(n, pool(n, conv(n)), -1), ["Conv", "MaxPool", "Mul"]),
+    "- behind a maximum that the file returns": (
+        lambda n: shift(n, shown(n, pool(n, conv(n)))), ["Conv", "MaxPool", "Add"],
+    ),
+    "scale and shift behind a mean": (
+        lambda n: per_channel(n, pool(n, conv(n), "AveragePool"), 4, 1, 1), ["Conv", "AveragePool"],
+    ),
+    "a shift where zeros do not count": (
+        lambda n: shift(n, pool(n, conv(n), "AveragePool", 1)), ["Conv", "AveragePool"],
+    ),
+    "- a shift where they do": (
+        lambda n: shift(n, pool(n, conv(n), "AveragePool", 1, count_include_pad=1)), ["Conv", "AveragePool", "Add"],
+    ),
+    "a scale where they do": (
+        lambda n: scale(n, pool(n, conv(n), "AveragePool", 1, count_include_pad=1), -1), ["Conv", "AveragePool"],
+    ),
+    "behind the mean of all": (
+        lambda n: per_channel(n, n("GlobalAveragePool", conv(n)), 4, 1, 1), ["Conv", "GlobalAveragePool"],
+    ),
+    "behind a mean without its axes": (
+        lambda n: per_channel(n, reduced(n, conv(n), "ReduceMean", 0), 4), ["Conv", "ReduceMean"],
+    ),
+    "- a shift behind a sum": (lambda n: shift(n, reduced(n, conv(n), "ReduceSum")), ["Conv", "ReduceSum", "Add"]),
+    "- behind a mean of channels": (
+        lambda n: n("Add", n("ReduceMean", conv(n), np.array([1]), keepdims=0), n.normal(8)),
+        ["Conv", "ReduceMean", "Add"],
+    ),
+    "before a mean of all and a layer": (
+        lambda n: n("Conv", n("GlobalAveragePool", per_channel(n, relu(n), 4, 1, 1)), n.normal(6, 4, 1, 1)),
+        ["Conv", "Relu", "GlobalAveragePool", "Conv"],
+    ),
+    "a sum over its count": (
+        lambda n: n("Div", reduced(n, relu(n), "ReduceSum"), np.float32(64)), ["Conv", "Relu", "ReduceMean"],
+    ),
+    "- a sum over another number": (
+        lambda n: n("Div", reduced(n, relu(n), "ReduceSum"), np.float32(60)), ["Conv", "Relu", "ReduceSum", "Mul"],
+    ),
+    "a product with equal shares": (
+        lambda n: n("MatMul", n("Reshape", relu(n), np.array([1, 4, 64])), np.full((64, 1), 1 / 64)),
+        ["Conv", "Relu", "Reshape", "ReduceMean"],
+    ),
+    "a row of equal shares": (
+        lambda n: n("MatMul", np.full((1, 64), 1 / 64), tokens(n, relu(n))),
+        ["Conv", "Relu", "Reshape", "Transpose", "ReduceMean"],
+    ),
+    "- shares that differ": (
+        lambda n: n("MatMul", n("Reshape", relu(n), np.array([1, 4, 64])), np.linspace(0, 1 / 32, 64)[:, None]),
+        ["Conv", "Relu", "Reshape", "MatMul"],
+    ),
+    "a mean of two tensors": (lambda n: n("Mean", relu(n), relu(n)), ["Conv", "Relu", "Conv", "Relu", "Sum", "Mul"]),
+    "a ReLU behind a maximum": (lambda n: n("Relu", pool(n, conv(n))), ["Conv", "Relu", "MaxPool"]),
+    "a bias and a ReLU behind a maximum": (
+        lambda n: n("Relu", shift(n, pool(n, conv(n, bias=False), pads=1))), ["Conv", "Relu", "MaxPool"],
+    ),
+    "a ReLU6 behind the maximum of all": (
+        lambda n: n("Clip", reduced(n, conv(n), "ReduceMax", 0), np.float32(0), np.float32(6)),
+        ["Conv", "Clip", "ReduceMax"],
+    ),
+    "- a ReLU behind a mean": (lambda n: n("Relu", pool(n, conv(n), "AveragePool")), ["Conv", "AveragePool", "Relu"]),
+    "- what falls behind a maximum": (
+        lambda n: n("LeakyRelu", pool(n, conv(n)), alpha=-0.1), ["Conv", "MaxPool", "LeakyRelu"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_the_form_of_what_stands_beside_a_pool(name: str) -> None:
+    holds(*FORMS[name])
