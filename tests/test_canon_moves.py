@@ -22,6 +22,19 @@ def copied(net: Drawn, x: str, op: str, counts: list[int], thin: tuple[int, ...]
     return net("Reshape", net(op, net("Reshape", x, np.array(thin)), np.array(counts)), np.array([1, 4, 16, 16]))
 
 
+def in_pixels(net: Drawn, perm: list[int], last: bool = False, sizes: tuple[int, ...] = (2, 2, 2, 8, 8)) -> str:
+    """Eight channels as two of twice as many rows and columns, as einops writes it."""
+    y = conv(net, after=8)
+    y = net("Transpose", y, perm=[0, 2, 3, 1]) if last else y
+    apart = net("Transpose", net("Reshape", y, np.array([1, *sizes])), perm=perm)
+    return net("Reshape", apart, np.array([1, 2, 16, 16]))
+
+
+def in_depth(net: Drawn, perm: list[int], *after: int) -> str:
+    apart = net("Reshape", relu(net), np.array([1, 4, 4, 2, 4, 2]))
+    return net("Reshape", net("Transpose", apart, perm=perm), np.array(after))
+
+
 def windows(net: Drawn, x: str, perm: list[int]) -> str:
     """Patches of 2×2 in rows of a table, and a dense layer over them."""
     apart = net("Transpose", net("Reshape", x, np.array([1, 4, 4, 2, 4, 2])), perm=perm)
@@ -69,7 +82,7 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
         lambda n: windows(n, relu(n), [0, 2, 4, 3, 5, 1]), ["Conv", "Relu", "Conv", "Transpose", "Reshape"],
     ),
     "- patches that interleave": (
-        lambda n: windows(n, relu(n), [0, 3, 5, 1, 2, 4]), ["Conv", "Relu", *TABLE],
+        lambda n: windows(n, relu(n), [0, 3, 5, 1, 2, 4]), ["Conv", "Relu", "SpaceToDepth", "Reshape", "MatMul"],
     ),
     "- patches column by column": (
         lambda n: windows(n, relu(n), [0, 4, 2, 1, 3, 5]), ["Conv", "Relu", *TABLE],
@@ -82,6 +95,37 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
     ),
     "- a pointwise layer over one half twice": (
         lambda n: halves(n, relu(n), [(1, 0), (1, 0)]), ["Conv", "Relu", "Slice", "Concat", "Conv"],
+    ),
+    "a pixel shuffle": (lambda n: in_pixels(n, [0, 1, 4, 2, 5, 3]), ["Conv", "DepthToSpace"]),
+    "a pixel shuffle by blocks": (lambda n: in_pixels(n, [0, 3, 4, 1, 5, 2]), ["Conv", "DepthToSpace"]),
+    "a pixel shuffle whose columns come first": (
+        lambda n: in_pixels(n, [0, 1, 4, 3, 5, 2]), ["Conv", "Gather", "DepthToSpace"],
+    ),
+    "a pixel shuffle, channels last": (
+        lambda n: in_pixels(n, [0, 5, 1, 3, 2, 4], last=True, sizes=(8, 8, 2, 2, 2)), ["Conv", "DepthToSpace"],
+    ),
+    "- places of a block apart from each other": (
+        lambda n: in_pixels(n, [0, 1, 2, 4, 3, 5]), ["Conv", "Reshape", "Transpose", "Reshape"],
+    ),
+    "blocks as channels": (
+        lambda n: in_depth(n, [0, 3, 5, 1, 2, 4], 1, 16, 4, 4), ["Conv", "Relu", "SpaceToDepth"],
+    ),
+    "blocks as channels, channel by channel": (
+        lambda n: in_depth(n, [0, 1, 3, 5, 2, 4], 1, 16, 4, 4), ["Conv", "Relu", "SpaceToDepth", "Gather"],
+    ),
+    "blocks as channels of a row": (
+        lambda n: in_depth(n, [0, 2, 4, 3, 5, 1], 1, 16, 16),
+        ["Conv", "Relu", "SpaceToDepth", "Transpose", "Reshape"],
+    ),
+    "- windows in the order of their places": (
+        lambda n: in_depth(n, [0, 1, 2, 4, 3, 5], 1, 4, 16, 4), ["Conv", "Relu", *TABLE[:3]],
+    ),
+    "a scale behind a pixel shuffle": (
+        lambda n: n("Mul", in_pixels(n, [0, 1, 4, 2, 5, 3]), n.normal(2, 1, 1)), ["Conv", "DepthToSpace"],
+    ),
+    "a scale before blocks as channels": (
+        lambda n: conv(n, n("SpaceToDepth", n("Mul", relu(n), n.normal(4, 1, 1)), blocksize=2), 16),
+        ["Conv", "Relu", "SpaceToDepth", "Conv"],
     ),
     "a bias of grouped channels": (lambda n: grouped_bias(n, (2, 2, 1, 1)), ["Conv"]),
     "- what varies over grouped positions": (lambda n: grouped_bias(n, (2, 2, 8, 1)), ["Conv", "Add"]),

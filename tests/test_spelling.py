@@ -121,6 +121,7 @@ FAULTS: dict[str, tuple[str, Callable[..., Any]]] = {
     "activations stay in pieces": ("canon.name_activations", lambda model: None),
     "norms stay in pieces": ("canon.name_norms", lambda model: None),
     "moves are known by their nodes": ("canon.name_rearranged", lambda model: None),
+    "blocks of positions are known by their nodes": ("canon.rearranged.is_shuffle", lambda *_: False),
     "constants stay behind the moves": ("canon.lift_constants", lambda model: None),
     "an image without a batch stays so": ("canon.batch_first", lambda model: None),
     "what is dense hangs on the op": ("lrp.plan.Sites._several", lambda sites, node: node.op not in ("Gemm", "MatMul")),

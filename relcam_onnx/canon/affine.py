@@ -15,7 +15,7 @@ import onnx_graphsurgeon as gs
 from relcam_onnx.canon.axes import Vector, moves, pull, push
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.canon.identity import integers
-from relcam_onnx.canon.picking import picks
+from relcam_onnx.canon.picking import picks, unblocked
 from relcam_onnx.model import variables
 from relcam_onnx.ops.linear import scale_and_shift
 
@@ -62,14 +62,10 @@ class Affine:
             return replace(self, axis=axis) if self._passes(node) and (axis is None) == (self.axis is None) else None
         if self.axis is None or moves(node):
             return self._across(node, pull)
+        if (into := unblocked(node)) is not None:
+            return self._at(into(len(self.scale))) if self.axis == 1 else None
         kept, count = self._kept(node), node.inputs[0].shape[self.axis]
-        if kept is None or not isinstance(count, int):
-            return None
-        whole = Affine(self.axis, np.ones(count), np.zeros(count))
-        whole.scale[kept], whole.shift[kept] = self.scale, self.shift
-        # What is picked twice is one value before.
-        same = np.array_equal(whole.scale[kept], self.scale) and np.array_equal(whole.shift[kept], self.shift)
-        return whole if same else None
+        return None if kept is None or not isinstance(count, int) else self._back(kept, count)
 
     def pushed(self, node: gs.Node) -> Affine | None:
         """The same behind such a node as this is before it."""
@@ -78,8 +74,22 @@ class Affine:
             return replace(self, axis=axis) if self._passes(node) and (axis is None) == (self.axis is None) else None
         if self.axis is None or moves(node):
             return self._across(node, push)
+        if (into := unblocked(node)) is not None:
+            count = len(self.scale) // node.attrs["blocksize"] ** 2
+            return self._back(into(count), count) if self.axis == 1 else None
         kept = self._kept(node)
-        return None if kept is None else Affine(self.axis, self.scale[kept], self.shift[kept])
+        return None if kept is None else self._at(kept)
+
+    def _at(self, kept: np.ndarray) -> Affine:
+        """Of these places along the axis."""
+        return Affine(self.axis, self.scale[kept], self.shift[kept])
+
+    def _back(self, kept: np.ndarray, count: int) -> Affine | None:
+        """One of so many places that is this at ``kept``; None where two that are one differ."""
+        whole = Affine(self.axis, np.ones(count), np.zeros(count))
+        whole.scale[kept], whole.shift[kept] = self.scale, self.shift
+        same = np.array_equal(whole.scale[kept], self.scale) and np.array_equal(whole.shift[kept], self.shift)
+        return whole if same else None
 
     def _passes(self, node: gs.Node) -> bool:
         """Whether a pool hands it on: a maximum what turns nothing over, a mean no shift where zeros count."""
@@ -118,9 +128,9 @@ class Affine:
         return values.reshape([-1 if axis == self.axis else 1 for axis in range(rank)] if self.axis is not None else [])
 
 
-def hands_on(node: gs.Node) -> bool:
+def carries(node: gs.Node) -> bool:
     """Whether a scale and a shift may pass a node: it moves or picks values, or pools positions."""
-    return moves(node) or picks(node) is not None or pooled(node) is not None
+    return moves(node) or picks(node) is not None or unblocked(node) is not None or pooled(node) is not None
 
 
 def pooled(node: gs.Node) -> list[int | None] | None:

@@ -1,4 +1,7 @@
-"""Ops that leave out or reorder what lies along single axes: Slice, Gather by a constant list, a Pad that cuts."""
+"""Ops that leave out, repeat or reorder what lies along single axes.
+
+Slice, Gather by a constant list, a Pad that cuts; of channels SpaceToDepth, and the other way round DepthToSpace.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,10 @@ Along = Callable[[int], np.ndarray]
 
 def picks(node: gs.Node | None) -> dict[int, Along] | None:
     """What a node keeps along each axis that it changes; None where it does anything else, or a run tells it."""
-    if not is_op(node, "Gather", "Pad", "Slice") or node.inputs[0].shape is None:
+    if not is_op(node, "Gather", "Pad", "Slice", "SpaceToDepth") or node.inputs[0].shape is None:
         return None
     rank = len(node.inputs[0].shape)
-    found = {"Gather": gathered, "Pad": cropped, "Slice": sliced}[node.op](node)
+    found = {"Gather": gathered, "Pad": cropped, "Slice": sliced, "SpaceToDepth": blocked}[node.op](node)
     return None if found is None else {axis % rank: kept for axis, kept in found.items()}
 
 
@@ -48,6 +51,19 @@ def cropped(node: gs.Node) -> dict[int, Along] | None:
     count = len(amounts) // 2
     cut = {axes[i] if axes else i: (-amounts[i], -amounts[i + count]) for i in range(count)}
     return {axis: along(slice(before, -after or None)) for axis, (before, after) in cut.items() if before or after}
+
+
+def blocked(node: gs.Node) -> dict[int, Along]:
+    """The channel that each of a SpaceToDepth's is made of."""
+    return {1: lambda size: np.tile(np.arange(size), node.attrs["blocksize"] ** 2)}
+
+
+def unblocked(node: gs.Node) -> Along | None:
+    """Into which of so many channels of what it makes a DepthToSpace puts each of its own; None of any other node."""
+    if not is_op(node, "DepthToSpace"):
+        return None
+    count, each = node.attrs["blocksize"] ** 2, node.attrs.get("mode", "DCR") == "CRD"
+    return lambda size: np.arange(size).repeat(count) if each else np.tile(np.arange(size), count)
 
 
 def along(span: slice) -> Along:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -17,6 +18,15 @@ MOVING = frozenset(
 """Ops whose values are all values of their inputs."""
 MOST = 2**21
 """Elements that a chain or a piece is run on at most: a picture's first layers have a million."""
+
+
+class Moved(NamedTuple):
+    """A chain of moves: the tensor that it begins at, its sizes, where each value came from, and its nodes."""
+
+    source: gs.Variable
+    sizes: list[int]
+    came: np.ndarray
+    nodes: tuple[gs.Node, ...]
 
 
 def traced(source: gs.Tensor, nodes: Sequence[gs.Node]) -> np.ndarray | None:

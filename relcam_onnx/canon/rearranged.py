@@ -15,8 +15,9 @@ from relcam_onnx.canon.activations import ELEMENTWISE
 from relcam_onnx.canon.axes import RESHAPES
 from relcam_onnx.canon.cut import pieces, places
 from relcam_onnx.canon.edit import bypass, detach, fresh, is_op, reshaped, sweep
-from relcam_onnx.canon.places import MOVING, shape_of_one, traced
+from relcam_onnx.canon.places import MOVING, Moved, shape_of_one, traced
 from relcam_onnx.canon.rows import as_product
+from relcam_onnx.canon.shuffles import is_shuffle
 from relcam_onnx.model import Model, View, consumers, producer, variables
 from relcam_onnx.ops.product import is_product
 
@@ -33,41 +34,43 @@ class Patches(NamedTuple):
     offsets: tuple[np.ndarray, ...]
 
 
-class Moved(NamedTuple):
-    """A chain of moves: the tensor (N, C, H, W) that it begins at, its sizes, and where each value came from."""
-
-    source: gs.Variable
-    sizes: list[int]
-    came: np.ndarray
-
-
 def name_rearranged(model: Model) -> None:
     """Rewrite every chain of moves that ends in a known one, and every product of patches as a convolution."""
     order = places(model.graph)
     for node in list(model.graph.nodes):
-        if is_op(node, *MOVING) and not all(is_op(reader, *MOVING) for reader in consumers(node.outputs[0])):
-            chains = chains_to(node.outputs[0], order)
-            any(is_gather(model, node, chain) or is_upsampling(node, chain) for chain in chains)
-    for node in list(model.graph.nodes):
         if is_op(node, "MatMul", "Gemm", "Conv") and isinstance(node.inputs[1], gs.Constant) and is_pointwise(node):
-            chains = (chain for chain in chains_to(node.inputs[0], order) if not has_heads(chain.source))
+            chains = (chain for chain in chains_to(node.inputs[0], order, 4) if not has_heads(chain.source))
             any(is_convolution(model, node, chain) for chain in chains)
+    for node in reversed(list(model.graph.nodes)):
+        if is_op(node, *MOVING) and node.outputs and not all(map(goes_on, consumers(node.outputs[0]))):
+            grids, rows = ([*chains_to(node.outputs[0], order, rank)] for rank in (4, 3))
+            any(is_gather(model, node, chain) or is_upsampling(node, chain) for chain in grids) or any(
+                is_shuffle(model, node, chain) for chain in (*grids, *rows)
+            )
     sweep(model)
 
 
-def chains_to(result: gs.Tensor, order: dict[str, int]) -> Iterator[Moved]:
-    """The chains of several moves that end in a tensor, long ones first; one that makes patches counts alone."""
+def goes_on(node: gs.Node) -> bool:
+    """Whether a chain of moves goes on through a node: what joins it with others ends it."""
+    return is_op(node, *MOVING) and len(list(variables(node))) == 1
+
+
+def chains_to(result: gs.Tensor, order: dict[str, int], rank: int) -> Iterator[Moved]:
+    """The chains of several moves from a tensor of so many axes to another, long ones first.
+
+    One move counts that makes patches.
+    """
     found = [p for p in pieces(result, order, MOVING) if len(p.nodes) > 1 or is_op(p.nodes[0], "SpaceToDepth")]
     for piece in reversed(found):
         sizes = shape_of_one(piece.source)
-        came = traced(piece.source, piece.nodes) if sizes is not None and len(sizes) == 4 else None
+        came = traced(piece.source, piece.nodes) if sizes is not None and len(sizes) == rank else None
         if sizes is not None and came is not None:
-            yield Moved(piece.source, sizes, came)
+            yield Moved(piece.source, sizes, came, piece.nodes)
 
 
 def is_gather(model: Model, node: gs.Node, chain: Moved) -> bool:
     """Make a node the Gather of channels that its chain is, as a channel shuffle; False where it is none."""
-    source, sizes, came = chain
+    source, sizes, came, _ = chain
     if list(came.shape) != sizes or list(node.outputs[0].shape) != list(source.shape):
         return False
     order = came[0, :, 0, 0] // np.prod(sizes[2:], dtype=int)
@@ -83,7 +86,7 @@ def is_gather(model: Model, node: gs.Node, chain: Moved) -> bool:
 
 def is_upsampling(node: gs.Node, chain: Moved) -> bool:
     """Make a node the Resize that its chain is: each position over a block of positions; False where it is none."""
-    source, sizes, came = chain
+    source, sizes, came, _ = chain
     if came.ndim != 4 or list(came.shape[:2]) != sizes[:2]:
         return False
     factors = [after // before for before, after in zip(sizes, came.shape, strict=True)]
@@ -165,7 +168,7 @@ def is_pointwise(node: gs.Node) -> bool:
 
 def patches_of(chain: Moved, *, last: bool) -> Patches | None:
     """The windows that a chain puts on its last axis, or on axis 1; the others are the windows' grid, row by row."""
-    _, sizes, came = chain
+    _, sizes, came, _ = chain
     if came.ndim == 2 and len(came) % sizes[0] == 0:
         came = came.reshape(sizes[0], -1, came.shape[-1])  # the windows of all images in one table
     if came.ndim < 3 or came.shape[0] != sizes[0]:

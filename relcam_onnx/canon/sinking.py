@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.canon.affine import Affine, affine_of, hands_on
-from relcam_onnx.canon.axes import moves, permutation
+from relcam_onnx.canon.affine import Affine, affine_of, carries
+from relcam_onnx.canon.axes import RESHAPES
 from relcam_onnx.canon.edit import detach, fold, fresh, is_op, is_output, read_instead, reshaped, view
 from relcam_onnx.canon.taking import reads, reweigh
 from relcam_onnx.model import Model, consumers
@@ -36,13 +36,11 @@ def down(model: Model, node: gs.Node, into_layers: bool) -> bool:
     for branch in branches:  # each behind the one that it reads
         before, old = branch.inputs[0], branch.outputs[0]
         name = fresh(model, f"{old.name}/before")
-        if not moves(branch):
+        if is_op(branch, *RESHAPES):
+            new = reshaped(model, before, old, name)
+        else:
             told = (t.values if isinstance(t, gs.Constant) else None for t in branch.inputs[1:])
             new = view(model, old, name, branch.op, before, *told, **branch.attrs)
-        elif is_op(branch, "Transpose"):
-            new = view(model, old, name, "Transpose", before, perm=permutation(branch))
-        else:
-            new = reshaped(model, before, old, name)
         branch.outputs[0] = new
         fold(model, old, leaves[0][0].outputs[0])
         for reader in consumers(old):
@@ -65,7 +63,7 @@ def sinks(
             if not reads(reader, tensor, affine):
                 return False
             leaves.append((reader, affine.over(layer.counts(reader)[0])))
-        elif hands_on(reader) and (pushed := affine.pushed(reader)) is not None:
+        elif carries(reader) and (pushed := affine.pushed(reader)) is not None:
             branches.append(reader)
             if not sinks(model, reader.outputs[0], pushed, leaves, branches):
                 return False

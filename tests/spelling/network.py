@@ -59,6 +59,10 @@ class Speller(Parts):
             case "upsample":
                 y = self.relu(self.conv(x, 6, stride=2))
                 return self.relu(self.total(self.upsampled(y), self.conv(x, 6, 1))) if h % 2 == 0 else y
+            case "pixels":
+                y = self.unpacked(self.conv(x, 8, norm=True))
+                y = self.relu(y)
+                return self.relu(self.conv(self.relu(self.packed(y)), 6))
             case "placed":
                 return self.silu(self.conv(self.relu(self.placed(self.conv(x, 6))), 6, 1))
             case "channels last":
@@ -162,10 +166,10 @@ class Speller(Parts):
 BLOCKS = (
     "plain", "biased", "signed", "residual", "three", "inverted", "split", "max", "average", "layer-norm", "group-norm",
     "l2", "rms", "tokens", "channels last", "patches", "shuffle", "upsample",
-    "placed", "bent",
+    "pixels", "placed", "bent",
 )  # fmt: skip
 HEADS = ("pooled", "deep", "flat")
-NEED_SIZES = frozenset({"tokens", "patches", "placed", "shuffle", "upsample"})
+NEED_SIZES = frozenset({"tokens", "patches", "placed", "shuffle", "upsample", "pixels"})
 """Blocks that name the sizes of the picture."""
 
 

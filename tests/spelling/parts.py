@@ -195,6 +195,51 @@ class Parts(Norms):
         order = np.arange(c).reshape(2, -1).T.reshape(-1)
         return self.one_of(moved, lambda: self.same(x, "Gather", x, order, axis=1))
 
+    def unpacked(self, x: str) -> str:
+        """Blocks of 2×2 positions that are channels, one channel's after the other's, as positions."""
+        n, c, h, w = self.shapes[x]
+        out = (n, c // 4, 2 * h, 2 * w)
+
+        def moved() -> str:
+            apart = self.put((n, c // 4, 2, 2, h, w), "Reshape", x, np.array((n, c // 4, 2, 2, h, w)))
+            return self.put(out, "Reshape", self.transpose(apart, [0, 1, 4, 2, 5, 3]), np.array(out))
+
+        def last() -> str:
+            """Channels last."""
+            split = (n, h, w, c // 4, 2, 2)
+            apart = self.put(split, "Reshape", self.transpose(x, [0, 2, 3, 1]), np.array(split))
+            whole = self.put(
+                (n, 2 * h, 2 * w, c // 4),
+                "Reshape",
+                self.transpose(apart, [0, 1, 4, 2, 5, 3]),
+                np.array((n, 2 * h, 2 * w, c // 4)),
+            )
+            return self.transpose(whole, [0, 3, 1, 2])
+
+        def by_block() -> str:
+            """The other order of ONNX."""
+            order = np.arange(c).reshape(-1, 4).T.reshape(-1)
+            return self.put(out, "DepthToSpace", self.same(x, "Gather", x, order, axis=1), blocksize=2)
+
+        return self.one_of(lambda: self.put(out, "DepthToSpace", x, blocksize=2, mode="CRD"), moved, last, by_block)
+
+    def packed(self, x: str) -> str:
+        """Blocks of 2×2 positions as channels, place by place."""
+        n, c, h, w = self.shapes[x]
+        out = (n, 4 * c, h // 2, w // 2)
+
+        def moved() -> str:
+            apart = self.put((n, c, h // 2, 2, w // 2, 2), "Reshape", x, np.array((n, c, h // 2, 2, w // 2, 2)))
+            return self.put(out, "Reshape", self.transpose(apart, [0, 3, 5, 1, 2, 4]), np.array(out))
+
+        def as_slices() -> str:
+            ends, axes, steps = np.array([h, w]), np.array([2, 3]), np.array([2, 2])
+            starts = [np.array([row, column]) for row in (0, 1) for column in (0, 1)]
+            parts = [self.put((n, c, h // 2, w // 2), "Slice", x, start, ends, axes, steps) for start in starts]
+            return self.put(out, "Concat", *parts, axis=1)
+
+        return self.one_of(lambda: self.put(out, "SpaceToDepth", x, blocksize=2), moved, as_slices)
+
     def upsampled(self, x: str) -> str:
         """Twice as large, each position four times."""
         n, c, h, w = self.shapes[x]
