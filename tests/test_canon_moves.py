@@ -30,6 +30,13 @@ def in_pixels(net: Drawn, perm: list[int], last: bool = False, sizes: tuple[int,
     return net("Reshape", apart, np.array([1, 2, 16, 16]))
 
 
+def expanded(net: Drawn) -> str:
+    """The same of positions in one row, as Swin-Unet has them."""
+    row = net("Transpose", net("Reshape", conv(net, after=8), np.array([1, 8, 64])), perm=[0, 2, 1])
+    apart = net("Transpose", net("Reshape", row, np.array([1, 8, 8, 2, 2, 2])), perm=[0, 1, 3, 2, 4, 5])
+    return net("Reshape", apart, np.array([1, 256, 2]))
+
+
 def in_depth(net: Drawn, perm: list[int], *after: int) -> str:
     apart = net("Reshape", relu(net), np.array([1, 4, 4, 2, 4, 2]))
     return net("Reshape", net("Transpose", apart, perm=perm), np.array(after))
@@ -104,6 +111,7 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
     "a pixel shuffle, channels last": (
         lambda n: in_pixels(n, [0, 5, 1, 3, 2, 4], last=True, sizes=(8, 8, 2, 2, 2)), ["Conv", "DepthToSpace"],
     ),
+    "rows of positions in blocks": (expanded, ["Conv", "DepthToSpace", "Transpose", "Reshape"]),
     "- places of a block apart from each other": (
         lambda n: in_pixels(n, [0, 1, 2, 4, 3, 5]), ["Conv", "Reshape", "Transpose", "Reshape"],
     ),

@@ -41,14 +41,15 @@ def is_shuffle(model: Model, node: gs.Node, chain: Moved) -> bool:
         return False
     if any(is_op(step, "DepthToSpace", "SpaceToDepth") for step in nodes):
         return False  # it is written so already
-    own, sides = came[0], {size for step in nodes for size in step.outputs[0].shape or () if isinstance(size, int)}
+    told = {size for step in nodes for size in step.outputs[0].shape or () if isinstance(size, int)}
+    own, sides = came[0], {a * b for a in told for b in {1, *told}}  # of a row of blocks both numbers stand there
     if not np.array_equal(came, own + own.size * np.arange(len(came)).reshape(-1, *[1] * own.ndim)):
         return False
     for before in faces(sizes, sides):
         for behind in faces(came.shape, sides):
             side = block(before.grid, behind.grid)
-            ones = before.seen(np.arange(own.size)), behind.seen(own)
-            if side and (steps := steps_of(*ones, side)) is not None:
+            steps = steps_of(before.seen(np.arange(own.size)), behind.seen(own), side) if side else None
+            if steps is not None:
                 put(model, node, chain.source, before, behind, steps)
                 return True
     return False
