@@ -37,6 +37,12 @@ def expanded(net: Drawn) -> str:
     return net("Reshape", apart, np.array([1, 256, 2]))
 
 
+def around(net: Drawn, x: str, before: list[int], after: list[int], axis: int = 2) -> str:
+    """Single rows or columns before and behind what they are of."""
+    ends = [[net("Slice", x, *map(np.array, ([i], [i + 1], [axis]))) for i in some] for some in (before, after)]
+    return net("Concat", *ends[0], x, *ends[1], axis=axis)
+
+
 def in_depth(net: Drawn, perm: list[int], *after: int) -> str:
     apart = net("Reshape", relu(net), np.array([1, 4, 4, 2, 4, 2]))
     return net("Reshape", net("Transpose", apart, perm=perm), np.array(after))
@@ -112,6 +118,29 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
         lambda n: in_pixels(n, [0, 5, 1, 3, 2, 4], last=True, sizes=(8, 8, 2, 2, 2)), ["Conv", "DepthToSpace"],
     ),
     "rows of positions in blocks": (expanded, ["Conv", "DepthToSpace", "Transpose", "Reshape"]),
+    "circular padding by joining": (
+        lambda n: around(n, around(n, relu(n), [7], [0]), [7], [0], axis=3), ["Conv", "Relu", "Pad"],
+    ),
+    "reflections by joining": (lambda n: around(n, relu(n), [2, 1], [6]), ["Conv", "Relu", "Pad"]),
+    "repeated edges by gathering": (
+        lambda n: n("Gather", relu(n), np.array([0, 0, *range(8), 7]), axis=3), ["Conv", "Relu", "Pad"],
+    ),
+    "one way of padding axis by axis": (
+        lambda n: around(n, n("Pad", relu(n), np.array([0, 0, 0, 1, 0, 0, 0, 1]), mode="wrap"), [7], [0]),
+        ["Conv", "Relu", "Pad"],
+    ),
+    "- a ring that is turned": (
+        lambda n: n("Concat", n("Slice", y := relu(n), *map(np.array, ([7], [8], [2]))),
+                    n("Slice", y, *map(np.array, ([0], [7], [2]))), axis=2),
+        ["Conv", "Relu", "Slice", "Slice", "Concat"],
+    ),
+    "- two ways of padding": (
+        lambda n: around(n, around(n, relu(n), [7], [0]), [0], [7], axis=3), ["Conv", "Relu", "Pad", "Pad"],
+    ),
+    "- edges that change places": (
+        lambda n: around(n, relu(n), [3], [0]), ["Conv", "Relu", "Slice", "Slice", "Concat"],
+    ),
+    "- all of it twice": (lambda n: n("Concat", y := relu(n), y, axis=2), ["Conv", "Relu", "Concat"]),
     "- places of a block apart from each other": (
         lambda n: in_pixels(n, [0, 1, 2, 4, 3, 5]), ["Conv", "Reshape", "Transpose", "Reshape"],
     ),

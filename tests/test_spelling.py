@@ -122,12 +122,13 @@ FAULTS: dict[str, tuple[str, Callable[..., Any]]] = {
     "norms stay in pieces": ("canon.name_norms", lambda model: None),
     "moves are known by their nodes": ("canon.name_rearranged", lambda model: None),
     "blocks of positions are known by their nodes": ("canon.rearranged.is_shuffle", lambda *_: False),
+    "padding by hand stays in pieces": ("canon.name_padding", lambda model: None),
     "constants stay behind the moves": ("canon.lift_constants", lambda model: None),
     "an image without a batch stays so": ("canon.batch_first", lambda model: None),
     "what is dense hangs on the op": ("lrp.plan.Sites._several", lambda sites, node: node.op not in ("Gemm", "MatMul")),
 }  # fmt: skip
 """What the law found once: where it stands in the package, and what is put there instead."""
-TRIES = 120
+TRIES = 300
 
 
 @pytest.mark.parametrize("fault", FAULTS)

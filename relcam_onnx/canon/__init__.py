@@ -18,7 +18,7 @@ from relcam_onnx.canon.leading import batch_first
 from relcam_onnx.canon.lifting import lift_constants
 from relcam_onnx.canon.masks import name_masks
 from relcam_onnx.canon.norms import name_norms
-from relcam_onnx.canon.padding import absorb_padding
+from relcam_onnx.canon.padding import absorb_padding, name_padding
 from relcam_onnx.canon.pairs import name_pairs
 from relcam_onnx.canon.parallel import merge_parallel
 from relcam_onnx.canon.pools import bend_first, name_averages, name_copies
@@ -82,6 +82,7 @@ def canonicalise(model: Model, *, batch_norm: bool, output: str | None = None) -
         join_pools(model)
         unfold_rows(model)
         name_rearranged(model)
+        name_padding(model)
     drop_identities(model)
     model.scalings = image_scalings(model.graph)  # before it is folded into the first layer
     if batch_norm:

@@ -128,7 +128,7 @@ class Affine:
         return values.reshape([-1 if axis == self.axis else 1 for axis in range(rank)] if self.axis is not None else [])
 
 
-def carries(node: gs.Node) -> bool:
+def hands_on(node: gs.Node) -> bool:
     """Whether a scale and a shift may pass a node: it moves or picks values, or pools positions."""
     return moves(node) or picks(node) is not None or unblocked(node) is not None or pooled(node) is not None
 

@@ -1,19 +1,61 @@
-"""A Pad of zeros belongs to what reads it: to a convolution's own pads, or a pool's where that is the same."""
+"""Padding: what repeats values at the ends is a Pad, and one of zeros belongs to what reads it.
+
+That is to a convolution's own pads, or to a pool's where it is the same.
+"""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.axes import permutation
+from relcam_onnx.canon.cut import Piece, pieces, places
 from relcam_onnx.canon.edit import fold, is_op, sweep
 from relcam_onnx.canon.identity import integers
 from relcam_onnx.canon.moving import turned
+from relcam_onnx.canon.places import shape_of_one, traced
 from relcam_onnx.model import Model, consumers, producer
 from relcam_onnx.ops.signs import Signs
 
 Amounts = tuple[list[int], list[int]]
 """Positions before and after, for each axis."""
+
+
+REPEATS = frozenset({"Concat", "Gather", "Pad", "Slice"})
+"""What repeats values at the ends, as PyTorch's circular padding does, or blurs that gather their indices."""
+MODES: tuple[Literal["edge", "reflect", "wrap"], ...] = ("edge", "reflect", "wrap")
+
+
+def name_padding(model: Model) -> None:
+    """Parts of a tensor that are joined around it, or gathered -> one Pad that repeats them."""
+    order = places(model.graph)
+    for node in reversed(list(model.graph.nodes)):
+        if is_op(node, "Concat", "Gather", "Pad"):
+            any(is_padding(node, piece) for piece in reversed([*pieces(node.outputs[0], order, REPEATS)]))
+    sweep(model)
+
+
+def is_padding(node: gs.Node, piece: Piece) -> bool:
+    """Make a node the Pad that a piece before it is; False where it is none."""
+    sizes, alone = shape_of_one(piece.source), len(piece.nodes) == 1 and node.op == "Pad"
+    if sizes is None or alone or any(step.op == "Pad" and step.attrs.get("mode") not in MODES for step in piece.nodes):
+        return False
+    came = traced(piece.source, piece.nodes)
+    if came is None or came.ndim != len(sizes) or came.size <= np.prod(sizes):
+        return False
+    own = np.arange(np.prod(sizes, dtype=int)).reshape(sizes)
+    for before in np.argwhere(came == 0):
+        pads = np.stack((before, came.shape - before - sizes))
+        if pads[:, 0].any() or pads.min() < 0 or (pads >= sizes).any():
+            continue  # nothing that is there as often as that has ends
+        for mode in MODES:
+            if np.array_equal(np.pad(own, pads.T, mode=mode), came):
+                node.op, node.attrs = "Pad", {"mode": mode}
+                node.inputs = [piece.source, gs.Constant(f"{node.outputs[0].name}/pads", pads.reshape(-1))]
+                return True
+    return False
 
 
 def absorb_padding(model: Model) -> None:

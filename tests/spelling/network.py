@@ -63,6 +63,9 @@ class Speller(Parts):
                 y = self.unpacked(self.conv(x, 8, norm=True))
                 y = self.relu(y)
                 return self.relu(self.conv(self.relu(self.packed(y)), 6))
+            case "ring":
+                y = self.ringed(x, ("wrap", "reflect", "edge")[self.plan.seed % 3]) if h > 2 else x
+                return self.relu(self.conv(y, 6, stride=2 if h > 4 else 1, pad=0 if h > 2 else 1))
             case "placed":
                 return self.silu(self.conv(self.relu(self.placed(self.conv(x, 6))), 6, 1))
             case "channels last":
@@ -166,10 +169,10 @@ class Speller(Parts):
 BLOCKS = (
     "plain", "biased", "signed", "residual", "three", "inverted", "split", "max", "average", "layer-norm", "group-norm",
     "l2", "rms", "tokens", "channels last", "patches", "shuffle", "upsample",
-    "pixels", "placed", "bent",
+    "pixels", "ring", "placed", "bent",
 )  # fmt: skip
 HEADS = ("pooled", "deep", "flat")
-NEED_SIZES = frozenset({"tokens", "patches", "placed", "shuffle", "upsample", "pixels"})
+NEED_SIZES = frozenset({"tokens", "patches", "placed", "shuffle", "upsample", "pixels", "ring"})
 """Blocks that name the sizes of the picture."""
 
 

@@ -223,6 +223,33 @@ class Parts(Norms):
 
         return self.one_of(lambda: self.put(out, "DepthToSpace", x, blocksize=2, mode="CRD"), moved, last, by_block)
 
+    def ringed(self, x: str, mode: str) -> str:
+        """One more row and column at each end, which repeat others."""
+        n, c, h, w = self.shapes[x]
+        ends = {"wrap": (-1, 0), "reflect": (1, -2), "edge": (0, -1)}[mode]
+        wide = [(n, c, h + 2, w), (n, c, h + 2, w + 2)]
+
+        def joined(source: str, axis: int) -> str:
+            size, rows = self.shapes[source][axis], []
+            for end in ends:
+                start = end % size
+                shape = [1 if a == axis else s for a, s in enumerate(self.shapes[source])]
+                rows.append(
+                    self.put(shape, "Slice", source, np.array([start]), np.array([start + 1]), np.array([axis]))
+                )
+            return self.put(wide[axis - 2], "Concat", rows[0], source, rows[1], axis=axis)
+
+        def gathered(source: str, axis: int) -> str:
+            size = self.shapes[source][axis]
+            order = np.array([ends[0] % size, *range(size), ends[1] % size])
+            return self.put(wide[axis - 2], "Gather", source, order, axis=axis)
+
+        return self.one_of(
+            lambda: self.put(wide[1], "Pad", x, np.array([0, 0, 1, 1, 0, 0, 1, 1]), mode=mode),
+            lambda: joined(joined(x, 2), 3),
+            lambda: gathered(gathered(x, 2), 3),
+        )
+
     def packed(self, x: str) -> str:
         """Blocks of 2×2 positions as channels, place by place."""
         n, c, h, w = self.shapes[x]
