@@ -1,4 +1,4 @@
-"""Averages of averages: the canonical form of each spelling, and near misses."""
+"""Averages of averages, maxima of maxima: the canonical form of each spelling, and near misses."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ def pool(net: Drawn, x: str, kernel: tuple[int, int], *, tile: bool = True, **at
 
 def mean(net: Drawn, x: str, *axes: int, op: str = "ReduceMean", keep: bool = False) -> str:
     return net(op, x, np.array(axes), keepdims=int(keep))
+
+
+def largest(net: Drawn, x: str, *kernel: int, strides: tuple[int, ...] = (), **attrs: object) -> str:
+    return net("MaxPool", x, kernel_shape=list(kernel), strides=list(strides or kernel), **attrs)
 
 
 def rows(net: Drawn, x: str, **attrs: object) -> str:
@@ -82,6 +86,36 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
     "- one axis of tiles": (lambda n: mean(n, pool(n, conv(n), (2, 2)), 3), ["Conv", "AveragePool", "ReduceMean"]),
     "- all of tiles that leave some out": (
         lambda n: n("GlobalAveragePool", pool(n, conv(n), (3, 3))), ["Conv", "AveragePool", "GlobalAveragePool"],
+    ),
+    "a row of means, then columns": (
+        lambda n: mean(n, pool(n, conv(n), (1, 8)), 2, keep=True), ["Conv", "ReduceMean"],
+    ),
+    "maxima of rows, then columns": (
+        lambda n: mean(n, mean(n, conv(n), 3, op="ReduceMax"), 2, op="ReduceMax"), ["Conv", "ReduceMax"],
+    ),
+    "minima of rows, then columns": (
+        lambda n: mean(n, mean(n, relu(n), 3, op="ReduceMin"), 2, op="ReduceMin"), ["Conv", "Relu", "ReduceMin"],
+    ),
+    "the largest of a row, then columns": (
+        lambda n: mean(n, largest(n, conv(n), 1, 8), 2, op="ReduceMax", keep=True), ["Conv", "ReduceMax"],
+    ),
+    "all of largest tiles": (lambda n: n("GlobalMaxPool", largest(n, conv(n), 2, 2)), ["Conv", "GlobalMaxPool"]),
+    "all of windows that overlap": (
+        lambda n: n("GlobalMaxPool", largest(n, conv(n), 3, 3, strides=(2, 2), pads=[1] * 4)),
+        ["Conv", "GlobalMaxPool"],
+    ),
+    "largest stripes": (lambda n: largest(n, largest(n, conv(n), 1, 2), 2, 1), ["Conv", "MaxPool"]),
+    "- all of windows that leave some out": (
+        lambda n: n("GlobalMaxPool", largest(n, conv(n), 1, 1, strides=(2, 2))), ["Conv", "MaxPool", "GlobalMaxPool"],
+    ),
+    "- all of tiles that leave the last out": (
+        lambda n: n("GlobalMaxPool", largest(n, conv(n), 3, 3)), ["Conv", "MaxPool", "GlobalMaxPool"],
+    ),
+    "- a mean of maxima": (
+        lambda n: mean(n, mean(n, conv(n), 3, op="ReduceMax"), 2), ["Conv", "ReduceMax", "ReduceMean"],
+    ),
+    "- a mean of largest tiles": (
+        lambda n: n("GlobalAveragePool", largest(n, conv(n), 2, 2)), ["Conv", "MaxPool", "GlobalAveragePool"],
     ),
 }  # fmt: skip
 

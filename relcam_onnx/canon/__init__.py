@@ -79,13 +79,13 @@ def canonicalise(model: Model, *, batch_norm: bool, output: str | None = None) -
         name_averages(model)
         name_copies(model)
         name_blocks(model)
-        join_pools(model)
         unfold_rows(model)
         name_rearranged(model)
         name_padding(model)
     drop_identities(model)
     model.scalings = image_scalings(model.graph)  # before it is folded into the first layer
     if batch_norm:
+        join_pools(model)  # where nothing stands between them any more
         flatten_sums(model)
         drop_identities(model)  # moves that cancel where nothing stands between them any more
         absorb_padding(model)

@@ -1,13 +1,13 @@
-"""Means of means, and sums of them, are one: over one axis after the other, and over windows of windows.
+"""Means of means, sums of them and maxima of maxima are one: over one axis after the other, over windows of windows.
 
-Where values of both signs cancel, a rule that takes them by sign shares in two steps otherwise than in one.
+Where values of both signs cancel, a rule that takes them by sign shares in two steps otherwise than in one; and what
+lies between two steps, rows without columns, is no stage.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import starmap
 from typing import NamedTuple
 
 import numpy as np
@@ -17,26 +17,34 @@ from relcam_onnx.canon.axes import permutation
 from relcam_onnx.canon.edit import detach, fold, is_op, only_reader, result_of, scaled, sweep
 from relcam_onnx.canon.identity import drop_identities, integers
 from relcam_onnx.canon.pools import name_means
+from relcam_onnx.canon.spans import STILL, Span, spans
 from relcam_onnx.model import Model, producer
 
-REDUCTIONS = ("ReduceMean", "ReduceSum", "GlobalAveragePool")
+REDUCTIONS = {
+    "ReduceMean": "ReduceMean", "ReduceSum": "ReduceSum", "ReduceMax": "ReduceMax", "ReduceMin": "ReduceMin",
+    "GlobalAveragePool": "ReduceMean", "GlobalMaxPool": "ReduceMax",
+    "AveragePool": "ReduceMean", "MaxPool": "ReduceMax",
+}  # fmt: skip
+"""What each does, over all of some axes; the pools where they have one window there."""
+ALIKE = (("ReduceMean", "ReduceSum"), ("ReduceMax",), ("ReduceMin",))
+"""What may be one, behind each other."""
 BETWEEN = ("Transpose", "Squeeze", "Unsqueeze")
 
 
 def join_reductions(model: Model) -> None:
-    """Write every chain of means and sums over axes as one, and a sum over its count as the mean that it is."""
+    """Write every chain of reductions over axes as one, and a sum over its count as the mean that it is."""
     name_means(model)
     for node in reversed(list(model.graph.nodes)):
-        if node.outputs and is_op(node, *REDUCTIONS):
+        if node.outputs and reduced(node) is not None:
             join_reduction(model, node)
     sweep(model)
 
 
 def join_pools(model: Model) -> None:
-    """Write every chain of average pools, and a mean behind it, as one."""
+    """Write every chain of pools, and a reduction behind it, as one."""
     drop_identities(model)  # such as stand behind pools of blocks
     for node in reversed(list(model.graph.nodes)):
-        if node.outputs and is_op(node, "AveragePool", *REDUCTIONS):
+        if node.outputs and is_op(node, *REDUCTIONS):
             join_pool(model, node)
     sweep(model)
 
@@ -48,26 +56,46 @@ class Joined(NamedTuple):
     ----------
     axes
         The source's axes in the order that the result has them, None where it has one of length one instead.
-    means, sums
-        Axes that a mean and a sum is taken over.
+    taken
+        Of each op the axes that it is over.
     """
 
     axes: list[int | None]
-    means: set[int]
-    sums: set[int]
+    taken: dict[str, set[int]]
+
+    @property
+    def op(self) -> str:
+        """The one op that all are but for a factor."""
+        return "ReduceMean" if self.taken.get("ReduceMean") else next(iter(self.taken))
+
+
+def reduced(node: gs.Node) -> tuple[str, list[int]] | None:
+    """The reduction that a node is, and its axes; a pool is one where a single window has all of them."""
+    if not is_op(node, *REDUCTIONS) or node.inputs[0].shape is None:
+        return None
+    if is_op(node, "GlobalAveragePool", "GlobalMaxPool"):
+        axes = list(range(2, len(node.inputs[0].shape)))
+    elif is_op(node, "AveragePool", "MaxPool"):
+        lie = {axis: span for axis, span in enumerate(spans(node) or (), 2) if span != STILL}
+        axes = list(lie)
+        if any(span != Span(*[node.inputs[0].shape[axis]] * 2) for axis, span in lie.items()):
+            return None
+    else:
+        axes = integers(node, 1) or []
+    return (REDUCTIONS[node.op], axes) if axes else None
 
 
 def join_reduction(model: Model, node: gs.Node) -> None:
     """Let a reduction do what others before it do, whatever turns between them."""
     chain = chain_of(model, node)
     source = chain[0].inputs[0]
-    if sum(is_op(step, *REDUCTIONS) for step in chain) < 2 or source.shape is None:
+    if sum(not is_op(step, *BETWEEN) for step in chain) < 2 or source.shape is None:
         return
     joined = followed(chain, len(source.shape))
     if joined is None:
         return
     factor = 1
-    for axis in joined.sums if joined.means else ():
+    for axis in joined.taken.get("ReduceSum", ()) if joined.op == "ReduceMean" else ():
         if not isinstance(source.shape[axis], int):
             return
         factor *= source.shape[axis]
@@ -79,15 +107,19 @@ def join_reduction(model: Model, node: gs.Node) -> None:
     rebuilt(model, source, joined, factor, result)
 
 
+def alike(*nodes: gs.Node) -> bool:
+    """Whether all of some reductions and pools may be one."""
+    return any(all(REDUCTIONS[node.op] in ops for node in nodes) for ops in ALIKE)
+
+
 def chain_of(model: Model, node: gs.Node) -> list[gs.Node]:
     """The nodes that lead to a reduction from the first one of a chain, in order, and itself."""
     chain = [node]
-    while (
-        is_op(before := producer(chain[0].inputs[0]), *REDUCTIONS, *BETWEEN)
-        and only_reader(model, chain[0].inputs[0]) is not None
-    ):
+    while (before := producer(chain[0].inputs[0])) is not None and only_reader(model, chain[0].inputs[0]) is not None:
+        if not is_op(before, *BETWEEN) and (reduced(before) is None or not alike(before, node)):
+            break
         chain.insert(0, before)
-    while not is_op(chain[0], *REDUCTIONS):
+    while is_op(chain[0], *BETWEEN):
         del chain[0]
     return chain
 
@@ -95,13 +127,13 @@ def chain_of(model: Model, node: gs.Node) -> list[gs.Node]:
 def followed(chain: list[gs.Node], rank: int) -> Joined | None:
     """What a chain makes of a source of this rank; None where that is not known."""
     axes: list[int | None] = list(range(rank))
-    means: set[int] = set()
-    sums: set[int] = set()
+    taken: dict[str, set[int]] = {}
     for step in chain:
         if is_op(step, "Transpose"):
             axes = [axes[axis] for axis in permutation(step)]
             continue
-        over = list(range(2, len(axes))) if is_op(step, "GlobalAveragePool") else integers(step, 1)
+        own = reduced(step)
+        over = integers(step, 1) if own is None else own[1]
         if not over:
             return None
         if is_op(step, "Unsqueeze"):
@@ -110,22 +142,20 @@ def followed(chain: list[gs.Node], rank: int) -> Joined | None:
                 axes.insert(axis, None)
             continue
         over = [axis % len(axes) for axis in over]
-        if is_op(step, "Squeeze"):
-            if any(axes[axis] is not None for axis in over):
-                return None
-        else:
-            taken = {own for place in over if (own := axes[place]) is not None}
-            (sums if is_op(step, "ReduceSum") else means).update(taken)
-        if is_op(step, "Squeeze") or not step.attrs.get("keepdims", 1):
+        if own is not None:
+            taken.setdefault(own[0], set()).update(at for place in over if (at := axes[place]) is not None)
+        elif any(axes[axis] is not None for axis in over):
+            return None
+        if own is None or not step.attrs.get("keepdims", 1):
             axes = [axis for place, axis in enumerate(axes) if place not in over]
         else:
             axes = [None if place in over else axis for place, axis in enumerate(axes)]
-    return Joined(axes, means, sums)
+    return Joined(axes, taken)
 
 
 def rebuilt(model: Model, source: gs.Tensor, joined: Joined, factor: int, result: gs.Tensor) -> None:
     """Write what was joined as one reduction, and what turns its result."""
-    over = joined.means | joined.sums
+    over = set().union(*joined.taken.values())
     sizes, left = list(source.shape), sorted(axis for axis in joined.axes if axis is not None)
     whole = joined.axes == [None if axis in over else axis for axis in range(len(sizes))]
     tensor = source
@@ -136,7 +166,7 @@ def rebuilt(model: Model, source: gs.Tensor, joined: Joined, factor: int, result
         tensor = result_of(model, like, f"{result.name}/joined", op, tensor, *inputs, **attrs)
 
     after: Sequence[int | None] = joined.axes if whole else left
-    put("ReduceMean" if joined.means else "ReduceSum", after, np.array(sorted(over)), keepdims=int(whole))
+    put(joined.op, after, np.array(sorted(over)), keepdims=int(whole))
     if factor != 1:
         put("Mul", after, np.array(factor, np.float32))
     turned = [axis for axis in joined.axes if axis is not None]
@@ -148,60 +178,18 @@ def rebuilt(model: Model, source: gs.Tensor, joined: Joined, factor: int, result
     tensor.inputs[0].outputs[0] = result
 
 
-class Span(NamedTuple):
-    """How an average pool's windows lie along one axis."""
-
-    kernel: int = 1
-    stride: int = 1
-    before: int = 0
-    behind: int = 0
-
-    def tiles(self, size: int | str | None) -> bool:
-        """Whether the windows lie side by side and leave none of so many positions out."""
-        return self[1:] == (self.kernel, 0, 0) and isinstance(size, int) and size % self.kernel == 0
-
-    def then(self, other: Span, size: int | str | None) -> Span | None:
-        """One that does what this and then another does to so many positions; None where there is none."""
-        if STILL in (self, other):
-            return other if self == STILL else self
-        # What the last windows leave out at the end lies in no window of theirs, unless that reaches into padding.
-        if not self.tiles(size if other.before or other.behind else 0):
-            return None
-        return Span(*(self.kernel * number for number in other))
-
-
-STILL = Span()
-"""Nothing happens along an axis."""
-
-
-def spans(node: gs.Node) -> list[Span] | None:
-    """Those of an AveragePool that says where each window lies; None of any other node."""
-    if not is_op(node, "AveragePool") or node.attrs.get("ceil_mode") or set(node.attrs.get("dilations") or [1]) != {1}:
-        return None
-    if node.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID") or node.inputs[0].shape is None:
-        return None
-    kernel, sizes = node.attrs["kernel_shape"], node.inputs[0].shape[2:]
-    rank = len(kernel)
-    pads = node.attrs.get("pads") or [0] * (2 * rank)
-    found = starmap(Span, zip(kernel, node.attrs.get("strides") or [1] * rank, pads[:rank], pads[rank:], strict=True))
-    # A single window may be as far from the next as one likes.
-    return [
-        Span(size, size) if span == Span(size, span.stride) else span for span, size in zip(found, sizes, strict=True)
-    ]
-
-
 def join_pool(model: Model, node: gs.Node) -> None:
-    """Let a pool, or a mean over positions, take the windows of pools before it that it alone reads."""
+    """Let a pool, or a reduction over positions, take the windows of pools before it that it alone reads."""
     while (before := producer(node.inputs[0])) is not None and only_reader(model, node.inputs[0]) is not None:
         inner, shape = spans(before), before.inputs[0].shape
-        if inner is None or shape is None:
+        if inner is None or shape is None or not alike(before, node):
             return
         if (outer := spans(node)) is not None:
             attrs = of_both((inner, before), (outer, node), shape[2:])
             if attrs is None:
                 return
             node.attrs = attrs
-        elif not all(map(Span.tiles, inner, shape[2:])) or not takes_all(node, inner):
+        elif not takes_all(node, before, inner):
             return
         elif is_op(node, "ReduceSum"):
             scaled(model, node, 1 / math.prod(span.kernel for span in inner))
@@ -221,16 +209,14 @@ def of_both(
     if len(counts) > 1 or len(joined) < len(sizes):
         return None
     kernel, strides, before, behind = zip(*joined, strict=True)
-    return {
-        "kernel_shape": list(kernel), "strides": list(strides), "pads": [*before, *behind],
-        "count_include_pad": max(counts, default=0),
-    }  # fmt: skip
+    attrs: dict[str, object] = {"kernel_shape": list(kernel), "strides": list(strides), "pads": [*before, *behind]}
+    return attrs if is_op(outer[1], "MaxPool") else {**attrs, "count_include_pad": max(counts, default=0)}
 
 
-def takes_all(node: gs.Node, inner: Sequence[Span]) -> bool:
-    """Whether a node takes the mean or sum over all positions along the axes that these windows lie on."""
-    if is_op(node, "GlobalAveragePool"):
-        return True
-    over, rank = integers(node, 1) or [], len(inner) + 2
+def takes_all(node: gs.Node, before: gs.Node, inner: Sequence[Span]) -> bool:
+    """Whether a node takes all positions together that these windows of one before it lie on, and those have all."""
+    _, over = reduced(node) or ("", [])
     lie = {axis for axis, span in enumerate(inner, 2) if span != STILL}
-    return is_op(node, *REDUCTIONS) and lie <= {axis % rank for axis in over}
+    # A value may be in several windows of a maximum.
+    has = Span.covers if is_op(before, "MaxPool") else Span.tiles
+    return lie <= {axis % (len(inner) + 2) for axis in over} and all(map(has, inner, before.inputs[0].shape[2:]))

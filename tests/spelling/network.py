@@ -152,6 +152,22 @@ class Speller(Parts):
                     (n, c), "Div", self.put((n, c), "ReduceSum", x, np.array([2, 3]), keepdims=0), np.float32(h * w)
                 ),
             ]
+        if self.plan.head == "largest":
+            rows = (n, c, h, 1)
+            ways = [
+                lambda: self.put((n, c), "Flatten", self.put(pooled, "GlobalMaxPool", x)),
+                lambda: self.put((n, c), "ReduceMax", x, np.array([2, 3]), keepdims=0),
+                lambda: self.put(
+                    (n, c), "ReduceMax", self.put(rows, "ReduceMax", x, np.array([3])), np.array([2, 3]), keepdims=0
+                ),
+                lambda: self.put(
+                    (n, c),
+                    "Flatten",
+                    self.put(
+                        pooled, "GlobalMaxPool", self.put((n, c, h, w), "MaxPool", x, kernel_shape=[3, 3], pads=[1] * 4)
+                    ),
+                ),
+            ]
         y = self.one_of(*ways)
         if self.plan.head == "deep":
             hidden = self.dense(y, 8)
@@ -171,7 +187,7 @@ BLOCKS = (
     "l2", "rms", "tokens", "channels last", "patches", "shuffle", "upsample",
     "pixels", "ring", "placed", "bent",
 )  # fmt: skip
-HEADS = ("pooled", "deep", "flat")
+HEADS = ("pooled", "deep", "flat", "largest")
 NEED_SIZES = frozenset({"tokens", "patches", "placed", "shuffle", "upsample", "pixels", "ring"})
 """Blocks that name the sizes of the picture."""
 
