@@ -172,3 +172,32 @@ def test_a_term_that_the_file_returns_too_is_one_of_the_layer() -> None:
     terms, _ = three(net, net("Relu", net.conv(net.x, 3, C)))
     scores = net.head(net("Relu", net("Sum", *terms)), C)
     assert ops(canonical(net.model(scores, terms[1]))) == ops(canonical(net.model(scores)))
+
+
+def turned(net: Net, tokens: str, table: np.ndarray) -> str:
+    """A dense layer over tokens, by turning them and back."""
+    return net("Transpose", net("MatMul", net("Transpose", tokens, perm=[0, 2, 1]), table), perm=[0, 2, 1])
+
+
+def from_left(net: Net, tokens: str, table: np.ndarray) -> str:
+    return net("MatMul", table.T.copy(), tokens)
+
+
+def mixer(write: Callable[[Net, str, np.ndarray], str]) -> Any:
+    """Tokens that are added to what is made of all of them (ResMLP, Touvron et al. 2021)."""
+    net = Net(1, 3, 12, 12, seed=3)
+    stem = net("Relu", net.conv(net.x, 3, C))
+    tokens = net("Transpose", net("Reshape", stem, np.array([1, C, 144])), perm=[0, 2, 1])
+    total = net("Add", tokens, write(net, tokens, net.normal(144, 144, scale=0.1)))
+    grid = net("Reshape", net("Transpose", total, perm=[0, 2, 1]), np.array([1, C, 12, 12]))
+    return net.model(net.head(net("Relu", net.conv(net("Relu", grid), C, 6)), 6))
+
+
+@pytest.mark.parametrize("preset", ["default", "paper", "epsilon-plus"])
+def test_tokens_beside_what_is_made_of_all_of_them_are_explained_as_one_layer(preset: str) -> None:
+    files = [mixer(write) for write in (from_left, turned)]
+    assert [ops(canonical(file)).count("Add") for file in files] == [0, 0]
+    left, right = (maps(file, preset, "eager") for file in files)
+    assert left.keys() == right.keys()
+    for name, expected in left.items():
+        np.testing.assert_allclose(right[name], expected, atol=1e-4 * np.abs(expected).max(), err_msg=name)

@@ -15,7 +15,7 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.affine import read
 from relcam_onnx.canon.axes import pull
-from relcam_onnx.canon.branches import Branch, branch_of, is_diagonal, layer_of, moves_to, taps_in
+from relcam_onnx.canon.branches import Branch, branch_of, follow, is_diagonal, layer_of, moves_to, taps_in, way
 from relcam_onnx.canon.edit import detach, fold, fresh, is_op, sweep, view
 from relcam_onnx.canon.moving import transposed
 from relcam_onnx.canon.taking import fresh_weight
@@ -79,7 +79,10 @@ def merge_some(model: Model, total: gs.Node, terms: Sequence[gs.Tensor]) -> list
 
 
 def sources(terms: Sequence[gs.Tensor]) -> Iterator[tuple[gs.Tensor, int]]:
-    """What layers among the terms read, before moves too, each once, with the axis of its channels."""
+    """What layers among the terms read, before moves too, each once, with the axis of its channels.
+
+    A term that is made of it by moves goes first: it has the sum's own axes.
+    """
     seen: set[tuple[int, int]] = set()
     for term in terms:
         node = producer(begun(term))
@@ -89,6 +92,12 @@ def sources(terms: Sequence[gs.Tensor]) -> Iterator[tuple[gs.Tensor, int]]:
         x = node.inputs[1 - layer.weight(node)]
         axis = layer.reads(node, len(x.shape)) if x.shape is not None else None
         vector = None if axis is None else (axis, np.arange(layer.counts(node)[0]))
+        for other in terms if vector is not None else ():
+            steps = way(x, other) if other is not term else None
+            there = None if steps is None or vector is None else follow(steps, *vector)
+            if there is not None and (id(other), there) not in seen:
+                seen.add((id(other), there))
+                yield other, there
         moves = moves_to(x)
         while vector is not None and (id(x), vector[0]) not in seen:
             seen.add((id(x), vector[0]))
