@@ -115,6 +115,27 @@ def holds(write: Write, wanted: list[str]) -> None:
     assert sorted(ops(model)) == sorted([*wanted, "Sigmoid"])
 
 
+def weighed(net: Drawn, divisor: str, axis: int = -1, *, seen: bool = False) -> str:
+    """Rows of values by exponentials, and the product divided."""
+    values = conv(net)
+    weights = net("Exp", net("MatMul", values, net.normal(8, 8)))
+    factors = (weights, values) if axis == -1 else (values, weights)
+    product = net("MatMul", *factors)
+    product = shown(net, product) if seen else product
+    match divisor:
+        case "sum":
+            below = net("ReduceSum", weights, np.array([axis]))
+        case "apart":
+            below = net("Unsqueeze", net("ReduceSum", weights, np.array([axis]), keepdims=0), np.array([axis]))
+        case "product":
+            below = net("MatMul", weights, np.ones((8, 1), np.float32))
+        case "reciprocal":
+            return net("Mul", net("Reciprocal", net("ReduceSum", weights, np.array([axis]))), product)
+        case _:
+            below = net("ReduceSum", net("Exp", values), np.array([axis]))
+    return net("Div", product, below)
+
+
 FORMS: dict[str, tuple[Write, list[str]]] = {
     "bias behind a Reshape": (
         lambda n: biased(n, n("Reshape", conv(n, bias=False), np.array([1, 4, 64])), (4, 1)), ["Conv", "Reshape"],
@@ -250,6 +271,21 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
     "two Transposes that undo each other": (there_and_back, ["Conv", "Relu"]),
     "two Transposes that undo each other, the first returned": (
         lambda n: there_and_back(n, shown), ["Conv", "Transpose", "Relu"],
+    ),
+    **{
+        f"a softmax divided behind the product, by {how}": (
+            lambda n, how=how: weighed(n, how), ["Conv", "MatMul", "Softmax", "MatMul"],
+        )
+        for how in ("sum", "apart", "product", "reciprocal")
+    },
+    "a softmax of columns divided behind the product": (
+        lambda n: weighed(n, "sum", -2), ["Conv", "MatMul", "Softmax", "MatMul"],
+    ),
+    "- a product divided by the sum of others": (
+        lambda n: weighed(n, "others"), ["Conv", "MatMul", "Exp", "MatMul", "Exp", "ReduceSum", "Div"],
+    ),
+    "- a product divided that the file returns": (
+        lambda n: weighed(n, "sum", seen=True), ["Conv", "MatMul", "Exp", "MatMul", "ReduceSum", "Div"],
     ),
 }  # fmt: skip
 """How a network begins, and the ops of its canonical form; "-" marks what looks like another and is none."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from relcam_onnx.canon.activations import name_activations
 from relcam_onnx.canon.averages import join_pools, join_reductions
 from relcam_onnx.canon.blocks import name_blocks
+from relcam_onnx.canon.dividing import divide_first
 from relcam_onnx.canon.einsums import name_einsums, name_products
 from relcam_onnx.canon.folding import fold_affine
 from relcam_onnx.canon.fronting import front_batch
@@ -66,6 +67,7 @@ def canonicalise(model: Model, *, batch_norm: bool, output: str | None = None) -
     drop_identities(model)
     merge_twins(model)
     hold_texts(model)
+    divide_first(model)
     name_activations(model)
     name_masks(model)
     name_pairs(model)
