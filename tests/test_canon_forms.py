@@ -136,6 +136,27 @@ def weighed(net: Drawn, divisor: str, axis: int = -1, *, seen: bool = False) -> 
     return net("Div", product, below)
 
 
+GRN = ["Conv", "Relu", "ReduceL2", "ReduceMean", "Add", "Div", "Mul", "Mul", "Add", "Add"]
+"""Global response normalisation (ConvNeXt V2): x + γ (x n) + β."""
+
+
+def responses(net: Drawn, written: str) -> str:
+    x = relu(net)
+    size = net("ReduceL2", x, np.array([2, 3]))
+    n = net("Div", size, net("Add", net("ReduceMean", size, np.array([1])), np.float32(1e-6)))
+    gain, shift = net.normal(4, 1, 1), net.normal(4, 1, 1)
+    match written:
+        case "gain behind":
+            y = net("Add", x, net("Add", net("Mul", gain, net("Mul", x, n)), shift))
+        case "gain before":
+            y = net("Add", x, net("Add", net("Mul", net("Mul", gain, n), x), shift))
+        case "one more":
+            y = net("Add", net("Mul", x, net("Add", net("Mul", gain, n), np.float32(1))), shift)
+        case _:
+            y = net("Add", net("Mul", x, net("Add", net("Mul", gain, n), np.float32(2))), shift)
+    return net("Relu", y)
+
+
 FORMS: dict[str, tuple[Write, list[str]]] = {
     "bias behind a Reshape": (
         lambda n: biased(n, n("Reshape", conv(n, bias=False), np.array([1, 4, 64])), (4, 1)), ["Conv", "Reshape"],
@@ -286,6 +307,14 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
     ),
     "- a product divided that the file returns": (
         lambda n: weighed(n, "sum", seen=True), ["Conv", "MatMul", "Exp", "MatMul", "ReduceSum", "Div"],
+    ),
+    **{
+        f"global response normalisation, {written}": (lambda n, written=written: responses(n, written), [*GRN, "Relu"])
+        for written in ("gain behind", "gain before", "one more")
+    },
+    "- two more than a gate": (
+        lambda n: responses(n, "two more"),
+        ["Conv", "Relu", "ReduceL2", "ReduceMean", "Add", "Div", "BatchNormalization", "Mul", "Add", "Relu"],
     ),
 }  # fmt: skip
 """How a network begins, and the ops of its canonical form; "-" marks what looks like another and is none."""

@@ -55,6 +55,10 @@ class Affine:
         axis = self.axis if other.axis is None else other.axis
         return Affine(axis, self.scale * other.scale, self.shift * other.scale + other.shift)
 
+    def apart(self) -> tuple[Affine, Affine]:
+        """The scale, and the shift behind it."""
+        return replace(self, shift=np.zeros_like(self.shift)), replace(self, scale=np.ones_like(self.scale))
+
     def pulled(self, node: gs.Node) -> Affine | None:
         """The same before a node that hands it on as this is behind it; None where it does not."""
         if (channels := pooled(node)) is not None:

@@ -29,7 +29,7 @@ from relcam_onnx.canon.edit import (
 )
 from relcam_onnx.canon.moving import undone
 from relcam_onnx.canon.picking import picks
-from relcam_onnx.canon.shifts import behind_concat, behind_sum, split_constants
+from relcam_onnx.canon.shifts import behind_concat, behind_product, behind_sum, split_constants
 from relcam_onnx.canon.sinking import down
 from relcam_onnx.canon.taking import scale_layer, scale_norm, takes
 from relcam_onnx.model import Model, consumers, producer, variables
@@ -58,7 +58,7 @@ def fold_affine(model: Model, *, into_layers: bool) -> None:
     again = True
     while again:
         again = False
-        for step in (up, before_concat, down, behind_sum, behind_concat) if into_layers else (up,):
+        for step in (up, before_concat, down, behind_sum, behind_product, behind_concat) if into_layers else (up,):
             for node in list(model.graph.nodes):
                 if node.op == AFFINE and node.inputs and step(model, node, into_layers):
                     again = True

@@ -1,4 +1,7 @@
-"""What is added to a term of a sum, or done to parts of a Concat, stands behind: there it meets others, or a layer."""
+"""What is added to a term of a sum, or done to a factor or to parts of a Concat, stands behind.
+
+There it meets others, or a layer.
+"""
 
 from __future__ import annotations
 
@@ -27,18 +30,53 @@ def split_constants(model: Model, node: gs.Node) -> None:
 
 
 def behind_sum(model: Model, node: gs.Node, into_layers: bool) -> bool:
-    """Let a shift of one term of a sum be one of the sum, where it may meet others, or a layer."""
+    """Let the shift of one term of a sum be one of the sum, where it may meet others, or a layer."""
     result, affine = node.outputs[0], affine_of(node)
     total = only_reader(model, result)
-    if total is None or not affine.is_shift or not is_op(total, "Add", "Sum") or list(total.inputs).count(result) != 1:
+    if affine.is_scale or not is_op(total, "Add", "Sum") or list(total.inputs).count(result) != 1:
         return False
     summed = total.outputs[0]
     if summed.shape is None or list(result.shape or ()) != list(summed.shape):
         return False
-    read_instead(total, result, node.inputs[0])
+    scale, shift = affine.apart()
+    if affine.is_shift:
+        read_instead(total, result, node.inputs[0])
+        detach(node)
+    else:
+        sides = affine.shaped(affine.shift, len(summed.shape)).astype(np.float32)
+        node.outputs[0] = view(model, result, fresh(model, f"{result.name}/scaled"), "Sub", result, sides)
+        node.attrs["affine"] = scale
+        read_instead(total, result, node.outputs[0])
     fold(model, result, summed)
+    shift_behind(model, total, shift)
+    return True
+
+
+def behind_product(model: Model, node: gs.Node, into_layers: bool) -> bool:
+    """Let the scale of one factor be one of the product: x (s t) is s (x t), and x (1 + s t) is x + s (x t).
+
+    So global response normalisation has one form (ConvNeXt V2, Woo et al. 2023).
+    """
+    factor, (scale, shift) = node.outputs[0], affine_of(node).apart()
+    product, rest = only_reader(model, factor), set(shift.shift.tolist())
+    if not is_op(product, "Mul") or len(product.inputs) != 2 or rest - {0.0, 1.0} or len(rest) > 1:
+        return False
+    result, (other,) = product.outputs[0], [t for t in product.inputs if t is not factor] or [factor]
+    plain, added = list(result.shape or ()), rest == {1.0}
+    alike = len(plain) == len(factor.shape or ()) and (not added or list(other.shape or ()) == plain)
+    wide = scale.axis is None or plain[scale.axis : scale.axis + 1] == [len(scale.scale)]
+    if other is factor or isinstance(other, gs.Constant) or not plain or not alike or not wide:
+        return False
+    source, name = node.inputs[0], result.name
+    bare = view(model, result, fresh(model, f"{name}/product"), "Mul", other, source)
+    product.inputs, product.outputs[0] = [other, source], bare
+    fold(model, factor, result)
     detach(node)
-    shift_behind(model, total, affine)
+    scaled = result
+    if added:
+        scaled = view(model, result, fresh(model, f"{name}/scaled"), "Sub", result, other)
+        model.graph.nodes.append(gs.Node("Add", f"{name}/added", {}, [other, scaled], [result]))
+    model.graph.nodes.append(gs.Node(AFFINE, f"{name}/scale", {"affine": scale}, [bare], [scaled]))
     return True
 
 
