@@ -15,7 +15,7 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.axes import permutation
 from relcam_onnx.canon.edit import detach, fold, is_op, only_reader, result_of, scaled, sweep
-from relcam_onnx.canon.identity import drop_identities, integers
+from relcam_onnx.canon.identity import integers
 from relcam_onnx.canon.pools import name_means
 from relcam_onnx.canon.spans import STILL, Span, spans
 from relcam_onnx.model import Model, producer
@@ -42,7 +42,6 @@ def join_reductions(model: Model) -> None:
 
 def join_pools(model: Model) -> None:
     """Write every chain of pools, and a reduction behind it, as one."""
-    drop_identities(model)  # such as stand behind pools of blocks
     for node in reversed(list(model.graph.nodes)):
         if node.outputs and is_op(node, *REDUCTIONS):
             join_pool(model, node)
