@@ -54,24 +54,28 @@ def test_probabilities_that_are_each_their_own() -> None:
     assert of_outputs(p[:1], p[2:])["top1"] == 1
     shares = np.array([0.7, 0.3], np.float32), np.array([0.6, 0.4], np.float32)
     assert of_outputs(*shares)["kl"] == pytest.approx(kl(0.6, 0.7), rel=1e-4)
+    assert np.isnan(of_outputs(np.full(3, np.nan, np.float32), p)["kl"])
 
 
-def shifted(by: float, classes: int, *, sigmoid: bool) -> onnx.ModelProto:
-    """A few scores, all of them larger ``by`` so much."""
+def shifted(by: float, classes: int, *, sigmoid: bool, several: int = 1) -> onnx.ModelProto:
+    """A few scores, all of them larger ``by`` so much; the sigmoids of ``several`` are averaged."""
     net = Net("N", 3, 32, 32)
     x = net("Relu", net.conv(net.x, 3, 8, stride=2), name="stage")
-    y = net("Add", net.head(x, 8, classes), np.float32(by))
-    model = net.model(net("Sigmoid", y) if sigmoid else y)
+    y = net.head(x, 8, classes)
+    every = [net("Add", y, np.float32(by + k)) for k in range(several)]
+    squashed = [net("Sigmoid", y) for y in every] if sigmoid else every
+    model = net.model(net("Mean", *squashed) if several > 1 else squashed[0])
     preprocess = {"relcam.preprocess": json.dumps({"size": [32, 32], "resize": "squash"})}
     onnx.helper.set_model_props(model, preprocess)
     return model
 
 
+@pytest.mark.parametrize("several", [1, 2])
 @pytest.mark.parametrize("classes", [1, 3])
-def test_sigmoids_that_all_say_yes_have_drifted(classes: int, here: Path, tmp_path: Path) -> None:
+def test_sigmoids_that_all_say_yes_have_drifted(classes: int, several: int, here: Path, tmp_path: Path) -> None:
     """Nothing of it adds up to 1, and where all are sure of everything no class' own share of it falls."""
-    reference = saved(shifted(-2, classes, sigmoid=True), tmp_path / "reference.onnx")
-    model = saved(shifted(40, classes, sigmoid=True), tmp_path / "model.onnx")
+    reference = saved(shifted(-9, classes, sigmoid=True, several=several), tmp_path / "reference.onnx")
+    model = saved(shifted(40, classes, sigmoid=True, several=several), tmp_path / "model.onnx")
     asked = ("audit", model, here / "in", "-o", tmp_path / "out", "--reference", reference)
     assert relcam(*asked, "--fail-over", "drift.kl=0.01").exit_code == 1
     found = report(tmp_path / "out")

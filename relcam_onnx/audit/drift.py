@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from relcam_onnx.analysis.heads import APART
 from relcam_onnx.audit import metrics
 from relcam_onnx.audit.asking import won
 from relcam_onnx.audit.experiments import Item, log
@@ -84,7 +85,7 @@ class OtherFile:
             return of_cosines(subject, cosines), planes(explained)
         if spot.quantity:
             return {"largest": float(abs(subject.scores - explained.scores[0]).max())}, planes(explained)
-        each = self._model.prepared.scores.squashed_by == "Sigmoid" and not self._model.prepared.choices.paired
+        each = self._model.prepared.scores.squashed_by in APART and not self._model.prepared.choices.paired
         return of_outputs(subject.probabilities, explained.probabilities[0], each=each), planes(explained)
 
     def _counterpart(self, subject: Subject, spot: Place) -> Detection | None:
@@ -152,7 +153,7 @@ def of_outputs(mine: Floats, theirs: Floats, *, each: bool = False) -> dict[str,
     top = (mine >= HALF, theirs >= HALF) if len(mine) == 1 else (mine.argmax(), theirs.argmax())
     return {
         "top1": float(np.all(top[0] == top[1])),
-        "kl": max(0.0, divergence),
+        "kl": float(np.maximum(divergence, 0)),  # NaN stays, unlike Python's max
         "largest": float(np.abs(mine - theirs).max()),
     }
 
