@@ -15,6 +15,7 @@ from relcam_onnx.analysis.layers import FUSED
 from relcam_onnx.audit import experiments, metrics
 from relcam_onnx.audit.clusters import clusters
 from relcam_onnx.audit.completeness import by_account
+from relcam_onnx.audit.drift import of_maps
 from relcam_onnx.audit.experiments import Curves
 from relcam_onnx.audit.looking import cells, where
 from relcam_onnx.audit.measures import MEASURES
@@ -99,7 +100,11 @@ def test_two_maps_compared() -> None:
     assert metrics.cosine(left, right) == 0
     assert metrics.region_iou(left, right) == 0
     assert metrics.shift(left, right) == pytest.approx(0.5)
-    assert np.isnan(metrics.cosine(a, np.zeros((16, 16))))
+    dead = np.zeros((16, 16), np.float32)
+    for one, other in ((a, dead), (dead, a)):
+        assert of_maps(one, other) == {"cosine": 0, "rank": 0, "iou": 0, "shift": pytest.approx(2**0.5)}
+    assert metrics.shift(a, -a) == pytest.approx(2**0.5)
+    assert all(np.isnan(measure(dead, dead)) for measure in (metrics.cosine, metrics.rank, metrics.shift))
     assert metrics.region_iou(np.zeros((4, 4)), np.zeros((4, 4))) == 1
 
 

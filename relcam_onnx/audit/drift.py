@@ -159,12 +159,12 @@ def of_outputs(mine: Floats, theirs: Floats, *, each: bool = False) -> dict[str,
 
 
 def of_maps(mine: Floats, theirs: Floats) -> dict[str, float]:
-    """How two maps of one layer differ."""
+    """How two maps of one layer differ; one that has gone dead agrees in nothing with one that has not."""
     if mine.shape != theirs.shape:
         theirs = resize_map(theirs, (mine.shape[0], mine.shape[1]))
     return {
         "cosine": metrics.cosine(mine, theirs),
-        "rank": metrics.spearman(mine, theirs),
+        "rank": metrics.rank(mine, theirs),
         "iou": metrics.region_iou(mine, theirs),
         "shift": metrics.shift(mine, theirs),
     }

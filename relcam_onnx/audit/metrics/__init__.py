@@ -19,7 +19,7 @@ from relcam_onnx.audit.metrics.deletion import (
     without_patches,
 )
 from relcam_onnx.audit.metrics.masking import Left, first_half, left, times_map
-from relcam_onnx.audit.metrics.pairs import centre, cosine, entropy, region_iou, shift
+from relcam_onnx.audit.metrics.pairs import FARTHEST, centre, cosine, entropy, rank, region_iou, shift
 from relcam_onnx.audit.metrics.places import (
     average_precision,
     best_iou,
@@ -34,6 +34,7 @@ from relcam_onnx.audit.metrics.sensitivity import correlation, randomised, weigh
 from relcam_onnx.audit.metrics.statistics import Estimate, auroc, bootstrap, spearman
 
 __all__ = [
+    "FARTHEST",
     "PATCHES",
     "SHARES",
     "STEPS",
@@ -60,6 +61,7 @@ __all__ = [
     "points",
     "points_at_tile",
     "randomised",
+    "rank",
     "rank_accuracy",
     "region_iou",
     "road",

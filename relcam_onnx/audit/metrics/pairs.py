@@ -5,14 +5,29 @@ from __future__ import annotations
 import numpy as np
 
 from relcam_onnx.audit.metrics.places import Map, iou, positive
+from relcam_onnx.audit.metrics.statistics import spearman
 from relcam_onnx.results.segment import segment
+
+FARTHEST = 2**0.5
+"""From corner to corner, in shares of the picture's sides."""
 
 
 def cosine(a: Map, b: Map) -> float:
-    """Of the two maps as vectors; NaN where one is zero all over."""
+    """Of the two maps as vectors; 0 where one alone is zero all over, NaN where both are."""
     first, second = (np.asarray(heat, np.float64).reshape(-1) for heat in (a, b))
     norm = np.sqrt((first @ first) * (second @ second))
-    return float(first @ second / norm) if norm else float("nan")
+    return float(first @ second / norm) if norm else alone(first.any(), second.any(), 0.0)
+
+
+def rank(a: Map, b: Map) -> float:
+    """The correlation of ranks; 0 where one alone is the same everywhere, NaN where both are."""
+    found = spearman(a, b)
+    return found if np.isfinite(found) else alone(np.ptp(a) > 0, np.ptp(b) > 0, 0.0)
+
+
+def alone(first: bool | np.bool_, second: bool | np.bool_, told: float) -> float:
+    """What is ``told`` where one map alone says anything, which is no agreement; NaN where neither does."""
+    return told if bool(first) != bool(second) else float("nan")
 
 
 def region_iou(a: Map, b: Map) -> float:
@@ -32,8 +47,12 @@ def centre(heat: Map) -> np.ndarray:
 
 
 def shift(a: Map, b: Map) -> float:
-    """How far the centre of mass lies from the other's, in shares of the picture's sides."""
-    return float(np.linalg.norm(centre(a) - centre(b)))
+    """How far the centre of mass lies from the other's, in shares of the picture's sides.
+
+    `FARTHEST` where one alone is nowhere positive, NaN where both are.
+    """
+    found = float(np.linalg.norm(centre(a) - centre(b)))
+    return found if np.isfinite(found) else alone(positive(a).any(), positive(b).any(), FARTHEST)
 
 
 def entropy(heat: Map) -> float:
