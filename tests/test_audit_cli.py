@@ -369,6 +369,76 @@ def test_folders_called_by_numbers_are_groups_where_there_are_fewer_classes(here
     assert "'²' is no label of this model's 4" in strange.stderr
 
 
+@pytest.fixture(scope="module")
+def numbered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Classes called by numbers as text sorts them, which are no outputs' places; folders of them, and all in one."""
+    root, names = tmp_path_factory.mktemp("numbered"), ["10", "2", "0", "1"]
+    saved(seeing(labels=names), root / "model.onnx")
+    for name, colour in zip(names, COLOURS, strict=True):
+        (root / "in" / name).mkdir(parents=True)
+        blob(colour, np.random.default_rng(int(name))).save(root / "in" / name / f"p{name}.png")
+    return root
+
+
+@pytest.mark.parametrize("way", ["folders", "label", "index", "both", "floats"])
+def test_classes_called_by_numbers_are_names(way: str, numbered: Path, tmp_path: Path) -> None:
+    """In folders and in the column ``label``; the column ``index`` has the outputs' places."""
+    names, given = ["10", "2", "0", "1"], []
+    if way != "folders":
+        columns = {"label": "{1}", "index": "{0}", "both": "{0},{1}", "floats": "{0}.0"}[way]
+        head = {"both": "index,label", "floats": "index"}.get(way, way)
+        rows = [f"p{name}.png,{columns.format(place, name)}" for place, name in enumerate(names)]
+        (tmp_path / "c.csv").write_text("\n".join([f"file,{head}", *rows]), encoding="utf-8")
+        given = ["--classes", tmp_path / "c.csv"]
+    result = relcam("audit", numbered / "model.onnx", numbered / "in", "-o", tmp_path / "out", *given)
+    assert result.exit_code == 0, result.output
+    found = report(tmp_path / "out")
+    assert {(p["label"], p["told"], p["class"] == p["top"]) for p in found["pictures"]} == {
+        (name, True, True) for name in names
+    }
+    assert {entry["group"] for entry in found["groups"]} == set(names)
+
+
+def test_a_number_is_no_index_where_classes_are_called_by_others(numbered: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text("file,label\np10.png,3\n", encoding="utf-8")
+    asked = ("audit", numbered / "model.onnx", numbered / "in" / "10" / "p10.png", "-o", tmp_path / "out")
+    result = relcam(*asked, "--classes", tmp_path / "c.csv")
+    assert result.exit_code == 2
+    assert "'3' is no label of this model, whose classes are called by numbers" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("file,label\n0.png,red\n0.png,blue\n", "has '0.png' in two rows that say different things"),
+        ("file,label\n0.png,red\n./0.png,blue\n", "has './0.png' in two rows that say different things"),
+        ("file,index,label\n0.png,2,red\n", "index 2 and label 'red' are two classes; 'red' is 0"),
+        ("file,index\n0.png,red\n", "index 'red' is no whole number"),
+        ("file,index\n0.png,1.5\n", "index '1.5' is no whole number"),
+        ("file;label\n0.png;red\n", "needs the columns file and index (or label)"),
+    ],
+)
+def test_classes_that_contradict_each_other_are_refused(text: str, says: str, here: Path, tmp_path: Path) -> None:
+    shutil.copytree(here / "pictures" / "red", tmp_path / "in")
+    (tmp_path / "in" / "c.csv").write_text(text, encoding="utf-8")
+    result = relcam(
+        "audit", here / "model.onnx", tmp_path / "in", "-o", tmp_path / "out", "--classes", tmp_path / "in" / "c.csv"
+    )
+    assert result.exit_code == 2
+    assert says in result.stderr.replace("\n", " ")
+
+
+def test_cells_that_are_empty_tell_nothing(here: Path, tmp_path: Path) -> None:
+    text = "file,index,label\nred/0.png,,RED\nred/1.png,0.0,\nred/2.png,,\nblue/0.png\n"
+    (tmp_path / "c.csv").write_text(text, encoding="utf-8")
+    given = (here / "pictures" / "red", here / "pictures" / "blue" / "0.png", "--classes", tmp_path / "c.csv")
+    assert relcam("audit", here / "model.onnx", *given, "-o", tmp_path / "out").exit_code == 0
+    found = report(tmp_path / "out")
+    assert [entry["group"] for entry in found["groups"]] == ["red", "blue"]
+    assert sum(p["told"] for p in found["pictures"]) == 2
+    assert "c.csv tells no class of 2 pictures, such as 2: their top classes are explained" in found["notes"]
+
+
 def test_thresholds_from_toml(here: Path, tmp_path: Path) -> None:
     limits = tmp_path / "limits.toml"
     limits.write_text('[fail-under]\n"places.focus" = 0.5\n[fail-over]\nfaithfulness.deletion = 0.0\n')

@@ -70,7 +70,7 @@ def read(files: Mapping[Path, int], model: Audited, outlines: Path) -> list[Subj
         corners = [np.array(polygon) * (width, height) for polygon in shapes]
         return Outlined((None,), lambda places: seen(model, drawn((height, width), [corners])))
 
-    told = {file.resolve(): Told(str(label), str(label)) for file, label in files.items()}
+    told = {file.resolve(): Told(label, str(label)) for file, label in files.items()}
     subjects, failed = read_subjects(model, [Found(file, file.name) for file in files], told, outlined)
     if failed:
         raise SystemExit(f"{Path(failed[0].file).name}: {failed[0].error}: other labels?")

@@ -150,7 +150,7 @@ def audit(
     model = Audited(request.model, request.preprocess, request.labels, request.explaining, request.like)
     classes, notes = of_folders(found, request.pictures, model)
     if request.classes is not None:
-        classes, notes = of_csv(found, request.classes), []
+        classes, notes = of_csv(found, request.classes, model)
     reference, other = None, None
     if request.reference is not None:
         reference, other = read_reference(model, request.reference, found)

@@ -127,7 +127,7 @@ def of_picture(model: Audited, picture: Found, told: Told | None, outlines: Outl
     for number, (spot, own, mask) in enumerate(sought, 1):
         scores, shares = (values[0] for values in model.told([said], spot))
         name = picture.name if spot is model.whole else f"{picture.name} #{number}"
-        group = named(model, own) if told is None else told.group
+        group = (told and told.group) or named(model, own)
         yield Subject(
             name, picture.path, own, kind is not None, scores, shares, group, mask, model.read, spot, picture.name
         )

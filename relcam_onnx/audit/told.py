@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from relcam_onnx.audit.by_name import by_name
 from relcam_onnx.audit.model import Audited
-from relcam_onnx.audit.outlines import alike
 from relcam_onnx.audit.spots import Likeness
 from relcam_onnx.errors import OptionError, TargetError
 from relcam_onnx.pictures.finding import Found
-from relcam_onnx.pictures.labels import one_label
+from relcam_onnx.pictures.labels import called, one_label, only
 
 
 class Told(NamedTuple):
-    """What somebody says of a picture: its class by number or label, if they do, and what it is counted with."""
+    """What somebody says of a picture: its class by number or by name, if they do, and what it is counted with.
 
-    label: str | None
-    group: str
+    Where no ``group`` is given it is counted with its class.
+    """
+
+    label: int | str | None
+    group: str = ""
 
 
 def named(model: Audited, target: int) -> str:
@@ -29,14 +32,33 @@ def named(model: Audited, target: int) -> str:
     return model.label(target) or str(target)
 
 
-def class_of(model: Audited, told: str) -> int:
-    """A class by number or label; what to be like by its file's name, with its suffix or without."""
+def class_of(model: Audited, told: int | str) -> int:
+    """A class by number or name; what to be like by its file's name, with its suffix or without.
+
+    A name is a label first, and a number only where no class is called by one.
+    """
+    if isinstance(told, int):
+        return told
+    if exact := called_so(model, told):
+        return only(told, exact)
     if isinstance(model.whole, Likeness):
-        names = [name for name in model.whole.names if told in (name, Path(name).stem)]
-        if len(names) != 1:
-            raise TargetError(f"{told!r} is none of what pictures are to be like: {', '.join(model.whole.names)}")
-        return model.whole.names.index(names[0])
+        raise TargetError(f"{told!r} is none of what pictures are to be like: {', '.join(model.whole.names)}")
+    if is_number(told) and any(map(is_number, model.labels or ())):
+        raise TargetError(f"{told!r} is no label of this model, whose classes are called by numbers: where it is an "
+                          "index, put it into the column index of --classes")  # fmt: skip
     return one_label(told, model.pictures.labels)
+
+
+def called_so(model: Audited, told: str) -> list[int]:
+    """The classes that are called exactly so."""
+    if isinstance(model.whole, Likeness):
+        return [kind for kind, name in enumerate(model.whole.names) if told in (name, Path(name).stem)]
+    return called(told, model.pictures.labels or ())
+
+
+def is_number(text: str) -> bool:
+    """Whether it is a whole number, however written."""
+    return text.strip().isdecimal()
 
 
 def is_class(model: Audited, told: str) -> bool:
@@ -45,11 +67,8 @@ def is_class(model: Audited, told: str) -> bool:
         kind = class_of(model, told)
     except TargetError:
         return False
-    if isinstance(model.whole, Likeness):
-        return True
-    label, count = model.label(kind) or "", model.prepared.choices.classes
-    whole = told.strip().isdecimal() or alike(told) in map(alike, (label, *label.split(",")))
-    return whole and (count is None or kind in range(count))
+    count = model.prepared.choices.classes
+    return bool(called_so(model, told)) or (is_number(told) and (count is None or kind in range(count)))
 
 
 def of_folders(
@@ -90,32 +109,61 @@ def of_folders(
     return groups, ["no folder is called like a class: they are groups, and top classes are explained"]
 
 
-def of_csv(found: Sequence[Found], file: Path) -> dict[Path, Told]:
+def of_csv(found: Sequence[Found], file: Path, model: Audited) -> tuple[dict[Path, Told], list[str]]:
     """Which class each picture shows by a CSV with the columns ``file``, ``index`` or ``label``, perhaps ``group``.
 
-    Pictures go by their paths below its folder, else by their names.
+    Pictures go by their paths below its folder, else by their names. ``index`` is a number, ``label`` a name; a cell
+    that is empty tells nothing.
+
+    Returns
+    -------
+    tuple
+        The pictures' classes, and a note on pictures of which it tells none.
 
     Raises
     ------
     OptionError
-        It cannot be read, lacks the columns, names none of the pictures, or does not tell which.
+        It cannot be read, lacks the columns, names none of the pictures, or does not tell which; or it says two
+        things of a picture.
     """
     try:
         with file.open(newline="", encoding="utf-8-sig") as lines:
             rows = list(csv.DictReader(lines))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise OptionError(f"classes cannot be read from {str(file)!r}: {error}") from error
-    column = next((name for name in ("index", "label") if rows and rows[0].get(name) is not None), None)
-    if column is None or rows[0].get("file") is None:
+    if not (rows and "file" in rows[0] and rows[0].keys() & {"index", "label"}):
         raise OptionError(f"{str(file)!r} needs the columns file and index (or label), one row a picture")
-    told = {
-        row["file"]: Told((row[column] or "").strip(), row.get("group") or (row[column] or "").strip()) for row in rows
-    }
     places = {p.path.resolve(): os.path.abspath(p.path) for p in found}
-    names = {places.get((file.parent / name).resolve(), name): entry for name, entry in told.items()}
+    names: dict[str, Told] = {}
+    for row in rows:
+        name = row["file"] or ""
+        told = of_row(row, f"{str(file)!r}, {name!r}", model)
+        if names.setdefault(places.get((file.parent / name).resolve(), name), told) != told:
+            raise OptionError(f"{str(file)!r} has {name!r} in two rows that say different things: leave one of them")
     known = {path.resolve(): names[name] for path, name in by_name(str(file), found, names).items()}
     if not known:
+        first = rows[0]["file"]
         raise OptionError(
-            f"{str(file)!r} names none of the pictures, such as {found[0].path.name}; its first is {next(iter(told))}"
+            f"{str(file)!r} names none of the pictures, such as {found[0].path.name}; its first is {first}"
         )
-    return known
+    left = [picture.name for picture in found if known.get(picture.path.resolve(), Told(None)).label is None]
+    said = f"{file.name} tells no class of {len(left)} pictures, such as {', '.join(left[:1])}"
+    return known, [f"{said}: their top classes are explained"] if left else []
+
+
+def of_row(row: Mapping[str, str | None], where: str, model: Audited) -> Told:
+    """What one row says: by number, by a name, or nothing; `OptionError` where that makes no sense."""
+    index, label, group = ((row.get(column) or "").strip() for column in ("index", "label", "group"))
+    exact = called_so(model, label) if label else []
+    if not index:
+        return Told(exact[0] if len(exact) == 1 else label or None, group)
+    try:
+        number = float(index)  # as pandas writes whole numbers of a column with empty cells
+        kind = int(number)
+    except (ValueError, OverflowError):
+        number, kind = math.nan, 0
+    if number != kind:
+        raise OptionError(f"{where}: index {index!r} is no whole number; names of classes go into the column label")
+    if exact and kind not in exact:
+        raise OptionError(f"{where}: index {kind} and label {label!r} are two classes; {label!r} is {exact[0]}")
+    return Told(kind, group)

@@ -116,10 +116,9 @@ def find_label(text: str, labels: Sequence[str] | None) -> list[int]:
         pass
     if labels is None:
         raise TargetError(f"target {text!r} is no index and the model has no labels; give labels= (--labels)")
-    names = [[label.lower(), *map(str.strip, label.lower().split(","))] for label in labels]
-    for candidates in ([each[:1] for each in names], names):
-        if exact := [index for index, each in enumerate(candidates) if wanted in each]:
-            return exact
+    if exact := called(text, labels):
+        return exact
+    names = names_of(labels)
     partial: list[int] = []
     for words in (rf"(?<!\w){re.escape(wanted)}(?!\w)", rf"(?<!\w){re.escape(wanted)}"):
         partial = partial or [index for index, each in enumerate(names) if wanted and re.search(words, each[0])]
@@ -133,9 +132,27 @@ def find_label(text: str, labels: Sequence[str] | None) -> list[int]:
     raise TargetError(f"target {text!r} is no label of this model's {len(labels)}{hint}; an index works too")
 
 
+def called(text: str, labels: Sequence[str]) -> list[int]:
+    """The classes that have exactly this label, in any letter case, else those with it among several between commas."""
+    wanted, names = text.strip().lower(), names_of(labels)
+    for candidates in ([each[:1] for each in names], names):
+        if exact := [index for index, each in enumerate(candidates) if wanted in each]:
+            return exact
+    return []
+
+
+def names_of(labels: Sequence[str]) -> list[list[str]]:
+    """Of each class its label, and what stands between commas in it."""
+    return [[label.lower(), *map(str.strip, label.lower().split(","))] for label in labels]
+
+
 def one_label(text: str, labels: Sequence[str] | None) -> int:
     """The one class, or rank, that a user names; `TargetError` also where several have that label."""
-    classes = find_label(text, labels)
+    return only(text, find_label(text, labels))
+
+
+def only(text: str, classes: Sequence[int]) -> int:
+    """The one of the classes that are called so; `TargetError` where there are several."""
     if len(classes) > 1:
         several = ", ".join(map(str, classes))
         raise TargetError(f"target {text!r} is the label of {len(classes)} classes: {several}; give an index")
