@@ -15,6 +15,7 @@ from relcam_onnx.audit.experiments import Item
 from relcam_onnx.audit.kept import Kept
 from relcam_onnx.audit.leaving import left_out
 from relcam_onnx.audit.looking import where
+from relcam_onnx.audit.measures import MEASURES
 from relcam_onnx.audit.model import Audited, Source
 from relcam_onnx.audit.options import Extent
 from relcam_onnx.audit.planes import planes
@@ -135,7 +136,8 @@ class Plan:
         try:
             return list(found())
         except InputError as error:
-            self.notes.append(f"{kind} was not measured: {error}")
+            names = ", ".join(name for name, of in MEASURES.items() if of.experiment == kind)
+            self.notes.append(f"not measured: {names}: {error}")
             return []
 
     def _mosaics(self, count: int, *, opposite: bool, seed: int) -> Iterator[Item]:

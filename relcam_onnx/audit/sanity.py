@@ -15,6 +15,8 @@ from relcam_onnx.audit.model import Audited, Source
 from relcam_onnx.audit.rows import AUDITED
 from relcam_onnx.audit.store import Found
 from relcam_onnx.audit.subjects import Subject
+from relcam_onnx.errors import InputError
+from relcam_onnx.onnx_file.functions import inlined
 from relcam_onnx.pictures.geometry import Floats
 from relcam_onnx.results.render import resize_map
 
@@ -60,10 +62,19 @@ def by_weights(
     """Maps against those of the model with the top weights drawn anew: the classifier, then all below (Adebayo 2018).
 
     ``r``, and its magnitude, for each layer and number of weights, as a layer ``<layer>, <number> of <all>``.
+
+    Raises
+    ------
+    InputError
+        The file holds no weights that are known as such.
     """
     proto = onnx.load(model.file)
+    if proto.functions:
+        proto = inlined(proto)
     total = len(metrics.weights_from_the_top(proto))
-    numbers = sorted({max(1, round(total * share)) for share in depths}) if total else []
+    if not total and depths:
+        raise InputError("no convolution and no dense layer reads a weight that the file holds as it is")
+    numbers = sorted({max(1, round(total * share)) for share in depths})
 
     @cache
     def randomised(depth: int) -> Source:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-"""Ops whose second input is a weight."""
+LINEAR = frozenset({
+    "Attention", "Conv", "ConvInteger", "ConvTranspose", "DynamicQuantizeMatMul", "FusedConv", "FusedGemm",
+    "FusedMatMul", "Gemm", "MatMul", "MatMulInteger", "MatMulIntegerToFloat", "QGemm", "QLinearConv", "QLinearMatMul",
+})  # fmt: skip
+"""Ops that have a weight among their inputs: what is stored and has more than one axis."""
+PASSING = frozenset({
+    "Cast", "DequantizeLinear", "Flatten", "Identity", "QuantizeLinear", "Reshape", "Squeeze", "Transpose", "Unsqueeze",
+})  # fmt: skip
+"""What may stand between a weight as it is stored and as it is read."""
 
 
 def correlation(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
@@ -19,15 +28,33 @@ def correlation(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
 
 
 def weights_from_the_top(model: onnx.ModelProto) -> list[str]:
-    """The weights of the linear layers, each once, the one nearest to the scores first."""
-    stored = {tensor.name for tensor in model.graph.initializer}
-    found = [name for node in model.graph.node if node.op_type in LINEAR for name in node.input if name in stored]
-    shapes = {tensor.name: len(tensor.dims) for tensor in model.graph.initializer}
-    return list(dict.fromkeys(name for name in reversed(found) if shapes[name] > 1))
+    """The weights of the linear layers as they are stored, each once, the one nearest to the scores first."""
+    held = stored(model.graph)
+    before = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type in PASSING}
+
+    def origin(name: str) -> str:
+        while name in before:
+            name = before[name]
+        return name
+
+    found = [origin(name) for node in model.graph.node if node.op_type in LINEAR for name in node.input]
+    return list(dict.fromkeys(name for name in reversed(found) if name in held and len(held[name].dims) > 1))
+
+
+def stored(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+    """What a graph holds, as initializers or as constants among its nodes."""
+    constants = {
+        node.output[0]: attribute.t
+        for node in graph.node
+        if node.op_type == "Constant"
+        for attribute in node.attribute
+        if attribute.HasField("t")
+    }
+    return {**constants, **{tensor.name: tensor for tensor in graph.initializer}}
 
 
 def randomised(model: onnx.ModelProto, count: int, seed: int = 0) -> onnx.ModelProto:
-    """The model with its top ``count`` weights drawn anew, normal with each one's own mean and deviation.
+    """The model with its top ``count`` weights drawn anew, normal with each one's own mean and deviation: see `drawn`.
 
     One: the classifier alone. More and more of them: cascading randomisation, the model parameter randomisation test
     of Adebayo et al. 2018 (arXiv:1810.03292).
@@ -42,9 +69,25 @@ def randomised(model: onnx.ModelProto, count: int, seed: int = 0) -> onnx.ModelP
         raise ValueError(f"the model has {len(names)} weights of linear layers, not {count}")
     copy, rng = onnx.ModelProto(), np.random.default_rng(seed)
     copy.CopyFrom(model)
-    stored = {tensor.name: tensor for tensor in copy.graph.initializer}
+    held = stored(copy.graph)
     for name in names[:count]:
-        value = numpy_helper.to_array(stored[name])
-        drawn = rng.normal(value.mean(), value.std(), value.shape).astype(value.dtype)
-        stored[name].CopyFrom(numpy_helper.from_array(drawn, name))
+        anew = drawn(numpy_helper.to_array(held[name]), rng)
+        held[name].CopyFrom(numpy_helper.from_array(anew, held[name].name))
     return copy
+
+
+def drawn(value: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+    """Normal numbers with an array's mean and deviation, of its own type.
+
+    Quantised ones are whole numbers of the file's own, whose scales stay. What the type does not hold is its end; the
+    ends of types that NumPy has not (bfloat16, int4) are those of the values.
+    """
+    exact = value.astype(np.float64)
+    anew = rng.normal(exact.mean(), exact.std(), exact.shape)
+    ends = (float(exact.min()), float(exact.max()))
+    if value.dtype.kind in "iuf":
+        info = np.finfo(value.dtype) if value.dtype.kind == "f" else np.iinfo(value.dtype)
+        ends = (float(info.min), float(info.max))
+    if "int" in value.dtype.name:
+        anew = np.rint(anew)
+    return anew.clip(*ends).astype(value.dtype)
