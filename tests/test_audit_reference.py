@@ -232,3 +232,82 @@ def test_an_audit_goes_on_with_what_files_hold_now(
         assert audited(here, tmp_path / out, *options).exit_code == 0
     again, anew = (figure(report(tmp_path / out), measure) for out in ("again", "anew"))
     assert again == anew
+
+
+def standardising(scale: float = 1.0, *, maps: bool = False) -> onnx.ModelProto:
+    """Divides each picture by its deviation: 0 / 0 in one of one colour, in the scores or (``maps``) beside them."""
+    net = Net("N", 3, 32, 32)
+    whole = {"keepdims": 1}
+    axes = np.array([1, 2, 3])
+    moved = net("Sub", net.x, net("ReduceMean", net.x, axes, **whole))
+    deviation = net("Sqrt", net("ReduceMean", net("Mul", moved, moved), axes, **whole))
+    x = net("Relu", net.conv(net("Div", moved, deviation), 3, 8, stride=2), name="stage")
+    model = net.model(net.head(net("Mul", x, np.float32(scale)), 8))
+    onnx.helper.set_model_props(model, {"relcam.preprocess": json.dumps({"size": [32, 32], "resize": "squash"})})
+    return model
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures of which one has one colour; a model that has no numbers of that, and another that has."""
+    root = tmp_path_factory.mktemp("uneven")
+    saved(standardising(), root / "nan.onnx")
+    saved(standardising(2), root / "other.onnx")
+    saved(shifted(0, 5, sigmoid=False), root / "sound.onnx")
+    folder(root / "in", 1)
+    Image.new("RGB", (32, 32)).save(root / "in" / "uniform.png")
+    return root
+
+
+@pytest.mark.parametrize("kind", ["alone", "both", "reference", "maps"])
+def test_a_picture_without_numbers_is_named_and_the_rest_measured(kind: str, uneven: Path, tmp_path: Path) -> None:
+    """Twice: what stands of an interrupted run does not kill the next one either."""
+    names = {"alone": ("nan", None), "both": ("nan", "other"), "reference": ("sound", "nan"), "maps": ("sound", "nan")}
+    model, reference = names[kind]
+    given: list[Any] = ["--reference", uneven / f"{reference}.onnx"] if reference else []
+    if kind == "maps":
+        given[1] = explained_amiss(uneven, tmp_path / "maps")
+    for _ in range(2):
+        result = relcam("audit", uneven / f"{model}.onnx", uneven / "in", "-o", tmp_path / "out", *given)
+        assert result.exit_code == 1, result.output
+        found = report(tmp_path / "out")
+        (failed,) = found["failed"]
+        assert failed["file"].endswith("uniform.png")
+        who = f"the model {model}" if kind in ("alone", "both") else "the reference nan"
+        assert who in failed["error"] or (kind == "maps" and "reference" in failed["error"])
+        assert "no numbers (NaN or infinity)" in failed["error"]
+        assert len(found["pictures"]) == 4
+        assert all(f["size"] == 4 for f in found["figures"] if f["name"] in ("drift.kl", "looking.entropy"))
+        assert "uniform.png" in result.stderr
+
+
+def explained_amiss(root: Path, maps: Path) -> Path:
+    """A folder of maps, of which one holds NaN."""
+    asked = ("explain", root / "sound.onnx", root / "in", "-o", maps, "--format", "npz")
+    assert relcam(*asked).exit_code == 0
+    (file,) = maps.glob("*uniform*.npz")
+    with np.load(file) as stored:
+        changed = {name: stored[name] * np.nan for name in stored.files}
+    np.savez(file, **changed)
+    return maps
+
+
+def test_an_interrupted_audit_of_such_a_picture_goes_on(
+    uneven: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ("audit", uneven / "sound.onnx", uneven / "in", "-o", tmp_path / "out", "--reference", uneven / "nan.onnx")
+    keep = store.Store.add
+
+    def add(self: Any, experiment: str, *rest: Any) -> None:
+        keep(self, experiment, *rest)
+        if experiment == "deletion":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(store.Store, "add", add)
+    relcam(*asked)
+    monkeypatch.undo()
+    assert (tmp_path / "out" / ".work").exists()
+    assert relcam(*asked).exit_code == 1
+    found = report(tmp_path / "out")
+    assert [Path(each["file"]).name for each in found["failed"]] == ["uniform.png"]
+    assert figure(found, "looking.entropy")["size"] == 4

@@ -176,5 +176,5 @@ def read_reference(model: Audited, path: Path, found: Sequence[finding.Found]) -
         return WrittenMaps(path, model, found), None
     if not path.exists():
         raise ModelFileError(f"reference {str(path)!r}: there is no such file or folder")
-    other = Audited(path, **model.given, options=model.options, like=model.like)
+    other = Audited(path, **model.given, options=model.options, like=model.like, part="reference")
     return OtherFile(model, other), other

@@ -15,6 +15,7 @@ from PIL import Image
 from relcam_onnx.analysis.layers import INPUT, as_names
 from relcam_onnx.audit.asking import Asking, check_alone
 from relcam_onnx.audit.planes import Maps, planes, spread
+from relcam_onnx.audit.sound import sound, sound_explanation
 from relcam_onnx.audit.spots import Likeness, Said, Spot, box_at
 from relcam_onnx.backends.eager import Eager
 from relcam_onnx.errors import OptionError
@@ -44,8 +45,8 @@ class Audited:
 
     Parameters
     ----------
-    model
-        Its file.
+    model, part
+        Its file, and what it is in the audit.
     preprocess, labels
         As in `relcam_onnx.explain`.
     options
@@ -55,8 +56,8 @@ class Audited:
 
     Attributes
     ----------
-    kind
-        What the model does: a head's name.
+    kind, who
+        What the model does: a head's name; and what it is called in messages.
     whole
         What is asked of a picture as a whole: a classifier's place, or an embedding's likeness.
     usual
@@ -65,8 +66,7 @@ class Audited:
     Raises
     ------
     OptionError
-        An embedding without pictures to be like, or such pictures for another head; a model that reads clips, or more
-        than one input.
+        An embedding without pictures to be like, or these for another head; a model of clips, or of several inputs.
     """
 
     def __init__(
@@ -76,8 +76,10 @@ class Audited:
         labels: Any = None,
         options: Mapping[str, Any] | None = None,
         like: Sequence[Path] = (),
+        part: str = "model",
     ) -> None:
-        self.file, self.given = model, {"preprocess": preprocess, "labels": labels}
+        self.file, self.who = model, f"the {part} {model.name}"
+        self.given = {"preprocess": preprocess, "labels": labels}
         self.options = dict(options or {})
         self.explainer = self.explaining()
         self.pictures = PictureExplainer(self.explainer, preprocess, labels)
@@ -117,12 +119,11 @@ class Audited:
 
     def explaining(self, **options: Any) -> Explainer:
         """Another explainer of the same file, at the same layers and output; or the same of another file."""
-        same = set(options) <= {"model"}
+        same, session = set(options) <= {"model"}, self.settings.options
         shared = {key: value for key, value in self.options.items() if same or key in SHARED}
         if not same and INPUT in as_names(shared.get("layers") or ()):
             del shared["layers"]  # not every method has a map of it
-        session = {"session_options": self.settings.options}
-        return Explainer(**{"model": self.file, **session, **self.given, **shared, **options})
+        return Explainer(**{"model": self.file, "session_options": session, **self.given, **shared, **options})
 
     def source(self, row: str, **options: Any) -> Source:
         """What makes a row's maps: the audited method, or another."""
@@ -139,14 +140,13 @@ class Audited:
 
     def explained(self, explainer: Explainer, x: Floats, targets: Sequence[Any]) -> Explanation:
         """The same by another."""
-        method = METHODS[explainer.method]
-        usual = None
+        method, usual = METHODS[explainer.method], None
         if isinstance(method, Probe) and method.needs_baselines and self.usual:
             usual = self._placed(spread(np.stack([self.read(file) for file in self.usual]), x))
         with warnings.catch_warnings():
             if self.kind != "classifier":  # nothing of one place or region arrives at many a stage
                 warnings.filterwarnings("ignore", r"the map of .* is zero all over")
-            return explainer(self._placed(x), [list(targets)], baselines=usual)
+            return sound_explanation(self.who, explainer(self._placed(x), [list(targets)], baselines=usual))
 
     def passes(self, x: Floats) -> int:
         """How often the model runs for the audited method's map of a picture like this, (1, C, H, W)."""
@@ -166,7 +166,7 @@ class Audited:
 
     def say(self, x: Floats) -> Iterator[Said]:
         """What the model says of (N, C, H, W), a few at a time."""
-        return self.asking(self._placed(x))
+        return (sound(self.who, said) for said in self.asking(self._placed(x)))
 
     def told(self, said: Iterable[Said], spot: Spot | None = None) -> tuple[Floats, Floats]:
         """Scores and probabilities of what was said."""

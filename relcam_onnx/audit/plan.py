@@ -28,6 +28,8 @@ from relcam_onnx.pictures import finding
 
 BASELINE = "baselines"
 """The source of baselines."""
+NEEDED = ("picture", "drift", "outputs")
+"""Experiments without which a picture cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,15 @@ class Plan:
         What it is held against, and that as a model where it is one.
     kept
         Where values and maps are kept.
+
+    Attributes
+    ----------
+    work
+        All that is to be measured.
+    notes
+        What was left out, and why.
+    failed
+        Pictures that could not be used, by their names: the model or the reference tells no numbers of them.
     """
 
     def __init__(
@@ -65,6 +76,7 @@ class Plan:
     ) -> None:
         self.model, self.pictures, self.subjects, self._kept = model, pictures, subjects, kept
         self.notes: list[str] = []
+        self.failed: dict[str, finding.Failed] = {}
         if not model.prepared.maps.stages:
             last = model.prepared.maps.names[-1]
             self.notes.append(f"no fused map was asked for: what is called so here is the map of {last!r}")
@@ -123,22 +135,42 @@ class Plan:
         """Measure what is not there yet, and say what was done."""
         store = self._kept.store
         made: dict[str, Source] = {}
+        gone: set[str] = set()
+        unmeasured: dict[str, dict[str, str]] = {}
         for work in self.work:
-            if not store.has(work.experiment, work.source, work.item.name):
+            done = store.has(work.experiment, work.source, work.item.name)
+            if not done and work.item.name not in gone:
                 if work.source not in made:
                     made[work.source] = self.sources[work.source]()
-                found = work.item.measure(made[work.source])
-                store.add(work.experiment, work.source, work.item.name, finite(found))
+                try:
+                    found = work.item.measure(made[work.source])
+                except InputError as error:
+                    if work.experiment in NEEDED:
+                        gone |= self._failed(work.item.name, error)
+                    else:
+                        unmeasured.setdefault(work.experiment, {})[work.item.name] = str(error)
+                else:
+                    store.add(work.experiment, work.source, work.item.name, finite(found))
             yield work
+        store.forget(gone)
+        for experiment, items in unmeasured.items():
+            name, why = next(iter(items.items()))
+            self.notes.append(f"not measured of {len(items)}, such as {name}: {measures_of(experiment)}: {why}")
 
     def _listed(self, kind: str, found: Callable[[], Iterator[Item]]) -> list[Item]:
         """The items of an experiment; none, and a note why, where the pictures do not suffice."""
         try:
             return list(found())
         except InputError as error:
-            names = ", ".join(name for name, of in MEASURES.items() if of.experiment == kind)
-            self.notes.append(f"not measured: {names}: {error}")
+            self.notes.append(f"not measured: {measures_of(kind)}: {error}")
             return []
+
+    def _failed(self, item: str, error: InputError) -> set[str]:
+        """The names of all that is of an item's picture, which cannot be used."""
+        name = next((s.picture for s in self.subjects if s.name == item), item)
+        file = next(picture.path for picture in self.pictures if picture.name == name)
+        self.failed[name] = finding.Failed(str(file), str(error))
+        return {name, *(s.name for s in self.subjects if s.picture == name)}
 
     def _mosaics(self, count: int, *, opposite: bool, seed: int) -> Iterator[Item]:
         """Whole tiles where the model takes any size, else tiles of half the size."""
@@ -159,6 +191,11 @@ class Plan:
                 return {AUDITED: found}
 
             yield Item(subject.name, measure, 0, 1)
+
+
+def measures_of(experiment: str) -> str:
+    """The names of what an experiment measures."""
+    return ", ".join(name for name, of in MEASURES.items() if of.experiment == experiment)
 
 
 def finite(found: Found) -> Found:

@@ -187,6 +187,11 @@ def audit(
     told(plan)
     for _ in shown(plan.run(), len(plan.work)):
         pass
+    failed += plan.failed.values()
+    pictures = [picture for picture in pictures if picture.name not in plan.failed]
+    subjects = [subject for subject in subjects if subject.picture not in plan.failed]
+    if not pictures:
+        raise InputError(f"none of {len(found)} pictures could be used; {failed[0].error}")
     told_figures = figures(kept.store, request.random_state)
     maps = {subject.name: kept.maps(subject.name) for subject in subjects}
     others = {subject.name: kept.maps(subject.name, REFERENCE) for subject in subjects} if reference else {}

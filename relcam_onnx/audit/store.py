@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -47,6 +47,10 @@ class Store:
         self._done.add(line[:3])
         with self._file.open("a", encoding="utf-8") as file:
             file.write(f"{json.dumps(line)}\n")
+
+    def forget(self, items: Collection[str]) -> None:
+        """Leave out what was measured of some; the file keeps it."""
+        self.lines = [line for line in self.lines if line[2] not in items]
 
     def values(self, experiment: str, measure: str) -> dict[str, dict[str, dict[str, float]]]:
         """Row -> layer -> item -> value."""

@@ -15,6 +15,7 @@ from relcam_onnx.audit.matching import pairs
 from relcam_onnx.audit.model import Audited
 from relcam_onnx.audit.planes import Maps
 from relcam_onnx.audit.same_task import check_labels
+from relcam_onnx.audit.sound import sound_maps
 from relcam_onnx.audit.spots import Likeness, Place
 from relcam_onnx.audit.subjects import Subject
 from relcam_onnx.errors import OptionError
@@ -121,6 +122,7 @@ class WrittenMaps:
                 plane = value.sum(axis=0) if value.ndim == 3 else value
                 if plane.ndim == 2:
                     found[layer] = plane[None]
+        sound_maps(self._where, found)
         return {}, found
 
     def _place(self, subject: Subject) -> int | None:
