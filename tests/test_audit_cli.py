@@ -611,6 +611,54 @@ def test_models_of_every_kind(kind: str, here: Path, tmp_path: Path) -> None:
     assert found["departs"] is None
 
 
+def of_bytes_of_any_size() -> Any:
+    """uint8, normalised inside; whatever is brought keeps its size."""
+    model = inverted(size="S")
+    graph = model.graph
+    for axis, name in zip(graph.input[0].type.tensor_type.shape.dim[2:], ("H", "W"), strict=True):
+        axis.dim_param = name
+    graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
+    name = graph.input[0].name
+    for node in graph.node:
+        node.input[:] = ["as float" if each == name else each for each in node.input]
+    graph.node.insert(0, onnx.helper.make_node("Cast", [name], ["as float"], to=onnx.TensorProto.FLOAT))
+    return model
+
+
+@pytest.mark.parametrize("method", ["lrp-cam", "expected-gradients"])
+def test_pictures_of_several_sizes(method: str, tmp_path: Path) -> None:
+    """What lies side by side is of one size, and so are baselines; a picture alone of its size has none."""
+    names = "abcde"
+    model = of_bytes_of_any_size()
+    onnx.helper.set_model_props(model, {"relcam.labels": json.dumps([*names])})
+    for place, name in enumerate(names):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        for size in ((32, 32), (48, 32), (32, 40 + 8 * place)):
+            noise = np.random.default_rng(sum(size) + place).integers(0, 256, (*size, 3)).astype(np.uint8)
+            Image.fromarray(noise).save(tmp_path / "in" / name / f"{size[0]}x{size[1]}.png")
+    options = ["--method", method] if method != "lrp-cam" else []
+    asked = ("audit", saved(model, tmp_path / "m.onnx"), tmp_path / "in", "-o", tmp_path / "out", *options)
+    result = relcam(*asked)
+    found = report(tmp_path / "out")
+    assert figure(found, "places.gridpg")["size"] > 0
+    assert figure(found, "places.focus")["size"] > 0
+    if options:
+        assert result.exit_code == 1, result.output
+        assert len(found["failed"]) == 4, found["failed"]
+        assert "the method needs other pictures of its size, 32 × " in found["failed"][0]["error"]
+    else:
+        assert result.exit_code == 0, result.output
+        (tmp_path / "few").mkdir()
+        for place, name in enumerate(names[:2]):
+            shutil.copytree(tmp_path / "in" / name, tmp_path / "few" / name)
+            for other in (tmp_path / "few" / name).glob("*.png"):
+                if other.name != f"32x{40 + 8 * place}.png":
+                    other.unlink()
+        assert relcam("audit", asked[1], tmp_path / "few", "-o", tmp_path / "out2").exit_code == 0
+        said = "not measured: places.focus: a grid shows 2 classes, and 2 pictures that count show 1 of one size"
+        assert said in report(tmp_path / "out2")["notes"]
+
+
 @pytest.mark.parametrize("method", ["occlusion", "saliency", "score-cam", "expected-gradients"])
 def test_any_method_can_be_audited(method: str, here: Path, tmp_path: Path) -> None:
     asked = ("audit", here / "model.onnx", here / "pictures", "-o", tmp_path / "out", "--method", method)

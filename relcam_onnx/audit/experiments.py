@@ -13,7 +13,7 @@ from relcam_onnx.audit import metrics
 from relcam_onnx.audit.model import Audited, Source
 from relcam_onnx.audit.planes import Maps
 from relcam_onnx.audit.store import Found
-from relcam_onnx.audit.subjects import Mosaic, Subject, mosaics
+from relcam_onnx.audit.subjects import Mosaic, Subject, classes_by_size, mosaics
 from relcam_onnx.pictures.geometry import Floats
 from relcam_onnx.results.render import resize_map
 from relcam_onnx.results.segment import segment
@@ -43,7 +43,7 @@ def each(maps: Mapping[str, Maps], measure: Callable[[Floats], dict[str, float]]
 def tiles(subjects: Sequence[Subject]) -> list[Subject]:
     """The pictures that the model is sure and right of; all of them where those have fewer than four classes."""
     sure = [s for s in subjects if s.right and s.probability >= SURE]
-    return sure if len({s.label for s in sure}) >= 4 else list(subjects)
+    return sure if max(classes_by_size(sure).values(), default=0) >= 4 else list(subjects)
 
 
 def sampled(subjects: Sequence[Subject], count: int, seed: int = 0) -> list[Subject]:

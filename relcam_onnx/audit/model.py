@@ -142,7 +142,7 @@ class Audited:
         """The same by another."""
         method, usual = METHODS[explainer.method], None
         if isinstance(method, Probe) and method.needs_baselines and self.usual:
-            usual = self._placed(spread(np.stack([self.read(file) for file in self.usual]), x))
+            usual = self._placed(spread(map(self.read, self.usual), x))
         with warnings.catch_warnings():
             if self.kind != "classifier":  # nothing of one place or region arrives at many a stage
                 warnings.filterwarnings("ignore", r"the map of .* is zero all over")

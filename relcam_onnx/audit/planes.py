@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TypeAlias
 
 import numpy as np
 
 from relcam_onnx.analysis.layers import FUSED
+from relcam_onnx.errors import InputError
 from relcam_onnx.pictures.geometry import Floats
 from relcam_onnx.results.explanation import Explanation
 
@@ -14,11 +16,27 @@ Maps: TypeAlias = dict[str, Floats]
 """Layer -> (K, h, w), of one picture."""
 
 
-def spread(usual: Floats, x: Floats) -> Floats:
-    """Pictures (M, C, H, W) as large as others, which may be mosaics: repeated side by side."""
+def spread(usual: Iterable[Floats], x: Floats) -> Floats:
+    """Pictures (C, H, W) as large as x, (1, C, H, W), which may be a mosaic: repeated side by side.
+
+    Of pictures of several sizes those that fill it count: as large as x, or as its tiles.
+
+    Raises
+    ------
+    InputError
+        There are none, or x alone.
+    """
     height, width = x.shape[2:]
-    times = (1, 1, -(-height // usual.shape[2]), -(-width // usual.shape[3]))
-    return np.tile(usual, times)[:, :, :height, :width]
+    every = list(usual)
+    sizes = {each.shape for each in every}
+    fitting = [each for each in every if len(sizes) == 1 or not (height % each.shape[1] or width % each.shape[2])]
+    found = [np.tile(e, (1, -(-height // e.shape[1]), -(-width // e.shape[2])))[:, :height, :width] for e in fitting]
+    if all(np.array_equal(each, x[0]) for each in found):
+        raise InputError(
+            f"the method needs other pictures of its size, {height} × {width}, to stand for the usual: bring more, or "
+            "let the preprocessing make all of them one size"
+        )
+    return np.stack(found)
 
 
 def planes(found: Explanation) -> Maps:

@@ -18,7 +18,7 @@ from relcam_onnx.audit.spots import Mask, Spot
 from relcam_onnx.audit.told import Told, class_of, named
 from relcam_onnx.errors import InputError, RelcamError, TargetError
 from relcam_onnx.pictures.finding import Failed, Found
-from relcam_onnx.pictures.geometry import Floats
+from relcam_onnx.pictures.geometry import Floats, Size
 from relcam_onnx.results.detections import CONFIDENCE
 
 
@@ -48,6 +48,8 @@ class Subject:
         Where it is in the model's scores.
     picture
         The picture's name.
+    size
+        Its height and width as the model takes it.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Subject:
     read: Callable[[Path], Floats] = field(repr=False, default=lambda file: np.zeros((3, 1, 1), np.float32))
     spot: Spot = field(repr=False, default_factory=Spot)
     picture: str = ""
+    size: Size = (0, 0)
 
     @property
     def array(self) -> Floats:
@@ -119,7 +122,8 @@ def read_subjects(
 
 def of_picture(model: Audited, picture: Found, told: Told | None, outlines: Outlines, most: int) -> Iterator[Subject]:
     """Those of one picture, with what the model says of each."""
-    (said,) = model.say(model.read(picture.path)[None])
+    array = model.read(picture.path)
+    (said,) = model.say(array[None])
     kind = None if told is None or told.label is None else class_of(model, told.label)
     if kind is not None and kind not in range(count := model.count(said)):
         raise TargetError(f"class {kind} is none of the model's {count}")
@@ -129,8 +133,9 @@ def of_picture(model: Audited, picture: Found, told: Told | None, outlines: Outl
         name = picture.name if spot is model.whole else f"{picture.name} #{number}"
         group = (told and told.group) or named(model, own)
         yield Subject(
-            name, picture.path, own, kind is not None, scores, shares, group, mask, model.read, spot, picture.name
-        )
+            name, picture.path, own, kind is not None, scores, shares, group, mask, model.read, spot, picture.name,
+            (array.shape[1], array.shape[2]),
+        )  # fmt: skip
 
 
 class Mosaic(NamedTuple):
@@ -160,8 +165,13 @@ def halved(x: Floats) -> Floats:
     return np.asarray(small, np.float32)
 
 
+def classes_by_size(subjects: Sequence[Subject]) -> dict[Size, int]:
+    """How many classes pictures of each size show: tiles lie side by side only where they are of one."""
+    return {size: len({s.label for s in subjects if s.size == size}) for size in {s.size for s in subjects}}
+
+
 def mosaics(subjects: Sequence[Subject], count: int, *, opposite: bool, seed: int = 0) -> list[Mosaic]:
-    """Grids of four classes, or of two in opposite tiles each, sampled by a seed; none twice.
+    """Grids of four classes, or of two in opposite tiles each, all of one size, sampled by a seed; none twice.
 
     Raises
     ------
@@ -170,19 +180,21 @@ def mosaics(subjects: Sequence[Subject], count: int, *, opposite: bool, seed: in
     """
     rng = np.random.default_rng(seed)
     found: dict[tuple[str, ...], Mosaic] = {}
-    size = 2 if opposite else 4
-    for _ in range(50 * count):
-        order = rng.permutation(len(subjects))
-        chosen: list[Subject] = []
-        for place in order:
-            if len(chosen) < size and all(subjects[place].label != other.label for other in chosen):
-                chosen.append(subjects[place])
-        if len(chosen) < size or len(found) == count:
+    tiles = 2 if opposite else 4
+    shown = classes_by_size(subjects)
+    fitting = [subject for subject in subjects if shown[subject.size] >= tiles]
+    for _ in range(50 * count if fitting else 0):
+        if len(found) == count:
             break
+        chosen: list[Subject] = []
+        for place in rng.permutation(len(fitting)):
+            own = fitting[place]
+            if len(chosen) < tiles and all(own.label != c.label and own.size == c.size for c in chosen):
+                chosen.append(own)
         names = tuple(sorted(subject.name for subject in chosen))
         a, b, *rest = chosen
         found.setdefault(names, Mosaic((a, b, b, a) if opposite else (a, b, rest[0], rest[1])))
     if not found:
-        shown = len({subject.label for subject in subjects})
-        raise InputError(f"a grid shows {size} classes, and {len(subjects)} pictures that count show {shown}")
+        most, alike = max(shown.values(), default=0), " of one size" if len(shown) > 1 else ""
+        raise InputError(f"a grid shows {tiles} classes, and {len(subjects)} pictures that count show {most}{alike}")
     return list(found.values())
