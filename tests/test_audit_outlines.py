@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,11 @@ from test_audit_cli import relcam, report
 
 from relcam_onnx.audit.by_name import by_name, without_suffix
 from relcam_onnx.audit.model import Audited
-from relcam_onnx.audit.outlines import bright, drawn, read_boxes, read_masks, shape_of
+from relcam_onnx.audit.outlines import bright, drawn, read_boxes, read_masks, same_size, shape_of
 from relcam_onnx.audit.subjects import Subject, read_subjects
-from relcam_onnx.errors import OptionError
+from relcam_onnx.errors import InputError, OptionError
 from relcam_onnx.pictures.finding import Found, find_pictures
+from relcam_onnx.pictures.geometry import Size
 from relcam_onnx.results.regions import Region
 from relcam_onnx.results.run_lengths import compressed, uncompressed
 
@@ -224,6 +227,36 @@ MASKS: dict[str, Callable[[], Image.Image]] = {
 @pytest.mark.parametrize("kind", MASKS)
 def test_masks_of_every_kind(kind: str) -> None:
     np.testing.assert_array_equal(bright(MASKS[kind]()), INSIDE > 0)
+
+
+@pytest.mark.parametrize(
+    ("size", "picture", "fits"),
+    [
+        ((96, 64), (96, 64), True), ((48, 32), (96, 64), True), ((192, 128), (96, 64), True),
+        ((224, 298), (480, 640), True), ((224, 299), (480, 640), True), ((7, 10), (333, 500), True),
+        ((64, 96), (96, 64), False), ((64, 64), (96, 64), False), ((64, 65), (65, 64), False),
+        ((224, 224), (480, 640), False), ((94, 64), (96, 64), False),
+    ],
+)  # fmt: skip
+def test_masks_are_in_proportion(size: Size, picture: Size, fits: bool) -> None:
+    """Rounded or cut off; a mask that was cropped or lies on its side is of another picture."""
+    for told, own in ((size, picture), (picture, size)):
+        with nullcontext() if fits else pytest.raises(InputError, match="it outlines a picture of"):
+            same_size("it outlines", told, own, scaled=True)
+    if size != picture:
+        with pytest.raises(InputError):
+            same_size("it outlines", size, picture)
+
+
+def test_masks_of_another_shape_are_refused(here: Path, tmp_path: Path) -> None:
+    shutil.copytree(here / "masks", tmp_path / "m")
+    file = tmp_path / "m" / "red" / "0.png"
+    Image.open(file).crop((0, 0, SIDE, SIDE // 2)).save(file)
+    result = relcam("audit", here / "model.onnx", here / "in", "-o", tmp_path / "out", "--masks", tmp_path / "m")
+    assert result.exit_code == 1, result.output
+    says = "0.png outlines a picture of 16 × 32 pixels (height, width), and this has 32 × 32 as people see it, upright"
+    assert says in result.stderr
+    assert len(report(tmp_path / "out")["pictures"]) == 7
 
 
 def test_masks_that_mark_nothing_are_named(here: Path, tmp_path: Path) -> None:

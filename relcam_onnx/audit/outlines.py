@@ -138,15 +138,18 @@ def told_size(image: Mapping[str, Any]) -> Size | None:
     return (int(height), int(width)) if height and width else None
 
 
-def same_size(who: str, told: Size, size: Size) -> None:
+def same_size(who: str, told: Size, size: Size, *, scaled: bool = False) -> None:
     """Make sure that outlines are of a picture of its height and width: of another they would lie elsewhere.
+
+    ``scaled``: or in proportion, but for what rounding takes from the sides.
 
     Raises
     ------
     InputError
         They are not.
     """
-    if told != size:
+    apart = abs(told[0] * size[1] - told[1] * size[0])
+    if told != size and not (scaled and apart <= max(sum(told), sum(size)) / 2):
         of, own = (f"{height} × {width}" for height, width in (told, size))
         raise InputError(
             f"{who} a picture of {of} pixels (height, width), and this has {own} as people see it, upright"
@@ -207,6 +210,7 @@ def read_masks(folder: Path, found: Sequence[Found], model: Audited) -> Outlines
         except OSError as error:
             raise InputError(f"mask {str(file)!r} cannot be read: {error}") from error
         size = model.upright(picture.path)
+        same_size(f"mask {about[picture.path]} outlines", (marked.height, marked.width), size, scaled=True)
         mask = seen(model, np.asarray(marked.resize(size[::-1], Image.Resampling.NEAREST)))
         return Outlined((None,), lambda places: mask)
 
