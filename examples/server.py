@@ -25,8 +25,11 @@ options.intra_op_num_threads = 1  # requests beside each other use the cores bet
 session = onnxruntime.InferenceSession(os.environ["MODEL"], options, providers=PROVIDERS)
 facts = session.get_modelmeta().custom_metadata_map
 how, labels = json.loads(facts["relcam.preprocess"]), json.loads(facts.get("relcam.labels", "[]"))
-known = {"channels": "RGB", "layout": "NCHW", "resize": "shorter"}
-if other := {name: how[name] for name, usual in known.items() if how.get(name, usual) != usual}:
+known = {"channels": "RGB", "layout": "NCHW", "dtype": "float32", "resize": "shorter"}
+other = {name: how[name] for name, usual in known.items() if how.get(name, usual) != usual}
+if not how["size"] or not isinstance(how["resize_size"] or 0, int) or 0 < (how["resize_size"] or 0) < max(how["size"]):
+    other["size"], other["resize_size"] = how["size"], how["resize_size"]
+if other:
     raise SystemExit(f"this server prepares pictures otherwise than the model wants it: {other}; see pixels()")
 turns = anyio.CapacityLimiter(CORES)
 app = FastAPI()
@@ -61,17 +64,28 @@ def pixels(data: bytes) -> np.ndarray:
     try:
         image = Image.open(io.BytesIO(data), formats=["JPEG", "PNG", "WEBP"])
         large = image.width * image.height > MOST_PIXELS
-        square = how["resize_size"] or how["size"][0]
+        side = how["resize_size"] or max(how["size"])
         if not large:
-            image.draft("RGB", (square, square))
-            image = ImageOps.exif_transpose(image).convert("RGB")
+            image.draft("RGB", (2 * side, 2 * side))
+            if image.mode.startswith("I"):  # 16 bits
+                image = Image.fromarray(((np.asarray(image, np.int64) + 128) // 257).astype(np.uint8))
+            image = ImageOps.exif_transpose(image).convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     except Exception as error:  # Pillow raises errors of many kinds
         raise HTTPException(413 if isinstance(error, Image.DecompressionBombError) else 422, "no photograph") from None
     if large:
         raise HTTPException(413, f"a photograph of more than {MOST_PIXELS} pixels")
-    height, width = how["size"]
-    image = ImageOps.fit(image, (square, square), Image.Resampling.BICUBIC)
-    left, top = (square - width) // 2, (square - height) // 2
-    array = np.asarray(image.crop((left, top, left + width, top + height)), np.float32)
+    size = how["size"][::-1]
+    if how["resize_size"]:
+        resized = [side * own // min(image.size) for own in image.size]
+    else:
+        share = max(side / own for side, own in zip(size, image.size, strict=True))
+        resized = [round(own * share) for own in image.size]
+    # The part in the middle of what the whole is resized to, which would be huge of a picture that is long and thin.
+    first = [round((of - side) / 2) for of, side in zip(resized, size, strict=True)]
+    shares = [own / of for own, of in zip(image.size, resized, strict=True)]
+    ends = [first[0], first[1], first[0] + size[0], first[1] + size[1]]
+    box = [min(end * share, own) for end, share, own in zip(ends, shares * 2, image.size * 2, strict=True)]
+    array = np.asarray(image.resize(size, Image.Resampling[how["interpolation"].upper()], box), np.float32)
     scaled = (array * how["scale"] - np.float32(how["mean"])) / np.float32(how["std"])
     return np.ascontiguousarray(scaled.transpose(2, 0, 1)[None])

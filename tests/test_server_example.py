@@ -17,10 +17,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from nets import plain
+from nets import inverted, plain
 from PIL import Image
 
 import relcam_onnx as rc
+from relcam_onnx.pictures.pixels import read_pixels
+from relcam_onnx.pictures.preprocess import Preprocess
 
 for needed in ("fastapi", "uvicorn"):
     pytest.importorskip(needed)
@@ -69,12 +71,53 @@ def serving(model: Path) -> Any:
     return module
 
 
-@pytest.mark.parametrize("other", [{"channels": "BGR"}, {"resize": "letterbox"}])
+@pytest.mark.parametrize(
+    "other", [{"channels": "BGR"}, {"resize": "letterbox"}, {"resize_size": [32, 50]}, {"resize_size": 24}], ids=str
+)
 def test_pictures_that_are_prepared_otherwise_are_none_of_its(other: dict[str, str], tmp_path: Path) -> None:
     file = tmp_path / "explained.onnx"
     file.write_bytes(rc.compile_model(plain(), heatmap=True, preprocess={**HOW, **other}).SerializeToString())
     with pytest.raises(SystemExit, match="prepares pictures otherwise"):
         serving(file)
+
+
+HOWS: dict[str, dict[str, Any]] = {
+    "covers": {"resize_size": None},
+    "wide": {"size": [32, 48], "resize_size": None},
+    "tall": {"size": [48, 32], "resize_size": None},
+    "the middle": {"resize_size": 41},
+    "the middle of a tall one": {"size": [48, 32], "resize_size": 57},
+    "bilinear": {"interpolation": "bilinear"},
+    "nearest": {"interpolation": "nearest"},
+}
+FORMS = {
+    "RGB": lambda: Image.fromarray(GRADIENT),
+    "thin": lambda: Image.fromarray(GRADIENT[:40]),
+    "transparent": lambda: Image.fromarray(np.dstack([GRADIENT, GRADIENT[..., :1]])),
+    "palette": lambda: Image.fromarray(GRADIENT).quantize(16),
+    "16 bits": lambda: Image.fromarray(GRADIENT[..., 0].astype(np.uint16) * 257),
+    "grey": lambda: Image.fromarray(GRADIENT[..., 1]),
+}
+STEPS = np.mgrid[:97, :131].astype(float)
+GRADIENT = np.stack([STEPS[0] * 2.6, STEPS[1] * 1.9, 128 + 120 * np.sin(STEPS.sum(axis=0) / 9)], axis=-1).astype(
+    np.uint8
+)
+
+
+@pytest.mark.parametrize(("how", "form"), [*((how, "RGB") for how in HOWS), *(("covers", form) for form in FORMS)])
+def test_pictures_are_prepared_as_the_package_does(how: str, form: str, tmp_path: Path) -> None:
+    """Within two levels of 255: Pillow rounds where a part of a picture begins."""
+    asked, file = {**HOW, **HOWS[how]}, tmp_path / "explained.onnx"
+    size = tuple(asked["size"])
+    compiled = rc.compile_model(inverted(size="S"), heatmap=True, preprocess=asked, size=size)
+    file.write_bytes(compiled.SerializeToString())
+    FORMS[form]().save(tmp_path / "picture.png")
+    found = serving(file).pixels((tmp_path / "picture.png").read_bytes())
+    wanted, _ = Preprocess(**{key: tuple(v) if isinstance(v, list) else v for key, v in asked.items()}).apply(
+        read_pixels(tmp_path / "picture.png")
+    )
+    assert found.shape == (1, 3, *size)
+    np.testing.assert_allclose(found[0], wanted, rtol=0, atol=2.1 / 255 / 0.25)
 
 
 @pytest.fixture(scope="module")
