@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -259,6 +260,20 @@ def test_a_run_that_was_killed_goes_on(model, tmp_path):
     assert all(row["explained"] for row in found)
     again = relcam(source, "-o", out, "-m", model, "--shard", 4)
     assert again.stdout.startswith("0 pictures in 0 shards; ")
+
+
+def test_errors_of_earlier_runs_count(model, folder, tmp_path):
+    """Whoever runs it again to be sure learns what the first run said; also where that was killed on the way."""
+    shutil.copytree(folder, tmp_path / "in")
+    (tmp_path / "in" / "0000b.png").write_bytes(b"no picture")
+    asked = (tmp_path / "in", "-o", tmp_path / "out", "-m", model, "--shard", 2)
+    assert relcam(*asked).exit_code == 1
+    again = relcam(*asked)
+    assert (again.exit_code, again.stdout.count("1 pictures with errors in earlier shards")) == (1, 1)
+    (*_, last) = sorted((tmp_path / "out").glob("part-*.parquet"))
+    last.unlink()
+    third = relcam(*asked)
+    assert (third.exit_code, third.stdout.startswith("0 pictures")) == (1, False)
 
 
 def test_an_error_of_the_disk_leaves_whole_shards(model, folder, tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from relcam_onnx.batch.on_ray import steps_on_ray
 from relcam_onnx.batch.request import Request
-from relcam_onnx.batch.shards import settle, shards_done
+from relcam_onnx.batch.shards import errors_there, settle, shards_done
 from relcam_onnx.batch.steps import Plan, Step, steps
 from relcam_onnx.batch.stores import Folder
 from relcam_onnx.batch.units import Unit, find_units
@@ -25,8 +25,8 @@ class Summary:
         How many, in this run.
     before
         Units that earlier runs had completed.
-    failed
-        How many pictures have a row with an error, of this run.
+    failed, failed_before
+        How many pictures have a row with an error: of this run, and in the shards of earlier ones.
     lost
         Units that are not complete all the same: whatever worked on them died, again and again.
     """
@@ -35,6 +35,7 @@ class Summary:
     shards: int = 0
     before: int = 0
     failed: int = 0
+    failed_before: int = 0
     lost: Sequence[Unit] = ()
 
 
@@ -47,15 +48,15 @@ def run(request: Request, shown: Shown) -> Summary:
     units, listing = find_units(request.sources, request.dest, request.shard, request.column)
     with Worker(request, folder.write) as worker:
         settle(folder, worker.asked(listing))
-        plan = Plan(units, shards_done(folder, units))
+        plan, before = Plan(units, shards_done(folder, units)), errors_there(folder)
         if request.engine == "local":
-            return _followed(steps(worker, folder, plan.work), plan, folder, shown)
-    return _followed(steps_on_ray(request, plan), plan, folder, shown)
+            return _followed(steps(worker, folder, plan.work), plan, folder, shown, before)
+    return _followed(steps_on_ray(request, plan), plan, folder, shown, before)
 
 
-def _followed(work: Generator[Step], plan: Plan, folder: Folder, shown: Shown) -> Summary:
-    """What came of it."""
-    summary = Summary(before=len(plan.units) - len(plan.left))
+def _followed(work: Generator[Step], plan: Plan, folder: Folder, shown: Shown, failed: int) -> Summary:
+    """What came of it; so many pictures had ``failed`` before."""
+    summary = Summary(before=len(plan.units) - len(plan.left), failed_before=failed)
     with closing(work):
         for step in shown(work, plan) if plan.left else ():
             summary.pictures += step.pictures

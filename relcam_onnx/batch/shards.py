@@ -22,6 +22,7 @@ from relcam_onnx.errors import OptionError
 MANIFEST = "_relcam.json"
 """What was asked for. Readers of Parquet pass over names that begin so."""
 SHEETS = "_sheets"
+SHARD = re.compile(r"part-(\d+)-(\d+)\.parquet")
 LAST = b"relcam.last"
 """The key in a shard's metadata that says that no more of its unit follows."""
 
@@ -81,11 +82,24 @@ def write_shard(folder: Folder, piece: Piece, tables: Sequence[pa.RecordBatch]) 
     folder.write(piece.file, buffer.getvalue())
 
 
+def shards_there(folder: Folder) -> set[tuple[int, int]]:
+    """Unit and number of each shard that is there."""
+    return {(int(m[1]), int(m[2])) for name in folder.names() if (m := SHARD.fullmatch(name))}
+
+
+def errors_there(folder: Folder) -> int:
+    """How many rows of the shards that are there tell an error; nothing else of them is read."""
+    total = 0
+    for shard in shards_there(folder):
+        with folder.opened(shard_file(*shard)) as file:
+            errors = pq.read_table(file, columns=["error"])["error"]
+            total += len(errors) - errors.null_count
+    return total
+
+
 def shards_done(folder: Folder, units: Sequence[Unit]) -> dict[int, int]:
     """Of each unit that is not complete, its number -> how many shards from its first on are there."""
-    found = {
-        (int(m[1]), int(m[2])) for name in folder.names() if (m := re.fullmatch(r"part-(\d+)-(\d+)\.parquet", name))
-    }
+    found = shards_there(folder)
     left = {}
     for unit in units:
         done = next(number for number in count() if (unit.number, number) not in found)

@@ -193,6 +193,14 @@ class Folder:
                 return Path(self.path, name).read_bytes()
             return cast(bytes, self._fs.cat_file(f"{self._root}/{name}"))
 
+    @contextmanager
+    def opened(self, name: str) -> Iterator[IO[bytes]]:
+        """A file in it, of which only parts are read; `OptionError` where that fails."""
+        with reaching(f"{self.path}/{name}", "read", OptionError):
+            path = Path(self.path, name) if self._fs is None else f"{self._root}/{name}"
+            with path.open("rb") if isinstance(path, Path) else self._fs.open(path, "rb") as file:
+                yield file
+
     def write(self, name: str, data: bytes) -> None:
         """Write a file, perhaps in a folder below; `OptionError` where that fails."""
         with reaching(f"{self.path}/{name}", "written", OptionError):

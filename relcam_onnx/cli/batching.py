@@ -53,8 +53,9 @@ def batch_pictures(request: Request) -> int:
         say("failed", f"{unit.files[0]}, and what follows it: a worker died of it again and again; leave it out")
     before = f"; what {done.before:,} parts of the source hold was there already" if done.before else ""
     failed = f", {done.failed:,} of them failed" if done.failed else ""
-    typer.echo(f"{done.pictures:,} pictures in {done.shards:,} shards{failed}{before}: {request.dest}")
-    return SOME_FAILED if done.failed or done.lost else 0
+    earlier = f", {done.failed_before:,} pictures with errors in earlier shards" if done.failed_before else ""
+    typer.echo(f"{done.pictures:,} pictures in {done.shards:,} shards{failed}{before}{earlier}: {request.dest}")
+    return SOME_FAILED if done.failed or done.failed_before or done.lost else 0
 
 
 def following(steps: Iterable[Step], plan: Plan) -> Iterator[Step]:
