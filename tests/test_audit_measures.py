@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from relcam_onnx.audit.looking import cells, where
 from relcam_onnx.audit.measures import MEASURES
 from relcam_onnx.audit.model import Audited, Floats, Maps
 from relcam_onnx.audit.outlines import no_masks
-from relcam_onnx.audit.report.plots import intervals
+from relcam_onnx.audit.report.plots import along, intervals
 from relcam_onnx.audit.rows import AUDITED, baselines
 from relcam_onnx.audit.subjects import Subject, read_subjects
 from relcam_onnx.pictures.finding import find_pictures
@@ -242,3 +243,13 @@ def test_plots_of_means_that_are_alike_have_few_ticks(middle: float) -> None:
     drawn = intervals([{"layer": FUSED, "row": AUDITED, **rows}], None)
     svg = base64.b64decode(drawn.partition(",")[2]).decode()
     assert 2 <= svg.count('id="xtick_') <= 5
+
+
+@pytest.mark.parametrize("values", [[0.012, 0.031], [0.003, 0.9], [0.02, 0.02]], ids=str)
+def test_plots_of_departures_have_plain_numbers(values: list[float]) -> None:
+    """Names are no mathematics there, so that TeX would be read as it stands."""
+    svg = base64.b64decode(along(["a", "b"], values, 0.01).partition(",")[2]).decode()
+    told = re.findall(r"<!-- (.*?) -->", svg)
+    assert {"a", "b"} <= set(told)
+    assert not [text for text in told if "$" in text or "math" in text]
+    assert sum("0." in text or "e-" in text for text in told) >= 1

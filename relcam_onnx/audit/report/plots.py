@@ -71,6 +71,7 @@ def scattered(rows: Mapping[str, Sequence[tuple[float, float]]]) -> str:
 
 def along(names: Sequence[str], values: Sequence[float], limit: float) -> str:
     """How far activations are apart from layer to layer; dashed, where two files are said to depart."""
+    from matplotlib.ticker import LogFormatter  # noqa: PLC0415 - of an extra, and slow to import
 
     def draw(axes: Axes) -> None:
         axes.plot(range(len(values)), values, color=LEAD)
@@ -79,6 +80,7 @@ def along(names: Sequence[str], values: Sequence[float], limit: float) -> str:
         axes.set_xticks(ends, [names[end] for end in ends])
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(LogFormatter())  # no TeX, and few where there are many decades
         axes.set_ylabel("relative difference")
 
     return plotted(draw, (8, 2.4))
