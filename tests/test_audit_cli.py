@@ -343,6 +343,10 @@ def test_folders_of_classes_may_be_given_themselves(here: Path, tmp_path: Path) 
         shutil.copytree(here / "pictures" / colour, tmp_path / name / "deeper")
     result = relcam("audit", here / "model.onnx", tmp_path / "red", tmp_path / "green", "-o", tmp_path / "out")
     assert "the model puts another class first on 6 of 6 pictures" in result.stdout
+    notes = report(tmp_path / "out")["notes"]
+    assert (
+        sum("are left out: they are of what the model is right about, and that is none of 6" in n for n in notes) == 1
+    )
     assert {entry["group"] for entry in report(tmp_path / "out")["groups"]} == {"red/deeper", "green/deeper"}
 
 

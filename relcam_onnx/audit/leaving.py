@@ -25,6 +25,10 @@ QUANTITY = "one score that nothing squashes may be any quantity (if it is a yes 
 """Why of such a score nothing is measured that needs a probability."""
 
 
+OF_RIGHT = "faithfulness, sanity.weights, sanity.noise, sanity.moved (and with --full sanity.to-*, gradients)"
+"""What is measured of right answers alone: see `experiments.sampled`."""
+
+
 class Left(NamedTuple):
     """An experiment that is not made, or None where only some of its measures mean nothing; and a line on it."""
 
@@ -35,6 +39,9 @@ class Left(NamedTuple):
 def left_out(model: Audited, subjects: Sequence[Subject], *, against: bool) -> Iterator[Left]:
     """All of that, ``against`` a reference or not."""
     kind = model.kind
+    if subjects and not any(subject.right for subject in subjects):
+        yield Left(None, f"{OF_RIGHT} are left out: they are of what the model is right about, and that is none of "
+                   f"{len(subjects)}")  # fmt: skip
     if subjects and all(subject.second == subject.label for subject in subjects):
         why = "name a second picture with --like" if kind == "embedding" else "the model has one class"
         yield Left(None, f"sanity.second-class and sanity.random-class are left out: {why}")
