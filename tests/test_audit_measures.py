@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,14 @@ from relcam_onnx.audit.clusters import clusters
 from relcam_onnx.audit.completeness import by_account
 from relcam_onnx.audit.drift import of_maps
 from relcam_onnx.audit.experiments import Curves
+from relcam_onnx.audit.figures import Figure
 from relcam_onnx.audit.looking import cells, where
 from relcam_onnx.audit.measures import MEASURES
+from relcam_onnx.audit.metrics import Estimate
 from relcam_onnx.audit.model import Audited, Floats, Maps
 from relcam_onnx.audit.outlines import no_masks
 from relcam_onnx.audit.report.plots import along, intervals
+from relcam_onnx.audit.report.verdict import findings
 from relcam_onnx.audit.rows import AUDITED, baselines
 from relcam_onnx.audit.subjects import Subject, read_subjects
 from relcam_onnx.pictures.finding import find_pictures
@@ -253,3 +257,30 @@ def test_plots_of_departures_have_plain_numbers(values: list[float]) -> None:
     assert {"a", "b"} <= set(told)
     assert not [text for text in told if "$" in text or "math" in text]
     assert sum("0." in text or "e-" in text for text in told) >= 1
+
+
+def verdict(kind: str, **changed: Any) -> list[str]:
+    """What is said where the edges do better than maps, by so many pictures, and another class comes first."""
+    given = {"name": "faithfulness.insertion", "row": "edges", "layer": FUSED, "less": Estimate(-0.2, -0.3, -0.1, 5)}
+    behind = Figure(estimate=Estimate(0.5, 0.4, 0.6, 5), **{**given, **changed})
+    agreed = Figure("drift.top1", AUDITED, "outputs", Estimate(0.5, 0.4, 0.6, 5))
+    subjects = [SimpleNamespace(told=True, right=False)]
+    audit: Any = SimpleNamespace(model=SimpleNamespace(kind=kind), figures=[behind, agreed], subjects=subjects,
+                                 outcomes=[], failed=[], unmatched=[], clusters=[])  # fmt: skip
+    return [finding.said for finding in findings(audit)]
+
+
+@pytest.mark.parametrize(("size", "told"), [(4, False), (5, True)])
+def test_few_pictures_say_nothing_of_baselines(size: int, told: bool) -> None:
+    """The interval of three values that lie on one side always leaves out 0."""
+    said = verdict("classifier", less=Estimate(-0.2, -0.3, -0.1, size))
+    assert any("the baseline 'edges' does better" in each for each in said) == told
+    assert not verdict("classifier", less=None)[0].startswith("area")
+
+
+def test_verdicts_of_embeddings_speak_of_what_pictures_are_like() -> None:
+    for kind in ("classifier", "embedding"):
+        said = " ".join(verdict(kind))
+        assert ("probability" in said, "class" in said) == (kind == "classifier",) * 2
+        assert said.count("--like") == (2 if kind == "embedding" else 0)
+        assert ("area under the cosine" in said) == (kind == "embedding")

@@ -25,6 +25,14 @@ SAME = 0.99
 """The share of pixels with the same class under which two segmenters depart."""
 FAR = 0.05
 """How far cosines may be apart before two embeddings depart."""
+OTHERWISE = {
+    "embedding": {
+        "the probability": "the cosine",
+        "puts another class first on": "finds another of --like more alike in",
+        "have another top class on": "find another of --like most alike in",
+    }
+}
+"""What a head's words are for those of a classifier."""
 NAMED = 5
 """Classes of lost detections that are named."""
 ENOUGH = 5
@@ -50,7 +58,15 @@ class Finding(NamedTuple):
 def findings(audit: Audit) -> list[Finding]:
     """All of them, the gravest first."""
     found = [*of_thresholds(audit), *of_pictures(audit), *of_drift(audit), *of_maps(audit), *of_clusters(audit)]
+    found = [finding._replace(said=in_words_of(audit.model.kind, finding.said)) for finding in found]
     return sorted(found, key=lambda finding: finding.level != "failed")
+
+
+def in_words_of(kind: str, said: str) -> str:
+    """A sentence in the words of a head: an embedding tells no classes and no probabilities."""
+    for usual, own in OTHERWISE.get(kind, {}).items():
+        said = said.replace(usual, own)
+    return said
 
 
 def of_thresholds(audit: Audit) -> Iterator[Finding]:
@@ -114,7 +130,7 @@ def of_maps(audit: Audit) -> Iterator[Finding]:
         side = SIDES.get(MEASURES[figure.name].better)
         if figure.row not in BASELINES or figure.layer != FUSED or figure.less is None or side is None:
             continue
-        if max(side * figure.less.low, side * figure.less.high) < 0:
+        if max(side * figure.less.low, side * figure.less.high) < 0 and figure.less.size >= ENOUGH:
             said = f"{MEASURES[figure.name].said}: the baseline '{figure.row}' does better than the maps"
             yield Finding("look", figure.name.partition(".")[0], said)
     for figure in audit.figures:
