@@ -117,6 +117,43 @@ def test_a_pool_that_ends_a_model_is_no_choice() -> None:
     assert rc.Explainer(net.model(y), "input")(X).scores.shape == (2, 5)
 
 
+def largest_place(form: str, channels: int = 1) -> onnx.ModelProto:
+    """The largest value of all places as the only score, as files that look for faults have it."""
+    net = Net("N", 3, 16, 16)
+    z = net.conv(net("Relu", net.conv(net.x, 3, 4, stride=2)), 4, channels)
+    flat = net("Flatten", z)
+    if form == "both axes":
+        y = net("ReduceMax", z, np.array([1, 2, 3]), keepdims=0)
+        return net.model(net("Unsqueeze", y, np.array([1]), name="y"))
+    if form == "no axis":
+        return net.model(net("ReduceMax", flat, np.array([1]), name="y", keepdims=0))
+    if form == "flat":
+        return net.model(net("ReduceMax", flat, np.array([1]), name="y"))
+    if form == "flat above a number":
+        return net.model(net("Greater", net("ReduceMax", flat, np.array([1])), 0.5, name="y"))
+    if form == "by and by":
+        rows = net("ReduceMax", z, np.array([3]), keepdims=0)
+        return net.model(net("ReduceMax", rows, np.array([2]), name="y", keepdims=0))
+    net.nodes.append(helper.make_node("TopK", [flat, net.constant(np.array([1]))], ["y", "at"]))
+    return net.model("y")
+
+
+PLACES = ["no axis", "flat", "flat above a number", "by and by", "topk"]
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("form", PLACES)
+def test_the_largest_of_all_places_is_one_score(form: str, channels: int) -> None:
+    """Positions of the picture are no classes to choose from."""
+    if channels == 2 and form == "by and by":
+        return  # one score for each channel
+    wanted, got = (rc.Explainer(largest_place(f, channels))(X) for f in ("both axes", form))
+    assert got.scores.shape == (2, 1)
+    np.testing.assert_allclose(got.probability, wanted.probability, rtol=1e-5)
+    for layer, value in wanted.maps.items():
+        agree(got.maps[layer], value, 1e-5)
+
+
 def test_scores_inside_a_file_may_be_named() -> None:
     model = network(lambda net, s: [net("Gemm", net("Softmax", s, name="soft"), net.normal(5, 2), name="y")])
     with rc.Explainer(model, "input", output="soft") as explainer, rc.Explainer(network(), "input") as bare:

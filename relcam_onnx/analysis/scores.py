@@ -58,7 +58,7 @@ def find_scores(model: Model, output: str | None = None, head: str | None = None
     fitting = {
         t.name: scores
         for t in named
-        if is_table(scores := chosen_from(t))
+        if is_table(scores := chosen_from(model, t))
         and has_rows(model, scores)
         and not is_number_beside(t, outputs.values())
         and not is_column(t, outputs.values())

@@ -10,8 +10,10 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.analysis.deciding import decides, masked, rounds, scales
 from relcam_onnx.analysis.heads import Scores, holds_scores
+from relcam_onnx.analysis.positions import follow
 from relcam_onnx.analysis.shifted import unshifted
-from relcam_onnx.canon.axes import RESHAPES, permutation
+from relcam_onnx.canon.activations import ELEMENTWISE
+from relcam_onnx.canon.axes import RESHAPES, moves, permutation
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.canon.identity import integers
 from relcam_onnx.canon.unsquashing import made
@@ -27,14 +29,22 @@ ENLARGED = AROUND | {"Resize"}
 """What stands behind a choice of pixels."""
 CHOOSING = frozenset({"ArgMax", "TopK", "ReduceMax", "Hardmax", "GatherElements", "ZipMap", "ArrayFeatureExtractor"})
 """What chooses among scores, or names them."""
+LARGEST = ("TopK", "ReduceMax")
+"""What tells the chosen values themselves."""
 
 
-def chosen_from(tensor: gs.Tensor) -> gs.Tensor:
-    """The table that the values of an output were chosen from: over ArgMax, TopK, ZipMap or a threshold."""
+def chosen_from(model: Model, tensor: gs.Tensor) -> gs.Tensor:
+    """The table that the values of an output were chosen from: over ArgMax, TopK, ZipMap or a threshold.
+
+    The largest value of all positions of the picture is a score itself: positions are no classes.
+    """
     current = tensor
     while (node := producer(current)) is not None and (node.op in CHOOSING | AROUND or decides(node) or rounds(node)):
+        told = current
         # ArrayFeatureExtractor looks names up: what is computed are the indices.
         current = next((t for _, t in variables(node)), current)
+        if is_op(node, *LARGEST) and told is node.outputs[0] and is_table(current) and in_places(model, current):
+            break
         if node.op in CHOOSING or decides(node) or rounds(node):
             if is_table(current):
                 tensor = current
@@ -43,6 +53,23 @@ def chosen_from(tensor: gs.Tensor) -> gs.Tensor:
         elif len(tensor.shape or ()) == 1 and is_table(current):
             tensor = current  # a file for one image may drop the batch's axis at the end
     return tensor
+
+
+def in_places(model: Model, table: gs.Tensor) -> bool:
+    """Whether what a table has several of are positions of the picture, alone or with channels in one row."""
+    layouts, _ = follow(model.graph.nodes, model.graph.inputs)
+    current, gone = table, list[int]()
+    while (node := producer(current)) is not None and current.name not in layouts and not gone:
+        computed = [t for _, t in variables(node)]
+        if node.op.startswith("Reduce"):
+            gone = [axis % len(computed[0].shape or (1,)) for axis in integers(node, 1) or []]
+        elif not (moves(node) or is_op(node, *ELEMENTWISE, "Cast", "Identity")):
+            return False
+        if len(computed) != 1:
+            return False
+        current = computed[0]
+    layout, shape = layouts.get(current.name), static_shape(current)
+    return layout is not None and shape is not None and any(shape[a] != 1 for a in layout.axes if a not in gone)
 
 
 def step_back(tensor: gs.Tensor, *, places: bool = False) -> Scores:

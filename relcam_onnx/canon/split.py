@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.canon.edit import detach, fresh, is_op, reshaped, sweep
+from relcam_onnx.canon.edit import detach, fresh, is_op, is_output, reshaped, sweep
 from relcam_onnx.canon.identity import integers
 from relcam_onnx.model import Model, consumers, static_shape
 
@@ -38,8 +38,16 @@ def slice_split(model: Model, node: gs.Node) -> None:
 
 
 def name_largest(model: Model, node: gs.Node) -> None:
-    """The values that TopK tells are those that stand at the indices which it tells."""
+    """The values that TopK tells are those that stand at the indices which it tells; the one largest is a maximum."""
     values, indices = node.outputs
+    if (
+        integers(node, 1) == [1]
+        and node.attrs.get("largest", 1)
+        and not (consumers(indices) or is_output(model, indices))
+    ):
+        along = gs.Constant(f"{values.name}/axis", np.array([node.attrs.get("axis", -1)], np.int64))
+        node.op, node.attrs, node.inputs, node.outputs = "ReduceMax", {}, [node.inputs[0], along], [values]
+        return
     if not indices.is_empty() and consumers(values):
         node.outputs[0] = gs.Variable(fresh(model, f"{values.name}/largest"), values.dtype, values.shape)
         attrs = {"axis": int(node.attrs.get("axis", -1))}
