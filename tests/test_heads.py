@@ -271,8 +271,13 @@ def anchors(form: str) -> onnx.ModelProto:
         )
         if form == "joined, bounded":
             shares = [net("Clip", shares[0], 1e-4, 1 - 1e-4)]
-        y = net("Concat", boxes, *shares, axis=1, name="y")
-        return net.model(net("Transpose", y, perm=[0, 2, 1], name="turned") if form == "joined, turned" else y)
+        parts = [boxes]
+        if form.startswith("joined, boxes in pieces"):  # middles and sizes, each in pixels
+            ends = (np.array([end]) for end in (0, 2, 2, 4))
+            cuts = [net("Slice", boxes, next(ends), next(ends), np.array([1])) for _ in range(2)]
+            parts = [net("Mul", cut, np.float32(8)) for cut in cuts]
+        y = net("Concat", *parts, *shares, axis=1, name="y")
+        return net.model(net("Transpose", y, perm=[0, 2, 1], name="turned") if form.endswith("turned") else y)
     scores, boxes = (net("Transpose", part, perm=[0, 2, 1], name=f"{part}/rows") for part in (scores, boxes))
     squash = {"softmax": "Softmax", "sigmoid": "Sigmoid"}.get(form)
     outputs = [net(squash, scores, name="shares") if squash else scores, boxes]
@@ -284,6 +289,8 @@ DETECTORS = [
     "joined, turned",
     "joined, bounded",
     "joined, each class",
+    "joined, boxes in pieces",
+    "joined, boxes in pieces, turned",
     "softmax",
     "sigmoid",
     "scores",

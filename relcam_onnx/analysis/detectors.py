@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
-from itertools import takewhile
+from itertools import accumulate, takewhile
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -152,14 +152,22 @@ def joined(model: Model, output: gs.Tensor) -> tuple[gs.Tensor, Head] | None:
         if not is_op(node, "Concat") or node.attrs.get("axis", 1) % 3 != axis:
             continue
         sizes = [(static_shape(t) or (None,) * 3)[axis] for t in node.inputs]
-        classes = classes_behind(node.inputs[1:], sizes[1:])
-        count = None if None in sizes else sum(size or 0 for size in sizes[1 : 1 + classes])
-        if sizes[0] != BOX or not count:
+        first = boxes_ahead(node.inputs, sizes)
+        classes = classes_behind(node.inputs[first:], sizes[first:])
+        count = None if None in sizes else sum(size or 0 for size in sizes[first : first + classes])
+        if not first or not count:
             continue
         if (scores := unsquashed(model, node.outputs[0], axis, BOX, BOX + count)) is not None:
-            form: Form = "turned" if len(sizes) > 1 + classes and sizes[-1] == 1 else "joined"
+            form: Form = "turned" if len(sizes) > first + classes and sizes[-1] == 1 else "joined"
             return scores, Head("detector", axis, Boxes((output.name,), outer, form), joined=outer)
     return None
+
+
+def boxes_ahead(parts: Sequence[gs.Tensor], sizes: Sequence[int | None]) -> int:
+    """How many of the first parts are the four numbers of boxes: one, or middles and sizes apart; 0 where none are."""
+    ends = list(accumulate(size or BOX + 1 for size in sizes))
+    count = ends.index(BOX) + 1 if BOX in ends else 0
+    return count if count < 2 or not any(map(in_sigmoids, parts[:count])) else 0
 
 
 def classes_behind(parts: Sequence[gs.Tensor], sizes: Sequence[int | None]) -> int:
