@@ -634,6 +634,38 @@ def test_scores_beside_boxes_are_scores_however_many(count: int, squash: str) ->
     assert head.head.boxes.outputs == ("boxes",)
 
 
+def of_four(squash: str, *, decoded: bool, boxes_first: bool) -> onnx.ModelProto:
+    """Scores of four classes beside boxes that are called nothing."""
+    net = Net("N", 3, 16, 16)
+    body(net)
+    told = rows_of(net, 4, "one")
+    told = net(squash, told, name="told") if squash else told
+    boxes = rows_of(net, 4, "other")
+    boxes = net("Add", boxes, net.normal(1, 64, 4), name="decoded") if decoded else boxes
+    return net.model(*([boxes, told] if boxes_first else [told, boxes]))
+
+
+@pytest.mark.parametrize("boxes_first", [False, True])
+@pytest.mark.parametrize(("squash", "decoded"), [("Softmax", False), ("Sigmoid", True), ("", True)])
+def test_boxes_and_four_classes_are_told_apart_whichever_is_first(
+    squash: str, decoded: bool, boxes_first: bool
+) -> None:
+    with rc.Explainer(of_four(squash, decoded=decoded, boxes_first=boxes_first), "stages") as explainer:
+        assert explainer.settings.output == ("told" if squash else "one")
+        boxes = explainer.prepared.choices.head.boxes
+    assert boxes is not None
+    assert boxes.outputs == ("decoded" if decoded else "other",)
+
+
+@pytest.mark.parametrize("squash", ["", "Sigmoid"])
+def test_boxes_and_four_classes_that_nothing_tells_apart_are_asked_for(squash: str) -> None:
+    model = of_four(squash, decoded=False, boxes_first=True)
+    name = "told" if squash else "one"
+    with pytest.raises(rc.OptionError, match=r"nothing in the file tells which are boxes .* output="):
+        rc.Explainer(model, "stages")
+    assert rc.Explainer(model, "stages", output=name).prepared.choices.head.boxes is not None
+
+
 @pytest.mark.parametrize("model", [tailed(factor=8), tailed(32), tailed(51)], ids=["factor", "masks", "key points"])
 def test_what_stands_beside_joined_boxes_and_scores_changes_nothing(model: onnx.ModelProto) -> None:
     targets = np.array([[[3, 1]], [[40, 2]]])

@@ -12,6 +12,7 @@ from relcam_onnx.analysis.heads import BOX, Boxes, Form, Head, called_y_first
 from relcam_onnx.canon.axes import RESHAPES, permutation
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.canon.unsquashing import in_sigmoids, made, unsquashed, untouched
+from relcam_onnx.errors import OptionError
 from relcam_onnx.model import Model, is_constant, producer, static_shape, variables
 
 MOVED = frozenset({"Concat", "Slice", "Transpose", "Cast", "Identity", "Sigmoid", *RESHAPES})
@@ -45,11 +46,37 @@ def maker(tensor: gs.Tensor) -> gs.Node | None:
 
 
 def beside_scores(tensor: gs.Tensor, outputs: Sequence[gs.Tensor]) -> bool:
-    """Whether an output tells the boxes of what another scores, by its shape, or its name where both are alike."""
+    """Whether an output tells the boxes of what another scores, by its shape, or by `boxes_of_two` if both are alike.
+
+    Raises
+    ------
+    OptionError
+        Nothing tells which of the two are boxes.
+    """
     others = [t for t in outputs if t is not tensor and has_boxes(t, [tensor])]
     if axis_of_boxes(tensor, None) is None:
         return bool(others)  # with key points
-    return any(axis_of_boxes(t, None) is None for t in others) or (bool(others) and "box" in tensor.name.lower())
+    if any(axis_of_boxes(t, None) is None for t in others):
+        return True
+    return bool(others) and boxes_of_two([tensor, *others]) is tensor
+
+
+def boxes_of_two(alike: Sequence[gs.Tensor]) -> gs.Tensor:
+    """Which outputs of one shape, four numbers for each place, are boxes, and no scores of four classes.
+
+    It is called so, or laid out over the picture, or it alone is no softmax; a sigmoid may be of either.
+    """
+    called = [t for t in alike if "box" in t.name.lower()]
+    soft = [is_op(maker(t), "Softmax") for t in alike]
+    hard = [t for t, is_soft in zip(alike, soft, strict=True) if any(soft) and not is_soft]
+    for found in (called, hard, [t for t in alike if is_laid_out(t)]):
+        if len(found) == 1:
+            return found[0]
+    names = " and ".join(repr(t.name) for t in sorted(alike, key=lambda t: t.name))
+    raise OptionError(
+        f"outputs {names} both have four numbers for each place, and nothing in the file tells which are boxes and "
+        "which scores of four classes; name the scores with output="
+    )
 
 
 def has_boxes(scores: gs.Tensor, outputs: Iterable[gs.Tensor]) -> bool:

@@ -51,7 +51,9 @@ def of_places(
         return tables
     fronts = {t.name: batch_in_front(model, t) for t in {t.name: t for t in (*named, *outputs)}.values()}
     named, outputs = ([fronts[t.name] for t in some] for some in (named, outputs))
-    for output in sorted(named, key=lambda tensor: beside_scores(tensor, outputs)):
+    if len(named) > 1:
+        named = sorted(named, key=lambda tensor: beside_scores(tensor, outputs))
+    for output in named:
         others = [t for t in outputs if t is not output]
         alone = kind in (None, "detector") and not has_boxes(output, outputs)
         together = joined(model, output) or with_objectness(model, output) if alone else None
