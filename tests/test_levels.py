@@ -187,11 +187,16 @@ def test_distances_and_centreness() -> None:
     assert head.boxes.form == "distances"
 
 
+@pytest.mark.parametrize("peaks", [False, True])
 @pytest.mark.parametrize(("names", "shares"), [(("wh", "reg"), True), (("wh", "reg"), False), (("a", "b"), True)])
-def test_middles_of_boxes_and_their_sizes(names: tuple[str, str], *, shares: bool) -> None:
-    """As CenterNet tells them; two numbers each that bear other names are no boxes."""
+def test_middles_of_boxes_and_their_sizes(names: tuple[str, str], *, shares: bool, peaks: bool) -> None:
+    """As CenterNet tells them; two numbers each that bear other names are no boxes. A file may keep peaks alone."""
     net = Net("N", 3, SIDE, SIDE)
     (part, _) = squashed(net, planted_levels(net, "distances"), *(["classes"] if shares else []))
+    if peaks and shares:
+        around = net("MaxPool", part["classes"], kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+        kept = net("Cast", net("Equal", around, part["classes"]), to=onnx.TensorProto.FLOAT)
+        part["classes"] = net("Mul", part["classes"], kept)
     nothing = net("Mul", net("Slice", part["sides"], np.array([0]), np.array([2]), np.array([1])), np.float32(0))
     pair = [net("Add", nothing, np.float32(told), name=name) for name, told in zip(names, (1, 0.5), strict=True)]
     with rc.Explainer(net.model(part["classes"], *pair), head="detector", **OPTIONS) as explainer:

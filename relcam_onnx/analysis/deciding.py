@@ -12,8 +12,6 @@ from relcam_onnx.model import is_constant, producer
 WHOLE = ("Ceil", "Floor", "Round")
 SMALL = (TensorProto.INT8, TensorProto.UINT8, TensorProto.INT16, TensorProto.UINT16)
 """What scores and shares are rounded to; classes are told by larger types."""
-FEW = 16
-"""So many tensors are looked at to see what a mask is made of."""
 
 
 def scales(node: gs.Node) -> bool:
@@ -30,18 +28,6 @@ def rounds(node: gs.Node) -> bool:
         return False
     small = is_op(node, "QuantizeLinear") or node.attrs["to"] in SMALL or is_op(producer(node.inputs[0]), *WHOLE)
     return small and holds_scores(node.inputs[0]) and not holds_scores(node.outputs[0])
-
-
-def masked(node: gs.Node) -> gs.Tensor | None:
-    """What a node leaves as it is or makes 0, by what that is itself: above a number, or the largest around."""
-    if not is_op(node, "Where") or is_constant(node.inputs[1]) or not is_constant(node.inputs[2]):
-        return None
-    source, made_of = node.inputs[1], [node.inputs[0]]
-    for tensor in made_of:
-        maker = producer(tensor)
-        made_of += [] if maker is None or tensor is source or len(made_of) > FEW else maker.inputs
-    found = any(tensor is source for tensor in made_of)
-    return source if found and not node.inputs[2].values.any() else None
 
 
 def decides(node: gs.Node) -> bool:

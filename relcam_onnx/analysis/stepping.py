@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.analysis.deciding import decides, masked, rounds, scales
+from relcam_onnx.analysis.deciding import decides, rounds, scales
 from relcam_onnx.analysis.heads import Scores, holds_scores
 from relcam_onnx.analysis.positions import follow
 from relcam_onnx.analysis.shifted import unshifted
@@ -16,6 +16,7 @@ from relcam_onnx.canon.activations import ELEMENTWISE
 from relcam_onnx.canon.axes import RESHAPES, moves, permutation
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.canon.identity import integers
+from relcam_onnx.canon.masks import masked
 from relcam_onnx.canon.unsquashing import made
 from relcam_onnx.model import Model, fixed_batch, producer, static_shape, variables
 

@@ -15,6 +15,7 @@ import onnx_graphsurgeon as gs
 from relcam_onnx.canon.axes import RESHAPES, permutation
 from relcam_onnx.canon.edit import is_op, result_of
 from relcam_onnx.canon.identity import integers
+from relcam_onnx.canon.masks import masked
 from relcam_onnx.model import Model, is_constant, producer, variables
 
 MADE = "relcam/head/"
@@ -34,7 +35,8 @@ def unsquashed(model: Model, tensor: gs.Tensor, axis: int, start: int, end: int)
         return part(model, source, axis, start, end)
     if keeps(node):
         return unsquashed(model, source, axis, start, end)
-    if (changed := untouched(node, axis - rank, start, end)) is not None:
+    changed = masked(node) or untouched(node, axis - rank, start, end)
+    if changed is not None:
         return unsquashed(model, changed, axis, start, end)
     if both := factors(node):
         spans = [(start, end) if t.shape[axis] != 1 else (0, 1) for t in both]
@@ -59,10 +61,12 @@ def unsquashed(model: Model, tensor: gs.Tensor, axis: int, start: int, end: int)
 
 
 def in_sigmoids(tensor: gs.Tensor, *, products: bool = True) -> bool:
-    """Whether sigmoids make up all of a tensor, but for moves behind them, and their products."""
+    """Whether sigmoids make up all of a tensor, but for moves and masks behind them, and their products."""
     node = producer(tensor)
     if node is None or tensor.shape is None:
         return False
+    if (whole := masked(node)) is not None:
+        return in_sigmoids(whole, products=products)
     parts = moved_parts(node) or (factors(node) if products else [])
     return is_op(node, "Sigmoid") or (bool(parts) and all(in_sigmoids(part, products=products) for part in parts))
 
@@ -76,6 +80,8 @@ def before_sigmoids(model: Model, tensor: gs.Tensor) -> gs.Tensor:
     """What stands before the sigmoids that make up a tensor, moved as those are."""
     node = producer(tensor)
     assert node is not None
+    if (whole := masked(node)) is not None:
+        return before_sigmoids(model, whole)
     parts = moved_parts(node)
     if both := factors(node):
         return added(model, [before_sigmoids(model, part) for part in both])
