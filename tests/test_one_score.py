@@ -116,3 +116,51 @@ def test_three_labels_fit_no_single_score_and_two_come_early() -> None:
     with rc.Explainer(binary(), layers="last", labels=PAIR) as explainer:
         e = rc.explain(explainer, pixels, "mask", preprocess="unit")
     assert e.targets.tolist() == [[1]]
+
+
+def log1p(net: Net, z: str) -> str:
+    return net("Log", net("Add", net("Relu", z), 1.0), name="y")
+
+
+def log_of_exponentials(net: Net, z: str) -> str:
+    return net("Log", net("ReduceSum", net("Exp", z), np.array([2, 3]), keepdims=0), name="y")
+
+
+def in_tenths(net: Net, z: str) -> str:
+    return net("Div", net("Round", net("Mul", z, 10.0)), 10.0, name="y")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("tail", [log1p, log_of_exponentials, in_tenths])
+def test_what_is_told_of_numbers_is_what_the_file_says(tail: Any, backend: str) -> None:
+    """A logarithm is left out of shares alone; a factor that is taken away again counts for nothing."""
+    net = Net("N", 3, 16, 16)
+    z = net.conv(net("Relu", net.conv(net.x, 3, 6, stride=2)), 6, 2)
+    z = z if tail is log_of_exponentials else net("Flatten", net("GlobalAveragePool", z))
+    model = net.model(tail(net, z))
+    (wanted,) = run(model, x=X)
+    with rc.Explainer(model, layers="input", backend=backend) as explainer:
+        np.testing.assert_allclose(explainer(X).scores, wanted, rtol=1e-4, atol=0.06 if tail is in_tenths else 1e-5)
+
+
+def one_op(net: Net, z: str) -> str:
+    return net("ReduceLogSumExp", z, np.array([2, 3]), name="y", keepdims=0)
+
+
+def shifted_exponentials(net: Net, z: str) -> str:
+    axes = np.array([2, 3])
+    most = net("ReduceMax", z, axes)
+    whole = net("ReduceSum", net("Exp", net("Sub", z, most)), axes)
+    return net("Flatten", net("Add", most, net("Log", whole)), name="y")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("tail", [one_op, shifted_exponentials])
+def test_a_logarithm_of_exponentials_has_one_map_however_it_is_spelled(tail: Any, backend: str) -> None:
+    found = []
+    for each in (log_of_exponentials, tail):
+        net = Net("N", 3, 16, 16)
+        z = net.conv(net("Relu", net.conv(net.x, 3, 6, stride=2)), 6, 5)
+        found.append(rc.Explainer(net.model(each(net, z)), backend=backend)(X))
+    for name, value in found[0].maps.items():
+        np.testing.assert_allclose(found[1].maps[name], value, atol=1e-5 * np.abs(value).max())

@@ -20,6 +20,14 @@ def scales(node: gs.Node) -> bool:
     return len(values) == 1 and values[0].size == 1 and bool((values[0] > 0).all())
 
 
+def factor(node: gs.Node) -> float:
+    """What a node that `scales` multiplies with; 1 where it does not."""
+    if not scales(node):
+        return 1.0
+    value = next(float(t.values.reshape(-1)[0]) for t in node.inputs[node.op == "Div" :] if is_constant(t))
+    return 1 / value if node.op == "Div" else value
+
+
 def rounds(node: gs.Node) -> bool:
     """Whether a node makes whole numbers of scores or shares, and they stay that: large ones are classes."""
     if is_op(node, *WHOLE):

@@ -110,12 +110,14 @@ def begin(model: Model, table: gs.Tensor) -> Scores:
         return replace(found, tensor=unshifted(model, found.tensor, class_axis(found.tensor)))
     if found.squashed_by is None and (each := all_unsquashed(model, table, products=False)) is not None:
         return replace(found, tensor=each, squashed_by="Sigmoid")
+    if found.squashed_by is not None:
+        return found
     node = producer(found.tensor)
     if found.tensor is table and is_op(node, "Log") and is_table(node.inputs[0]):
-        found = replace(found, tensor=node.inputs[0])  # logarithms of shares that no squashing made, as of means
-    if found.squashed_by is None:
-        return replace(found, squashed_by=told_as_they_are(model, found.tensor, class_axis(found.tensor)))
-    return found
+        shares = told_as_they_are(model, node.inputs[0], class_axis(node.inputs[0]))
+        if shares is not None:  # logarithms of shares that no squashing made, as of means
+            return replace(found, tensor=node.inputs[0], squashed_by=shares)
+    return replace(found, squashed_by=told_as_they_are(model, found.tensor, class_axis(found.tensor)))
 
 
 def no_table(model: Model, named: Sequence[gs.Tensor], output: str | None, head: str | None) -> UnsupportedModelError:

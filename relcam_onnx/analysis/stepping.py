@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.analysis.deciding import decides, rounds, scales
+from relcam_onnx.analysis.deciding import decides, factor, rounds, scales
 from relcam_onnx.analysis.heads import Scores, holds_scores
 from relcam_onnx.analysis.positions import follow
 from relcam_onnx.analysis.shifted import unshifted
@@ -39,9 +39,9 @@ def chosen_from(model: Model, tensor: gs.Tensor) -> gs.Tensor:
 
     The largest value of all positions of the picture is a score itself: positions are no classes.
     """
-    current = tensor
+    current, times, rounded = tensor, 1.0, False
     while (node := producer(current)) is not None and (node.op in CHOOSING | AROUND or decides(node) or rounds(node)):
-        told = current
+        told, times, rounded = current, times * factor(node), rounded or rounds(node)
         # ArrayFeatureExtractor looks names up: what is computed are the indices.
         current = next((t for _, t in variables(node)), current)
         if is_op(node, *LARGEST) and told is node.outputs[0] and is_table(current) and in_places(model, current):
@@ -53,6 +53,8 @@ def chosen_from(model: Model, tensor: gs.Tensor) -> gs.Tensor:
                 break
         elif len(tensor.shape or ()) == 1 and is_table(current):
             tensor = current  # a file for one image may drop the batch's axis at the end
+    if times != 1 and rounded:  # shares of whole numbers: the scores are as large as what the file tells
+        return made(model, "Mul", [tensor, np.array([times], np.float32)], tensor.shape)
     return tensor
 
 

@@ -10,6 +10,7 @@ from relcam_onnx.canon.averages import join_pools, join_reductions
 from relcam_onnx.canon.blocks import name_blocks
 from relcam_onnx.canon.dividing import divide_first
 from relcam_onnx.canon.einsums import name_einsums, name_products
+from relcam_onnx.canon.exponentials import name_log_sums
 from relcam_onnx.canon.folding import fold_affine
 from relcam_onnx.canon.fronting import front_batch
 from relcam_onnx.canon.groups import name_groups
@@ -77,6 +78,7 @@ def canonicalise(model: Model, *, batch_norm: bool, output: str | None = None) -
     name_norms(model)
     name_groups(model)
     if batch_norm:
+        name_log_sums(model)
         name_scales(model)
         name_averages(model)
         name_copies(model)

@@ -1,6 +1,7 @@
 """Ops that let one of several values through: MaxPool, GlobalMaxPool, ReduceMax, ReduceMin, Max, Min, Where.
 
-The one chosen takes all; of equal ones the first, in row-major order of the window, or of the inputs.
+The one chosen takes all; of equal ones the first, in row-major order of the window, or of the inputs. ReduceLogSumExp
+is a smooth maximum.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from relcam_onnx.ops.backend import Backend, Value
 from relcam_onnx.ops.grids import window_grids
 from relcam_onnx.ops.indexing import spread
 from relcam_onnx.ops.movement import moved
-from relcam_onnx.ops.pool import reduced_axes, reduction_refuses
+from relcam_onnx.ops.pool import kept_sizes, reduced_axes, reduction_refuses
 from relcam_onnx.ops.records import Call, Message, Relay, product
 from relcam_onnx.ops.table import Nonnegative, every_input, op, sign_kept, sign_of_all, sign_of_any
 
@@ -80,6 +81,18 @@ def largest_of(f: Backend, call: Call, x: Value) -> Relay:
         return f.Transpose(f.Reshape(placed, [-1, *turned[1:]]), perm=back)
 
     return moved(f, call, adjoint)
+
+
+@op("ReduceLogSumExp", refuses=reduction_refuses)
+def reduce_log_sum_exp(f: Backend, call: Call) -> Relay:
+    """ReduceLogSumExp, opset 18: log Σ exp x goes to each value by its share of the sum, as a gradient does."""
+    kept = kept_sizes(f, call, reduced_axes(call, len(f.dims(call.x))))[1:]
+    share = f.Exp(call.x - f.Reshape(call.output, [0, *kept]))
+
+    def shared(s: Value) -> Value:
+        return f.Reshape(s, [0, *kept]) * f.each(share)
+
+    return Relay(lambda m: {0: Message(shared(m.relevance(f)))}, lambda g: {0: shared(g)})
 
 
 @op("Max", receivers=every_input, nonnegative=sign_of_any)

@@ -66,7 +66,13 @@ MOVES: dict[str, st.SearchStrategy[Case]] = {
 }
 """One input, whose values come out."""
 
-CASES: dict[str, st.SearchStrategy[Case]] = {**MOVES, "Max": extreme("Max"), "Min": extreme("Min"), "Where": chosen()}
+CASES: dict[str, st.SearchStrategy[Case]] = {
+    **MOVES,
+    "ReduceLogSumExp": reduced("ReduceLogSumExp"),
+    "Max": extreme("Max"),
+    "Min": extreme("Min"),
+    "Where": chosen(),
+}
 
 FLAT = np.ones((1, 1, 2, 2), np.float32)
 TIES = {
