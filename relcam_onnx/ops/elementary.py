@@ -1,4 +1,4 @@
-"""Elementary functions of one tensor: Neg, Abs, Sqrt, Reciprocal, Exp, Log, Erf, Sin, Cos, Pow by a constant.
+"""Elementary functions of one tensor: Neg, Abs, Sqrt, Reciprocal, Exp, Log, Erf, Atan, Sin, Cos, Pow by a constant.
 
 Relevance passes, as under any activation; a gradient is multiplied by the slope. A root has none at 0, where it would
 be infinite and what is handed on no number.
@@ -58,6 +58,12 @@ def erf(f: Backend, call: Call) -> Value:
     """Erf, opset 13."""
     x = call.x
     return f.Exp(-(x * x)) * (2 / math.sqrt(math.pi))
+
+
+@activation("Atan", sign_kept)
+def atan(f: Backend, call: Call) -> Value:
+    """Atan, opset 7."""
+    return 1.0 / (call.x * call.x + 1.0)
 
 
 @activation("Sin", sign_unknown)
