@@ -70,6 +70,7 @@ def softmax_in_pieces(net: Net, scores: str) -> Sequence[str]:
 TAILS: dict[str, Tail] = {
     "argmax and zipmap": custom_vision,
     "argmax": lambda net, s: [net("ArgMax", s, name="index", axis=1, keepdims=0)],
+    "argmin of distances": lambda net, s: [net("ArgMin", net("Neg", s), name="index", axis=1, keepdims=0)],
     "argmax of probabilities as a float": lambda net, s: [
         net("Cast", net("ArgMax", soft(net, s), axis=1, keepdims=0), name="index", to=TensorProto.FLOAT)
     ],

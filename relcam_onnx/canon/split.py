@@ -1,17 +1,20 @@
-"""Split, and Gather of a range, become Slices, TopK's values a Gather, so that every op has one output that matters."""
+"""Split, and Gather of a range, become Slices, TopK's values a Gather, so that every op has one output that matters.
+
+ArgMin becomes an ArgMax.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.canon.edit import detach, fresh, is_op, is_output, reshaped, sweep
+from relcam_onnx.canon.edit import detach, fresh, is_op, is_output, reshaped, result_of, sweep
 from relcam_onnx.canon.identity import integers
 from relcam_onnx.model import Model, consumers, static_shape
 
 
 def slice_splits(model: Model) -> None:
-    """Rewrite every Split (opset 18) whose parts are known, Gather of a range, GatherND that is one, TopK's values."""
+    """Rewrite every Split (opset 18) of known parts, Gather of a range, GatherND that is one, TopK's values, ArgMin."""
     for node in list(model.graph.nodes):
         if is_op(node, "Split"):
             slice_split(model, node)
@@ -21,6 +24,9 @@ def slice_splits(model: Model) -> None:
             slice_gather(node)
         elif is_op(node, "TopK"):
             name_largest(model, node)
+        elif is_op(node, "ArgMin"):  # of distances: where their negatives are largest
+            (source,) = node.inputs
+            node.op, node.inputs = "ArgMax", [result_of(model, source, f"{node.outputs[0].name}/near", "Neg", source)]
     sweep(model)
 
 
