@@ -52,7 +52,8 @@ def gets_channel(tensor: gs.Tensor) -> bool:
             one = [axis for axis in (1, 3) if len(after) == 4 and after[axis] == 1]
             if is_op(node, *RESHAPES) and any([*after[1:axis], *after[axis + 1 :]] == sizes[1:] for axis in one):
                 return True
-            same = len(after) == 3 if is_op(node, "Pad") else after == sizes and is_op(node, *RESCALES)
+            turned = is_op(node, "Transpose") and permutation(node)[:1] == [0]
+            same = len(after) == 3 if is_op(node, "Pad") else turned or (after == sizes and is_op(node, *RESCALES))
             if same and result.name not in seen:
                 seen.add(result.name)
                 waiting.append(result)

@@ -55,11 +55,13 @@ def stretches(model: Model) -> Iterator[list[gs.Node]]:
 
 
 def is_bare(tensor: gs.Tensor) -> bool:
-    """Whether a computed tensor of numbers has no axis of length one in front, where the batch would be."""
+    """Whether a computed tensor, of numbers or pixels, has no axis of length one in front, where the batch would be."""
     shape = static_shape(tensor)
     if not isinstance(tensor, gs.Variable) or tensor.is_empty() or shape is None or None in shape:
         return False
-    return shape[:1] != (1,) and tensor.dtype is not None and np.dtype(tensor.dtype).kind == "f"
+    if shape[:1] == (1,) or tensor.dtype is None:
+        return False
+    return np.dtype(tensor.dtype).kind == "f" or (tensor.dtype == np.uint8 and len(shape) == 3)
 
 
 def must_rise(node: gs.Node) -> bool:

@@ -18,7 +18,9 @@ AXES_AS_INPUT = 13
 def give_batch(proto: onnx.ModelProto) -> None:
     """Make an input that is one picture a batch of one, in place, where that is all that the file takes."""
     pictures = [value for value in proto.graph.input if is_picture(value)]
-    if len(proto.graph.input) != 1 or not pictures or kept_by(pictures[0], proto.graph.output):
+    if len(proto.graph.input) != 1 or not pictures:
+        return
+    if kept_by(pictures[0], proto.graph.output) and not is_given_one(proto, pictures[0].name):
         return
     name, inner = pictures[0].name, f"{pictures[0].name}/single"
     for node in nodes(proto):
@@ -51,3 +53,17 @@ def kept_by(value: onnx.ValueInfoProto, outputs: Iterable[onnx.ValueInfoProto]) 
     """Whether an output has as many rows as the input has channels: those are a batch, then."""
     own = value.type.tensor_type.shape.dim[0]
     return any(own == output.type.tensor_type.shape.dim[0] for output in outputs if output.type.tensor_type.shape.dim)
+
+
+def is_given_one(proto: onnx.ModelProto, name: str) -> bool:
+    """Whether the file itself puts a batch before the input, as many classes as it may have channels."""
+    told = {tensor.name: tensor for tensor in proto.graph.initializer}
+    told |= {node.output[0]: node.attribute[0].t for node in proto.graph.node if node.op_type == "Constant"}
+    for node in proto.graph.node:
+        if node.op_type == "Unsqueeze" and node.input[0] == name:
+            axes = [axis for attribute in node.attribute for axis in attribute.ints]
+            axes += [
+                axis for read in node.input[1:] if read in told for axis in numpy_helper.to_array(told[read]).tolist()
+            ]
+            return 0 in axes
+    return False
