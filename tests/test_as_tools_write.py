@@ -187,6 +187,26 @@ def test_the_order_of_an_ensemble_s_nodes_decides_nothing(join: str) -> None:
     same(*models)
 
 
+def test_the_order_of_crops_that_one_network_sees_decides_nothing() -> None:
+    """Stages are those of the crop that begins first: all have the same layers and weights."""
+    weights = Net()
+    kernel, dense = weights.normal(8, 3, 3, 3), weights.normal(8, 5)
+
+    def model(corners: list[tuple[int, int]]) -> onnx.ModelProto:
+        net = Net()
+        names = net.constant(kernel), net.constant(dense)
+        scores = []
+        for top, left in corners:
+            ends = np.array([top + 24, left + 24])
+            crop = net("Slice", net.x, np.array([top, left]), ends, np.array([2, 3]))
+            y = net("Relu", net("Conv", crop, names[0], strides=[2, 2], pads=[1] * 4))
+            scores.append(net("MatMul", net("Flatten", net("GlobalAveragePool", y)), names[1]))
+        return net.model(net("Sum", *scores))
+
+    corners = [(0, 0), (0, 8), (8, 0), (8, 8)]
+    same(model(corners), model(corners[::-1]))
+
+
 def test_one_network_of_a_picture_and_its_mirror_image() -> None:
     weights = Net()
     kernel, dense = weights.normal(8, 3, 3, 3), weights.normal(8, 5)

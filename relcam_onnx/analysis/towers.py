@@ -86,7 +86,7 @@ class Tower:
         """The tensor of the largest worth; of several alike in that the one behind the others.
 
         Of those that stand side by side, in an ensemble, no order of nodes decides, which files are free in: it is
-        that of the most layers, of the largest weights, of the fewest moves.
+        that of the most layers, of the largest weights, of the fewest moves; of crops the one that begins first.
         """
         most = max(map(self._worth, tensors))
         alike = {tensor.name: tensor for tensor in tensors if self._worth(tensor) == most}
@@ -95,7 +95,11 @@ class Tower:
             if (name := node.outputs[0].name) in alike or name in before:
                 before.update(t.name for t in receivers(node))
         ends = [tensor for name, tensor in alike.items() if name not in before]
-        return ends[0] if len(ends) == 1 else max(ends, key=lambda tensor: self._sizes[tensor.name])
+        return ends[0] if len(ends) == 1 else max(ends, key=self._size)
+
+    def _size(self, tensor: gs.Variable) -> tuple[object, ...]:
+        """What tensors that stand side by side are chosen by."""
+        return *self._sizes[tensor.name], [-grid.offset for grid in self.geometry.grids[tensor.name]]
 
     @cached_property
     def _sizes(self) -> dict[str, tuple[int, float, int]]:
