@@ -66,8 +66,8 @@ class Names:
             label = self.preferred.get(into, into)
             raise LayerError(
                 f"layer {name!r} was folded into {label!r}, with the bias, batch normalisation, padding, ReLU or sum "
-                "between the two: name that one. Presets that do not fold batch normalisation, such as 'official', keep what "
-                "stands before it"
+                "between the two: name that one. Presets that do not fold batch normalisation, such as 'official', "
+                "keep what stands before it"
             )
         if current not in self._tensors:
             raise LayerError(
