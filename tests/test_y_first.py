@@ -16,7 +16,7 @@ from test_heads import planted, street
 
 import relcam_onnx as rc
 from relcam_onnx.analysis.heads import Columns, Rows
-from relcam_onnx.runners.boxes import tells_y_first
+from relcam_onnx.runners.boxes import corners, tells_y_first
 from relcam_onnx.runners.matching import matched
 
 OPTIONS: dict[str, Any] = {"preprocess": "unit", "labels": ["red", "green"], "layers": ["colours"]}
@@ -163,3 +163,10 @@ def test_results_tell_left_first(tmp_path: Path) -> None:
     (entry,) = json.loads((tmp_path / "results.json").read_text())["images"]
     boxes = [tuple(target["box"]) for target in entry["targets"]]
     assert {(0, 8, 8, 16), (24, 16, 32, 24)} <= set(boxes)
+
+
+@pytest.mark.parametrize("number", [0.0, np.nan, np.inf])
+def test_boxes_that_are_no_numbers_stay_what_they_are(number: float) -> None:
+    boxes = np.full((1, 5, 4), number, np.float32)
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(corners([boxes], (32, 32), "corners"), boxes)

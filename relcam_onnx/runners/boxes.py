@@ -42,7 +42,8 @@ def corners(levels: Sequence[Floats], size: Size, form: str, *, y_first: bool = 
     if reversed_share(boxes) > REVERSED:
         return None
     far = np.abs(boxes).max(axis=2)
-    if far.any() and np.quantile(far[far > 0], 0.75) <= NORMALISED:
+    some = far[far > 0]  # none of boxes that are 0, or no numbers
+    if some.size and np.quantile(some, 0.75) <= NORMALISED:
         boxes = boxes * np.array([size[1], size[0]] * 2, np.float32)
     return boxes
 
