@@ -221,6 +221,10 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
     ),
     "nested sums": (lambda n: n("Add", n("Add", relu(n), relu(n)), relu(n)), [*["Conv", "Relu"] * 3, "Sum"]),
     "nested sums of layers": (nested, ["Conv"]),
+    "a scale and a shift of two layers, one term of a sum": (
+        lambda n: n("Add", per_channel(n, n("Add", conv(n), conv(n, kernel=1)), 4, 1, 1), relu(n)),
+        ["Conv", "Conv", "Relu", "Add"],
+    ),
     "- nested sums of layers, one returned": (lambda n: nested(n, inner=shown), ["Conv", "Conv", "Add"]),
     "- nested sums of layers, an activation between": (
         lambda n: nested(n, inner=lambda net, x: net("Relu", x)), ["Conv", "Relu", "Conv", "Add"],
