@@ -62,6 +62,10 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
     "- a sum over another number": (
         lambda n: n("Div", reduced(n, relu(n), "ReduceSum"), np.float32(60)), ["Conv", "Relu", "ReduceSum", "Mul"],
     ),
+    "- a sum over no axes": (
+        lambda n: n("Div", n("ReduceSum", relu(n), noop_with_empty_axes=1), np.float32(4 * 64)),
+        ["Conv", "Relu", "ReduceSum", "Mul"],
+    ),
     "a product with equal shares": (
         lambda n: n("MatMul", n("Reshape", relu(n), np.array([1, 4, 64])), np.full((64, 1), 1 / 64)),
         ["Conv", "Relu", "Reshape", "ReduceMean"],

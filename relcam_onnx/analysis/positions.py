@@ -16,7 +16,7 @@ from relcam_onnx.analysis.merging import merged
 from relcam_onnx.analysis.rows import concatenated, cut, leaves_row, length_of
 from relcam_onnx.canon.axes import RESHAPES, Size, groups, moves, permutation
 from relcam_onnx.canon.edit import is_op
-from relcam_onnx.canon.identity import integers
+from relcam_onnx.canon.identity import over
 from relcam_onnx.model import consumers, is_constant, static_shape
 from relcam_onnx.ops import TABLE, Grid, key
 from relcam_onnx.ops.grids import evenly, sizes_of
@@ -167,8 +167,8 @@ def of_node(node: gs.Node, layouts: Mapping[str, Layout]) -> Layout | None:
 
 def reduced(node: gs.Node) -> set[int]:
     """The axes of its input that a reduction goes over; none where a node is no reduction."""
-    rank = len(node.inputs[0].shape or ()) if node.op.startswith("Reduce") else 0
-    return {axis % rank for axis in integers(node, 1) or range(rank)} if rank else set()
+    axes = over(node) if node.op.startswith("Reduce") else []
+    return set(range(len(node.inputs[0].shape or ())) if axes is None else axes)
 
 
 def taken_away(node: gs.Node) -> set[int]:

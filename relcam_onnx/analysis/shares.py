@@ -17,7 +17,7 @@ from relcam_onnx.analysis.heads import EACH_ITS_SHARE, SHARES
 from relcam_onnx.canon.affine import read
 from relcam_onnx.canon.axes import RESHAPES, permutation
 from relcam_onnx.canon.edit import is_op
-from relcam_onnx.canon.identity import integers
+from relcam_onnx.canon.identity import integers, over
 from relcam_onnx.model import Model, producer, static_shape
 from relcam_onnx.onnx_file.contrib_ops import TRUTH
 
@@ -172,8 +172,7 @@ def power(node: gs.Node, known: Known) -> Span | None:
 
 def reduced(node: gs.Node, known: Known) -> Span | None:
     """Over some axes: a mean, the largest or smallest, a product of shares, a sum of parts of a softmax."""
-    span, rank = kept(node, known), len(node.inputs[0].shape or ())
-    axes = [axis % rank for axis in integers(node, 1) or range(rank)] if rank else []
+    span, axes = kept(node, known), over(node)
     if span is None or not axes:
         return None
     if is_op(node, "ReduceSum", "ReduceProd"):

@@ -88,10 +88,10 @@ def canonicalise(model: Model, *, batch_norm: bool, output: str | None = None) -
         name_padding(model)
     drop_identities(model)
     model.scalings = image_scalings(model.graph)  # before it is folded into the first layer
-    fold(model, batch_norm=batch_norm)
+    fold_into_layers(model, batch_norm=batch_norm)
 
 
-def fold(model: Model, *, batch_norm: bool) -> None:
+def fold_into_layers(model: Model, *, batch_norm: bool) -> None:
     """Join what follows each other, and let layers take what they can."""
     if batch_norm:
         join_pools(model)  # where nothing stands between them any more

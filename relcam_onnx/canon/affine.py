@@ -14,7 +14,7 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.axes import Vector, moves, pull, push
 from relcam_onnx.canon.edit import is_op
-from relcam_onnx.canon.identity import integers
+from relcam_onnx.canon.identity import over
 from relcam_onnx.canon.picking import picks, unblocked
 from relcam_onnx.model import variables
 from relcam_onnx.ops.linear import scale_and_shift
@@ -62,8 +62,7 @@ class Affine:
     def pulled(self, node: gs.Node) -> Affine | None:
         """The same before a node that hands it on as this is behind it; None where it does not."""
         if (channels := pooled(node)) is not None:
-            axis = None if self.axis is None else channels[self.axis]
-            return replace(self, axis=axis) if self._passes(node) and (axis is None) == (self.axis is None) else None
+            return self._over(node, None if self.axis is None else channels[self.axis])
         if self.axis is None or moves(node):
             return self._across(node, pull)
         if (into := unblocked(node)) is not None:
@@ -74,8 +73,7 @@ class Affine:
     def pushed(self, node: gs.Node) -> Affine | None:
         """The same behind such a node as this is before it."""
         if (channels := pooled(node)) is not None:
-            axis = channels.index(self.axis) if self.axis in channels else None
-            return replace(self, axis=axis) if self._passes(node) and (axis is None) == (self.axis is None) else None
+            return self._over(node, channels.index(self.axis) if self.axis in channels else None)
         if self.axis is None or moves(node):
             return self._across(node, push)
         if (into := unblocked(node)) is not None:
@@ -94,6 +92,10 @@ class Affine:
         whole.scale[kept], whole.shift[kept] = self.scale, self.shift
         same = np.array_equal(whole.scale[kept], self.scale) and np.array_equal(whole.shift[kept], self.shift)
         return whole if same else None
+
+    def _over(self, node: gs.Node, axis: int | None) -> Affine | None:
+        """The same beyond a pool, along this axis there; None where the pool stops it, or has its axis."""
+        return replace(self, axis=axis) if self._passes(node) and (axis is None) == (self.axis is None) else None
 
     def _passes(self, node: gs.Node) -> bool:
         """Whether a pool hands it on: a maximum what turns nothing over, a mean no shift where zeros count."""
@@ -132,7 +134,7 @@ class Affine:
         return values.reshape([-1 if axis == self.axis else 1 for axis in range(rank)] if self.axis is not None else [])
 
 
-def hands_on(node: gs.Node) -> bool:
+def carries(node: gs.Node) -> bool:
     """Whether a scale and a shift may pass a node: it moves or picks values, or pools positions."""
     return moves(node) or picks(node) is not None or unblocked(node) is not None or pooled(node) is not None
 
@@ -142,12 +144,11 @@ def pooled(node: gs.Node) -> list[int | None] | None:
     rank = len(node.inputs[0].shape or ())
     if is_op(node, "MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool"):
         return [0, 1, *[None] * (rank - 2)] if len(node.outputs) == 1 else None
-    axes = integers(node, 1) if is_op(node, "ReduceMax", "ReduceMean", "ReduceSum") and rank else None
+    axes = over(node) if is_op(node, "ReduceMax", "ReduceMean", "ReduceSum") else None
     if axes is None:
         return None
-    over = {axis % rank for axis in axes or range(rank)}
     kept = node.attrs.get("keepdims", 1)
-    return [None if axis in over else axis for axis in range(rank) if kept or axis not in over]
+    return [None if axis in axes else axis for axis in range(rank) if kept or axis not in axes]
 
 
 def number(scale: float, shift: float = 0.0) -> Affine:

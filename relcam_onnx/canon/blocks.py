@@ -9,7 +9,7 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.branches import moves_to
 from relcam_onnx.canon.edit import detach, fresh, is_op, only_reader, reshaped, sweep
-from relcam_onnx.canon.identity import integers
+from relcam_onnx.canon.identity import over
 from relcam_onnx.canon.moving import transposed
 from relcam_onnx.canon.places import shape_of_one, traced
 from relcam_onnx.model import Model, producer
@@ -98,7 +98,9 @@ def taken_together(source: gs.Tensor, chain: list[gs.Node]) -> np.ndarray | None
     for node in chain:
         if node.op in POOLS:
             rank = came.ndim - 1
-            axes = sorted(axis % rank for axis in integers(node, 1) or range(rank))
+            axes = over(node, rank)
+            if axes is None:
+                return None
             kept = [axis for axis in range(rank) if axis not in axes]
             came = came.transpose(*kept, *axes, rank).reshape(*(came.shape[axis] for axis in kept), -1)
             if node.attrs.get("keepdims", 1):

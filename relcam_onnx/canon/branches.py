@@ -92,6 +92,11 @@ def moves_to(tensor: gs.Tensor) -> Iterator[gs.Node]:
         node = producer(node.inputs[0])
 
 
+def begun(tensor: gs.Tensor) -> gs.Tensor:
+    """What a tensor was before any move."""
+    return [tensor, *(move.inputs[0] for move in moves_to(tensor))][-1]
+
+
 def branch_of(model: Model, total: gs.Node, term: gs.Tensor, x: gs.Tensor, axis: int) -> Branch | None:
     """A term as a layer of a tensor along an axis of channels; None where it is none."""
     channels, positions = x.shape[axis], len(x.shape) - 2

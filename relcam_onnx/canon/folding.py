@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.canon.affine import AFFINE, Affine, affine_of, hands_on, read, write
+from relcam_onnx.canon.affine import AFFINE, Affine, affine_of, carries, read, write
 from relcam_onnx.canon.axes import moves
 from relcam_onnx.canon.edit import (
     bypass,
@@ -105,7 +105,7 @@ def climb(model: Model, reader: gs.Node, tensor: gs.Tensor, affine: Affine, into
             return None
         if is_op(node, "Add", "Sum") and affine.is_shift:
             return through_sum(model, node, affine, tuple(between))
-        pulled = affine.pulled(node) if hands_on(node) else None
+        pulled = affine.pulled(node) if carries(node) else None
         if pulled is None:
             return None
         between.append(node)

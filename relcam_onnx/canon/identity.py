@@ -105,6 +105,18 @@ def integers(node: gs.Node, index: int) -> list[int] | None:
     return [int(v) for v in tensor.values.reshape(-1)] if isinstance(tensor, gs.Constant) else None
 
 
+def over(node: gs.Node, rank: int | None = None) -> list[int] | None:
+    """The axes that a reduction, or a global pool, goes over in a tensor of this rank, its own input's else.
+
+    In order, counted from the first; None where a run tells them, or the rank.
+    """
+    rank = len(node.inputs[0].shape or ()) if rank is None else rank
+    if is_op(node, "GlobalAveragePool", "GlobalMaxPool"):
+        return list(range(2, rank))
+    axes, all_ = integers(node, 1), [] if node.attrs.get("noop_with_empty_axes") else range(rank)
+    return sorted(axis % rank for axis in axes or all_) if axes is not None and rank else None
+
+
 def cuts(node: gs.Node) -> list[int] | None:
     """Which of a Slice's entries leave anything of an axis out; None where that is not known."""
     starts, ends, axes, steps = (integers(node, i) for i in range(1, 5))

@@ -17,7 +17,7 @@ from relcam_onnx.canon.axes import permutation
 from relcam_onnx.canon.cut import Piece, pieces, places
 from relcam_onnx.canon.edit import is_op, sweep
 from relcam_onnx.canon.fitting import Function, fitted, made, trials
-from relcam_onnx.canon.identity import integers
+from relcam_onnx.canon.identity import over
 from relcam_onnx.canon.taking import trimmed
 from relcam_onnx.model import Model, consumers, producer, static_shape, variables
 
@@ -73,12 +73,9 @@ def reduce_behind(model: Model) -> None:
         perm, source = permutation(node), mean.inputs[0]
         turned = next((t for t in consumers(source) if is_op(t, "Transpose") and permutation(t) == perm), None)
         if turned is not None:
-            there = np.array([perm.index(axis % len(perm)) for axis in axes], np.int64)
+            there = gs.Constant(f"{node.outputs[0].name}/axes", np.array([perm.index(axis) for axis in axes], np.int64))
             node.op = "ReduceMean" if is_op(mean, "GlobalAveragePool") else mean.op
-            node.attrs, node.inputs = (
-                {"keepdims": 1},
-                [turned.outputs[0], gs.Constant(f"{node.outputs[0].name}/axes", there)],
-            )
+            node.attrs, node.inputs = {"keepdims": 1}, [turned.outputs[0], there]
     sweep(model)
 
 
@@ -169,19 +166,14 @@ def is_scaled(node: gs.Node, piece: Piece) -> bool:
     return False
 
 
-def over(node: gs.Node) -> list[int] | None:
-    """The axes that a mean is over, [] for all of them; None where a run tells them."""
-    return list(range(2, len(node.inputs[0].shape or ()))) if node.op == "GlobalAveragePool" else integers(node, 1)
-
-
 def reduced_axes(piece: Piece) -> tuple[int, ...] | None:
     """The axes that all means of a piece are over; None where they differ, or a run tells them."""
     rank = len(piece.source.shape or ())
     found: set[tuple[int, ...] | None] = set()
     for node in piece.nodes:
         if node.op in MEANS:
-            axes = over(node)
-            found.add(None if axes is None or not rank else tuple(sorted(axis % rank for axis in axes or range(rank))))
+            axes = over(node, rank)
+            found.add(None if axes is None else tuple(axes))
     return found.pop() if len(found) == 1 else None
 
 

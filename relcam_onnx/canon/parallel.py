@@ -15,7 +15,7 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.affine import read
 from relcam_onnx.canon.axes import pull
-from relcam_onnx.canon.branches import Branch, branch_of, follow, is_diagonal, layer_of, moves_to, taps_in, way
+from relcam_onnx.canon.branches import Branch, begun, branch_of, follow, is_diagonal, layer_of, moves_to, taps_in, way
 from relcam_onnx.canon.edit import detach, fold, fresh, is_op, sweep, view
 from relcam_onnx.canon.moving import transposed
 from relcam_onnx.canon.taking import fresh_weight
@@ -42,11 +42,6 @@ def merge(model: Model, total: gs.Node) -> bool:
         left = [term for term in terms if id(term) not in gone]
         gone.update(id(branch.term) for branch in merge_some(model, total, left))
     return bool(gone)
-
-
-def begun(tensor: gs.Tensor) -> gs.Tensor:
-    """What a tensor was before any move."""
-    return [tensor, *(move.inputs[0] for move in moves_to(tensor))][-1]
 
 
 def read_by(term: gs.Tensor) -> list[gs.Tensor]:

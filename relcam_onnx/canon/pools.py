@@ -16,7 +16,7 @@ import onnx_graphsurgeon as gs
 from relcam_onnx.backends._windows import Axis, layout
 from relcam_onnx.canon.affine import read
 from relcam_onnx.canon.edit import is_op, only_reader, result_of, sweep, take_over
-from relcam_onnx.canon.identity import integers
+from relcam_onnx.canon.identity import over
 from relcam_onnx.model import Model, producer, static_shape, variables
 
 
@@ -101,10 +101,10 @@ def name_equal_shares(node: gs.Node) -> None:
 
 def name_mean(model: Model, node: gs.Node, share: gs.Node) -> None:
     """Make a sum a mean where what alone reads it divides it by how many numbers it is of."""
-    spelled, shape, axes = read(share), static_shape(node.inputs[0]), integers(node, 1)
+    spelled, shape, axes = read(share), static_shape(node.inputs[0]), over(node)
     if spelled is None or shape is None or axes is None or spelled[0] is not node.outputs[0]:
         return
-    sizes = [shape[axis] for axis in axes or range(len(shape))]
+    sizes = [shape[axis] for axis in axes]
     affine = spelled[1]
     if None in sizes or affine.axis is not None or not affine.is_scale:
         return
@@ -121,8 +121,8 @@ def bend_first(model: Model) -> None:
     for node in list(model.graph.nodes):
         while never_falls(node) and (pool := maximum_before(model, node)) is not None:
             largest, source = pool.outputs[0], pool.inputs[0]
-            read = [source if t is largest else t.values for t in node.inputs]
-            bent = result_of(model, source, f"{node.outputs[0].name}/before", node.op, *read, **node.attrs)
+            inputs = [source if t is largest else t.values for t in node.inputs]
+            bent = result_of(model, source, f"{node.outputs[0].name}/before", node.op, *inputs, **node.attrs)
             take_over(model, pool, node)
             pool.inputs[0] = bent
             (node,) = bent.inputs  # noqa: PLW2901 - it may stand behind a maximum again

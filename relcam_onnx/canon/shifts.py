@@ -9,7 +9,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.affine import AFFINE, Affine, affine_of, along, number
-from relcam_onnx.canon.axes import moves
+from relcam_onnx.canon.branches import begun
 from relcam_onnx.canon.edit import detach, fold, fresh, is_op, only_reader, read_instead, view
 from relcam_onnx.model import Model, producer, variables
 
@@ -39,7 +39,7 @@ def behind_sum(model: Model, node: gs.Node, into_layers: bool) -> bool:
     summed = total.outputs[0]
     if summed.shape is None or list(result.shape or ()) != list(summed.shape):
         return False
-    if not affine.is_shift and is_op(maker_of(node.inputs[0]), "Add", "Sum"):
+    if not affine.is_shift and is_op(producer(begun(node.inputs[0])), "Add", "Sum"):
         return False  # it may become one layer, which takes both
     scale, shift = affine.apart()
     if affine.is_shift:
@@ -53,14 +53,6 @@ def behind_sum(model: Model, node: gs.Node, into_layers: bool) -> bool:
     fold(model, result, summed)
     shift_behind(model, total, shift)
     return True
-
-
-def maker_of(tensor: gs.Tensor) -> gs.Node | None:
-    """What makes a tensor, but for moves."""
-    node = producer(tensor)
-    while node is not None and moves(node):
-        node = producer(node.inputs[0])
-    return node
 
 
 def behind_product(model: Model, node: gs.Node, into_layers: bool) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.canon.affine import Affine, affine_of, hands_on
+from relcam_onnx.canon.affine import Affine, affine_of, carries
 from relcam_onnx.canon.axes import RESHAPES
 from relcam_onnx.canon.edit import detach, fold, fresh, is_op, is_output, read_instead, reshaped, view
 from relcam_onnx.canon.taking import reads, reweigh
@@ -63,7 +63,7 @@ def sinks(
             if not reads(reader, tensor, affine):
                 return False
             leaves.append((reader, affine.over(layer.counts(reader)[0])))
-        elif hands_on(reader) and (pushed := affine.pushed(reader)) is not None:
+        elif carries(reader) and (pushed := affine.pushed(reader)) is not None:
             branches.append(reader)
             if not sinks(model, reader.outputs[0], pushed, leaves, branches):
                 return False
