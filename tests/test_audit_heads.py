@@ -377,6 +377,10 @@ def test_an_embedding_is_audited_by_what_it_is_to_be_like(here: Path, tmp_path: 
     assert figure(told, "drift.likeness", "outputs")["mean"] == pytest.approx(abs(mine - theirs), abs=2e-3)
     assert figure(told, "drift.top1", "outputs")["mean"] == 1
     assert "faithfulness.single-deletion-log is left out" in " ".join(told["notes"])
+    assert told["measures"]["faithfulness.deletion"]["said"].startswith("area under the cosine")
+    shown = (out / "report.html").read_text(encoding="utf-8")
+    assert f"</bdi> cosine {told['pictures'][0]['probability']:.3g}" in shown
+    assert "area under the probability" not in shown
     assert [each["file"] for each in told["provenance"]["like"]] == ["rose.png", "leaf.png"]
     pairs = tmp_path / "pairs.csv"
     pairs.write_text("file,label\n0.png,leaf\n1.png,leaf.png\n2.png,rose\n")

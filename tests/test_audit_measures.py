@@ -265,8 +265,9 @@ def verdict(kind: str, **changed: Any) -> list[str]:
     behind = Figure(estimate=Estimate(0.5, 0.4, 0.6, 5), **{**given, **changed})
     agreed = Figure("drift.top1", AUDITED, "outputs", Estimate(0.5, 0.4, 0.6, 5))
     subjects = [SimpleNamespace(told=True, right=False)]
-    audit: Any = SimpleNamespace(model=SimpleNamespace(kind=kind), figures=[behind, agreed], subjects=subjects,
-                                 outcomes=[], failed=[], unmatched=[], clusters=[])  # fmt: skip
+    model = SimpleNamespace(kind=kind, whole=SimpleNamespace(quantity=False))
+    audit: Any = SimpleNamespace(model=model, figures=[behind, agreed], subjects=subjects, outcomes=[],
+                                 failed=[], unmatched=[], clusters=[])  # fmt: skip
     return [finding.said for finding in findings(audit)]
 
 

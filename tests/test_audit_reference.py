@@ -92,6 +92,10 @@ def test_a_bare_quantity_is_no_probability(here: Path, tmp_path: Path) -> None:
     assert relcam(*asked, "--fail-over", "drift.kl=0.01", "--fail-under", "drift.top1=0.5").exit_code == 1
     found = report(tmp_path / "out")
     assert figure(found, "drift.largest", "outputs")["mean"] == pytest.approx(100, rel=1e-4)
+    assert found["measures"]["drift.largest"]["said"] == "the largest difference of a value"
+    assert f"</bdi> value {found['pictures'][0]['probability']:.3g}" in (tmp_path / "out" / "report.html").read_text(
+        "utf-8"
+    )
     assert not any(threshold["checked"] for threshold in found["thresholds"])
     names = {f["name"] for f in found["figures"] if f["name"].startswith(("faithfulness", "drift"))}
     assert "faithfulness.single-deletion" in names

@@ -13,7 +13,7 @@ class Of(NamedTuple):
     experiment, key
         Under which the store has it.
     said
-        What it is, in a line.
+        What it is, in a line; ``{share}`` stands for a head's word (`Words`).
     better
         "higher", "lower", or "" where neither is.
     chance
@@ -37,7 +37,7 @@ MEASURES: dict[str, Of] = {
     "drift.top1": Of("drift", "top1", "the share of pictures with the same top class", "higher"),
     "drift.kl": Of("drift", "kl", "KL divergence from the reference's probabilities, nats; summed over classes "
                    "that have a sigmoid each", "lower"),
-    "drift.largest": Of("drift", "largest", "the largest difference of a probability, or of a bare quantity", "lower"),
+    "drift.largest": Of("drift", "largest", "the largest difference of a {share}", "lower"),
     "drift.matched": Of("outputs", "matched", "pairs of both files' detections (one class, IoU at least 0.5) over all "
                         "that either has", "higher"),
     "drift.lost": Of("outputs", "lost", "detections of a picture that only the reference has", "lower"),
@@ -55,9 +55,9 @@ MEASURES: dict[str, Of] = {
     "drift.shift": Of("drift", "shift", "how far the centre of mass moves, in sides of the picture; 1.41 where one "
                       "map alone has none", "lower"),
     "drift.activations": Of("activations", "difference", "how far activations are apart, relative", "lower", 2**0.5),
-    "faithfulness.deletion": Of("deletion", "deletion", "area under the probability as the map's first pixels go",
+    "faithfulness.deletion": Of("deletion", "deletion", "area under the {share} as the map's first pixels go",
                                 "lower"),
-    "faithfulness.insertion": Of("deletion", "insertion", "area under the probability as they come instead",
+    "faithfulness.insertion": Of("deletion", "insertion", "area under the {share} as they come instead",
                                  "higher"),
     "faithfulness.drop": Of("deletion", "drop", "average drop, picture times map (Grad-CAM++), %", "lower"),
     "faithfulness.increase": Of("deletion", "increase", "average increase, picture times map, %", "higher"),

@@ -11,9 +11,9 @@ import typer
 
 from relcam_onnx.audit.plan import Plan
 from relcam_onnx.audit.report.files import NAMES, write
-from relcam_onnx.audit.report.page import WORDS
 from relcam_onnx.audit.report.verdict import findings, heading
 from relcam_onnx.audit.run import Request, audit
+from relcam_onnx.audit.words import words_of
 from relcam_onnx.cli.console import NOTHING_DONE, SOME_FAILED, say
 from relcam_onnx.files import cannot_write
 
@@ -54,7 +54,7 @@ def audit_model(request: Request) -> int:
 
 def tell_cost(plan: Plan) -> None:
     """Say beforehand what it costs, and what is left out."""
-    subjects = WORDS[plan.model.kind]["subjects"]
+    subjects = words_of(plan.model).subjects
     found = "" if subjects == "pictures" else f" with {len(plan.subjects)} {subjects}"
     say(
         "note",

@@ -14,6 +14,7 @@ from relcam_onnx.audit.rows import AUDITED
 from relcam_onnx.audit.run import Audit
 from relcam_onnx.audit.subjects import Subject
 from relcam_onnx.audit.told import named
+from relcam_onnx.audit.words import words_of
 from relcam_onnx.results.detections import Detection
 
 SCHEMA = "relcam-audit/1"
@@ -23,7 +24,7 @@ SCHEMA = "relcam-audit/1"
 def content(audit: Audit) -> dict[str, Any]:
     """The report as plain values."""
     found = findings(audit)
-    departed = departure(audit)
+    departed, words = departure(audit), words_of(audit.model)
     return {
         "schema": SCHEMA,
         "head": audit.model.kind,
@@ -38,7 +39,8 @@ def content(audit: Audit) -> dict[str, Any]:
         "coverage": coverage(audit.model),
         "passes": audit.passes,
         "measures": {
-            n: {"said": of.said, "better": of.better, "chance": of.fixed_chance} for n, of in MEASURES.items()
+            name: {"said": words.says(of.said), "better": of.better, "chance": of.fixed_chance}
+            for name, of in MEASURES.items()
         },
         "figures": [figure.as_json() for figure in audit.figures],
         "departs": None if departed is None else departed.layer,

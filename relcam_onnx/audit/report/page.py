@@ -14,6 +14,7 @@ from relcam_onnx.audit.report.plots import along, intervals, scattered
 from relcam_onnx.audit.report.verdict import DEPARTS
 from relcam_onnx.audit.rows import AUDITED
 from relcam_onnx.audit.run import Audit
+from relcam_onnx.audit.words import words_of
 
 PARTS = {
     "drift": "Does the deployed model still look where the original looked?",
@@ -28,13 +29,6 @@ PICTURES = 24
 """So many stand in the page; all are in ``report.json``."""
 UNMATCHED = 40
 """Detections of one file alone that stand in it."""
-WORDS: dict[str, dict[str, str]] = {
-    "classifier": {"head": "a classifier", "subjects": "pictures", "region": "region"},
-    "detector": {"head": "a detector", "subjects": "detections", "region": "detection's box"},
-    "segmenter": {"head": "a segmenter", "subjects": "segments", "region": "class's segment"},
-    "embedding": {"head": "an embedding", "subjects": "pictures", "region": "region"},
-}
-"""What is asked of a picture, by head."""
 CLUSTERS = 8
 """The most suspicious ones that stand in it."""
 
@@ -47,8 +41,9 @@ def page(audit: Audit, report: Mapping[str, Any]) -> str:
         loader=PackageLoader("relcam_onnx.audit.report", "."), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"number": number, "share": share, "box": box}
-    environment.globals["words"] = WORDS[report["head"]]  # macros see these alone
+    words = words_of(audit.model)
+    environment.filters |= {"number": number, "share": words.written, "box": box}
+    environment.globals["words"] = words  # macros see these alone
     style, script = (files(__package__).joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     subjects = {subject.name: subject for subject in audit.subjects}
     first = [entry["name"] for entry in report["pictures"][:PICTURES]]
@@ -113,11 +108,6 @@ def confidence(audit: Audit) -> str | None:
 def number(value: float | None) -> str:
     """Three digits."""
     return "–" if value is None else f"{value:.3g}"
-
-
-def share(value: float) -> str:
-    """A probability."""
-    return f"{100 * value:.0f} %"
 
 
 def box(sides: Sequence[float]) -> str:

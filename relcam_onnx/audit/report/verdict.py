@@ -13,6 +13,7 @@ from relcam_onnx.audit.matching import Unmatched
 from relcam_onnx.audit.measures import MEASURES
 from relcam_onnx.audit.rows import AUDITED, BASELINES
 from relcam_onnx.audit.run import Audit
+from relcam_onnx.audit.words import words_of
 
 DEPARTS = 0.01
 """Relative difference of activations from which two files are said to depart at a layer."""
@@ -25,25 +26,10 @@ SAME = 0.99
 """The share of pixels with the same class under which two segmenters depart."""
 FAR = 0.05
 """How far cosines may be apart before two embeddings depart."""
-OTHERWISE = {
-    "embedding": {
-        "the probability": "the cosine",
-        "puts another class first on": "finds another of --like more alike in",
-        "have another top class on": "find another of --like most alike in",
-    }
-}
-"""What a head's words are for those of a classifier."""
 NAMED = 5
 """Classes of lost detections that are named."""
 ENOUGH = 5
 """Pictures, for an interval to say something."""
-UNRELATED = {
-    "classifier": "unrelated classes",
-    "detector": "unrelated classes at one place",
-    "segmenter": "unrelated classes over one region",
-    "embedding": "what pictures may be like",
-}
-"""What is asked at random beside a subject's class."""
 SIDES = {"higher": 1, "lower": -1}
 
 
@@ -58,15 +44,7 @@ class Finding(NamedTuple):
 def findings(audit: Audit) -> list[Finding]:
     """All of them, the gravest first."""
     found = [*of_thresholds(audit), *of_pictures(audit), *of_drift(audit), *of_maps(audit), *of_clusters(audit)]
-    found = [finding._replace(said=in_words_of(audit.model.kind, finding.said)) for finding in found]
     return sorted(found, key=lambda finding: finding.level != "failed")
-
-
-def in_words_of(kind: str, said: str) -> str:
-    """A sentence in the words of a head: an embedding tells no classes and no probabilities."""
-    for usual, own in OTHERWISE.get(kind, {}).items():
-        said = said.replace(usual, own)
-    return said
 
 
 def of_thresholds(audit: Audit) -> Iterator[Finding]:
@@ -85,14 +63,15 @@ def of_pictures(audit: Audit) -> Iterator[Finding]:
     told = [s for s in audit.subjects if s.told]
     wrong = [s for s in told if not s.right]
     if wrong:
-        yield Finding("look", "pictures", f"the model puts another class first on {len(wrong)} of {len(told)} pictures")
+        wrongly = words_of(audit.model).another
+        yield Finding("look", "pictures", f"the model {wrongly} {len(wrong)} of {len(told)} pictures")
 
 
 def of_drift(audit: Audit) -> Iterator[Finding]:
     """Where the model has departed from its reference."""
     agreed = mean(audit, "drift.top1", OUTPUTS)
     if agreed is not None and agreed < 1:
-        yield Finding("look", "drift", f"the two files have another top class on {1 - agreed:.1%} of the pictures")
+        yield Finding("look", "drift", f"the two files {words_of(audit.model).other} {1 - agreed:.1%} of the pictures")
     alike = mean(audit, "drift.iou", FUSED)
     if alike is not None and alike < ALIKE:
         yield Finding("look", "drift", f"the regions that the two files' maps mark overlap by {alike:.2f} only (IoU)")
@@ -126,12 +105,13 @@ def departure(audit: Audit) -> Figure | None:
 
 def of_maps(audit: Audit) -> Iterator[Finding]:
     """Baselines that beat the audited method, and what maps should not hang on."""
+    words = words_of(audit.model)
     for figure in audit.figures:
         side = SIDES.get(MEASURES[figure.name].better)
         if figure.row not in BASELINES or figure.layer != FUSED or figure.less is None or side is None:
             continue
         if max(side * figure.less.low, side * figure.less.high) < 0 and figure.less.size >= ENOUGH:
-            said = f"{MEASURES[figure.name].said}: the baseline '{figure.row}' does better than the maps"
+            said = f"{words.says(MEASURES[figure.name].said)}: the baseline '{figure.row}' does better than the maps"
             yield Finding("look", figure.name.partition(".")[0], said)
     for figure in audit.figures:
         if figure.row != AUDITED or figure.layer.partition(",")[0] != FUSED:
@@ -144,10 +124,9 @@ def of_maps(audit: Audit) -> Iterator[Finding]:
         if figure.name == "sanity.weights" and held and may_hold(audit, figure.layer):
             said = f"the maps hardly change where weights are drawn anew ({figure.layer}): r = {value:.2f}"
         elif figure.name == "sanity.random-class" and value > ALIKE:
-            where = UNRELATED[audit.model.kind]
-            said = f"maps of {where} look alike: r = {value:.2f}"
+            said = f"maps of {words.unrelated} look alike: r = {value:.2f}"
         elif figure.name in ("sanity.noise", "sanity.moved") and value < HELD:
-            said = f"{MEASURES[figure.name].said}: {value:.2f}"
+            said = f"{words.says(MEASURES[figure.name].said)}: {value:.2f}"
         if said:
             yield Finding("look", "sanity", said)
 
