@@ -142,7 +142,8 @@ def test_road_is_positive_for_the_pixels_that_count() -> None:
 def test_correlation() -> None:
     assert metrics.correlation(MAP, 3 * MAP + 1) == pytest.approx(1)
     assert metrics.correlation(MAP, -MAP) == pytest.approx(-1)
-    assert np.isnan(metrics.correlation(MAP, np.ones_like(MAP)))
+    assert metrics.correlation(MAP, np.ones_like(MAP)) == 0
+    assert np.isnan(metrics.correlation(np.zeros_like(MAP), np.ones_like(MAP)))
 
 
 def test_weights_are_drawn_anew_from_the_top() -> None:

@@ -21,10 +21,12 @@ PASSING = frozenset({
 
 
 def correlation(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
-    """Pearson's r of two maps of one size; NaN where one is the same everywhere."""
+    """Pearson's r of two maps of one size; 0 where one alone is the same everywhere, NaN where both are."""
     first, second = (np.asarray(heat, np.float64).reshape(-1) - np.mean(heat, dtype=np.float64) for heat in (a, b))
-    norm = np.sqrt((first @ first) * (second @ second))
-    return float(first @ second / norm) if norm else float("nan")
+    mine, theirs = first @ first, second @ second
+    if not mine and not theirs:
+        return float("nan")
+    return float(first @ second / np.sqrt(mine * theirs)) if mine and theirs else 0.0
 
 
 def weights_from_the_top(model: onnx.ModelProto) -> list[str]:
