@@ -1,6 +1,7 @@
-"""Sums of products by their names: an Einsum of one tensor is a Transpose or a sum, one with a constant a layer.
+"""Sums of products by their names.
 
-So is a Mul with a constant, where its features are summed.
+An Einsum of one tensor is a Transpose or a sum, one with a constant a layer, one of two tensors a MatMul. A Mul with a
+constant is a layer, too, where its features are summed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.edit import fresh, is_op, reshaped, sweep, view
 from relcam_onnx.canon.identity import integers
-from relcam_onnx.canon.moving import turned
+from relcam_onnx.canon.moving import of_shape, turned
 from relcam_onnx.model import Model, producer, static_shape, variables
 from relcam_onnx.ops.einsum import einsum_refuses, labels
 from relcam_onnx.ops.product import is_product
@@ -23,6 +24,7 @@ def name_einsums(model: Model) -> None:
     for node in list(model.graph.nodes):
         if is_op(node, "Einsum") and len(node.inputs) == 2:
             name_layer(model, node)
+            name_product(model, node)
         if not is_op(node, "Einsum") or len(node.inputs) != 1 or node.inputs[0].shape is None:
             continue
         before, arrow, after = node.attrs["equation"].replace(" ", "").partition("->")
@@ -58,6 +60,40 @@ def name_layer(model: Model, node: gs.Node) -> None:
         values = table.T.reshape(*table.shape[::-1], *[1] * (len(x) - 2)) if by_position else table
         weight = gs.Constant(f"{node.outputs[0].name}/weight", np.ascontiguousarray(values))
     node.op, node.attrs, node.inputs = "Conv" if by_position else "MatMul", {}, [source, weight]
+
+
+def name_product(model: Model, node: gs.Node) -> None:
+    """Rewrite a product of two tensors' matrices as a MatMul, whose first factor has the result's rows.
+
+    ``acbe,aecd->abcd`` is how Keras writes attention.
+    """
+    if not is_op(node, "Einsum") or not is_product(node) or einsum_refuses(node) is not None:
+        return
+    a, b, y, _ = labels(node)
+    alike, summed = [[label for label in part if label in a and label in b] for part in (y, a)]
+    summed = [label for label in summed if label not in y]
+    first, second = [label for label in y if label not in b], [label for label in y if label not in a]
+    if [len(part) for part in (summed, first, second)] != [1, 1, 1] or any(t.shape is None for t in node.inputs):
+        return
+    result, factors = node.outputs[0], list(zip((a, b), node.inputs, strict=True))
+    if y.index(first[0]) > y.index(second[0]):
+        first, second, factors = second, first, factors[::-1]
+    orders = [*alike, *first, *summed], [*alike, *summed, *second]
+    read = []
+    for (own, source), order in zip(factors, orders, strict=True):
+        perm = [own.index(label) for label in order]
+        moved = perm != sorted(perm)
+        read.append(turned(model, source, perm, f"{result.name}/turned") if moved else source)
+    node.op, node.attrs, node.inputs = "MatMul", {}, read
+    order = [*alike, *first, *second]
+    if order != list(y):
+        perm = [y.index(label) for label in order]
+        matrices = view(
+            model, of_shape(result, perm), fresh(model, f"{result.name}/last"), "Transpose", result, perm=perm
+        )
+        node.outputs = [matrices]
+        back = {"perm": [order.index(label) for label in y]}
+        model.graph.nodes.append(gs.Node("Transpose", result.name, back, [matrices], [result]))
 
 
 def name_products(model: Model) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
+from spelling.attention import Attention
 from spelling.base import Choose, Plan
-from spelling.parts import Parts
 
 
-class Speller(Parts):
+class Speller(Attention):
     """Writes a plan."""
 
     def block(self, kind: str, x: str) -> str:
@@ -70,6 +70,8 @@ class Speller(Parts):
                 return self.silu(self.conv(self.relu(self.placed(self.conv(x, 6))), 6, 1))
             case "channels last":
                 return self.channels_last(x)
+            case "attention":
+                return self.silu(self.conv(self.transformer(self.conv(x, 6, stride=2 if h > 4 else 1)), 6, 1))
         raise AssertionError(kind)
 
     def channels_last(self, x: str) -> str:
@@ -185,10 +187,10 @@ class Speller(Parts):
 BLOCKS = (
     "plain", "biased", "signed", "residual", "three", "inverted", "split", "max", "average", "layer-norm", "group-norm",
     "l2", "rms", "tokens", "channels last", "patches", "shuffle", "upsample",
-    "pixels", "ring", "placed", "bent",
+    "pixels", "ring", "placed", "bent", "attention",
 )  # fmt: skip
 HEADS = ("pooled", "deep", "flat", "largest")
-NEED_SIZES = frozenset({"tokens", "patches", "placed", "shuffle", "upsample", "pixels", "ring"})
+NEED_SIZES = frozenset({"tokens", "patches", "placed", "shuffle", "upsample", "pixels", "ring", "attention"})
 """Blocks that name the sizes of the picture."""
 
 

@@ -1,0 +1,228 @@
+"""Attention over the positions of a plane, in the ways of exporters and of hands."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+
+from spelling.parts import Parts
+
+HEADS_OF = 2
+"""Heads of attention."""
+
+
+class Attention(Parts):
+    """Blocks of transformers: tokens are (1, positions, channels)."""
+
+    def rows_of(self, x: str) -> str:
+        """A plane as tokens."""
+        n, c, h, w = self.shapes[x]
+        flat = (n, c, h * w)
+
+        def last() -> str:
+            return self.put((n, h * w, c), "Reshape", self.transpose(x, [0, 2, 3, 1]), np.array((n, h * w, c)))
+
+        return self.one_of(
+            lambda: self.transpose(self.put(flat, "Reshape", x, np.array([0, 0, -1])), [0, 2, 1]),
+            lambda: self.transpose(self.reshape(x, flat), [0, 2, 1]),
+            last,
+        )
+
+    def plane_of(self, rows: str, h: int, w: int) -> str:
+        """Tokens as a plane."""
+        n, _, c = self.shapes[rows]
+
+        def last() -> str:
+            return self.transpose(self.put((n, h, w, c), "Reshape", rows, np.array((n, h, w, c))), [0, 3, 1, 2])
+
+        return self.one_of(
+            lambda: self.put((n, c, h, w), "Reshape", self.transpose(rows, [0, 2, 1]), np.array((n, c, h, w))), last
+        )
+
+    def linear(self, x: str, w: np.ndarray, b: np.ndarray) -> str:
+        """A dense layer over tokens; w: (before, after)."""
+        n, count, c = self.shapes[x]
+        out = (n, count, len(b))
+
+        def as_table() -> str:
+            table = self.put((n * count, c), "Reshape", x, np.array([-1, c]))
+            y = self.put((n * count, len(b)), "Gemm", table, w, b)
+            return self.put(out, "Reshape", y, np.array(out))
+
+        def as_conv() -> str:
+            y = self.put((n, len(b), count), "Conv", self.transpose(x, [0, 2, 1]), w.T[:, :, None].copy(), b)
+            return self.transpose(y, [0, 2, 1])
+
+        return self.one_of(
+            lambda: self.put(out, "Add", self.put(out, "MatMul", x, w), b),
+            lambda: self.put(out, "Add", b, self.put(out, "MatMul", x, w)),
+            lambda: self.put(out, "Add", self.put(out, "Einsum", x, w, equation="nlc,cd->nld"), b),
+            as_table,
+            as_conv,
+        )
+
+    def row_norm(self, x: str) -> str:
+        """A layer norm over each token's channels."""
+        c = self.shapes[x][2]
+        gain, shift = np.exp(self.value((c,), 0.3)), self.value((c,), 0.3)
+
+        def in_pieces() -> str:
+            return self.same(x, "Add", self.same(x, "Mul", self.normed(x, [2], 1e-5), gain), shift)
+
+        return self.one_of(lambda: self.same(x, "LayerNormalization", x, gain, shift, epsilon=1e-5), in_pieces)
+
+    def softmax(self, x: str, axis: int) -> str:
+        """Over an axis of four."""
+        small = tuple(1 if a == axis else s for a, s in enumerate(self.shapes[x]))
+
+        def shares(y: str) -> str:
+            exp = self.same(x, "Exp", y)
+            total = self.put(small, "ReduceSum", exp, np.array([axis]), keepdims=1)
+            return self.one_of(
+                lambda: self.same(x, "Div", exp, total),
+                lambda: self.same(x, "Mul", exp, self.put(small, "Reciprocal", total)),
+            )
+
+        def less_the_largest() -> str:
+            largest = self.put(small, "ReduceMax", x, np.array([axis]), keepdims=1)
+            return shares(self.same(x, "Sub", x, largest))
+
+        return self.one_of(
+            lambda: self.same(x, "Softmax", x, axis=axis - 4),
+            lambda: self.same(x, "Softmax", x, axis=axis),
+            lambda: shares(x),
+            less_the_largest,
+        )
+
+    def heads_of(self, x: str) -> str:
+        """(1, positions, c) to (1, heads, positions, c / heads)."""
+        n, count, c = self.shapes[x]
+        apart = (n, count, HEADS_OF, c // HEADS_OF)
+        return self.transpose(self.put(apart, "Reshape", x, np.array(apart)), [0, 2, 1, 3])
+
+    def three(self, x: str, tables: list[np.ndarray], biases: list[np.ndarray]) -> list[str]:
+        """Queries, keys and values by head."""
+        n, count, c = self.shapes[x]
+        each = c // HEADS_OF
+
+        def by_head(w: np.ndarray, b: np.ndarray) -> str:
+            """Keras' own: the heads are axes of the weight."""
+            out = (n, count, HEADS_OF, each)
+            y = self.put(out, "Einsum", x, w.reshape(c, HEADS_OF, each), equation="abc,cde->abde")
+            return self.transpose(self.same(y, "Add", y, b.reshape(HEADS_OF, each)), [0, 2, 1, 3])
+
+        def einsums() -> list[str]:
+            return [by_head(w, b) for w, b in zip(tables, biases, strict=True)]
+
+        def apart() -> list[str]:
+            return [self.heads_of(self.linear(x, w, b)) for w, b in zip(tables, biases, strict=True)]
+
+        def at_once() -> str:
+            return self.linear(x, np.concatenate(tables, axis=1), np.concatenate(biases))
+
+        def chunks() -> list[str]:
+            whole, place = at_once(), len(self.nodes)
+            names = [f"chunk{place}{part}" for part in "qkv"]
+            self.nodes.append(onnx.helper.make_node("Split", [whole], names, names[0], axis=2, num_outputs=3))
+            self.shapes |= dict.fromkeys(names, (n, count, c))
+            return [self.heads_of(name) for name in names]
+
+        def slices() -> list[str]:
+            whole = at_once()
+            return [
+                self.heads_of(self.put((n, count, c), "Slice", whole, np.array([k * c]), np.array([k * c + c]),
+                                       np.array([2]))) for k in range(3)
+            ]  # fmt: skip
+
+        def gathered() -> list[str]:
+            sizes = (n, count, 3, HEADS_OF, each)
+            y = self.transpose(self.put(sizes, "Reshape", at_once(), np.array(sizes)), [2, 0, 3, 1, 4])
+            return [self.put((n, HEADS_OF, count, each), "Gather", y, np.array(k), axis=0) for k in range(3)]
+
+        return [apart, chunks, slices, gathered, einsums][self.pick(5)]()
+
+    def attention(self, x: str) -> str:
+        """Attention of two heads, and a dense layer behind it; tokens to tokens."""
+        n, count, c = self.shapes[x]
+        each = c // HEADS_OF
+        tables = [self.value((c, c), c**-0.5) for _ in range(3)]
+        biases = [self.value((c,), 0.2) for _ in range(3)]
+        last, shift = self.value((c, c), c**-0.5), self.value((c,), 0.2)
+        scale = each**-0.5
+        q, k, v = self.three(x, tables, biases)
+        square, whole = (n, HEADS_OF, count, count), (n, HEADS_OF, count, each)
+
+        def outer(y: str) -> str:
+            """Heads behind the positions, as Keras leaves them."""
+            return self.transpose(y, [0, 2, 1, 3])
+
+        def product(a: str, b: str) -> str:
+            return self.one_of(
+                lambda: self.put(square, "MatMul", a, self.transpose(b, [0, 1, 3, 2])),
+                lambda: self.put(square, "Einsum", a, b, equation="bhid,bhjd->bhij"),
+                lambda: self.put(square, "Einsum", outer(b), outer(a), equation="aecd,abcd->acbe"),
+            )
+
+        def root(y: str) -> str:
+            return self.same(y, "Mul", y, np.float32(scale**0.5))
+
+        scores = self.one_of(
+            lambda: self.put(square, "Mul", product(q, k), np.float32(scale)),
+            lambda: self.put(square, "Div", product(q, k), np.float32(1 / scale)),
+            lambda: product(self.same(q, "Mul", q, np.float32(scale)), k),
+            lambda: product(root(q), root(k)),
+        )
+
+        def first() -> str:
+            shares = self.softmax(scores, 3)
+            return self.one_of(
+                lambda: self.put(whole, "MatMul", shares, v),
+                lambda: self.put(whole, "Einsum", shares, v, equation="bhij,bhjd->bhid"),
+                lambda: outer(
+                    self.put((n, count, HEADS_OF, each), "Einsum", shares, outer(v), equation="acbe,aecd->abcd")
+                ),
+            )
+
+        def turned() -> str:
+            """Keys before queries."""
+            shares = self.softmax(self.transpose(scores, [0, 1, 3, 2]), 2)
+            across = self.put((n, HEADS_OF, each, count), "MatMul", self.transpose(v, [0, 1, 3, 2]), shares)
+            return self.transpose(across, [0, 1, 3, 2])
+
+        y = self.one_of(first, first, turned)
+
+        def joined() -> str:
+            table = self.put((n, count, c), "Reshape", self.transpose(y, [0, 2, 1, 3]), np.array((n, count, c)))
+            return self.linear(table, last, shift)
+
+        def by_head() -> str:
+            """The last layer as one for each head, which are summed."""
+            parts = self.put((n, HEADS_OF, count, c), "MatMul", y, last.reshape(1, HEADS_OF, each, c))
+            out = (n, count, c)
+            return self.put(out, "Add", self.put(out, "ReduceSum", parts, np.array([1]), keepdims=0), shift)
+
+        def as_einsum() -> str:
+            """Keras' own: the heads are axes of the weight."""
+            table = last.reshape(HEADS_OF, each, c)
+            if self.pick(2):
+                turned = self.transpose(y, [0, 2, 1, 3])
+                part = self.put((n, count, c), "Einsum", turned, table, equation="bihd,hdo->bio")
+            else:
+                part = self.put((n, count, c), "Einsum", y, table, equation="bhid,hdo->bio")
+            return self.same(part, "Add", part, shift)
+
+        return self.one_of(joined, joined, by_head, as_einsum)
+
+    def transformer(self, x: str) -> str:
+        """Attention and a dense block, each behind a norm and beside what it reads."""
+        _, c, h, w = self.shapes[x]
+        rows = self.rows_of(x)
+
+        def plus(a: str, b: str) -> str:
+            return self.one_of(lambda: self.same(a, "Add", a, b), lambda: self.same(a, "Add", b, a))
+
+        rows = plus(rows, self.attention(self.row_norm(rows)))
+        wide = [self.value((c, 2 * c), c**-0.5), self.value((2 * c,), 0.2)]
+        back = [self.value((2 * c, c), (2 * c) ** -0.5), self.value((c,), 0.2)]
+        y = self.linear(self.gelu(self.linear(self.row_norm(rows), *wide)), *back)
+        return self.plane_of(plus(rows, y), h, w)
