@@ -29,7 +29,8 @@ def plans(draw: st.DrawFn) -> Plan:
     free = draw(st.booleans())
     kinds = st.sampled_from([kind for kind in BLOCKS if not free or kind not in NEED_SIZES])
     blocks = tuple(draw(st.lists(kinds, min_size=1, max_size=2)))
-    return Plan(blocks, draw(st.sampled_from(HEADS)), draw(st.integers(0, 999)), free)
+    heads = st.sampled_from([head for head in HEADS if not free or head not in NEED_SIZES])
+    return Plan(blocks, draw(heads), draw(st.integers(0, 999)), free)
 
 
 def maps(model: onnx.ModelProto, x: np.ndarray, preset: str, backend: str) -> Mapping[str, np.ndarray]:

@@ -61,15 +61,18 @@ class Attention(Parts):
             as_conv,
         )
 
-    def row_norm(self, x: str) -> str:
-        """A layer norm over each token's channels."""
-        c = self.shapes[x][2]
-        gain, shift = np.exp(self.value((c,), 0.3)), self.value((c,), 0.3)
+    def row_norm(self, x: str, gain: np.ndarray, shift: np.ndarray) -> str:
+        """A layer norm over the last axis."""
 
         def in_pieces() -> str:
-            return self.same(x, "Add", self.same(x, "Mul", self.normed(x, [2], 1e-5), gain), shift)
+            y = self.normed(x, [len(self.shapes[x]) - 1], 1e-5)
+            return self.same(x, "Add", self.same(x, "Mul", y, gain), shift)
 
         return self.one_of(lambda: self.same(x, "LayerNormalization", x, gain, shift, epsilon=1e-5), in_pieces)
+
+    def gains(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """A norm's weights."""
+        return np.exp(self.value((count,), 0.3)), self.value((count,), 0.3)
 
     def softmax(self, x: str, axis: int) -> str:
         """Over an axis of four."""
@@ -213,16 +216,58 @@ class Attention(Parts):
 
         return self.one_of(joined, joined, by_head, as_einsum)
 
-    def transformer(self, x: str) -> str:
-        """Attention and a dense block, each behind a norm and beside what it reads."""
-        _, c, h, w = self.shapes[x]
-        rows = self.rows_of(x)
+    def transformer(self, rows: str) -> str:
+        """Attention and a dense block, each behind a norm and beside what it reads; tokens to tokens."""
+        c = self.shapes[rows][2]
 
         def plus(a: str, b: str) -> str:
             return self.one_of(lambda: self.same(a, "Add", a, b), lambda: self.same(a, "Add", b, a))
 
-        rows = plus(rows, self.attention(self.row_norm(rows)))
+        rows = plus(rows, self.attention(self.row_norm(rows, *self.gains(c))))
         wide = [self.value((c, 2 * c), c**-0.5), self.value((2 * c,), 0.2)]
         back = [self.value((2 * c, c), (2 * c) ** -0.5), self.value((c,), 0.2)]
-        y = self.linear(self.gelu(self.linear(self.row_norm(rows), *wide)), *back)
-        return self.plane_of(plus(rows, y), h, w)
+        return plus(rows, self.linear(self.gelu(self.linear(self.row_norm(rows, *self.gains(c)), *wide)), *back))
+
+    def among_positions(self, x: str) -> str:
+        """A block of a transformer over a plane."""
+        _, _, h, w = self.shapes[x]
+        return self.plane_of(self.transformer(self.rows_of(x)), h, w)
+
+    def class_token(self, x: str) -> str:
+        """What a token beside those of the positions becomes, (1, channels)."""
+        n, c, h, w = self.shapes[x]
+        count = h * w
+        token, table, gains = self.value((1, 1, c), 0.5), self.value((1, count + 1, c), 0.3), self.gains(c)
+        whole, alone = (n, count + 1, c), (n, 1, c)
+
+        def before() -> str:
+            rows = self.rows_of(x)
+            first = self.one_of(
+                lambda: self.put(alone, "Identity", token), lambda: self.put(alone, "Expand", token, np.array(alone))
+            )
+            return self.put(whole, "Add", self.put(whole, "Concat", first, rows, axis=1), table)
+
+        def apart() -> str:
+            rows = self.rows_of(x)
+            placed = self.same(rows, "Add", rows, table[:, 1:].copy())
+            return self.put(whole, "Concat", self.put(alone, "Add", token, table[:, :1].copy()), placed, axis=1)
+
+        def across() -> str:
+            """Channels before positions."""
+            flat = self.put((n, c, count), "Reshape", x, np.array((n, c, count)))
+            longer = self.put((n, c, count + 1), "Concat", token.transpose(0, 2, 1).copy(), flat, axis=2)
+            placed = self.same(longer, "Add", longer, table.transpose(0, 2, 1).copy())
+            return self.transpose(placed, [0, 2, 1])
+
+        def first(y: str) -> str:
+            def sliced() -> str:
+                return self.put(alone, "Slice", y, np.array([0]), np.array([1]), np.array([1]))
+
+            return self.one_of(
+                lambda: self.put((n, c), "Gather", y, np.array(0), axis=1),
+                lambda: self.put((n, c), "Squeeze", sliced(), np.array([1])),
+                lambda: self.put((n, c), "Reshape", sliced(), np.array((-1, c))),
+            )
+
+        y = self.transformer(self.one_of(before, apart, across))
+        return self.one_of(lambda: first(self.row_norm(y, *gains)), lambda: self.row_norm(first(y), *gains))

@@ -71,7 +71,7 @@ class Speller(Attention):
             case "channels last":
                 return self.channels_last(x)
             case "attention":
-                return self.silu(self.conv(self.transformer(self.conv(x, 6, stride=2 if h > 4 else 1)), 6, 1))
+                return self.silu(self.conv(self.among_positions(self.conv(x, 6, stride=2 if h > 4 else 1)), 6, 1))
         raise AssertionError(kind)
 
     def channels_last(self, x: str) -> str:
@@ -113,6 +113,8 @@ class Speller(Attention):
     def head(self, x: str) -> str:  # type: ignore[override]
         """The scores."""
         n, c, h, w = self.shapes[x]
+        if self.plan.head == "token":
+            return self.dense(self.class_token(x), 4)
         if self.plan.head == "flat":
             count = c * h * w
             weight, bias = self.value((5, c, h, w), (2 / count) ** 0.5), self.value((5,), 0.2)
@@ -189,9 +191,9 @@ BLOCKS = (
     "l2", "rms", "tokens", "channels last", "patches", "shuffle", "upsample",
     "pixels", "ring", "placed", "bent", "attention",
 )  # fmt: skip
-HEADS = ("pooled", "deep", "flat", "largest")
-NEED_SIZES = frozenset({"tokens", "patches", "placed", "shuffle", "upsample", "pixels", "ring", "attention"})
-"""Blocks that name the sizes of the picture."""
+HEADS = ("pooled", "deep", "flat", "largest", "token")
+NEED_SIZES = frozenset({"tokens", "patches", "placed", "shuffle", "upsample", "pixels", "ring", "attention", "token"})
+"""Blocks, and a head, that name the sizes of the picture."""
 
 
 def drawn(number: int, *, free: bool | None = None) -> tuple[Plan, onnx.ModelProto]:
@@ -200,7 +202,8 @@ def drawn(number: int, *, free: bool | None = None) -> tuple[Plan, onnx.ModelPro
     free = bool(rng.integers(2)) if free is None else free
     kinds = [kind for kind in BLOCKS if not free or kind not in NEED_SIZES]
     blocks = tuple(str(kind) for kind in rng.choice(kinds, size=rng.integers(1, 3)))
-    plan = Plan(blocks, str(rng.choice(HEADS)), int(rng.integers(1000)), free)
+    heads = [head for head in HEADS if not free or head not in NEED_SIZES]
+    plan = Plan(blocks, str(rng.choice(heads)), int(rng.integers(1000)), free)
     return plan, write(plan, lambda n: int(rng.integers(n)))
 
 
