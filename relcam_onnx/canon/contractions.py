@@ -56,7 +56,10 @@ def name_contractions(model: Model) -> None:
     before = len(model.graph.nodes)
     for node in list(model.graph.nodes):
         product = producer(node.inputs[0]) if is_op(node, "ReduceSum") and node.inputs else None
-        found = of_stack(model, node, product) if is_op(product, "MatMul") else of_einsum(node)
+        if is_op(product, "MatMul"):
+            found = of_sum(model, node, product)
+        else:
+            found = of_stack(model, node) if is_op(node, "MatMul") else of_einsum(node)
         if found is not None and found.whole:
             lay_flat(model, node, found)
     if len(model.graph.nodes) != before:
@@ -72,21 +75,54 @@ def of_einsum(node: gs.Node) -> Contraction | None:
     return None if source.shape is None else Contraction(x, w, y, source, node.inputs[1 - computed].values)
 
 
-def of_stack(model: Model, node: gs.Node, product: gs.Node) -> Contraction | None:
+def of_sum(model: Model, node: gs.Node, product: gs.Node) -> Contraction | None:
     """A product by stacked matrices, summed over all axes of the stack."""
-    source, stack = product.inputs
-    shape, axes = static_shape(source), over(node)
-    if not isinstance(stack, gs.Constant) or shape is None or node.attrs.get("keepdims", 1):
+    axes, stack = over(node), stacked(product)
+    if stack is None or node.attrs.get("keepdims", 1) or only_reader(model, product.outputs[0]) is not node:
         return None
-    rank, sizes = len(shape), (1,) * (len(shape) - stack.values.ndim) + stack.values.shape
-    long = [axis for axis, size in enumerate(sizes[:-2]) if size > 1]
-    alone = only_reader(model, product.outputs[0]) is node
-    if not alone or len(sizes) != rank or axes != long or 0 in long or any(shape[a] != sizes[a] for a in long):
+    shape = static_shape(product.inputs[0]) or ()
+    if axes != stack.axes or any(
+        shape[axis] != size for axis, size in zip(stack.axes, stack.weight.shape, strict=False)
+    ):
         return None
-    x = ascii_letters[:rank]
-    w = "".join(x[axis] for axis in long) + x[-1] + ascii_letters[rank]
+    x = ascii_letters[: len(shape)]
+    w = "".join(x[axis] for axis in stack.axes) + x[-1] + ascii_letters[len(shape)]
     y = "".join(axis for axis in x[:-1] if axis not in w) + w[-1]
-    return Contraction(x, w, y, source, stack.values.reshape([sizes[axis] for axis in (*long, -2, -1)]))
+    return Contraction(x, w, y, product.inputs[0], stack.weight)
+
+
+def of_stack(model: Model, node: gs.Node) -> Contraction | None:
+    """A product of one matrix by each of a stack: what it makes has the stack's axes."""
+    stack = stacked(node)
+    if stack is None:
+        return None
+    source = node.inputs[0]
+    shape = static_shape(source) or ()
+    if any(shape[axis] != 1 for axis in stack.axes):
+        return None
+    every = ascii_letters[: len(shape)]
+    x = "".join(label for axis, label in enumerate(every) if axis not in stack.axes)
+    w = "".join(every[axis] for axis in stack.axes) + x[-1] + ascii_letters[len(shape)]
+    thin = gs.Variable("", source.dtype, [size for axis, size in enumerate(source.shape) if axis not in stack.axes])
+    source = result_of(model, thin, f"{node.outputs[0].name}/one", "Squeeze", source, np.array(stack.axes))
+    return Contraction(x, w, every[:-1] + w[-1], source, stack.weight)
+
+
+class Stack(NamedTuple):
+    """Matrices, (..., before, after), along these axes of what a product reads."""
+
+    axes: list[int]
+    weight: np.ndarray
+
+
+def stacked(node: gs.Node) -> Stack | None:
+    """The matrices that a MatMul reads for each picture, where they are several."""
+    shape, table = static_shape(node.inputs[0]), node.inputs[1]
+    if not isinstance(table, gs.Constant) or shape is None or not 2 < table.values.ndim <= len(shape):
+        return None
+    sizes = (1,) * (len(shape) - table.values.ndim) + table.values.shape
+    axes = [axis for axis, size in enumerate(sizes[:-2]) if size > 1]
+    return None if 0 in axes or not axes else Stack(axes, table.values.reshape([sizes[a] for a in (*axes, -2, -1)]))
 
 
 def lay_flat(model: Model, node: gs.Node, found: Contraction) -> None:

@@ -109,8 +109,13 @@ class Attention(Parts):
         each = c // HEADS_OF
 
         def by_head(w: np.ndarray, b: np.ndarray) -> str:
-            """Keras' own: the heads are axes of the weight."""
+            """The heads are axes of the weight: a matrix for each, or an Einsum, which is Keras' own."""
             out = (n, count, HEADS_OF, each)
+            if self.pick(2):
+                alone = self.put((n, 1, count, c), "Unsqueeze", x, np.array([1]))
+                stack = np.ascontiguousarray(w.reshape(c, HEADS_OF, each).transpose(1, 0, 2))
+                y = self.put((n, HEADS_OF, count, each), "MatMul", alone, stack)
+                return self.same(y, "Add", y, b.reshape(HEADS_OF, 1, each))
             y = self.put(out, "Einsum", x, w.reshape(c, HEADS_OF, each), equation="abc,cde->abde")
             return self.transpose(self.same(y, "Add", y, b.reshape(HEADS_OF, each)), [0, 2, 1, 3])
 
