@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from spelling.attention import Attention
 from spelling.base import Choose, Plan
+from spelling.gates import Gates
 
 
-class Speller(Attention):
+class Speller(Gates):
     """Writes a plan."""
 
     def block(self, kind: str, x: str) -> str:
@@ -70,6 +70,8 @@ class Speller(Attention):
                 return self.silu(self.conv(self.relu(self.placed(self.conv(x, 6))), 6, 1))
             case "channels last":
                 return self.channels_last(x)
+            case "gated":
+                return self.relu(self.conv(self.gated(self.silu(self.conv(x, 6, norm=True))), 6))
             case "attention":
                 return self.silu(self.conv(self.among_positions(self.conv(x, 6, stride=2 if h > 4 else 1)), 6, 1))
         raise AssertionError(kind)
@@ -189,10 +191,12 @@ class Speller(Attention):
 BLOCKS = (
     "plain", "biased", "signed", "residual", "three", "inverted", "split", "max", "average", "layer-norm", "group-norm",
     "l2", "rms", "tokens", "channels last", "patches", "shuffle", "upsample",
-    "pixels", "ring", "placed", "bent", "attention",
+    "pixels", "ring", "placed", "bent", "attention", "gated",
 )  # fmt: skip
 HEADS = ("pooled", "deep", "flat", "largest", "token")
-NEED_SIZES = frozenset({"tokens", "patches", "placed", "shuffle", "upsample", "pixels", "ring", "attention", "token"})
+NEED_SIZES = frozenset(
+    {"tokens", "patches", "placed", "shuffle", "upsample", "pixels", "ring", "attention", "gated", "token"}
+)
 """Blocks, and a head, that name the sizes of the picture."""
 
 
