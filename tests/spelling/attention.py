@@ -149,8 +149,8 @@ class Attention(Parts):
 
         return [apart, chunks, slices, gathered, einsums][self.pick(5)]()
 
-    def attention(self, x: str) -> str:
-        """Attention of two heads, and a dense layer behind it; tokens to tokens."""
+    def attention(self, x: str, bias: np.ndarray | None = None) -> str:
+        """Attention of two heads, whose scores have a bias, and a dense layer behind it; tokens to tokens."""
         n, count, c = self.shapes[x]
         each = c // HEADS_OF
         tables = [self.value((c, c), c**-0.5) for _ in range(3)]
@@ -180,6 +180,9 @@ class Attention(Parts):
             lambda: product(self.same(q, "Mul", q, np.float32(scale)), k),
             lambda: product(root(q), root(k)),
         )
+
+        if bias is not None:
+            scores = self.put(square, "Add", scores, bias)
 
         def first() -> str:
             shares = self.softmax(scores, 3)
@@ -237,6 +240,60 @@ class Attention(Parts):
         """A block of a transformer over a plane."""
         _, _, h, w = self.shapes[x]
         return self.plane_of(self.transformer(self.rows_of(x)), h, w)
+
+    def among_windows(self, x: str) -> str:
+        """Attention within each quarter of a plane that is rolled, beside what it reads, as in Swin (Liu 2021)."""
+        n, c, h, w = self.shapes[x]
+        table, half = self.value((1, HEADS_OF, h * w // 4, h * w // 4), 0.3), (h // 2, w // 2)
+        flat, step = (4 * n, h * w // 4, c), self.plan.seed % 2
+
+        def rolled(source: str, step: int) -> str:
+            return self.rolled(self.rolled(source, 2, step), 3, step) if step else source
+
+        def parted(source: str) -> str:
+            if self.pick(2):
+                last, sizes = self.transpose(source, [0, 2, 3, 1]), (n, 2, half[0], 2, half[1], c)
+                apart = self.transpose(self.put(sizes, "Reshape", last, np.array(sizes)), [0, 1, 3, 2, 4, 5])
+            else:
+                sizes = (n, c, 2, half[0], 2, half[1])
+                apart = self.transpose(self.put(sizes, "Reshape", source, np.array(sizes)), [0, 2, 4, 3, 5, 1])
+            return self.put(flat, "Reshape", apart, np.array((-1, *flat[1:])))
+
+        def whole(rows: str) -> str:
+            sizes = (n, 2, 2, *half, c)
+            apart = self.put(sizes, "Reshape", rows, np.array(sizes))
+            if self.pick(2):
+                last = self.put(
+                    (n, h, w, c), "Reshape", self.transpose(apart, [0, 1, 3, 2, 4, 5]), np.array((n, h, w, c))
+                )
+                return self.transpose(last, [0, 3, 1, 2])
+            return self.put((n, c, h, w), "Reshape", self.transpose(apart, [0, 5, 1, 3, 2, 4]), np.array((n, c, h, w)))
+
+        gains = self.gains(c)
+
+        def within() -> str:
+            return rolled(whole(self.attention(self.row_norm(parted(rolled(x, -step)), *gains), table)), step)
+
+        def norm_first() -> str:
+            normed = self.transpose(self.row_norm(self.transpose(x, [0, 2, 3, 1]), *gains), [0, 3, 1, 2])
+            return rolled(whole(self.attention(parted(rolled(normed, -step)), table)), step)
+
+        y = self.one_of(within, norm_first)
+        return self.one_of(lambda: self.same(x, "Add", x, y), lambda: self.same(x, "Add", y, x))
+
+    def rolled(self, x: str, axis: int, step: int) -> str:
+        """Along one axis, what leaves at one end comes in at the other."""
+        size, shape = self.shapes[x][axis], self.shapes[x]
+
+        def cut(start: int, end: int) -> str:
+            part = tuple(end - start if a == axis else s for a, s in enumerate(shape))
+            return self.put(part, "Slice", x, np.array([start]), np.array([end]), np.array([axis]))
+
+        place = -step % size
+        return self.one_of(
+            lambda: self.put(shape, "Concat", cut(place, size), cut(0, place), axis=axis),
+            lambda: self.put(shape, "Gather", x, np.roll(np.arange(size), step), axis=axis),
+        )
 
     def class_token(self, x: str) -> str:
         """What a token beside those of the positions becomes, (1, channels)."""

@@ -70,6 +70,9 @@ class Speller(Gates):
                 return self.silu(self.conv(self.relu(self.placed(self.conv(x, 6))), 6, 1))
             case "channels last":
                 return self.channels_last(x)
+            case "windows":
+                y = self.conv(x, 6, stride=2 if h > 8 else 1)
+                return self.silu(self.conv(self.among_windows(y) if h > 2 else y, 6, 1))
             case "gated":
                 return self.relu(self.conv(self.gated(self.silu(self.conv(x, 6, norm=True))), 6))
             case "attention":
@@ -191,7 +194,7 @@ class Speller(Gates):
 BLOCKS = (
     "plain", "biased", "signed", "residual", "three", "inverted", "split", "max", "average", "layer-norm", "group-norm",
     "l2", "rms", "tokens", "channels last", "patches", "shuffle", "upsample",
-    "pixels", "ring", "placed", "bent", "attention", "gated",
+    "pixels", "ring", "placed", "bent", "attention", "windows", "gated",
 )  # fmt: skip
 HEADS = ("pooled", "deep", "flat", "largest", "token")
 NEED_SIZES = frozenset(
