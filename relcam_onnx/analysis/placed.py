@@ -17,6 +17,7 @@ from relcam_onnx.analysis.detectors import (
     maker,
     with_objectness,
 )
+from relcam_onnx.analysis.drawn import told_as_they_are
 from relcam_onnx.analysis.frames import frames_first
 from relcam_onnx.analysis.heads import (
     APART,
@@ -34,7 +35,7 @@ from relcam_onnx.analysis.levels import of_levels
 from relcam_onnx.analysis.masks import of_channel, of_rows, unpainted
 from relcam_onnx.analysis.selection import selection
 from relcam_onnx.analysis.sequences import batch_in_front
-from relcam_onnx.analysis.shares import UNIT, spans, told_as_they_are
+from relcam_onnx.analysis.shares import UNIT, spans
 from relcam_onnx.analysis.stepping import along, chosen_among, has_rows, of_turned, step_back, with_class
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.canon.unsquashing import all_unsquashed, made, unsquashed

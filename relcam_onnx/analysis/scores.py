@@ -8,13 +8,13 @@ from dataclasses import replace
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.analysis.detectors import axis_of_boxes, has_boxes
+from relcam_onnx.analysis.drawn import told_as_they_are
 from relcam_onnx.analysis.heads import KINDS, Scores, holds_scores
 from relcam_onnx.analysis.levels import of_levels
 from relcam_onnx.analysis.masks import made_of
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.placed import is_bare_column, of_places, of_selection
 from relcam_onnx.analysis.sequences import batch_in_front, is_sequence
-from relcam_onnx.analysis.shares import told_as_they_are
 from relcam_onnx.analysis.shifted import unshifted
 from relcam_onnx.analysis.stepping import chosen_from, class_axis, has_rows, is_table, step_back
 from relcam_onnx.analysis.support import check_supported, problem
