@@ -19,6 +19,7 @@ from relcam_onnx.analysis.shifted import unshifted
 from relcam_onnx.analysis.stepping import chosen_from, class_axis, has_rows, is_table, step_back
 from relcam_onnx.analysis.support import check_supported, problem
 from relcam_onnx.analysis.tails import before_tail, of_vector
+from relcam_onnx.analysis.two_stages import check_one_stage
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.canon.unsquashing import all_unsquashed, in_sigmoids
 from relcam_onnx.errors import OptionError, UnsupportedModelError, nearest
@@ -54,6 +55,7 @@ def find_scores(model: Model, output: str | None = None, head: str | None = None
         return choosing
     if head in (None, "detector") and (levels := of_levels(model, named, named=bool(head), whole=True)) is not None:
         return levels
+    check_one_stage(named)
     asked = head in ("classifier", "embedding")
     fitting = {
         t.name: scores
