@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.analysis.anchors import are_levels_of_anchors
 from relcam_onnx.analysis.detectors import (
     axis_of_boxes,
     beside_scores,
@@ -98,12 +99,6 @@ def are_masks_of_queries(tensor: gs.Tensor, others: Iterable[gs.Tensor]) -> bool
     sizes = list(tensor.shape or [])
     tables = [list(t.shape) for t in others if len(t.shape or []) == 3 and t.shape[2] not in range(BOX + 1)]
     return len(sizes) == 4 and sizes[1] is not None and any(table[:2] == sizes[:2] for table in tables)
-
-
-def are_levels_of_anchors(outputs: Sequence[gs.Tensor]) -> bool:
-    """Whether grids of several sizes and numbers of channels are levels with anchors of their own, as SSD's are."""
-    grids = [shape for t in outputs if (shape := static_shape(t)) is not None and len(shape) == 4]
-    return len({grid[2:] for grid in grids}) > 2 and len({grid[1] for grid in grids}) > 2
 
 
 def of_column(model: Model, output: gs.Tensor, others: Sequence[gs.Tensor], *, named: bool) -> Scores | None:

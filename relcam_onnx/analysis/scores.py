@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.analysis.anchors import are_anchors
 from relcam_onnx.analysis.detectors import axis_of_boxes, has_boxes
 from relcam_onnx.analysis.drawn import told_as_they_are
 from relcam_onnx.analysis.heads import KINDS, Scores, holds_scores
@@ -56,6 +57,12 @@ def find_scores(model: Model, output: str | None = None, head: str | None = None
     if head in (None, "detector") and (levels := of_levels(model, named, named=bool(head), whole=True)) is not None:
         return levels
     check_one_stage(named)
+    if head in (None, "detector") and are_anchors(named):
+        raise UnsupportedModelError(
+            f"outputs look like levels of a detector with anchors of their own number each, which no file tells (SSD "
+            f"before its decoder): {listed(named)}. Export it with its decoder, or name one of them with output= and "
+            "say what it is with head=, such as 'segmenter'"
+        )
     asked = head in ("classifier", "embedding")
     fitting = {
         t.name: scores
