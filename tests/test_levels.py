@@ -20,6 +20,7 @@ from level_nets import (
     level_street,
     levels_in_one,
     levels_in_rows,
+    levels_with_masks,
     planted_levels,
     squashed,
 )
@@ -107,6 +108,13 @@ def test_key_points_beside_are_left_alone() -> None:
     outputs = [arranged(net, part[kind], "tables") for kind in ("classes", "sides", "points") for part in parts]
     assert rc.Explainer(net.model(*outputs)).prepared.choices.count == rc.Explainer(model).prepared.choices.count
     check(net.model(*outputs))
+
+
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS[:2])
+@pytest.mark.parametrize("form", ["sigmoids apart", "logits apart", "logits together"])
+def test_masks_beside_are_left_alone(form: str, arrangement: str) -> None:
+    """Their prototypes are finer than all levels, and as many as the numbers that weigh them at each place."""
+    check(levels_with_masks(form, arrangement))
 
 
 @pytest.mark.parametrize("twice", [True, False])
