@@ -32,6 +32,7 @@ from relcam_onnx.analysis.heads import (
     holds_scores,
     segmenter,
 )
+from relcam_onnx.analysis.kinds import TABLE
 from relcam_onnx.analysis.levels import of_levels
 from relcam_onnx.analysis.masks import of_channel, of_rows, unpainted
 from relcam_onnx.analysis.selection import selection
@@ -79,12 +80,13 @@ def of_places(
             shares = scores.squashed_by or told_as_they_are(model, scores.tensor, head.axis)
             scores = replace(scores, squashed_by=shares)
             head = replace(head, apart=told is None and (shares in APART or decided))
-        if head is None and kind in (None, "detector") and chosen is output:
+        listed = chosen is output or (by_name and len(chosen.shape or ()) == TABLE)  # the best class of each place
+        if head is None and kind in (None, "detector") and listed:
             head = detector(scores.tensor, others, told, named=by_name)
             if head is not None and scores.squashed_by is None:
                 scores = behind_sigmoids(model, scores, head)
         if head is not None:
-            return replace(scores, output=whole.name, head=head)
+            return replace(scores, output=(chosen if head.kind == "detector" else whole).name, head=head)
         if kind in (None, "segmenter") and masks and chosen is whole:
             rows = kind is not None or len(outputs) == 1
             bare = of_rows(model, output, named=kind is not None) if rows else None

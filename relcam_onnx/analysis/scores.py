@@ -17,7 +17,7 @@ from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.placed import is_bare_column, of_places, of_selection
 from relcam_onnx.analysis.sequences import batch_in_front, is_sequence
 from relcam_onnx.analysis.shifted import unshifted
-from relcam_onnx.analysis.stepping import chosen_from, class_axis, has_rows, is_table, step_back
+from relcam_onnx.analysis.stepping import chooser, chosen_from, class_axis, has_rows, is_table, step_back, tells_best
 from relcam_onnx.analysis.support import check_supported, problem
 from relcam_onnx.analysis.tails import before_tail, of_vector
 from relcam_onnx.analysis.two_stages import check_one_stage
@@ -71,6 +71,7 @@ def find_scores(model: Model, output: str | None = None, head: str | None = None
         and has_rows(model, scores)
         and not is_number_beside(t, outputs.values())
         and not is_column(t, outputs.values())
+        and (asked or not tells_places(t, model.graph.outputs))
         and (asked or not (is_bare_column(t, outputs.values()) and in_sigmoids(t)))
     }
     if not (head is None or asked) or not fitting:
@@ -146,6 +147,7 @@ def no_table(model: Model, named: Sequence[gs.Tensor], output: str | None, head:
         )
     what = f"output {output!r} is no" if output is not None else "no output is a"
     others = [t for t in model.graph.outputs if t.name != output and is_table(t) and has_rows(model, t)]
+    others = [t for t in others if not tells_places(t, model.graph.outputs)]
     known = "Explain a classifier, or a segmenter, a detector or an embedding whose outputs docs/heads.md lists"
     todo = f"Name one with output=: {listed(others)}" if others else known
     whole = "" if all(map(holds_scores, named)) else ", and whole numbers are classes that are chosen already"
@@ -158,6 +160,11 @@ def is_number_beside(tensor: gs.Tensor, outputs: Iterable[gs.Tensor]) -> bool:
     """Whether an output is one number for each image, and others have places: a count, no score."""
     ranks = [len(t.shape or ()) for t in outputs if t is not tensor and not is_table(t)]
     return len(tensor.shape or ()) == 1 and holds_scores(tensor) and any(rank > 2 for rank in ranks)
+
+
+def tells_places(tensor: gs.Tensor, outputs: Iterable[gs.Tensor]) -> bool:
+    """Whether an output tells the best of each place, or of the best places, by the classes or boxes beside it."""
+    return tells_best(tensor, outputs) or (is_op(chooser(tensor), "TopK") and is_bare_column(tensor, outputs))
 
 
 def is_column(tensor: gs.Tensor, outputs: Iterable[gs.Tensor]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -68,6 +68,24 @@ def names(node: gs.Node) -> bool:
     return (
         node.op in NAMING or (is_op(node, "Gather") and known[0]) or (is_op(node, "Equal") and known.count(True) == 1)
     )
+
+
+def tells_best(tensor: gs.Tensor, outputs: Iterable[gs.Tensor]) -> bool:
+    """Whether an output tells the largest of several at each place, and another which of them that is: no classes."""
+    values, *others = (chooser(t) for t in (tensor, *(t for t in outputs if t is not tensor)))
+    if values is None or not is_op(values, *LARGEST) or is_table(values.inputs[0]):
+        return False
+    source = step_back(values.inputs[0], places=True).tensor
+    which = [node for node in others if is_op(node, "ArgMax", "TopK")]
+    return any(node is values or step_back(node.inputs[0], places=True).tensor is source for node in which)
+
+
+def chooser(tensor: gs.Tensor) -> gs.Node | None:
+    """What makes a tensor, but for changes of shape."""
+    node = producer(tensor)
+    while is_op(node, *AROUND):
+        node = producer(node.inputs[0])
+    return node
 
 
 def in_places(model: Model, table: gs.Tensor) -> bool:
