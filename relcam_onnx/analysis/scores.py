@@ -77,7 +77,7 @@ def find_scores(model: Model, output: str | None = None, head: str | None = None
     if not (head is None or asked) or not fitting:
         found = of_places(model, named, list(outputs.values()), head)
         if found is None and head in (None, "classifier"):
-            found = next((scores for t in named if (scores := of_vector(model, t)) is not None), None)
+            found = only_vector(model, named)
         if found is not None:
             return found
         raise no_table(model, named, output, head)
@@ -94,6 +94,16 @@ def find_scores(model: Model, output: str | None = None, head: str | None = None
             raise OptionError(f"several outputs could be the scores; name one with output=: {listed(told)}")
     name, scores = next(iter(starts.items()))
     return replace(scores, output=name)
+
+
+def only_vector(model: Model, named: Sequence[gs.Tensor]) -> Scores | None:
+    """The one score of outputs without an axis of classes, (N,); None where there is none."""
+    vectors = [scores for t in named if (scores := of_vector(model, t)) is not None]
+    made_of = {id(node.inputs[0] if is_op(node := producer(v.tensor), "Unsqueeze") else v.tensor) for v in vectors}
+    if len(made_of) > 1:
+        told = listed(t for t in named if any(scores.output == t.name for scores in vectors))
+        raise OptionError(f"several outputs could be the score; name one with output=: {told}")
+    return next(iter(vectors), None)
 
 
 def are_several(starts: Mapping[str, Scores]) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.analysis.deciding import scales
 from relcam_onnx.analysis.layers import Layers
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.towers import Tower
@@ -15,7 +16,7 @@ from relcam_onnx.lrp.maps import MapPlan
 from relcam_onnx.lrp.plan import Plan
 from relcam_onnx.lrp.presets import Preset
 from relcam_onnx.lrp.seeds import PROPORTIONAL
-from relcam_onnx.model import Model, producer
+from relcam_onnx.model import Model, is_constant, producer, variables
 from relcam_onnx.rules import Epsilon, PublishedConv
 
 LEVEL = 4
@@ -68,9 +69,16 @@ def warn_of_others(layers: Layers, maps: MapPlan) -> None:
 def warn_of_length(scores: gs.Tensor) -> None:
     """Say that a table looks like an embedding's, of whose numbers none is a class."""
     maker = producer(scores)
-    if maker is not None and maker.op == "LpNormalization" and maker.attrs.get("p", 2) == 2:
+    while maker is not None and scales(maker):
+        maker = producer(next(t for _, t in variables(maker)))
+    if maker is None or len(scores.shape or ()) < 2:
+        return
+    gain = (
+        np.asarray(maker.inputs[1].values) if maker.op == "RMSNormalization" and is_constant(maker.inputs[1]) else None
+    )
+    if (maker.op == "LpNormalization" and maker.attrs.get("p", 2) == 2) or (gain is not None and np.ptp(gain) == 0):
         warnings.warn(
-            "the scores are vectors of length one, as embeddings are, and their numbers no classes: say what to be "
+            "the scores are vectors of one length, as embeddings are, and their numbers no classes: say what to be "
             "like ({'like': picture or vector}, --like), or that this is meant with head='classifier'",
             stacklevel=LEVEL,
         )
