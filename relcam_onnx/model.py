@@ -71,7 +71,7 @@ class Model:
         The same nodes for analysis; `relcam_onnx.canon` rewrites it. It alone tells sizes: those that the file leaves
         open may be fixed here (`relcam_onnx.onnx_file.load.with_sizes`).
     metadata
-        The file's ``metadata_props`` (onnx-graphsurgeon does not keep them).
+        The file's ``metadata_props`` (onnx-graphsurgeon does not keep them), and as labels the names that it looks up.
     scopes
         Tensor name -> dotted path of the PyTorch module whose node makes it, where the file tells.
     sha256

@@ -26,7 +26,7 @@ from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.scores import find_scores
 from relcam_onnx.canon import canonicalise
 from relcam_onnx.errors import InputError, ModelFileError, OptionError, all_told, nearest
-from relcam_onnx.lrp.cautions import warn_of_epsilon, warn_of_folded
+from relcam_onnx.lrp.cautions import warn_of_epsilon, warn_of_folded, warn_of_others
 from relcam_onnx.lrp.maps import MapPlan
 from relcam_onnx.lrp.methods import METHODS, Probe
 from relcam_onnx.lrp.plan import make_plan, reading_plan
@@ -100,6 +100,8 @@ class Prepared:
             warn_of_folded(self.preset, self.model)
             self._prepare()
             warn_of_epsilon(self.maps.plan, self.paths, self.preset, self.seed)
+            if self.scores.head.kind == "classifier":
+                warn_of_others(self.layers, self.maps)
 
     def _prepare(self) -> None:
         """Rewrite the graph, and find in it what was asked for."""

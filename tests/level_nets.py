@@ -101,6 +101,20 @@ def levels_in_one(form: str, arrangement: str) -> onnx.ModelProto:
     return net.model(*(arranged(net, net("Concat", *(p[k] for k in order), axis=1), arrangement) for p in parts))
 
 
+def levels_with_masks(form: str, arrangement: str) -> onnx.ModelProto:
+    """The same with what weighs masks beside each level, and a finer grid of those: YOLO's segmentation, cut off."""
+    net = Net("N", 3, SIDE, SIDE)
+    order = ("sides", "classes")
+    parts = squashed(net, planted_levels(net, "bins"), *(["classes"] if form == "sigmoids apart" else []))
+    outputs = []
+    for part in parts:
+        told = [part[kind] for kind in order]
+        outputs += told if form.endswith("apart") else [net("Concat", *told, axis=1)]
+        outputs.append(net.conv(part["classes"], 2, 6, 1))
+    outputs.append(net("Relu", net.conv(net.x, 3, 6, stride=4)))
+    return net.model(*(arranged(net, output, arrangement) for output in outputs))
+
+
 def levels_in_rows(form: str) -> onnx.ModelProto:
     """All levels in one table with scores and distributions, or in one for each."""
     net = Net("N", 3, SIDE, SIDE)

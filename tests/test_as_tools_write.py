@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import permutations
 from typing import Any
 
@@ -205,6 +206,53 @@ def test_the_order_of_crops_that_one_network_sees_decides_nothing() -> None:
 
     corners = [(0, 0), (0, 8), (8, 0), (8, 8)]
     same(model(corners), model(corners[::-1]))
+
+
+JOINED_CROPS: dict[str, Callable[[Net, str], str]] = {
+    "split": lambda net, z: net("Mean", *(net("Slice", z, *ints([i], [i + 1], [0])) for i in range(4))),
+    "mean of rows": lambda net, z: net("ReduceMean", z, *ints([0])),
+    "an axis for them": lambda net, z: net("ReduceMean", net("Reshape", z, *ints([4, -1, 5])), *ints([0]), keepdims=0),
+    "sum": lambda net, z: net("Mul", net("ReduceSum", z, *ints([0])), 0.25),
+}
+
+
+def ints(*values: list[int]) -> list[np.ndarray]:
+    return [np.array(each) for each in values]
+
+
+@pytest.mark.parametrize("shares", [False, True], ids=["scores", "shares"])
+@pytest.mark.parametrize("name", JOINED_CROPS)
+def test_crops_joined_in_the_batch_are_crops_one_by_one(name: str, shares: bool) -> None:
+    """As test-time augmentation within a file spells it: one run of the network for all; the warning names one."""
+    weights = Net()
+    kernel, dense = weights.normal(8, 3, 3, 3), weights.normal(8, 5)
+
+    def model(*, joined: bool) -> onnx.ModelProto:
+        net = Net(1, 3, 32, 32)
+        names = net.constant(kernel), net.constant(dense)
+
+        def scored(x: str) -> str:
+            y = net("Relu", net("Conv", x, names[0], strides=[2, 2], pads=[1] * 4))
+            z = net("MatMul", net("Flatten", net("GlobalAveragePool", y)), names[1])
+            return net("Softmax", z, axis=1) if shares else z
+
+        corners = [(0, 0), (0, 8), (8, 0), (8, 8)]
+        crops = [net("Slice", net.x, *ints([y, x], [y + 24, x + 24], [2, 3])) for y, x in corners]
+        if not joined:
+            return net.model(net("Mean", *map(scored, crops)))
+        return net.model(JOINED_CROPS[name](net, scored(net("Concat", *crops, axis=0))))
+
+    same(model(joined=False), model(joined=True))
+    with pytest.warns(UserWarning, match="one of 4 crops, views or networks"):
+        rc.Explainer(model(joined=True), "last")
+
+
+def test_stages_that_all_passes_are_of_no_crop(recwarn: pytest.WarningsRecorder) -> None:
+    net = Net()
+    x = trunk(net)
+    side = net("Relu", net.conv(x, 16, 16))
+    rc.Explainer(net.model(net.head(net("Concat", x, side, axis=1), 32)), LAYERS)
+    assert not [each for each in recwarn if "crops" in str(each.message)]
 
 
 def test_one_network_of_a_picture_and_its_mirror_image() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,22 @@ def test_pictures_to_be_like_are_prepared_like_any_other(tmp_path: Path) -> None
 def test_vectors_that_are_none(like: Any, said: str) -> None:
     with rc.Explainer(embedding(), "stages") as explainer, pytest.raises(rc.TargetError, match=said):
         explainer(X, {"like": like})
+
+
+UNITS: dict[str, Callable[[Net, str], str]] = {
+    "no shorter than": lambda net, z: net("Div", z, net("Max", net("ReduceL2", z, np.array([1])), np.float32([1e-6]))),
+    "by the root": lambda net, z: net("Div", z, net("Sqrt", net("ReduceSumSquare", z, np.array([1])))),
+    "times a number": lambda net, z: net("Mul", net("LpNormalization", z, axis=1, p=2), np.float32(64)),
+}
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_vectors_of_one_length_however_that_is_written(name: str) -> None:
+    """Pieces of such a norm are a norm of root mean squares with a gain to the engine: nothing was said of those."""
+    net = Net("N", 3, 16, 16)
+    z = net.head(net("Relu", net.conv(net.x, 3, 8, stride=2)), 8, 6)
+    with pytest.warns(UserWarning, match="vectors of one length"):
+        rc.Explainer(net.model(UNITS[name](net, z)), "stages")(X)
 
 
 def test_vectors_of_length_one_asked_for_classes_are_said_to_be_none() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from level_nets import (
     level_street,
     levels_in_one,
     levels_in_rows,
+    levels_with_masks,
     planted_levels,
     squashed,
 )
@@ -106,6 +108,13 @@ def test_key_points_beside_are_left_alone() -> None:
     outputs = [arranged(net, part[kind], "tables") for kind in ("classes", "sides", "points") for part in parts]
     assert rc.Explainer(net.model(*outputs)).prepared.choices.count == rc.Explainer(model).prepared.choices.count
     check(net.model(*outputs))
+
+
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS[:2])
+@pytest.mark.parametrize("form", ["sigmoids apart", "logits apart", "logits together"])
+def test_masks_beside_are_left_alone(form: str, arrangement: str) -> None:
+    """Their prototypes are finer than all levels, and as many as the numbers that weigh them at each place."""
+    check(levels_with_masks(form, arrangement))
 
 
 @pytest.mark.parametrize("twice", [True, False])
@@ -212,14 +221,25 @@ def test_several_sizes_of_a_segmentation_are_no_detector() -> None:
     assert rc.Explainer(model).settings.head == "segmenter"
 
 
-def test_levels_with_anchors_of_their_own_are_no_segmenter() -> None:
-    """SSD cut off before its decoder: four, six and six boxes in a cell; what they are is not told."""
+@pytest.mark.parametrize("kinds", [[5, 4], [4, 5], [5]], ids=["scores first", "boxes first", "scores alone"])
+@pytest.mark.parametrize("anchors", [(4, 6), (4, 6, 6), (4, 6, 6, 4)], ids=["two", "three", "to one position"])
+def test_levels_with_anchors_of_their_own_are_nothing_else(anchors: Sequence[int], kinds: Sequence[int]) -> None:
+    """SSD cut off before its decoder: its finest level was a segmenter's, its last one a table of scores."""
     net = Net(1, 3, 64, 64)
     x, outputs = net("Relu", net.conv(net.x, 3, 8, stride=8)), []
-    for anchors in (4, 6, 6):
-        outputs += [net.conv(x, 8, anchors * numbers) for numbers in (5, 4)]
+    for several in anchors:
+        outputs += [net.conv(x, 8, several * numbers) for numbers in kinds]
         x = net("Relu", net.conv(x, 8, 8, stride=2))
     model = net.model(*outputs)
-    with pytest.raises(rc.UnsupportedModelError, match="no output is a table of scores"):
-        rc.Explainer(model)
+    for head in (None, "detector"):
+        with pytest.raises(rc.UnsupportedModelError, match="levels of a detector with anchors of their own number"):
+            rc.Explainer(model, head=head)
     assert rc.Explainer(model, output=outputs[0]).settings.head == "segmenter"  # where it is named
+
+
+def test_features_beside_a_segmenter_s_scores_are_no_levels() -> None:
+    net = Net(1, 3, 64, 64)
+    x = net("Relu", net.conv(net.x, 3, 8, stride=2))
+    deep = net("Relu", net.conv(x, 8, 16, stride=2))
+    model = net.model(net.conv(x, 8, 4, name="scores"), deep)
+    assert rc.Explainer(model).settings.head == "segmenter"

@@ -164,3 +164,18 @@ def test_a_logarithm_of_exponentials_has_one_map_however_it_is_spelled(tail: Any
         found.append(rc.Explainer(net.model(each(net, z)), backend=backend)(X))
     for name, value in found[0].maps.items():
         np.testing.assert_allclose(found[1].maps[name], value, atol=1e-5 * np.abs(value).max())
+
+
+@pytest.mark.parametrize("told", ["two distances", "a score and its share"])
+def test_several_scores_without_an_axis(told: str) -> None:
+    """Which of two distances is meant is asked; the first had been taken. A score beside its sigmoid is one."""
+    net = Net(2, 3, 16, 16)
+    z = net.head(net("Relu", net.conv(net.x, 3, 6, stride=2)), 6, 2)
+    first, second = (net("Gather", z, np.int64(i), axis=1) for i in (0, 1))
+    model = net.model(first, second if told == "two distances" else net("Sigmoid", first))
+    if told == "two distances":
+        with pytest.raises(rc.OptionError, match="several outputs could be the score; name one with output="):
+            rc.Explainer(model)
+        assert rc.Explainer(model, output=second)(picture(2, 3, 16, 16)).scores.shape == (2, 1)
+    else:
+        assert rc.Explainer(model)(picture(2, 3, 16, 16)).scores.shape == (2, 1)

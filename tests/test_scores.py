@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from compare import agree
 from nets import Net, picture
 from onnx import TensorProto, helper
+from PIL import Image
 
 import relcam_onnx as rc
 
@@ -67,7 +69,37 @@ def softmax_in_pieces(net: Net, scores: str) -> Sequence[str]:
     return (net("Div", powers, net("ReduceSum", powers, axes), name="y"),)
 
 
+def chosen(net: Net, scores: str) -> str:
+    return net("ArgMax", soft(net, scores), axis=1, keepdims=0)
+
+
+def encoded(net: Net, scores: str) -> Sequence[str]:
+    """The name alone, as a LabelEncoder tells it."""
+    index = chosen(net, scores)
+    return (net("LabelEncoder", index, name="label", domain="ai.onnx.ml", classes_strings=list("abcde")),)
+
+
+def listed(net: Net, scores: str) -> Sequence[str]:
+    """The name alone, from a list in the file."""
+    return (net("Gather", net.constant(LABELS), chosen(net, scores), name="label"),)
+
+
+def one_hot(net: Net, scores: str) -> Sequence[str]:
+    return (net("OneHot", chosen(net, scores), np.array(5), np.array([0.0, 1.0], np.float32), name="y"),)
+
+
+def compared(net: Net, scores: str) -> Sequence[str]:
+    """The same, as PyTorch's newer exporter writes it."""
+    same = net("Equal", net("Unsqueeze", chosen(net, scores), np.array([1])), np.arange(5))
+    return (net("Cast", same, name="y", to=TensorProto.FLOAT),)
+
+
 TAILS: dict[str, Tail] = {
+    "a name by an encoder": encoded,
+    "a name from a list": listed,
+    "a number from a list": lambda net, s: [net("Gather", np.arange(5) * 7, chosen(net, s), name="label")],
+    "one hot": one_hot,
+    "one hot by comparison": compared,
     "argmax and zipmap": custom_vision,
     "argmax": lambda net, s: [net("ArgMax", s, name="index", axis=1, keepdims=0)],
     "argmin of distances": lambda net, s: [net("ArgMin", net("Neg", s), name="index", axis=1, keepdims=0)],
@@ -109,6 +141,20 @@ def test_what_names_the_scores_is_among_the_outputs(backend: str) -> None:
     assert [list(named) for named in got.outputs["named"]] == [list("abcde")] * 2
     np.testing.assert_allclose([list(named.values()) for named in got.outputs["named"]], p, rtol=0, atol=1e-5)
     assert "".join(got.outputs["label"].reshape(-1)) == "".join(LABELS[p.argmax(1)])
+
+
+@pytest.mark.parametrize("tail", [custom_vision, encoded, listed], ids=["ZipMap", "LabelEncoder", "Gather"])
+def test_names_that_a_file_looks_up_are_labels(tail: Tail) -> None:
+    model = network(tail)
+    grey = Image.new("RGB", (16, 16), "grey")
+    e = rc.explain(model, grey, [["b", "d"]], layers="input", preprocess="unit")
+    assert e.targets.tolist() == [[1, 3]]
+    assert e.label(3) == "d"
+    compiled = rc.compile_model(model)
+    assert {entry.key: entry.value for entry in compiled.metadata_props}["relcam.labels"] == json.dumps(list("abcde"))
+    model.metadata_props.add(key="names", value="{0: 'v', 1: 'w', 2: 'x', 3: 'y', 4: 'z'}")
+    told = rc.explain(model, grey, "y", layers="input", preprocess="unit")
+    assert told.targets.tolist() == [[3]]  # what metadata tell counts first
 
 
 def test_a_pool_that_ends_a_model_is_no_choice() -> None:

@@ -48,6 +48,36 @@ def test_what_is_no_classifier_may_be_a_recogniser(*, first: bool) -> None:
         rc.Explainer(recogniser("shares", "N", first=first))
 
 
+@pytest.mark.parametrize("form", ["both", "the class alone", "by TopK"])
+def test_the_best_class_of_each_place(form: str) -> None:
+    """As files tell it that read text themselves: the largest share of each place was a class for each place."""
+    model = recogniser("shares", "N", first=True)
+    (shares,) = (value.name for value in model.graph.output)
+    del model.graph.output[:]
+    told = {"best": onnx.TensorProto.FLOAT, "kinds": onnx.TensorProto.INT64}
+    if form == "by TopK":
+        one = onnx.numpy_helper.from_array(np.array([1]), "one")
+        model.graph.initializer.append(one)
+        model.graph.node.append(onnx.helper.make_node("TopK", [shares, "one"], [*told], "best"))
+    else:
+        axes = onnx.numpy_helper.from_array(np.array([2]), "two")
+        model.graph.initializer.append(axes)
+        model.graph.node.append(onnx.helper.make_node("ReduceMax", [shares, "two"], ["best"], "best", keepdims=0))
+        model.graph.node.append(onnx.helper.make_node("ArgMax", [shares], ["kinds"], "kinds", axis=2, keepdims=0))
+    for name, kind in told.items():
+        if name == "kinds" or form != "the class alone":
+            sizes = ["N", PLACES, 1] if form == "by TopK" else ["N", PLACES]
+            model.graph.output.append(onnx.helper.make_tensor_value_info(name, kind, sizes))
+    for method in (None, "rise"):
+        with pytest.raises(rc.UnsupportedModelError, match="no output is a table"):
+            rc.Explainer(model, method=method)
+    if form != "by TopK":
+        x, targets = picture(2, 3, 16, 16), np.array([[[1, 2], [7, 0]]] * 2)
+        options: dict[str, Any] = {"head": "detector", "layers": ["stages", "input"]}
+        wanted = rc.Explainer(recogniser("shares", "N", first=True), **options)
+        same_maps(rc.Explainer(model, **options)(x, targets), wanted(x, targets))
+
+
 def test_a_batch_that_cannot_be_brought_in_front_is_to_be_exported_there() -> None:
     net = Net(2, 3, 16, 16)
     columns = net("ReduceMean", net("Relu", net.conv(net.x, 3, 8)), np.array([2]), keepdims=0)

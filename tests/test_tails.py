@@ -326,7 +326,37 @@ def stack(net: Net, *scores: str) -> str:
     return net("Concat", *(net("Unsqueeze", soft(net, each), whole(1)) for each in scores), axis=1)
 
 
+def weighed(net: Net, scores: str, weights: str, squash: Callable[[Net, str], str]) -> str:
+    """Two experts' shares, each times one of two weights."""
+    experts = [squash(net, scores), squash(net, other(net, scores))]
+    return net("Sum", *(net("Mul", share, part(net, weights, i, i + 1)) for i, share in enumerate(experts)))
+
+
+def gate(net: Net, scores: str) -> str:
+    return soft(net, other(net, scores, 2))
+
+
+def in_order_of_size(net: Net, scores: str) -> str:
+    """How likely each of five grades is, by how likely it is to be above each of four bounds."""
+    above = net("Sigmoid", net("Add", part(net, scores, 0, 1), np.array([[2.0, 1.0, 0.0, -1.0]])))
+    one = net("Pow", part(net, above, 0, 1), 0.0)
+    return net("Sub", net("Concat", one, above, axis=1), net("Concat", above, net("Sub", one, one), axis=1))
+
+
 SHARES: dict[str, Tail] = {
+    "rectified over their sum": lambda net, z: by_sum(net, net("Add", net("Relu", z), 1.0)),
+    "evidence over its sum": lambda net, z: by_sum(net, net("Add", net("Softplus", z), 1.0)),
+    "squares over their sum": lambda net, z: by_sum(net, net("Mul", z, z)),
+    "by likeness": lambda net, z: by_sum(net, net("Div", 1.0, net("Add", net("Mul", z, z), 1.0))),
+    "of grades": in_order_of_size,
+    "of experts": lambda net, z: weighed(net, z, gate(net, z), soft),
+    "of stacked experts": lambda net, z: net(
+        "ReduceSum", net("Mul", net("Unsqueeze", gate(net, z), whole(2)), stack(net, z, other(net, z))), whole(1),
+        keepdims=0,
+    ),
+    "of experts by a product": lambda net, z: net("Squeeze", net(
+        "MatMul", net("Unsqueeze", gate(net, z), whole(1)), stack(net, z, other(net, z))), whole(1)
+    ),
     "the mean of two": lambda net, z: net("Mean", soft(net, z), soft(net, other(net, z))),
     "half of their sum": lambda net, z: net("Mul", net("Add", soft(net, z), soft(net, other(net, z))), 0.5),
     "the mean of a stack": lambda net, z: net("ReduceMean", stack(net, z, other(net, z)), whole(1), keepdims=0),
@@ -339,7 +369,24 @@ SHARES: dict[str, Tail] = {
         "Mul", soft(net, other(net, z)), part(net, soft(net, other(net, z, 2)), 0, 1)
     ),
 }  # fmt: skip
+
+
+def logistic(net: Net, scores: str) -> str:
+    return net("Sigmoid", scores)
+
+
 EACH: dict[str, Tail] = {
+    "of experts": lambda net, z: weighed(net, z, gate(net, z), logistic),
+    "the mean of places by what is seen there": lambda net, z: net(
+        "ReduceSum",
+        net(
+            "Mul",
+            places(net, z),
+            net("Softmax", net("Unsqueeze", net("MatMul", z, net.normal(5, 6)), whole(1)), axis=2),
+        ),
+        whole(2),
+        keepdims=0,
+    ),
     "the mean of two": lambda net, z: net("Mean", net("Sigmoid", z), net("Sigmoid", other(net, z))),
     "the largest of places": lambda net, z: net("ReduceMax", places(net, z), whole(2), keepdims=0),
     "the mean of places": lambda net, z: net("ReduceMean", places(net, z), whole(2), keepdims=0),
@@ -468,6 +515,7 @@ def test_what_is_made_of_the_shares_of_pixels(name: str, backend: str) -> None:
 
 
 PIXELS_TOLD: dict[str, Tail] = {
+    "rectified over their sum": lambda net, z: by_sum(net, net("Add", net("Relu", z), 1e-2)),
     "one class of many": lambda net, z: part(net, soft(net, z), 1, 2),
     "the mean of two": lambda net, z: net("Mean", soft(net, z), soft(net, net("Mul", z, -1.0))),
 }
@@ -491,7 +539,12 @@ def test_shares_of_pixels_are_told_as_they_are(name: str, backend: str) -> None:
     lambda net, z: net("Sub", soft(net, z), soft(net, other(net, z))),
     lambda net, z: net("Mul", net("Mean", soft(net, z), soft(net, other(net, z))), 2.0),
     lambda net, z: net("Mul", net("Sigmoid", z), other(net, z)),
-], ids=["a sum", "a difference", "twice a mean", "weighed scores"])  # fmt: skip
+    by_sum,
+    lambda net, z: weighed(net, z, net("Sigmoid", other(net, z, 2)), soft),
+    lambda net, z: net("Mul", logistic(net, z), net("Add", logistic(net, other(net, z, 1)), 0.5)),
+], ids=[
+    "a sum", "a difference", "twice a mean", "weighed scores", "either sign by its sum", "weights of their own", "more",
+])  # fmt: skip
 def test_what_may_lie_beyond_0_and_1_is_no_share(tail: Tail) -> None:
     assert rc.Explainer(network(tail), "input")(X).squashed_by is None
 

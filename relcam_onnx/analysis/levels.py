@@ -10,7 +10,7 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.analysis.detectors import maker
 from relcam_onnx.analysis.heads import BOX, MOST_IN_CELL, STRIDES, Boxes, Form, Head, Scores
-from relcam_onnx.analysis.kinds import Kind, candidates, positions, rank_of, widths
+from relcam_onnx.analysis.kinds import Kind, candidates, positions, product, rank_of, widths
 from relcam_onnx.analysis.positions import of_image
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.canon.unsquashing import in_sigmoids, made
@@ -48,6 +48,7 @@ def of_levels(model: Model, outputs: Sequence[gs.Tensor], *, named: bool, whole:
     Scores or None
         What stands before the sigmoids of all levels, which the graph gets.
     """
+    outputs = without_masks(outputs)
     for kinds in candidates(model, outputs, whole=whole):
         parts = of_one(kinds[0], named=named) if len(kinds) == 1 else apart(kinds, named=named)
         if parts is not None and (
@@ -56,6 +57,20 @@ def of_levels(model: Model, outputs: Sequence[gs.Tensor], *, named: bool, whole:
             return put_together(model, parts)
     middles = of_middles(model, outputs) if named and whole else None
     return None if middles is None else put_together(model, middles)
+
+
+def without_masks(outputs: Sequence[gs.Tensor]) -> Sequence[gs.Tensor]:
+    """Outputs but for the finest of some grids, masks' prototypes, and those with as many numbers, which weigh them."""
+    grids = [t for t in outputs if rank_of(t) == GRID and None not in (static_shape(t) or (None,))[1:]]
+    for axis in (1, 3) if len(grids) == len(outputs) else ():
+        sides = {t.name: product(positions(t, axis)) or 0 for t in grids}
+        finest = [t for t in grids if sides[t.name] == max(sides.values())]
+        if len(finest) == 1:
+            masks = [t for t in grids if t.shape[axis] == finest[0].shape[axis]]
+            rest = [t for t in grids if t not in masks]
+            if rest and len(masks) - 1 == len({sides[t.name] for t in rest}) == len({sides[t.name] for t in masks}) - 1:
+                return rest
+    return outputs
 
 
 def of_middles(model: Model, outputs: Sequence[gs.Tensor]) -> Parts | None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.analysis.anchors import are_levels_of_anchors
 from relcam_onnx.analysis.detectors import (
     axis_of_boxes,
     beside_scores,
@@ -17,6 +18,7 @@ from relcam_onnx.analysis.detectors import (
     maker,
     with_objectness,
 )
+from relcam_onnx.analysis.drawn import told_as_they_are
 from relcam_onnx.analysis.frames import frames_first
 from relcam_onnx.analysis.heads import (
     APART,
@@ -30,11 +32,12 @@ from relcam_onnx.analysis.heads import (
     holds_scores,
     segmenter,
 )
+from relcam_onnx.analysis.kinds import TABLE
 from relcam_onnx.analysis.levels import of_levels
 from relcam_onnx.analysis.masks import of_channel, of_rows, unpainted
 from relcam_onnx.analysis.selection import selection
 from relcam_onnx.analysis.sequences import batch_in_front
-from relcam_onnx.analysis.shares import UNIT, spans, told_as_they_are
+from relcam_onnx.analysis.shares import UNIT, spans
 from relcam_onnx.analysis.stepping import along, chosen_among, has_rows, of_turned, step_back, with_class
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.canon.unsquashing import all_unsquashed, made, unsquashed
@@ -77,12 +80,13 @@ def of_places(
             shares = scores.squashed_by or told_as_they_are(model, scores.tensor, head.axis)
             scores = replace(scores, squashed_by=shares)
             head = replace(head, apart=told is None and (shares in APART or decided))
-        if head is None and kind in (None, "detector") and chosen is output:
+        listed = chosen is output or (by_name and len(chosen.shape or ()) == TABLE)  # the best class of each place
+        if head is None and kind in (None, "detector") and listed:
             head = detector(scores.tensor, others, told, named=by_name)
             if head is not None and scores.squashed_by is None:
                 scores = behind_sigmoids(model, scores, head)
         if head is not None:
-            return replace(scores, output=whole.name, head=head)
+            return replace(scores, output=(chosen if head.kind == "detector" else whole).name, head=head)
         if kind in (None, "segmenter") and masks and chosen is whole:
             rows = kind is not None or len(outputs) == 1
             bare = of_rows(model, output, named=kind is not None) if rows else None
@@ -97,12 +101,6 @@ def are_masks_of_queries(tensor: gs.Tensor, others: Iterable[gs.Tensor]) -> bool
     sizes = list(tensor.shape or [])
     tables = [list(t.shape) for t in others if len(t.shape or []) == 3 and t.shape[2] not in range(BOX + 1)]
     return len(sizes) == 4 and sizes[1] is not None and any(table[:2] == sizes[:2] for table in tables)
-
-
-def are_levels_of_anchors(outputs: Sequence[gs.Tensor]) -> bool:
-    """Whether grids of several sizes and numbers of channels are levels with anchors of their own, as SSD's are."""
-    grids = [shape for t in outputs if (shape := static_shape(t)) is not None and len(shape) == 4]
-    return len({grid[2:] for grid in grids}) > 2 and len({grid[1] for grid in grids}) > 2
 
 
 def of_column(model: Model, output: gs.Tensor, others: Sequence[gs.Tensor], *, named: bool) -> Scores | None:

@@ -7,18 +7,20 @@ from dataclasses import replace
 
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.analysis.anchors import are_anchors
 from relcam_onnx.analysis.detectors import axis_of_boxes, has_boxes
+from relcam_onnx.analysis.drawn import told_as_they_are
 from relcam_onnx.analysis.heads import KINDS, Scores, holds_scores
 from relcam_onnx.analysis.levels import of_levels
 from relcam_onnx.analysis.masks import made_of
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.placed import is_bare_column, of_places, of_selection
 from relcam_onnx.analysis.sequences import batch_in_front, is_sequence
-from relcam_onnx.analysis.shares import told_as_they_are
 from relcam_onnx.analysis.shifted import unshifted
-from relcam_onnx.analysis.stepping import chosen_from, class_axis, has_rows, is_table, step_back
+from relcam_onnx.analysis.stepping import chooser, chosen_from, class_axis, has_rows, is_table, step_back, tells_best
 from relcam_onnx.analysis.support import check_supported, problem
 from relcam_onnx.analysis.tails import before_tail, of_vector
+from relcam_onnx.analysis.two_stages import check_one_stage
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.canon.unsquashing import all_unsquashed, in_sigmoids
 from relcam_onnx.errors import OptionError, UnsupportedModelError, nearest
@@ -54,6 +56,13 @@ def find_scores(model: Model, output: str | None = None, head: str | None = None
         return choosing
     if head in (None, "detector") and (levels := of_levels(model, named, named=bool(head), whole=True)) is not None:
         return levels
+    check_one_stage(named)
+    if head in (None, "detector") and are_anchors(named):
+        raise UnsupportedModelError(
+            f"outputs look like levels of a detector with anchors of their own number each, which no file tells (SSD "
+            f"before its decoder): {listed(named)}. Export it with its decoder, or name one of them with output= and "
+            "say what it is with head=, such as 'segmenter'"
+        )
     asked = head in ("classifier", "embedding")
     fitting = {
         t.name: scores
@@ -62,12 +71,13 @@ def find_scores(model: Model, output: str | None = None, head: str | None = None
         and has_rows(model, scores)
         and not is_number_beside(t, outputs.values())
         and not is_column(t, outputs.values())
+        and (asked or not tells_places(t, model.graph.outputs))
         and (asked or not (is_bare_column(t, outputs.values()) and in_sigmoids(t)))
     }
     if not (head is None or asked) or not fitting:
         found = of_places(model, named, list(outputs.values()), head)
         if found is None and head in (None, "classifier"):
-            found = next((scores for t in named if (scores := of_vector(model, t)) is not None), None)
+            found = only_vector(model, named)
         if found is not None:
             return found
         raise no_table(model, named, output, head)
@@ -84,6 +94,16 @@ def find_scores(model: Model, output: str | None = None, head: str | None = None
             raise OptionError(f"several outputs could be the scores; name one with output=: {listed(told)}")
     name, scores = next(iter(starts.items()))
     return replace(scores, output=name)
+
+
+def only_vector(model: Model, named: Sequence[gs.Tensor]) -> Scores | None:
+    """The one score of outputs without an axis of classes, (N,); None where there is none."""
+    vectors = [scores for t in named if (scores := of_vector(model, t)) is not None]
+    made_of = {id(node.inputs[0] if is_op(node := producer(v.tensor), "Unsqueeze") else v.tensor) for v in vectors}
+    if len(made_of) > 1:
+        told = listed(t for t in named if any(scores.output == t.name for scores in vectors))
+        raise OptionError(f"several outputs could be the score; name one with output=: {told}")
+    return next(iter(vectors), None)
 
 
 def are_several(starts: Mapping[str, Scores]) -> bool:
@@ -137,6 +157,7 @@ def no_table(model: Model, named: Sequence[gs.Tensor], output: str | None, head:
         )
     what = f"output {output!r} is no" if output is not None else "no output is a"
     others = [t for t in model.graph.outputs if t.name != output and is_table(t) and has_rows(model, t)]
+    others = [t for t in others if not tells_places(t, model.graph.outputs)]
     known = "Explain a classifier, or a segmenter, a detector or an embedding whose outputs docs/heads.md lists"
     todo = f"Name one with output=: {listed(others)}" if others else known
     whole = "" if all(map(holds_scores, named)) else ", and whole numbers are classes that are chosen already"
@@ -149,6 +170,11 @@ def is_number_beside(tensor: gs.Tensor, outputs: Iterable[gs.Tensor]) -> bool:
     """Whether an output is one number for each image, and others have places: a count, no score."""
     ranks = [len(t.shape or ()) for t in outputs if t is not tensor and not is_table(t)]
     return len(tensor.shape or ()) == 1 and holds_scores(tensor) and any(rank > 2 for rank in ranks)
+
+
+def tells_places(tensor: gs.Tensor, outputs: Iterable[gs.Tensor]) -> bool:
+    """Whether an output tells the best of each place, or of the best places, by the classes or boxes beside it."""
+    return tells_best(tensor, outputs) or (is_op(chooser(tensor), "TopK") and is_bare_column(tensor, outputs))
 
 
 def is_column(tensor: gs.Tensor, outputs: Iterable[gs.Tensor]) -> bool:

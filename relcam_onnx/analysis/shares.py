@@ -1,7 +1,6 @@
 """Which tensors hold shares of 1, whatever a network makes of its softmaxes and sigmoids: bounds of their values.
 
-Means of several networks' shares, the largest of all places, what was resized or weighed is no squashing of anything,
-and lies between 0 and 1 all the same.
+Means of several networks' shares, the largest of all places, what was resized or weighed: no squashing, but in 0..1.
 """
 
 from __future__ import annotations
@@ -13,16 +12,12 @@ from typing import NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.analysis.heads import EACH_ITS_SHARE, SHARES
 from relcam_onnx.canon.affine import read
 from relcam_onnx.canon.axes import RESHAPES, permutation
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.canon.identity import integers, over
 from relcam_onnx.model import Model, producer, static_shape
 from relcam_onnx.onnx_file.contrib_ops import TRUTH
-
-ROUNDING = 1e-3
-"""Of float32, and of 8 bits."""
 
 
 class Span(NamedTuple):
@@ -36,18 +31,7 @@ class Span(NamedTuple):
 Known = Mapping[str, Span]
 Rule = Callable[[gs.Node, Known], Span | None]
 UNIT = Span(0.0, 1.0)
-
-
-def told_as_they_are(model: Model, tensor: gs.Tensor, axis: int) -> str | None:
-    """`SHARES` where a tensor's values lie between 0 and 1 and compete along its axis of classes.
-
-    `EACH_ITS_SHARE` where they do not compete, or one class is alone; None where they are no shares.
-    """
-    span, shape = spans(model).get(tensor.name), static_shape(tensor)
-    if span is None or span.low < -ROUNDING or span.high > 1 + ROUNDING:
-        return None
-    several = shape is None or len(shape) <= axis or shape[axis] != 1
-    return SHARES if several and span.axis == axis else EACH_ITS_SHARE
+EVERY = Span(-math.inf, math.inf)
 
 
 def spans(model: Model) -> dict[str, Span]:
@@ -57,7 +41,7 @@ def spans(model: Model) -> dict[str, Span]:
         rule = RULES.get(node.op)
         if rule is not None and is_op(node, node.op) and node.inputs and len(node.outputs) == 1:
             found = rule(node, known)
-            if found is not None and math.isfinite(found.low + found.high):
+            if found is not None and not math.isnan(found.low + found.high):
                 known[node.outputs[0].name] = found
     return known
 
@@ -73,8 +57,7 @@ def of(tensor: gs.Tensor, known: Known) -> Span | None:
 def all_of(node: gs.Node, known: Known) -> list[Span]:
     """What is known of all operands; nothing where one is not known."""
     found = [of(tensor, known) for tensor in node.inputs[is_op(node, "Where") :]]
-    there = [span for span in found if span is not None]
-    return there if len(there) == len(found) else []
+    return [] if None in found else [span for span in found if span is not None]
 
 
 def competing(node: gs.Node, spans: Sequence[Span]) -> int | None:
@@ -96,14 +79,16 @@ def softmax(node: gs.Node, known: Known) -> Span:
 
 
 def rectified(node: gs.Node, known: Known) -> Span | None:
-    """What is not below 0 stays."""
-    span = kept(node, known)
-    return None if span is None or span.low < 0 else span
+    """What is not below 0 stays; nothing else does."""
+    low, high, axis = kept(node, known) or EVERY
+    if low < 0 and not is_op(node, "Relu"):
+        return Span(0.0, math.inf) if is_op(node, "Abs") else None
+    return Span(max(low, 0.0), max(high, 0.0), axis)
 
 
 def clipped(node: gs.Node, known: Known) -> Span | None:
     """Within bounds that stand in the file."""
-    low, high, axis = kept(node, known) or Span(-math.inf, math.inf)
+    low, high, axis = kept(node, known) or EVERY
     for tensor, bound in zip(node.inputs[1:], (max, min), strict=False):
         if isinstance(tensor, gs.Constant):
             low, high = (bound(end, float(tensor.values.reshape(-1)[0])) for end in (low, high))
@@ -133,7 +118,7 @@ def arithmetic(node: gs.Node, known: Known) -> Span | None:
     if is_op(node, "Sub"):
         return Span(a.low - b.high, a.high - b.low)
     b = Span(1 / b.high, 1 / b.low) if is_op(node, "Div") else b
-    ends = [first * second for first in a[:2] for second in b[:2]]
+    ends = [first * second if first and second else 0.0 for first in a[:2] for second in b[:2]]
     return Span(min(ends), max(ends), axis if min(ends) >= 0 else None)
 
 
@@ -141,6 +126,8 @@ def scaled(node: gs.Node, known: Known) -> Span | None:
     """A scale and a shift for each channel, as canon joins them."""
     span, spelled = kept(node, known), read(node)
     if span is None or spelled is None:
+        return None
+    if math.isinf(span.high - span.low):
         return None
     ends = [end * spelled[1].scale + spelled[1].shift for end in span[:2]]
     same = span.axis if (spelled[1].scale >= 0).all() else None
@@ -236,6 +223,7 @@ def weighed(node: gs.Node, known: Known) -> Span | None:
 RULES: dict[str, Rule] = {
     **dict.fromkeys(("Softmax", "Hardmax"), softmax),
     **dict.fromkeys(("Sigmoid", "HardSigmoid", *TRUTH), lambda node, known: UNIT),
+    **dict.fromkeys(("Exp", "Softplus", "ReduceL1", "ReduceL2"), lambda node, known: Span(0.0, math.inf)),
     **dict.fromkeys(("Identity", "Cast", "Dropout", "QuantizeLinear", "DequantizeLinear"), kept),
     **dict.fromkeys(("Relu", "LeakyRelu", "Abs"), rectified),
     **dict.fromkeys(("Max", "Min", "Where", "Concat"), either),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +18,7 @@ from relcam_onnx.canon.edit import is_op
 from relcam_onnx.canon.identity import integers
 from relcam_onnx.canon.masks import masked
 from relcam_onnx.canon.unsquashing import made
-from relcam_onnx.model import Model, fixed_batch, producer, static_shape, variables
+from relcam_onnx.model import Model, fixed_batch, is_constant, producer, static_shape, variables
 
 SQUASHING = frozenset({"Softmax", "LogSoftmax", "Sigmoid"})
 AROUND = frozenset({
@@ -28,34 +28,64 @@ INVERSE = {"Exp": "LogSoftmax", "Log": "Softmax"}
 """What makes one squashing of another."""
 ENLARGED = AROUND | {"Resize"}
 """What stands behind a choice of pixels."""
-CHOOSING = frozenset({"ArgMax", "TopK", "ReduceMax", "Hardmax", "GatherElements", "ZipMap", "ArrayFeatureExtractor"})
-"""What chooses among scores, or names them."""
+CHOOSING = frozenset({"ArgMax", "TopK", "ReduceMax", "Hardmax", "GatherElements"})
+"""What chooses among scores."""
+NAMING = frozenset({"ZipMap", "ArrayFeatureExtractor", "LabelEncoder", "OneHot"})
+"""What tells scores, or the place of the class that was chosen, in other words."""
 LARGEST = ("TopK", "ReduceMax")
 """What tells the chosen values themselves."""
 
 
 def chosen_from(model: Model, tensor: gs.Tensor) -> gs.Tensor:
-    """The table that the values of an output were chosen from: over ArgMax, TopK, ZipMap or a threshold.
+    """The table that the values of an output were chosen from: over ArgMax, TopK, the names of classes or a threshold.
 
     The largest value of all positions of the picture is a score itself: positions are no classes.
     """
     current, times, rounded = tensor, 1.0, False
-    while (node := producer(current)) is not None and (node.op in CHOOSING | AROUND or decides(node) or rounds(node)):
+    while (node := producer(current)) is not None and (
+        node.op in CHOOSING | AROUND or decides(node) or rounds(node) or names(node)
+    ):
         told, times, rounded = current, times * factor(node), rounded or rounds(node)
-        # ArrayFeatureExtractor looks names up: what is computed are the indices.
+        # Of what looks names up the indices are computed.
         current = next((t for _, t in variables(node)), current)
         if is_op(node, *LARGEST) and told is node.outputs[0] and is_table(current) and in_places(model, current):
             break
-        if node.op in CHOOSING or decides(node) or rounds(node):
+        if node.op in CHOOSING or decides(node) or rounds(node) or names(node):
             if is_table(current):
                 tensor = current
-            elif not (node.op in {"ZipMap", "ArrayFeatureExtractor", "Where"} or rounds(node)):
+            elif not (names(node) or is_op(node, "Where") or rounds(node)):
                 break
         elif len(tensor.shape or ()) == 1 and is_table(current):
             tensor = current  # a file for one image may drop the batch's axis at the end
     if times != 1 and rounded:  # shares of whole numbers: the scores are as large as what the file tells
         return made(model, "Mul", [tensor, np.array([times], np.float32)], tensor.shape)
     return tensor
+
+
+def names(node: gs.Node) -> bool:
+    """Whether a node looks up in the file what classes are called, or is 1 where one was chosen."""
+    known = [is_constant(t) for t in node.inputs]
+    return (
+        node.op in NAMING or (is_op(node, "Gather") and known[0]) or (is_op(node, "Equal") and known.count(True) == 1)
+    )
+
+
+def tells_best(tensor: gs.Tensor, outputs: Iterable[gs.Tensor]) -> bool:
+    """Whether an output tells the largest of several at each place, and another which of them that is: no classes."""
+    values, *others = (chooser(t) for t in (tensor, *(t for t in outputs if t is not tensor)))
+    if values is None or not is_op(values, *LARGEST) or is_table(values.inputs[0]):
+        return False
+    source = step_back(values.inputs[0], places=True).tensor
+    which = [node for node in others if is_op(node, "ArgMax", "TopK")]
+    return any(node is values or step_back(node.inputs[0], places=True).tensor is source for node in which)
+
+
+def chooser(tensor: gs.Tensor) -> gs.Node | None:
+    """What makes a tensor, but for changes of shape."""
+    node = producer(tensor)
+    while is_op(node, *AROUND):
+        node = producer(node.inputs[0])
+    return node
 
 
 def in_places(model: Model, table: gs.Tensor) -> bool:

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.analysis.drawn import told_as_they_are
 from relcam_onnx.analysis.heads import ONE_VS_REST, Scores, holds_scores
-from relcam_onnx.analysis.shares import told_as_they_are
 from relcam_onnx.analysis.shifted import OPS, softmax
 from relcam_onnx.analysis.stepping import is_table
 from relcam_onnx.backends._elementwise import sigmoid

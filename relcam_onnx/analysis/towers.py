@@ -89,13 +89,26 @@ class Tower:
         that of the most layers, of the largest weights, of the fewest moves; of crops the one that begins first.
         """
         most = max(map(self._worth, tensors))
-        alike = {tensor.name: tensor for tensor in tensors if self._worth(tensor) == most}
-        before: set[str] = set()
-        for node in reversed(self.geometry.paths.nodes) if len(alike) > 1 else ():
-            if (name := node.outputs[0].name) in alike or name in before:
-                before.update(t.name for t in receivers(node))
-        ends = [tensor for name, tensor in alike.items() if name not in before]
+        ends = self._ends([tensor for tensor in tensors if self._worth(tensor) == most])
         return ends[0] if len(ends) == 1 else max(ends, key=self._size)
+
+    def _ends(self, tensors: Sequence[gs.Variable]) -> list[gs.Variable]:
+        """Those of some tensors that none of the others is made of."""
+        names, before = {tensor.name for tensor in tensors}, set[str]()
+        for node in reversed(self.geometry.paths.nodes) if len(names) > 1 else ():
+            if (name := node.outputs[0].name) in names or name in before:
+                before.update(t.name for t in receivers(node))
+        return [tensor for tensor in tensors if tensor.name not in before]
+
+    @property
+    def beside(self) -> list[gs.Variable]:
+        """What ends at the stride of the deepest stage as that does: of other crops, views or networks."""
+        deepest = self.stages[-1].tensor
+        if self.geometry.paths.shares[deepest.name] == 1:
+            return []
+        strides = self.geometry.strides
+        alike = [t for t in self.candidates if strides[t.name] == strides[deepest.name]]
+        return [tensor for tensor in self._ends(alike) if tensor is not deepest]
 
     def _size(self, tensor: gs.Variable) -> tuple[object, ...]:
         """What tensors that stand side by side are chosen by."""

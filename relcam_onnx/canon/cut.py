@@ -5,7 +5,7 @@ Such a piece is recognised by what it computes, not by how it is written: it is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,15 +34,19 @@ class Piece:
 
     def values(self, x: np.ndarray) -> np.ndarray | None:
         """The same whatever its axes."""
-        values = {self.source.name: x}
-        try:
-            for node in self.nodes:
-                value = computed(node, values)
-                # A Cast of what was compared is no step to fewer digits here.
-                values[node.outputs[0].name] = value.astype(np.float64) if value.dtype.kind == "f" else value
-        except CANNOT:
-            return None
-        return values[self.result.name]
+        return carried(self.nodes, {self.source.name: x}, self.result)
+
+
+def carried(nodes: Iterable[gs.Node], values: dict[str, np.ndarray], result: gs.Tensor) -> np.ndarray | None:
+    """What nodes in the order of the forward pass make of values, in float64; None where they do not take them."""
+    try:
+        for node in nodes:
+            value = computed(node, values)
+            # A Cast of what was compared is no step to fewer digits here.
+            values[node.outputs[0].name] = value.astype(np.float64) if value.dtype.kind == "f" else value
+    except CANNOT:
+        return None
+    return values[result.name]
 
 
 CANNOT = (ValueError, TypeError, IndexError, AttributeError, KeyError)

@@ -1,7 +1,8 @@
-"""Pictures that are concatenated along the batch to share one encoder get a copy of it each.
+"""Pictures, or crops of one, that are concatenated along the batch to share one encoder get a copy of it each.
 
-``encoder(concat(a, b))``, taken apart behind it, is ``encoder(a)`` and ``encoder(b)``. What the encoder makes of each
-is a view of the file's tensor: some of its rows. Where a part of that is not known to work row by row, all stays.
+``encoder(concat(a, b))``, taken apart or averaged behind it, is ``encoder(a)`` and ``encoder(b)``. What the encoder
+makes of each is a view of the file's tensor: some of its rows. Where a part of that is not known to work row by row,
+all stays.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.axes import RESHAPES, Size
-from relcam_onnx.canon.edit import detach, fresh, is_op, sweep, view
+from relcam_onnx.canon.edit import detach, fresh, is_op, result_of, sweep, view
 from relcam_onnx.canon.fronted import WRITE, Home, over, read
 from relcam_onnx.canon.identity import WHOLE, integers
 from relcam_onnx.canon.leading import put
@@ -26,7 +27,7 @@ from relcam_onnx.ops import TABLE, key
 def unstack(model: Model) -> None:
     """Rewrite every such encoder."""
     images = [tensor for tensor in model.graph.inputs if tensor.shape and len(tensor.shape) > 1]
-    for node in list(model.graph.nodes) if len(images) > 1 else ():
+    for node in list(model.graph.nodes):
         if is_op(node, "Concat") and node.attrs["axis"] == 0 and len(list(variables(node))) == len(node.inputs):
             batch = images[0].shape[0]
             if isinstance(batch, int | str) and all((t.shape or (None,))[0] == batch for t in node.inputs):
@@ -42,6 +43,7 @@ class Stack:
         self.rows = times(len(self.parts), batch)
         self.stacked: dict[str, gs.Variable] = {}
         self.apart: dict[str, str] = {}  # what has an axis of parts in front -> the stack that was reshaped to it
+        self.merged: dict[str, gs.Variable] = {}  # what is reduced over its parts
         self._take(joining.outputs[0])
 
     def _take(self, tensor: gs.Variable) -> None:
@@ -61,11 +63,13 @@ class Stack:
                 between.append(node)
             elif self.sets_apart(node):
                 self.apart[node.outputs[0].name] = node.inputs[0].name
+            elif self.merges(node):
+                self.merged[node.inputs[0].name] = node.inputs[0]
             elif places := self.parting(node):
                 ends.append((node, places))
             else:
                 return
-        if ends:
+        if ends or self.merged:
             self.write(between, ends)
 
     def by_rows(self, node: gs.Node) -> bool:
@@ -94,6 +98,11 @@ class Stack:
             return False
         told = len(after) > 1 and (after[1] == self.batch or not isinstance(after[1], int))
         return told and over(source.shape[1:], after[2:]) == 1
+
+    def merges(self, node: gs.Node) -> bool:
+        """Whether a node takes the mean, the largest or the like of all parts."""
+        parted = node.inputs[0].name in self.apart or self.batch == 1
+        return parted and node.op.startswith("Reduce") and integers(node, 1) == [0]
 
     def parting(self, node: gs.Node) -> list[int]:
         """Which part each output of a node is; nothing where they are no parts."""
@@ -151,6 +160,15 @@ class Stack:
             for number, result in zip(places, results, strict=True):
                 # An index drops an axis: that of the parts, or that of a batch of one.
                 put(self.model, "Reshape" if one or source in self.apart else "Identity", {}, [parts[number]], result)
+
+        for name, whole in self.merged.items():
+            parts = made[self.apart.get(name, name)]
+            if name in self.apart:
+                lifted = [gs.Variable("", whole.dtype, [1, *whole.shape[1:]]) for _ in parts]
+                parts = [result_of(self.model, like, f"{name}/part", "Unsqueeze", part, np.array([0]))
+                         for like, part in zip(lifted, parts, strict=True)]  # fmt: skip
+            detach(producer(whole))
+            put(self.model, "Concat", {"axis": 0}, parts, whole)
 
     def seen(self, tensor: gs.Variable, number: int) -> gs.Variable:
         """The rows of one part, as a view of the file's tensor."""

@@ -8,15 +8,21 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.analysis.deciding import scales
+from relcam_onnx.analysis.layers import Layers
 from relcam_onnx.analysis.paths import Paths
+from relcam_onnx.analysis.towers import Tower
+from relcam_onnx.lrp.maps import MapPlan
 from relcam_onnx.lrp.plan import Plan
 from relcam_onnx.lrp.presets import Preset
 from relcam_onnx.lrp.seeds import PROPORTIONAL
-from relcam_onnx.model import Model, producer
+from relcam_onnx.model import Model, is_constant, producer, variables
 from relcam_onnx.rules import Epsilon, PublishedConv
 
 LEVEL = 4
 """From here to the call of `Explainer`."""
+MOST = 4
+"""So many layers are named."""
 
 
 def warn_of_folded(preset: Preset, model: Model) -> None:
@@ -43,12 +49,36 @@ def warn_of_epsilon(plan: Plan, paths: Paths, preset: Preset, seed: str) -> None
         )
 
 
+def warn_of_others(layers: Layers, maps: MapPlan) -> None:
+    """Say that stages are of one crop, view or network of several: what the others saw is not in them."""
+    asked = {layer.name for layer in maps.walked}
+    for picture, stages in layers.towers.items():
+        others = Tower(layers.geometry, picture).beside if stages[-1].name in asked else []
+        if others:
+            names = ", ".join(repr(layers.names_of(t)[0]) for t in others[:MOST])
+            more = f" and {len(others) - MOST} more" if len(others) > MOST else ""
+            own = layers.names.of(stages[-1].tensor)[0]
+            warnings.warn(
+                f"stages are of one of {len(others) + 1} crops, views or networks that the file makes one of: "
+                f"{stages[-1].name!r} is {own!r}. The others end in {names}{more}, which are layers too; "
+                "the map of 'input' is of all",
+                stacklevel=LEVEL,
+            )
+
+
 def warn_of_length(scores: gs.Tensor) -> None:
     """Say that a table looks like an embedding's, of whose numbers none is a class."""
     maker = producer(scores)
-    if maker is not None and maker.op == "LpNormalization" and maker.attrs.get("p", 2) == 2:
+    while maker is not None and scales(maker):
+        maker = producer(next(t for _, t in variables(maker)))
+    if maker is None or len(scores.shape or ()) < 2:
+        return
+    gain = (
+        np.asarray(maker.inputs[1].values) if maker.op == "RMSNormalization" and is_constant(maker.inputs[1]) else None
+    )
+    if (maker.op == "LpNormalization" and maker.attrs.get("p", 2) == 2) or (gain is not None and np.ptp(gain) == 0):
         warnings.warn(
-            "the scores are vectors of length one, as embeddings are, and their numbers no classes: say what to be "
+            "the scores are vectors of one length, as embeddings are, and their numbers no classes: say what to be "
             "like ({'like': picture or vector}, --like), or that this is meant with head='classifier'",
             stacklevel=LEVEL,
         )

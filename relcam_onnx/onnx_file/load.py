@@ -18,6 +18,7 @@ from onnx_graphsurgeon.logger import G_LOGGER
 from relcam_onnx.errors import ModelFileError, OptionError, nearest
 from relcam_onnx.model import Model
 from relcam_onnx.onnx_file.checks import check_structure, check_weights
+from relcam_onnx.onnx_file.class_names import with_class_names
 from relcam_onnx.onnx_file.contrib_ops import write_back
 from relcam_onnx.onnx_file.external_data import load_external
 from relcam_onnx.onnx_file.functions import inlined
@@ -111,7 +112,7 @@ def _load(source: Source) -> Model:
         widen(proto)
         part_zero_points(proto)
         rename_given(proto)
-        metadata = {entry.key: entry.value for entry in proto.metadata_props}
+        metadata = with_class_names({entry.key: entry.value for entry in proto.metadata_props}, proto.graph)
         scopes = read_scopes(proto.graph, metadata)
         raise_opset(proto)
         graph = _graph(proto, weights)
