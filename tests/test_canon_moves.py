@@ -61,6 +61,11 @@ def halves(net: Drawn, x: str, orders: list[tuple[int, int]]) -> str:
     return conv(net, net("Concat", *parts, axis=1), 4 * len(parts), 6, kernel=1)
 
 
+def single_taps(channels: int) -> np.ndarray:
+    """The weight of a convolution that makes channels of the places of blocks of 2×2, one channel's after another's."""
+    return np.eye(4 * channels, dtype=np.float32).reshape(4 * channels, channels, 2, 2)
+
+
 def grouped_bias(net: Drawn, shape: tuple[int, ...]) -> str:
     split = net("Reshape", conv(net, bias=False), np.array([1, 2, 2, 8, 8]))
     return net("Reshape", biased(net, split, shape), np.array([1, 4, 8, 8]))
@@ -180,9 +185,35 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
         lambda n: n("Conv", relu(n), np.full((4, 1, 2, 2), 0.25, np.float32), group=4, strides=[2, 2]),
         ["Conv", "Relu", "AveragePool"],
     ),
-    "- a sum by a convolution": (
+    "a sum by a convolution": (
         lambda n: n("Conv", relu(n), np.ones((4, 1, 2, 2), np.float32), group=4, strides=[2, 2]),
+        ["Conv", "Relu", "AveragePool", "Mul"],
+    ),
+    "a mean by a convolution over all channels, with a bias": (
+        lambda n: n("Conv", n("Conv", conv(n), np.eye(4)[:, :, None, None] * np.full((3, 3), 0.1), n.normal(4)),
+                    n.normal(4, 4, 1, 1)),
+        ["Conv", "AveragePool", "Conv"],
+    ),
+    "- a mean of two channels by a convolution": (
+        lambda n: n("Conv", relu(n), np.full((2, 2, 2, 2), 0.125, np.float32), group=2, strides=[2, 2]),
         ["Conv", "Relu", "Conv"],
+    ),
+    "- numbers that differ by a convolution": (
+        lambda n: n("Conv", relu(n), np.full((4, 1, 2, 2), np.diag([0.2, 0.3]) + 0.1), group=4),
+        ["Conv", "Relu", "Conv"],
+    ),
+    "blocks as channels by a convolution": (
+        lambda n: n("Conv", relu(n), single_taps(4), strides=[2, 2]), ["Conv", "Relu", "SpaceToDepth", "Gather"],
+    ),
+    "- single taps of windows that overlap": (
+        lambda n: n("Conv", relu(n), single_taps(4)), ["Conv", "Relu", "Conv"],
+    ),
+    "a pixel shuffle by a transposed convolution": (
+        lambda n: n("ConvTranspose", conv(n, after=8), single_taps(2), strides=[2, 2]), ["Conv", "DepthToSpace"],
+    ),
+    "- a transposed convolution that makes a place of two channels": (
+        lambda n: n("ConvTranspose", conv(n, after=8), single_taps(2)[[*range(7), 0]], strides=[2, 2]),
+        ["Conv", "ConvTranspose"],
     ),
     "a bias without the batch": (
         lambda n: n("Unsqueeze", biased(n, n("Squeeze", conv(n), np.array([0])), (4, 1, 1)), np.array([0])), ["Conv"],

@@ -11,6 +11,7 @@ from relcam_onnx.canon.blocks import name_blocks
 from relcam_onnx.canon.dividing import divide_first
 from relcam_onnx.canon.einsums import name_einsums, name_products
 from relcam_onnx.canon.exponentials import name_log_sums
+from relcam_onnx.canon.fixed import name_fixed
 from relcam_onnx.canon.folding import fold_affine
 from relcam_onnx.canon.fronting import front_batch
 from relcam_onnx.canon.groups import name_groups
@@ -23,7 +24,7 @@ from relcam_onnx.canon.norms import name_norms
 from relcam_onnx.canon.padding import absorb_padding, name_padding
 from relcam_onnx.canon.pairs import name_pairs
 from relcam_onnx.canon.parallel import merge_parallel
-from relcam_onnx.canon.pools import bend_first, name_averages, name_copies
+from relcam_onnx.canon.pools import bend_first
 from relcam_onnx.canon.qoperators import name_quantised
 from relcam_onnx.canon.quantised import step_over_rounding
 from relcam_onnx.canon.quotients import name_reciprocals
@@ -80,8 +81,7 @@ def canonicalise(model: Model, *, batch_norm: bool, output: str | None = None) -
     if batch_norm:
         name_log_sums(model)
         name_scales(model)
-        name_averages(model)
-        name_copies(model)
+        name_fixed(model)
         name_blocks(model)
         unfold_rows(model)
         name_rearranged(model)

@@ -36,11 +36,16 @@ def name_scales(model: Model) -> None:
         x, result = node.inputs[0], node.outputs[0]
         if not np.array_equal(order, np.arange(len(order))):
             x = result_of(model, x, f"{result.name}/reordered", "Gather", x, order, axis=1)
-        zeros, ones = np.zeros_like(scale), np.ones_like(scale)
-        values = {"scale": scale, "shift": shift, "mean": zeros, "variance": ones}
-        node.op, node.attrs = "BatchNormalization", {"epsilon": 0.0}
-        node.inputs = [x, *(gs.Constant(f"{result.name}/{k}", v.astype(np.float32)) for k, v in values.items())]
+        as_batch_norm(node, x, scale, shift)
     sweep(model)
+
+
+def as_batch_norm(node: gs.Node, x: gs.Tensor, scale: np.ndarray, shift: np.ndarray) -> None:
+    """Make a node the scale and shift of a tensor's channels."""
+    zeros, ones = np.zeros_like(scale), np.ones_like(scale)
+    values = {"scale": scale, "shift": shift, "mean": zeros, "variance": ones}
+    node.op, node.attrs = "BatchNormalization", {"epsilon": 0.0}
+    node.inputs = [x, *(gs.Constant(f"{node.outputs[0].name}/{k}", v.astype(np.float32)) for k, v in values.items())]
 
 
 def stands_behind(node: gs.Node) -> bool:

@@ -117,7 +117,15 @@ class Parts(Norms):
             y = self.put((n, c, h, w // 2), op, x, kernel_shape=[1, 2], strides=[1, 2])
             return self.put(small, op, y, kernel_shape=[2, 1], strides=[2, 1])
 
-        return self.one_of(whole, stripes, *([] if self.plan.free or h % 2 or w % 2 else [apart, last]))
+        def as_layer() -> str:
+            """The mean of windows as a convolution of equal numbers, each channel by itself or among zeros."""
+            alone, share = self.pick(2), 4.0 ** -self.pick(2)
+            table = np.full((c, 1, 2, 2), share) if alone else np.eye(c)[:, :, None, None] * np.full((2, 2), share)
+            y = self.put(small, "Conv", x, table.astype(np.float32), strides=[2, 2], group=c if alone else 1)
+            return y if share == 1 / 4 else self.same(y, "Div", y, np.float32(4))
+
+        layers = [as_layer] if op == "AveragePool" else []
+        return self.one_of(whole, stripes, *layers, *([] if self.plan.free or h % 2 or w % 2 else [apart, last]))
 
     def joined(self, *parts: str) -> str:
         n, _, h, w = self.shapes[parts[0]]
@@ -221,7 +229,14 @@ class Parts(Norms):
             order = np.arange(c).reshape(-1, 4).T.reshape(-1)
             return self.put(out, "DepthToSpace", self.same(x, "Gather", x, order, axis=1), blocksize=2)
 
-        return self.one_of(lambda: self.put(out, "DepthToSpace", x, blocksize=2, mode="CRD"), moved, last, by_block)
+        def as_layer() -> str:
+            """A transposed convolution of one tap for each channel."""
+            weight = np.eye(c, dtype=np.float32).reshape(c, c // 4, 2, 2)
+            return self.put(out, "ConvTranspose", x, weight, strides=[2, 2])
+
+        return self.one_of(
+            lambda: self.put(out, "DepthToSpace", x, blocksize=2, mode="CRD"), moved, last, by_block, as_layer
+        )
 
     def ringed(self, x: str, mode: str) -> str:
         """One more row and column at each end, which repeat others."""
@@ -265,7 +280,12 @@ class Parts(Norms):
             parts = [self.put((n, c, h // 2, w // 2), "Slice", x, start, ends, axes, steps) for start in starts]
             return self.put(out, "Concat", *parts, axis=1)
 
-        return self.one_of(lambda: self.put(out, "SpaceToDepth", x, blocksize=2), moved, as_slices)
+        def as_layer() -> str:
+            """A convolution of one tap for each channel that it makes."""
+            taps = np.eye(4 * c).reshape(4, c, 4 * c).transpose(2, 1, 0).reshape(4 * c, c, 2, 2).astype(np.float32)
+            return self.put(out, "Conv", x, taps, strides=[2, 2])
+
+        return self.one_of(lambda: self.put(out, "SpaceToDepth", x, blocksize=2), moved, as_slices, as_layer)
 
     def upsampled(self, x: str) -> str:
         """Twice as large, each position four times."""
