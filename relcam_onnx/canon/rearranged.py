@@ -12,7 +12,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.activations import ELEMENTWISE
-from relcam_onnx.canon.axes import RESHAPES
+from relcam_onnx.canon.axes import RESHAPES, permutation
 from relcam_onnx.canon.cut import pieces, places
 from relcam_onnx.canon.edit import bypass, detach, fresh, is_op, reshaped, sweep
 from relcam_onnx.canon.places import MOVING, Moved, shape_of_one, traced
@@ -39,8 +39,8 @@ def name_rearranged(model: Model) -> None:
     order = places(model.graph)
     for node in list(model.graph.nodes):
         if is_op(node, "MatMul", "Gemm", "Conv") and isinstance(node.inputs[1], gs.Constant) and is_pointwise(node):
-            chains = (chain for chain in chains_to(node.inputs[0], order, 4) if not has_heads(chain.source))
-            any(is_convolution(model, node, chain) for chain in chains)
+            found = (is_convolution(model, node, c) for c in chains_to(node.inputs[0], order, 4) if is_grid(c.source))
+            any(found)
     for node in reversed(list(model.graph.nodes)):
         if is_op(node, *MOVING) and node.outputs and not all(map(goes_on, consumers(node.outputs[0]))):
             grids, rows = ([*chains_to(node.outputs[0], order, rank)] for rank in (4, 3))
@@ -139,6 +139,29 @@ def is_convolution(model: Model, node: gs.Node, chain: Moved) -> bool:
         gs.Node("Reshape", name, {}, [rows], [result]),
     ]
     return True
+
+
+def is_grid(tensor: gs.Tensor) -> bool:
+    """Whether a tensor of four axes may be channels of a picture, as far as can be seen from what made it."""
+    return not (has_heads(tensor) or is_channels_last(tensor))
+
+
+def is_channels_last(tensor: gs.Tensor) -> bool:
+    """Whether a tensor's last axis is the channels of the layer, the norm or the Transpose that made it."""
+    node = producer(tensor)
+    while is_op(node, *ELEMENTWISE) or (is_op(node, *RESHAPES) and keeps_last(node)):
+        before = next((t for _, t in variables(node)), None)
+        node = None if before is None else producer(before)
+    if is_op(node, "Transpose"):
+        return permutation(node) == [0, 2, 3, 1]
+    by_rows = is_op(node, "MatMul") and isinstance(node.inputs[1], gs.Constant) and len(node.inputs[1].shape) == 2
+    return by_rows or is_op(node, "LayerNormalization", "RMSNormalization")
+
+
+def keeps_last(node: gs.Node) -> bool:
+    """Whether the last axis is as long behind a node as before it."""
+    before, after = node.inputs[0].shape, node.outputs[0].shape
+    return bool(before and after) and before[-1] == after[-1]
 
 
 def has_heads(tensor: gs.Tensor) -> bool:

@@ -68,6 +68,8 @@ class Speller(Parts):
                 return self.relu(self.conv(y, 6, stride=2 if h > 4 else 1, pad=0 if h > 2 else 1))
             case "placed":
                 return self.silu(self.conv(self.relu(self.placed(self.conv(x, 6))), 6, 1))
+            case "mixer":
+                return self.relu(self.conv(self.relu(self.mixed(self.conv(x, 6, 1))), 6))
             case "channels last":
                 return self.channels_last(x)
         raise AssertionError(kind)
@@ -185,10 +187,10 @@ class Speller(Parts):
 BLOCKS = (
     "plain", "biased", "signed", "residual", "three", "inverted", "split", "max", "average", "layer-norm", "group-norm",
     "l2", "rms", "tokens", "channels last", "patches", "shuffle", "upsample",
-    "pixels", "ring", "placed", "bent",
+    "pixels", "ring", "placed", "bent", "mixer",
 )  # fmt: skip
 HEADS = ("pooled", "deep", "flat", "largest")
-NEED_SIZES = frozenset({"tokens", "patches", "placed", "shuffle", "upsample", "pixels", "ring"})
+NEED_SIZES = frozenset({"tokens", "patches", "placed", "shuffle", "upsample", "pixels", "ring", "mixer"})
 """Blocks that name the sizes of the picture."""
 
 

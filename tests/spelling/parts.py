@@ -192,6 +192,38 @@ class Parts(Norms):
 
         return self.one_of(lambda: self.put(out, "Conv", x, weight, bias, strides=[2, 2]), as_rows, as_depth, as_slices)
 
+    def mixed(self, x: str) -> str:
+        """Two dense layers over the positions of each channel, as MLP-Mixer and its kind have them."""
+        n, c, h, w = self.shapes[x]
+        count = h * w
+
+        def layer(y: str, after: int) -> str:
+            """On (N, C, positions)."""
+            before = self.shapes[y][2]
+            weight, bias = self.value((after, before), (2 / before) ** 0.5), self.value((after,), 0.2)
+            turned, out = (n, after, c), (n, c, after)
+
+            def back(z: str) -> str:
+                return self.transpose(z, [0, 2, 1])
+
+            def as_table() -> str:
+                table = self.put((n * c, before), "Reshape", y, np.array([-1, before]))
+                return self.put(
+                    out, "Reshape", self.put((n * c, after), "Gemm", table, weight, bias, transB=1), np.array(out)
+                )
+
+            return self.one_of(
+                lambda: self.biased(self.put(out, "MatMul", y, weight.T.copy()), bias, axis=2),
+                lambda: back(self.put(turned, "Conv", back(y), weight[:, :, None], bias)),
+                lambda: back(self.biased(self.put(turned, "MatMul", weight, back(y)), bias)),
+                lambda: self.biased(self.put(out, "Einsum", y, weight, equation="ncl,hl->nch"), bias, axis=2),
+                lambda: back(self.biased(self.put(turned, "Einsum", y, weight, equation="ncl,hl->nhc"), bias)),
+                as_table,
+            )
+
+        y = layer(self.gelu(layer(self.reshape(x, (n, c, count)), 12)), count)
+        return self.put((n, c, h, w), "Reshape", y, np.array((n, c, h, w)))
+
     def shuffled(self, x: str) -> str:
         """Channels of two groups in turn, as ShuffleNet has them."""
         n, c, h, w = self.shapes[x]
