@@ -54,6 +54,13 @@ def windows(net: Drawn, x: str, perm: list[int]) -> str:
     return net("MatMul", net("Reshape", apart, np.array([1, 16, 16])), net.normal(16, 6))
 
 
+def columns(net: Drawn, x: str, perm: tuple[int, ...] | list[int] = (0, 1, 2, 4, 3, 5)) -> str:
+    """Windows of 3×3, a column each, as PyTorch's unfold gathers them."""
+    taps = np.arange(3)[:, None] + np.arange(6)
+    apart = net("Transpose", net("Gather", net("Gather", x, taps, axis=2), taps, axis=4), perm=list(perm))
+    return net("Reshape", apart, np.array([1, 36, 36]))
+
+
 def halves(net: Drawn, x: str, orders: list[tuple[int, int]]) -> str:
     """Every second position of either axis, from each of these first ones, side by side as channels."""
     starts, ends, axes, steps = [np.array(o) for o in orders], np.array([8, 8]), np.array([2, 3]), np.array([2, 2])
@@ -113,6 +120,13 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
     ),
     "- a pointwise layer over one half twice": (
         lambda n: halves(n, relu(n), [(1, 0), (1, 0)]), ["Conv", "Relu", "Slice", "Concat", "Conv"],
+    ),
+    "a matrix by columns of windows": (
+        lambda n: n("MatMul", n.normal(6, 36), columns(n, relu(n))), ["Conv", "Relu", "Conv", "Reshape"],
+    ),
+    "- a matrix by columns of windows in turn": (
+        lambda n: n("MatMul", n.normal(6, 36), columns(n, relu(n), [0, 1, 2, 4, 5, 3])),
+        ["Conv", "Relu", "Gather", "Gather", *TABLE[1:]],
     ),
     "a pixel shuffle": (lambda n: in_pixels(n, [0, 1, 4, 2, 5, 3]), ["Conv", "DepthToSpace"]),
     "a pixel shuffle by blocks": (lambda n: in_pixels(n, [0, 3, 4, 1, 5, 2]), ["Conv", "DepthToSpace"]),

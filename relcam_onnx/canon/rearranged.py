@@ -38,8 +38,8 @@ def name_rearranged(model: Model) -> None:
     """Rewrite every chain of moves that ends in a known one, and every product of patches as a convolution."""
     order = places(model.graph)
     for node in list(model.graph.nodes):
-        if is_op(node, "MatMul", "Gemm", "Conv") and isinstance(node.inputs[1], gs.Constant) and is_pointwise(node):
-            found = (is_convolution(model, node, c) for c in chains_to(node.inputs[0], order, 4) if is_grid(c.source))
+        if (values := multiplied(node)) is not None:
+            found = (is_convolution(model, node, c) for c in chains_to(values, order, 4) if is_grid(c.source))
             any(found)
     for node in reversed(list(model.graph.nodes)):
         if is_op(node, *MOVING) and node.outputs and not all(map(goes_on, consumers(node.outputs[0]))):
@@ -109,33 +109,33 @@ def numbered(sizes: list[int]) -> np.ndarray:
 
 def is_convolution(model: Model, node: gs.Node, chain: Moved) -> bool:
     """Make a product of patches the strided convolution that it is; False where it is none."""
-    last = node.op != "Conv"
-    patches = patches_of(chain, last=last)
-    if patches is None or (not last and list(node.outputs[0].shape[2:]) != list(patches.grid)):
+    last = is_op(node, "Gemm") or (is_op(node, "MatMul") and isinstance(node.inputs[1], gs.Constant))
+    patches, result = patches_of(chain, last=last), node.outputs[0]
+    if patches is None or (not last and np.prod(result.shape[2:]) != np.prod(patches.grid)):
         return False
     if node.op == "Gemm":
         as_product(node)
-    weight, *bias = node.inputs[1:]
+    weight, *bias = node.inputs[1:] if last or is_op(node, "Conv") else node.inputs[:1]
     table = weight.values.T if last else weight.values.reshape(weight.shape[:2])
-    source, result = chain.source, node.outputs[0]
-    name, channels = result.name, len(table)
+    source, name, channels = chain.source, result.name, len(table)
     kernel = np.zeros((channels, source.shape[1], *patches.size), table.dtype)
     channel, row, column = patches.offsets
     kernel[:, channel, row, column] = table
     inputs = [source, gs.Constant(f"{name}/kernel", kernel), *bias]
     attrs = {"kernel_shape": list(patches.size), "strides": list(patches.strides), "pads": [0] * 4}
-    if not last:
-        node.inputs, node.attrs = inputs, attrs
+    if not last and list(result.shape[2:]) == list(patches.grid):
+        node.op, node.inputs, node.attrs = "Conv", inputs, attrs
         return True
-    grid = gs.Variable("", result.dtype, (source.shape[0], *patches.grid, channels))
-    rows = reshaped(model, result, grid, fresh(model, f"{name}/grid"))
     shape = (source.shape[0], channels, *patches.grid)
-    whole = gs.Variable(fresh(model, f"{name}/map"), result.dtype, shape)
-    model.views[whole.name] = View("Transpose", (rows,), {"perm": [0, 3, 1, 2]})
+    grid = gs.Variable("", result.dtype, (source.shape[0], *patches.grid, channels) if last else shape)
+    rows = whole = reshaped(model, result, grid, fresh(model, f"{name}/grid"))
     detach(node)
+    if last:
+        whole = gs.Variable(fresh(model, f"{name}/map"), result.dtype, shape)
+        model.views[whole.name] = View("Transpose", (rows,), {"perm": [0, 3, 1, 2]})
+        model.graph.nodes.append(gs.Node("Transpose", rows.name, {"perm": [0, 2, 3, 1]}, [whole], [rows]))
     model.graph.nodes += [
         gs.Node("Conv", whole.name, attrs, inputs, [whole]),
-        gs.Node("Transpose", rows.name, {"perm": [0, 2, 3, 1]}, [whole], [rows]),
         gs.Node("Reshape", name, {}, [rows], [result]),
     ]
     return True
@@ -180,13 +180,18 @@ def has_heads(tensor: gs.Tensor) -> bool:
     return False
 
 
-def is_pointwise(node: gs.Node) -> bool:
-    """Whether a node is a product of each position's values with one matrix."""
-    weight = node.inputs[1]
-    if node.op == "Conv":
-        plain = node.attrs.get("group", 1) == 1 and set(node.attrs.get("strides", [1])) == {1}
-        return plain and set(weight.shape[2:]) == {1} and not any(node.attrs.get("pads", []))
-    return len(weight.shape) == 2 and not node.attrs.get("transA", 0)
+def multiplied(node: gs.Node) -> gs.Tensor | None:
+    """What a node multiplies by one matrix, each position's values by themselves; None of any other node."""
+    if is_op(node, "MatMul", "Gemm", "Conv") and isinstance(node.inputs[1], gs.Constant):
+        weight = node.inputs[1]
+        if node.op == "Conv":
+            plain = node.attrs.get("group", 1) == 1 and set(node.attrs.get("strides", [1])) == {1}
+            alone = plain and set(weight.shape[2:]) == {1} and not any(node.attrs.get("pads", []))
+        else:
+            alone = len(weight.shape) == 2 and not node.attrs.get("transA", 0)
+        return node.inputs[0] if alone else None
+    left = is_op(node, "MatMul") and isinstance(node.inputs[0], gs.Constant) and len(node.inputs[0].shape) == 2
+    return node.inputs[1] if left and len(node.inputs[1].shape or ()) == 3 else None
 
 
 def patches_of(chain: Moved, *, last: bool) -> Patches | None:

@@ -77,7 +77,7 @@ def reached(node: gs.Node, *, behind: bool) -> Iterator[gs.Node]:
 
 def hands_on(node: gs.Node) -> bool:
     """Whether a node moves, pads, scales or shifts the one tensor that it reads."""
-    return is_op(node, "Pad", "Slice") or moves(node) or read(node) is not None
+    return is_op(node, "Gather", "Pad", "Slice") or moves(node) or read(node) is not None
 
 
 def single_inputs(node: gs.Node) -> tuple[np.ndarray, np.ndarray] | None:
