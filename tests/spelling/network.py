@@ -31,7 +31,8 @@ class Speller(Parts):
                 y = self.hard_swish(self.conv(x, 2 * c, 1, norm=True))
                 y = self.hard_swish(self.conv(y, 2 * c, 3, group=2 * c, norm=True))
                 gate = self.put((n, 2 * c, 1, 1), "GlobalAveragePool", y)
-                gate = self.sigmoid(self.conv(gate, 2 * c, 1))
+                gate = self.conv(gate, 2 * c, 1)
+                gate = self.hard_sigmoid(gate) if self.plan.seed % 2 else self.sigmoid(gate)
                 return self.total(self.conv(self.same(y, "Mul", y, gate), c, 1, norm=True), x)
             case "split":
                 a, b = self.halves(self.relu(self.conv(x, 8)))
@@ -40,6 +41,8 @@ class Speller(Parts):
                 return self.pooled(x, "MaxPool", "ReduceMax")
             case "bent":
                 return self.silu(self.conv(self.bent(self.conv(x, 6)), 6, 1)) if h > 2 else x
+            case "maxout":
+                return self.conv(self.largest_of(*self.halves(self.conv(x, 12))), 6)
             case "average":
                 return self.pooled(x, "AveragePool", "ReduceMean")
             case "layer-norm":
@@ -187,7 +190,7 @@ class Speller(Parts):
 BLOCKS = (
     "plain", "biased", "signed", "residual", "three", "inverted", "split", "max", "average", "layer-norm", "group-norm",
     "l2", "rms", "tokens", "channels last", "patches", "shuffle", "upsample",
-    "pixels", "ring", "placed", "bent", "mixer",
+    "pixels", "ring", "placed", "bent", "mixer", "maxout",
 )  # fmt: skip
 HEADS = ("pooled", "deep", "flat", "largest")
 NEED_SIZES = frozenset({"tokens", "patches", "placed", "shuffle", "upsample", "pixels", "ring", "mixer"})
