@@ -85,6 +85,7 @@ def canonicalise(model: Model, *, batch_norm: bool, output: str | None = None) -
         name_blocks(model)
         unfold_rows(model)
         name_rearranged(model)
+        lift_constants(model)  # behind the moves that are left now
         name_padding(model)
     drop_identities(model)
     model.scalings = image_scalings(model.graph)  # before it is folded into the first layer
