@@ -68,6 +68,10 @@ def halves(net: Drawn, x: str, orders: list[tuple[int, int]]) -> str:
     return conv(net, net("Concat", *parts, axis=1), 4 * len(parts), 6, kernel=1)
 
 
+def resized(net: Drawn, x: str, sizes: list[int], mode: str = "linear") -> str:
+    return net("Resize", x, None, None, np.array([1, 4, *sizes]), mode=mode)
+
+
 def single_taps(channels: int) -> np.ndarray:
     """The weight of a convolution that makes channels of the places of blocks of 2×2, one channel's after another's."""
     return np.eye(4 * channels, dtype=np.float32).reshape(4 * channels, channels, 2, 2)
@@ -96,6 +100,20 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
     ),
     "upsampling by Expand": (lambda n: copied(n, relu(n), "Expand", [1, 4, 8, 2, 8, 2]), ["Conv", "Relu", "Resize"]),
     "upsampling by Tile": (lambda n: copied(n, relu(n), "Tile", [1, 1, 1, 2, 1, 2]), ["Conv", "Relu", "Resize"]),
+    "lines axis by axis": (
+        lambda n: resized(n, resized(n, relu(n), [32, 8]), [32, 32]), ["Conv", "Relu", "Resize"],
+    ),
+    "- lines of one axis and then of both": (
+        lambda n: resized(n, resized(n, relu(n), [16, 8]), [32, 16]), ["Conv", "Relu", "Resize", "Resize"],
+    ),
+    "- lines of one axis and copies of the other": (
+        lambda n: resized(n, resized(n, relu(n), [32, 8]), [32, 32], "nearest"), ["Conv", "Relu", "Resize", "Resize"],
+    ),
+    "- lines axis by axis, the first returned": (
+        lambda n: resized(n, shown(n, resized(n, relu(n), [32, 8])), [32, 32]), ["Conv", "Relu", "Resize", "Resize"],
+    ),
+    "half as large by lines": (lambda n: resized(n, relu(n), [4, 4]), ["Conv", "Relu", "AveragePool"]),
+    "- a quarter as large by lines": (lambda n: resized(n, relu(n), [2, 2]), ["Conv", "Relu", "Resize"]),
     "- the whole picture side by side": (
         lambda n: copied(n, relu(n), "Tile", [1, 1, 2, 1, 2, 1], (1, 4, 1, 8, 1, 8)),
         ["Conv", "Relu", "Reshape", "Tile", "Reshape"],

@@ -30,6 +30,7 @@ from relcam_onnx.canon.quantised import step_over_rounding
 from relcam_onnx.canon.quotients import name_reciprocals
 from relcam_onnx.canon.rearranged import name_rearranged
 from relcam_onnx.canon.repeated import trim_repeated
+from relcam_onnx.canon.resizes import join_resizes
 from relcam_onnx.canon.rows import unfold_rows
 from relcam_onnx.canon.scales import name_scales
 from relcam_onnx.canon.scaling import image_scalings
@@ -82,6 +83,7 @@ def canonicalise(model: Model, *, batch_norm: bool, output: str | None = None) -
         name_log_sums(model)
         name_scales(model)
         name_fixed(model)
+        join_resizes(model)
         name_blocks(model)
         unfold_rows(model)
         name_rearranged(model)

@@ -124,7 +124,12 @@ class Parts(Norms):
             y = self.put(small, "Conv", x, table.astype(np.float32), strides=[2, 2], group=c if alone else 1)
             return y if share == 1 / 4 else self.same(y, "Div", y, np.float32(4))
 
+        def as_resize() -> str:
+            return self.put(small, "Resize", x, None, None, np.array(small), mode="linear")
+
         layers = [as_layer] if op == "AveragePool" else []
+        if layers and not (self.plan.free or h % 2 or w % 2):
+            layers.append(as_resize)
         return self.one_of(whole, stripes, *layers, *([] if self.plan.free or h % 2 or w % 2 else [apart, last]))
 
     def joined(self, *parts: str) -> str:
@@ -332,10 +337,20 @@ class Parts(Norms):
             tall = self.put((n, c, 2 * h, w), "Gather", x, np.arange(2 * h) // 2, axis=2)
             return self.put(out, "Gather", tall, np.arange(2 * w) // 2, axis=3)
 
+        tall = (n, c, 2 * h, w)
         attrs = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
         return self.one_of(
             lambda: self.put(out, "Resize", x, None, None, np.array(out), **attrs),
             lambda: self.put(out, "ConvTranspose", x, np.ones((c, 1, 2, 2), np.float32), group=c, strides=[2, 2]),
+            lambda: self.put(
+                out,
+                "Resize",
+                self.put(tall, "Resize", x, None, None, np.array(tall), **attrs),
+                None,
+                None,
+                np.array(out),
+                **attrs,
+            ),
             lambda: copied("Expand", wide),
             lambda: copied("Tile", (1, 1, 1, 2, 1, 2)),
             gathered,
