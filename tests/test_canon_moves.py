@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from nets import picture, run
+from nets import canonical, picture, run
 from test_canon_forms import Drawn, Write, biased, conv, holds, relu, shown
 
 import relcam_onnx as rc
@@ -70,6 +70,14 @@ def halves(net: Drawn, x: str, orders: list[tuple[int, int]]) -> str:
 
 def resized(net: Drawn, x: str, sizes: list[int], mode: str = "linear") -> str:
     return net("Resize", x, None, None, np.array([1, 4, *sizes]), mode=mode)
+
+
+def in_batch(net: Drawn, x: str, back: tuple[int, ...] = (2, 3, 4, 0, 5, 1)) -> str:
+    """Every second position of either axis an image of its own, a convolution, and positions together again."""
+    apart = net("Transpose", net("Reshape", x, np.array([1, 4, 4, 2, 4, 2])), perm=[3, 5, 0, 1, 2, 4])
+    y = net("Conv", net("Reshape", apart, np.array([4, 4, 4, 4])), net.normal(6, 4, 3, 3), net.normal(6))
+    y = net("Transpose", net("Reshape", y, np.array([2, 2, 1, 6, 2, 2])), perm=list(back))
+    return net("Reshape", y, np.array([1, 6, 4, 4]))
 
 
 def single_taps(channels: int) -> np.ndarray:
@@ -146,6 +154,7 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
         lambda n: n("MatMul", n.normal(6, 36), columns(n, relu(n), [0, 1, 2, 4, 5, 3])),
         ["Conv", "Relu", "Gather", "Gather", *TABLE[1:]],
     ),
+    "every second position in the batch": (lambda n: in_batch(n, relu(n)), ["Conv", "Relu", "Conv"]),
     "a pixel shuffle": (lambda n: in_pixels(n, [0, 1, 4, 2, 5, 3]), ["Conv", "DepthToSpace"]),
     "a pixel shuffle by blocks": (lambda n: in_pixels(n, [0, 3, 4, 1, 5, 2]), ["Conv", "DepthToSpace"]),
     "a pixel shuffle whose columns come first": (
@@ -263,6 +272,12 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
 @pytest.mark.parametrize("name", FORMS)
 def test_the_form_of_moves(name: str) -> None:
     holds(*FORMS[name])
+
+
+def test_positions_in_the_batch_that_change_places_are_no_dilation() -> None:
+    net = Drawn(1, 3, 8, 8)
+    model = net.model(net("Sigmoid", in_batch(net, relu(net), (2, 3, 4, 1, 5, 0))))
+    assert all(set(node.attrs.get("dilations", [1])) == {1} for node in canonical(model).graph.nodes)
 
 
 @pytest.mark.parametrize("backend", ["eager", "compiled"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 from relcam_onnx.canon.activations import name_activations
 from relcam_onnx.canon.averages import join_pools, join_reductions
 from relcam_onnx.canon.blocks import name_blocks
+from relcam_onnx.canon.dilated import name_dilated
 from relcam_onnx.canon.dividing import divide_first
 from relcam_onnx.canon.einsums import name_einsums, name_products
 from relcam_onnx.canon.exponentials import name_log_sums
@@ -55,6 +56,7 @@ def canonicalise(model: Model, *, batch_norm: bool, output: str | None = None) -
     infer_sizes(model)
     name_einsums(model)
     name_strided(model)
+    name_dilated(model)
     combine_stacks(model)
     slice_splits(model)
     step_over_rounding(model)

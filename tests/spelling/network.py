@@ -71,6 +71,8 @@ class Speller(Parts):
                 return self.relu(self.conv(y, 6, stride=2 if h > 4 else 1, pad=0 if h > 2 else 1))
             case "placed":
                 return self.silu(self.conv(self.relu(self.placed(self.conv(x, 6))), 6, 1))
+            case "dilated":
+                return self.relu(self.dilated(x, 6)) if h > 4 else x
             case "mixer":
                 return self.relu(self.conv(self.relu(self.mixed(self.conv(x, 6, 1))), 6))
             case "channels last":
@@ -190,10 +192,10 @@ class Speller(Parts):
 BLOCKS = (
     "plain", "biased", "signed", "residual", "three", "inverted", "split", "max", "average", "layer-norm", "group-norm",
     "l2", "rms", "tokens", "channels last", "patches", "shuffle", "upsample",
-    "pixels", "ring", "placed", "bent", "mixer", "maxout",
+    "pixels", "ring", "placed", "bent", "mixer", "maxout", "dilated",
 )  # fmt: skip
 HEADS = ("pooled", "deep", "flat", "largest")
-NEED_SIZES = frozenset({"tokens", "patches", "placed", "shuffle", "upsample", "pixels", "ring", "mixer"})
+NEED_SIZES = frozenset({"tokens", "patches", "placed", "shuffle", "upsample", "pixels", "ring", "mixer", "dilated"})
 """Blocks that name the sizes of the picture."""
 
 

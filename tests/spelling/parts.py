@@ -355,3 +355,34 @@ class Parts(Norms):
             lambda: copied("Tile", (1, 1, 1, 2, 1, 2)),
             gathered,
         )
+
+    def dilated(self, x: str, after: int) -> str:
+        """A convolution over every second position."""
+        n, c, h, w = self.shapes[x]
+        weight, bias = self.value((after, c, 3, 3), (2 / (9 * c)) ** 0.5), self.value((after,), 0.2)
+        out, wide, small = (n, after, h, w), (n, c, h + 4, w + 4), (4, c, h // 2 + 2, w // 2 + 2)
+
+        def in_batch() -> str:
+            """Positions apart in the batch, as TensorFlow has them, channels first or last."""
+            last = self.pick(2)
+            there, back = ([0, 2, 3, 1], [0, 3, 1, 2]) if last else ([0, 1, 2, 3], [0, 1, 2, 3])
+            pads = np.array([[0, 0, 2, 2][axis] for axis in there] * 2)
+            y = self.put([wide[axis] for axis in there], "Pad", self.transpose(x, there), pads)
+            split = (1, h // 2 + 2, 2, w // 2 + 2, 2, c) if last else (1, c, h // 2 + 2, 2, w // 2 + 2, 2)
+            parted = self.transpose(
+                self.put(split, "Reshape", y, np.array(split)), [2, 4, 0, 1, 3, 5] if last else [3, 5, 0, 1, 2, 4]
+            )
+            flat = [small[axis] for axis in there]
+            y = self.transpose(self.put(flat, "Reshape", parted, np.array(flat)), back)
+            y = self.transpose(self.put((4, after, h // 2, w // 2), "Conv", y, weight), there)
+            made = (2, 2, 1, *self.shapes[y][1:])
+            y = self.transpose(
+                self.put(made, "Reshape", y, np.array(made)), [2, 3, 0, 4, 1, 5] if last else [2, 3, 4, 0, 5, 1]
+            )
+            whole = [out[axis] for axis in there]
+            return self.biased(self.transpose(self.put(whole, "Reshape", y, np.array(whole)), back), bias)
+
+        return self.one_of(
+            lambda: self.put(out, "Conv", x, weight, bias, dilations=[2, 2], pads=[2] * 4),
+            in_batch,
+        )
