@@ -25,6 +25,7 @@ from relcam_onnx.canon.norms import name_norms
 from relcam_onnx.canon.padding import absorb_padding, name_padding
 from relcam_onnx.canon.pairs import name_pairs
 from relcam_onnx.canon.parallel import merge_parallel
+from relcam_onnx.canon.patches import name_patches
 from relcam_onnx.canon.pools import bend_first
 from relcam_onnx.canon.qoperators import name_quantised
 from relcam_onnx.canon.quantised import step_over_rounding
@@ -86,10 +87,11 @@ def canonicalise(model: Model, *, batch_norm: bool, output: str | None = None) -
         name_scales(model)
         name_fixed(model)
         join_resizes(model)
+        name_patches(model)
+        lift_constants(model)  # before the moves that this left
         name_blocks(model)
         unfold_rows(model)
         name_rearranged(model)
-        lift_constants(model)  # behind the moves that are left now
         name_padding(model)
     drop_identities(model)
     model.scalings = image_scalings(model.graph)  # before it is folded into the first layer
