@@ -80,6 +80,12 @@ def in_batch(net: Drawn, x: str, back: tuple[int, ...] = (2, 3, 4, 0, 5, 1)) -> 
     return net("Reshape", y, np.array([1, 6, 4, 4]))
 
 
+def one_row(net: Drawn, axis: int, kernel: tuple[int, int], **options: list[int]) -> str:
+    """A convolution of a signal as Keras' Conv1D has it: an axis more, and away again."""
+    wide = net("Unsqueeze", net("Reshape", conv(net), np.array([1, 4, 64])), np.array([axis]))
+    return net("Squeeze", net("Conv", wide, net.normal(6, 4, *kernel), **options), np.array([axis]))
+
+
 def single_taps(channels: int) -> np.ndarray:
     """The weight of a convolution that makes channels of the places of blocks of 2×2, one channel's after another's."""
     return np.eye(4 * channels, dtype=np.float32).reshape(4 * channels, channels, 2, 2)
@@ -155,6 +161,11 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
         ["Conv", "Relu", "Gather", "Gather", *TABLE[1:]],
     ),
     "every second position in the batch": (lambda n: in_batch(n, relu(n)), ["Conv", "Relu", "Conv"]),
+    "a signal as a picture of one row": (lambda n: one_row(n, 2, (1, 3)), ["Conv", "Reshape", "Conv"]),
+    "a signal as a picture of one column": (lambda n: one_row(n, 3, (3, 1)), ["Conv", "Reshape", "Conv"]),
+    "- a signal as a picture of one row, padded to three": (
+        lambda n: one_row(n, 2, (3, 3), pads=[1, 0, 1, 0]), ["Conv", "Reshape", "Conv", "Squeeze"],
+    ),
     "a pixel shuffle": (lambda n: in_pixels(n, [0, 1, 4, 2, 5, 3]), ["Conv", "DepthToSpace"]),
     "a pixel shuffle by blocks": (lambda n: in_pixels(n, [0, 3, 4, 1, 5, 2]), ["Conv", "DepthToSpace"]),
     "a pixel shuffle whose columns come first": (

@@ -225,6 +225,8 @@ def reshaped(node: gs.Node, tensor: gs.Tensor, layout: Layout) -> Layout | None:
         return Layout(tuple(new[0] for _, new in whole[1:]), len(after)) if alone else None
     if all(len(old) == len(new) == 1 for old, new in whole):
         moved = {old[0]: new[0] for old, new in whole}
+        if not moved.keys() >= set(layout.axes):
+            return None  # an axis of length one changes places with another
         return replace(layout, axes=tuple(moved[axis] for axis in layout.axes), rank=len(after))
     if len(whole) != 1:
         return None

@@ -36,6 +36,7 @@ from relcam_onnx.canon.resizes import join_resizes
 from relcam_onnx.canon.rows import unfold_rows
 from relcam_onnx.canon.scales import name_scales
 from relcam_onnx.canon.scaling import image_scalings
+from relcam_onnx.canon.signals import narrow_signals
 from relcam_onnx.canon.similarities import hold_texts
 from relcam_onnx.canon.sizes import infer_sizes, tell_targets
 from relcam_onnx.canon.split import slice_splits
@@ -69,6 +70,7 @@ def canonicalise(model: Model, *, batch_norm: bool, output: str | None = None) -
     name_products(model)
     if batch_norm:
         unfold_means(model)
+        narrow_signals(model)
         lift_constants(model)
     drop_identities(model)
     merge_twins(model)
