@@ -32,6 +32,18 @@ SPELLINGS: dict[str, tuple[str, Callable[[Net, str], str]]] = {
     "hard-swish, sixth last": ("HardSwish", lambda n, x: n("Div", n("Mul", x, shifted(n, x)), 6.0)),
     "hard-swish, sixth first": ("HardSwish", lambda n, x: n("Mul", x, n("Div", shifted(n, x), 6.0))),
     "hard-swish, times a sixth": ("HardSwish", lambda n, x: n("Mul", n("Mul", x, shifted(n, x)), 1 / 6)),
+    "hard sigmoid, sixth behind": ("HardSigmoid", lambda n, x: n("Div", shifted(n, x), 6.0)),
+    "hard sigmoid by a least": (
+        "HardSigmoid",
+        lambda n, x: n("Mul", n("Min", n("Relu", n("Add", x, 3.0)), 6.0), 1 / 6),
+    ),
+    "relu6 turned over": ("Clip", lambda n, x: n("Neg", n("Clip", n("Neg", x), -6.0, 0.0))),
+    "relu6 in sixths": ("Clip", lambda n, x: n("Mul", n("Clip", n("Div", x, 6.0), 0.0, 1.0), 6.0)),
+    "relu turned over": ("Max", lambda n, x: n("Neg", n("Min", n("Neg", x), 0.0))),
+    "leaky relu turned over": (
+        "LeakyRelu",
+        lambda n, x: n("Neg", n("Min", n("Neg", x), n("Mul", x, -0.1))),
+    ),
     "mish": ("Mish", lambda n, x: n("Mul", x, n("Tanh", n("Softplus", x)))),
     "sigmoid by a tangent": ("Sigmoid", lambda n, x: n("Div", n("Add", n("Tanh", n("Div", x, 2.0)), 1.0), 2.0)),
     "sigmoid by a tangent, half first": (
@@ -62,6 +74,26 @@ def test_a_gate_by_another_tensor_stays_a_product() -> None:
     y = net.conv(net.x, 3, 4)
     model = net.model(net.head(net("Mul", y, net("Sigmoid", net.conv(y, 4, 4))), 4))
     assert "Mul" in ops(canonical(model))
+
+
+def test_a_gate_by_bounds_is_a_hard_sigmoid_wherever_its_sixth_stands() -> None:
+    """x · ReLU6(y + 3) / 6, the division behind the product."""
+    net = Net("N", 3, 8, 8)
+    y = net.conv(net.x, 3, 4)
+    gate = net("Clip", net("Add", net("GlobalAveragePool", y), 3.0), 0.0, 6.0)
+    model = net.model(net.head(net("Div", net("Mul", y, gate), 6.0), 4))
+    wanted = ["Conv", "GlobalAveragePool", "HardSigmoid", "Mul", "GlobalAveragePool", "Flatten", "Gemm"]
+    assert ops(canonical(model)) == wanted
+
+
+@pytest.mark.parametrize("turned", [True, False])
+def test_the_negative_of_the_least_of_negatives_is_the_largest(turned: bool) -> None:
+    net = Net("N", 3, 8, 8)
+    a, b = net.conv(net.x, 3, 4), net("Sigmoid", net.conv(net.x, 3, 4))
+    least = net("Min", net("Neg", a), net("Neg", b) if turned else b)
+    told = ops(canonical(net.model(net.head(net("Neg", least), 4))))
+    assert ("Max" in told) == turned
+    assert ("Min" in told) != turned
 
 
 ACTIVATIONS: dict[str, tuple[torch.nn.Module, str]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from nets import picture, run
+from nets import canonical, picture, run
 from test_canon_forms import Drawn, Write, biased, conv, holds, relu, shown
 
 import relcam_onnx as rc
@@ -54,11 +54,41 @@ def windows(net: Drawn, x: str, perm: list[int]) -> str:
     return net("MatMul", net("Reshape", apart, np.array([1, 16, 16])), net.normal(16, 6))
 
 
+def columns(net: Drawn, x: str, perm: tuple[int, ...] | list[int] = (0, 1, 2, 4, 3, 5)) -> str:
+    """Windows of 3×3, a column each, as PyTorch's unfold gathers them."""
+    taps = np.arange(3)[:, None] + np.arange(6)
+    apart = net("Transpose", net("Gather", net("Gather", x, taps, axis=2), taps, axis=4), perm=list(perm))
+    return net("Reshape", apart, np.array([1, 36, 36]))
+
+
 def halves(net: Drawn, x: str, orders: list[tuple[int, int]]) -> str:
     """Every second position of either axis, from each of these first ones, side by side as channels."""
     starts, ends, axes, steps = [np.array(o) for o in orders], np.array([8, 8]), np.array([2, 3]), np.array([2, 2])
     parts = [net("Slice", x, start, ends, axes, steps) for start in starts]
     return conv(net, net("Concat", *parts, axis=1), 4 * len(parts), 6, kernel=1)
+
+
+def resized(net: Drawn, x: str, sizes: list[int], mode: str = "linear") -> str:
+    return net("Resize", x, None, None, np.array([1, 4, *sizes]), mode=mode)
+
+
+def in_batch(net: Drawn, x: str, back: tuple[int, ...] = (2, 3, 4, 0, 5, 1)) -> str:
+    """Every second position of either axis an image of its own, a convolution, and positions together again."""
+    apart = net("Transpose", net("Reshape", x, np.array([1, 4, 4, 2, 4, 2])), perm=[3, 5, 0, 1, 2, 4])
+    y = net("Conv", net("Reshape", apart, np.array([4, 4, 4, 4])), net.normal(6, 4, 3, 3), net.normal(6))
+    y = net("Transpose", net("Reshape", y, np.array([2, 2, 1, 6, 2, 2])), perm=list(back))
+    return net("Reshape", y, np.array([1, 6, 4, 4]))
+
+
+def one_row(net: Drawn, axis: int, kernel: tuple[int, int], **options: list[int]) -> str:
+    """A convolution of a signal as Keras' Conv1D has it: an axis more, and away again."""
+    wide = net("Unsqueeze", net("Reshape", conv(net), np.array([1, 4, 64])), np.array([axis]))
+    return net("Squeeze", net("Conv", wide, net.normal(6, 4, *kernel), **options), np.array([axis]))
+
+
+def single_taps(channels: int) -> np.ndarray:
+    """The weight of a convolution that makes channels of the places of blocks of 2×2, one channel's after another's."""
+    return np.eye(4 * channels, dtype=np.float32).reshape(4 * channels, channels, 2, 2)
 
 
 def grouped_bias(net: Drawn, shape: tuple[int, ...]) -> str:
@@ -84,6 +114,20 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
     ),
     "upsampling by Expand": (lambda n: copied(n, relu(n), "Expand", [1, 4, 8, 2, 8, 2]), ["Conv", "Relu", "Resize"]),
     "upsampling by Tile": (lambda n: copied(n, relu(n), "Tile", [1, 1, 1, 2, 1, 2]), ["Conv", "Relu", "Resize"]),
+    "lines axis by axis": (
+        lambda n: resized(n, resized(n, relu(n), [32, 8]), [32, 32]), ["Conv", "Relu", "Resize"],
+    ),
+    "- lines of one axis and then of both": (
+        lambda n: resized(n, resized(n, relu(n), [16, 8]), [32, 16]), ["Conv", "Relu", "Resize", "Resize"],
+    ),
+    "- lines of one axis and copies of the other": (
+        lambda n: resized(n, resized(n, relu(n), [32, 8]), [32, 32], "nearest"), ["Conv", "Relu", "Resize", "Resize"],
+    ),
+    "- lines axis by axis, the first returned": (
+        lambda n: resized(n, shown(n, resized(n, relu(n), [32, 8])), [32, 32]), ["Conv", "Relu", "Resize", "Resize"],
+    ),
+    "half as large by lines": (lambda n: resized(n, relu(n), [4, 4]), ["Conv", "Relu", "AveragePool"]),
+    "- a quarter as large by lines": (lambda n: resized(n, relu(n), [2, 2]), ["Conv", "Relu", "Resize"]),
     "- the whole picture side by side": (
         lambda n: copied(n, relu(n), "Tile", [1, 1, 2, 1, 2, 1], (1, 4, 1, 8, 1, 8)),
         ["Conv", "Relu", "Reshape", "Tile", "Reshape"],
@@ -108,6 +152,19 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
     ),
     "- a pointwise layer over one half twice": (
         lambda n: halves(n, relu(n), [(1, 0), (1, 0)]), ["Conv", "Relu", "Slice", "Concat", "Conv"],
+    ),
+    "a matrix by columns of windows": (
+        lambda n: n("MatMul", n.normal(6, 36), columns(n, relu(n))), ["Conv", "Relu", "Conv", "Reshape"],
+    ),
+    "- a matrix by columns of windows in turn": (
+        lambda n: n("MatMul", n.normal(6, 36), columns(n, relu(n), [0, 1, 2, 4, 5, 3])),
+        ["Conv", "Relu", "Gather", "Gather", *TABLE[1:]],
+    ),
+    "every second position in the batch": (lambda n: in_batch(n, relu(n)), ["Conv", "Relu", "Conv"]),
+    "a signal as a picture of one row": (lambda n: one_row(n, 2, (1, 3)), ["Conv", "Reshape", "Conv"]),
+    "a signal as a picture of one column": (lambda n: one_row(n, 3, (3, 1)), ["Conv", "Reshape", "Conv"]),
+    "- a signal as a picture of one row, padded to three": (
+        lambda n: one_row(n, 2, (3, 3), pads=[1, 0, 1, 0]), ["Conv", "Reshape", "Conv", "Squeeze"],
     ),
     "a pixel shuffle": (lambda n: in_pixels(n, [0, 1, 4, 2, 5, 3]), ["Conv", "DepthToSpace"]),
     "a pixel shuffle by blocks": (lambda n: in_pixels(n, [0, 3, 4, 1, 5, 2]), ["Conv", "DepthToSpace"]),
@@ -180,9 +237,35 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
         lambda n: n("Conv", relu(n), np.full((4, 1, 2, 2), 0.25, np.float32), group=4, strides=[2, 2]),
         ["Conv", "Relu", "AveragePool"],
     ),
-    "- a sum by a convolution": (
+    "a sum by a convolution": (
         lambda n: n("Conv", relu(n), np.ones((4, 1, 2, 2), np.float32), group=4, strides=[2, 2]),
+        ["Conv", "Relu", "AveragePool", "Mul"],
+    ),
+    "a mean by a convolution over all channels, with a bias": (
+        lambda n: n("Conv", n("Conv", conv(n), np.eye(4)[:, :, None, None] * np.full((3, 3), 0.1), n.normal(4)),
+                    n.normal(4, 4, 1, 1)),
+        ["Conv", "AveragePool", "Conv"],
+    ),
+    "- a mean of two channels by a convolution": (
+        lambda n: n("Conv", relu(n), np.full((2, 2, 2, 2), 0.125, np.float32), group=2, strides=[2, 2]),
         ["Conv", "Relu", "Conv"],
+    ),
+    "- numbers that differ by a convolution": (
+        lambda n: n("Conv", relu(n), np.full((4, 1, 2, 2), np.diag([0.2, 0.3]) + 0.1), group=4),
+        ["Conv", "Relu", "Conv"],
+    ),
+    "blocks as channels by a convolution": (
+        lambda n: n("Conv", relu(n), single_taps(4), strides=[2, 2]), ["Conv", "Relu", "SpaceToDepth", "Gather"],
+    ),
+    "- single taps of windows that overlap": (
+        lambda n: n("Conv", relu(n), single_taps(4)), ["Conv", "Relu", "Conv"],
+    ),
+    "a pixel shuffle by a transposed convolution": (
+        lambda n: n("ConvTranspose", conv(n, after=8), single_taps(2), strides=[2, 2]), ["Conv", "DepthToSpace"],
+    ),
+    "- a transposed convolution that makes a place of two channels": (
+        lambda n: n("ConvTranspose", conv(n, after=8), single_taps(2)[[*range(7), 0]], strides=[2, 2]),
+        ["Conv", "ConvTranspose"],
     ),
     "a bias without the batch": (
         lambda n: n("Unsqueeze", biased(n, n("Squeeze", conv(n), np.array([0])), (4, 1, 1)), np.array([0])), ["Conv"],
@@ -200,6 +283,12 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
 @pytest.mark.parametrize("name", FORMS)
 def test_the_form_of_moves(name: str) -> None:
     holds(*FORMS[name])
+
+
+def test_positions_in_the_batch_that_change_places_are_no_dilation() -> None:
+    net = Drawn(1, 3, 8, 8)
+    model = net.model(net("Sigmoid", in_batch(net, relu(net), (2, 3, 4, 1, 5, 0))))
+    assert all(set(node.attrs.get("dilations", [1])) == {1} for node in canonical(model).graph.nodes)
 
 
 @pytest.mark.parametrize("backend", ["eager", "compiled"])

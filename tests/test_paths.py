@@ -264,3 +264,11 @@ def test_rows_of_pixels_that_a_convolution_strides_over_are_positions_of_one_axi
     for backend in ("eager", "compiled"):
         maps = rc.Explainer(model, backend=backend)(picture(1, 3, 16, 16)).maps
         assert [value.shape[2:] for value in maps.values()] == [(128,), (64,), (128,)]
+
+
+def test_rows_of_one_that_change_places_with_columns_are_followed_no_further() -> None:
+    net = Net("N", 3, 1, 32)
+    y = net("Reshape", net.conv(net.x, 3, 4), np.array([0, 4, 32, 1]))
+    model = net.model(net.head(net("Conv", y, net.normal(4, 4, 3, 1), name="after"), 4))
+    with rc.Explainer(model, "stages") as explainer:
+        assert explainer(picture(1, 3, 1, 32)).maps

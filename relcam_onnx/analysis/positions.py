@@ -13,6 +13,7 @@ import onnx_graphsurgeon as gs
 from relcam_onnx.analysis.frames import frames_first
 from relcam_onnx.analysis.layout import Layout
 from relcam_onnx.analysis.merging import merged
+from relcam_onnx.analysis.products import is_pointwise, kept_by_product
 from relcam_onnx.analysis.rows import concatenated, cut, leaves_row, length_of
 from relcam_onnx.canon.axes import RESHAPES, Size, groups, moves, permutation
 from relcam_onnx.canon.edit import is_op
@@ -98,7 +99,8 @@ def follow(
         ends = is_op(node, "Transpose", *RESHAPES) and not all(map(moves, consumers(node.outputs[0])))
         if layout is None and ends and (merging := merged(node.outputs[0], layouts)) is not None:
             layout, coarser[name] = merging
-        if layout is None and is_op(node, *SPATIAL) and any(t.name in alive for t in node.inputs):
+        windows = is_op(node, *SPATIAL) and not is_pointwise(node)
+        if layout is None and windows and any(t.name in alive for t in node.inputs):
             # Windows and the like tear positions apart; what such an op reads are positions again, where it is several.
             shape = static_shape(node.outputs[0]) or ()
             layout = Layout(tuple(range(2, len(shape))), len(shape)) if any(d != 1 for d in shape[2:]) else None
@@ -154,6 +156,8 @@ def of_node(node: gs.Node, layouts: Mapping[str, Layout]) -> Layout | None:
         return replace(layout, axes=tuple(perm.index(axis) for axis in layout.axes))
     if is_op(node, "MatMul", "Gemm", "Einsum"):
         return kept_by_product(node, fitting)
+    if is_op(node, "Conv", "ConvTranspose") and 1 in layout.axes:
+        return None  # it sums over them, as a product does
     if layout.grid and is_op(node, "Concat"):
         return concatenated(node, tensor, layout, several=len(fitting) > 1)
     if layout.grid and is_op(node, "Slice"):
@@ -221,6 +225,8 @@ def reshaped(node: gs.Node, tensor: gs.Tensor, layout: Layout) -> Layout | None:
         return Layout(tuple(new[0] for _, new in whole[1:]), len(after)) if alone else None
     if all(len(old) == len(new) == 1 for old, new in whole):
         moved = {old[0]: new[0] for old, new in whole}
+        if not moved.keys() >= set(layout.axes):
+            return None  # an axis of length one changes places with another
         return replace(layout, axes=tuple(moved[axis] for axis in layout.axes), rank=len(after))
     if len(whole) != 1:
         return None
@@ -237,13 +243,3 @@ def longer(axes: list[int], shape: Sequence[Size]) -> list[int]:
     """The one axis of several that is longer than one, where there is just one such; else all of them."""
     long = [axis for axis in axes if shape[axis] != 1]
     return long if len(long) == 1 else axes
-
-
-def kept_by_product(node: gs.Node, arriving: Sequence[tuple[gs.Tensor, Layout]]) -> Layout | None:
-    """A product keeps the positions that it does not sum over: of attention's weights those of the queries."""
-    if is_op(node, "Einsum"):
-        after = node.outputs[0].shape or ()
-        kept = (own for t, own in arriving if all(t.shape[axis] == after[axis] for axis in own.axes))
-    else:
-        kept = (own for t, own in arriving if own.rank - (1 if node.inputs[0] is t else 2) not in own.axes)
-    return next(kept, None)

@@ -9,9 +9,11 @@ from relcam_onnx.canon.activations import name_activations
 from relcam_onnx.canon.averages import join_pools, join_reductions
 from relcam_onnx.canon.blocks import name_blocks
 from relcam_onnx.canon.contractions import name_contractions
+from relcam_onnx.canon.dilated import name_dilated
 from relcam_onnx.canon.dividing import divide_first
 from relcam_onnx.canon.einsums import name_einsums, name_products
 from relcam_onnx.canon.exponentials import name_log_sums
+from relcam_onnx.canon.fixed import name_fixed
 from relcam_onnx.canon.folding import fold_affine
 from relcam_onnx.canon.fronting import front_batch
 from relcam_onnx.canon.groups import name_groups
@@ -24,15 +26,18 @@ from relcam_onnx.canon.norms import name_norms
 from relcam_onnx.canon.padding import absorb_padding, name_padding
 from relcam_onnx.canon.pairs import name_pairs
 from relcam_onnx.canon.parallel import merge_parallel
-from relcam_onnx.canon.pools import bend_first, name_averages, name_copies
+from relcam_onnx.canon.patches import name_patches
+from relcam_onnx.canon.pools import bend_first
 from relcam_onnx.canon.qoperators import name_quantised
 from relcam_onnx.canon.quantised import step_over_rounding
 from relcam_onnx.canon.quotients import name_reciprocals
 from relcam_onnx.canon.rearranged import name_rearranged
 from relcam_onnx.canon.repeated import trim_repeated
+from relcam_onnx.canon.resizes import join_resizes
 from relcam_onnx.canon.rows import unfold_rows
 from relcam_onnx.canon.scales import name_scales
 from relcam_onnx.canon.scaling import image_scalings
+from relcam_onnx.canon.signals import narrow_signals
 from relcam_onnx.canon.similarities import hold_texts
 from relcam_onnx.canon.sizes import infer_sizes, tell_targets
 from relcam_onnx.canon.split import slice_splits
@@ -55,6 +60,7 @@ def canonicalise(model: Model, *, batch_norm: bool, output: str | None = None) -
     name_contractions(model)
     name_einsums(model)
     name_strided(model)
+    name_dilated(model)
     slice_splits(model)
     step_over_rounding(model)
     unstack(model)
@@ -66,6 +72,7 @@ def canonicalise(model: Model, *, batch_norm: bool, output: str | None = None) -
     name_products(model)
     if batch_norm:
         unfold_means(model)
+        narrow_signals(model)
         lift_constants(model)
     drop_identities(model)
     merge_twins(model)
@@ -82,8 +89,10 @@ def canonicalise(model: Model, *, batch_norm: bool, output: str | None = None) -
     if batch_norm:
         name_log_sums(model)
         name_scales(model)
-        name_averages(model)
-        name_copies(model)
+        name_fixed(model)
+        join_resizes(model)
+        name_patches(model)
+        lift_constants(model)  # before the moves that this left
         name_blocks(model)
         unfold_rows(model)
         name_rearranged(model)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypeGuard
+from collections.abc import Sequence
+from typing import TypeAlias, TypeGuard
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -96,6 +97,21 @@ def result_of(
     read = [t if isinstance(t, gs.Tensor) else gs.Constant(f"{result.name}/{i}", t) for i, t in enumerate(inputs)]
     model.graph.nodes.append(gs.Node(op, result.name, dict(attrs), read, [result]))
     return result
+
+
+Step: TypeAlias = tuple[str, Sequence[int | str | None], tuple[np.ndarray, ...], dict[str, object]]
+"""An op, the shape that it makes of one image, and its other inputs and attributes."""
+
+
+def written(model: Model, node: gs.Node, source: gs.Tensor, steps: Sequence[Step]) -> None:
+    """Let these ops, one behind the other, make of the source what a node makes."""
+    result, batch, tensor = node.outputs[0], source.shape[0], source
+    detach(node)
+    for op, sizes, inputs, attrs in steps:
+        like = gs.Variable("", result.dtype, [batch, *sizes])
+        tensor = result_of(model, like, f"{result.name}/{op}", op, tensor, *inputs, **attrs)
+    del model.views[tensor.name]
+    tensor.inputs[0].outputs[0] = result
 
 
 def scaled(model: Model, node: gs.Node, factor: float) -> None:

@@ -43,23 +43,24 @@ def name_einsums(model: Model) -> None:
 
 
 def name_layer(model: Model, node: gs.Node) -> None:
-    """Rewrite a product by a matrix that leaves the other axes in order: a MatMul over the last one, else a Conv."""
+    """Rewrite a product by a matrix that leaves the other axes in order: a MatMul over one of the last two, a Conv."""
     x, w, y, computed = labels(node)
     read, made = "".join(set(x) - set(y)), "".join(set(y) - set(x))
     if einsum_refuses(node) is not None or is_product(node) or w not in (read + made, made + read):
         return
     axis, weight, source = y.index(made), node.inputs[1 - computed], node.inputs[computed]
-    by_position = axis == 1 < len(y) - 1
-    if len(w) != 2 or x.replace(read, "") != y.replace(made, "") or not (by_position or axis == len(y) - 1):
+    by_position, left = axis == 1 < len(y) - 1, axis == len(y) - 2 > 1
+    if len(w) != 2 or x.replace(read, "") != y.replace(made, "") or not (by_position or left or axis == len(y) - 1):
         return
     if x.index(read) != axis:
         perm = [x.index(label) for label in y.replace(made, read)]
         source = turned(model, source, perm, f"{node.outputs[0].name}/turned")
-    if by_position or w != read + made:
+    if by_position or w != (made + read if left else read + made):
         table = weight.values if w == read + made else weight.values.T
-        values = table.T.reshape(*table.shape[::-1], *[1] * (len(x) - 2)) if by_position else table
+        values = table.T.reshape(*table.shape[::-1], *[1] * (len(x) - 2)) if by_position else table.T if left else table
         weight = gs.Constant(f"{node.outputs[0].name}/weight", np.ascontiguousarray(values))
-    node.op, node.attrs, node.inputs = "Conv" if by_position else "MatMul", {}, [source, weight]
+    node.op, node.attrs = "Conv" if by_position else "MatMul", {}
+    node.inputs = [weight, source] if left else [source, weight]
 
 
 def name_product(model: Model, node: gs.Node) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.axes import RESHAPES
-from relcam_onnx.canon.cut import CANNOT, computed
+from relcam_onnx.canon.cut import CANNOT, computed, pieces
+from relcam_onnx.canon.edit import is_op
 from relcam_onnx.model import static_shape
 
 MOVING = frozenset(
@@ -58,3 +59,16 @@ def shape_of_one(tensor: gs.Tensor) -> list[int] | None:
     if shape is None or None in shape[1:]:
         return None
     return [1 if size is None else size for size in shape]
+
+
+def chains_to(result: gs.Tensor, order: Mapping[str, int], rank: int) -> Iterator[Moved]:
+    """The chains of several moves from a tensor of so many axes to another, long ones first.
+
+    One move counts that makes patches.
+    """
+    found = [p for p in pieces(result, order, MOVING) if len(p.nodes) > 1 or is_op(p.nodes[0], "SpaceToDepth")]
+    for piece in reversed(found):
+        sizes = shape_of_one(piece.source)
+        came = traced(piece.source, piece.nodes) if sizes is not None and len(sizes) == rank else None
+        if sizes is not None and came is not None:
+            yield Moved(piece.source, sizes, came, piece.nodes)

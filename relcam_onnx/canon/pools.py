@@ -1,4 +1,4 @@
-"""Pools: the windows of those that round up, and what is an average pool, a mean or a copy by its constants.
+"""Pools: the windows of those that round up, what is a mean by its constants, and what bends before a maximum.
 
 No window begins in the padding, where ONNX's inference counts one that does.
 """
@@ -54,20 +54,6 @@ def round_down(node: gs.Node) -> None:
         node.attrs["ceil_mode"] = 0
         after = [max(end, axis.after) for end, axis in zip(ends, axes, strict=True)]
     node.attrs["pads"] = [*(axis.before for axis in axes), *after]
-
-
-def name_averages(model: Model) -> None:
-    """Make an AveragePool of each convolution that takes the mean of each channel's window, padding counted."""
-    for node in model.graph.nodes:
-        if not is_op(node, "Conv") or len(node.inputs) > 2 or not isinstance(node.inputs[1], gs.Constant):
-            continue
-        weight = np.asarray(node.inputs[1].values)
-        window = weight.shape[2:]
-        alone = weight.shape[1] == 1 and node.attrs.get("group", 1) == len(weight)
-        if alone and np.prod(window) > 1 and np.allclose(weight, 1 / np.prod(window), rtol=1e-6, atol=0):
-            node.op, node.inputs = "AveragePool", node.inputs[:1]
-            node.attrs = {k: v for k, v in node.attrs.items() if k != "group"}
-            node.attrs |= {"kernel_shape": list(window), "count_include_pad": 1}
 
 
 def name_means(model: Model) -> None:
@@ -144,24 +130,3 @@ def never_falls(node: gs.Node) -> bool:
         return float(node.attrs.get("alpha", 0.01)) >= 0
     computed = list(variables(node))
     return is_op(node, "Relu", "Clip", "Max", "Min") and [type(t) for _, t in computed] == [gs.Variable]
-
-
-def name_copies(model: Model) -> None:
-    """Make a Resize of each transposed convolution by ones that only repeats values, each channel's its own."""
-    for node in model.graph.nodes:
-        if not is_op(node, "ConvTranspose") or len(node.inputs) > 2 or not isinstance(node.inputs[1], gs.Constant):
-            continue
-        inputs, outputs, *window = node.inputs[1].shape
-        plain = node.attrs.get("auto_pad", "NOTSET") in ("NOTSET", "VALID") and not any(
-            value for name in ("pads", "output_padding", "output_shape") for value in node.attrs.get(name) or ()
-        )
-        spaced = set(node.attrs.get("dilations") or [1]) != {1} or list(node.attrs.get("strides") or ()) != window
-        if not plain or spaced or outputs * node.attrs.get("group", 1) != inputs:
-            continue
-        own = np.eye(outputs)[np.arange(inputs) % outputs].reshape(inputs, outputs, *[1] * len(window))
-        if np.array_equal(node.inputs[1].values, np.broadcast_to(own, node.inputs[1].shape)):
-            scales = gs.Constant(f"{node.outputs[0].name}/scales", np.array([1, 1, *window], np.float32))
-            node.op, node.inputs = "Resize", [node.inputs[0], gs.Variable.empty(), scales]
-            node.attrs = {
-                "mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor",
-            }  # fmt: skip

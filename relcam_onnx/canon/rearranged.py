@@ -1,46 +1,23 @@
-"""Moves that have a name are written by it: channels in another order, nearest upsampling, strided patches.
+"""Moves that have a name are written by it: channels in another order, nearest upsampling, blocks as channels.
 
 They are known by where the values go, not by the nodes that take them there (Reshape, Transpose, Slice, Concat, ...).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
-
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.canon.activations import ELEMENTWISE
-from relcam_onnx.canon.axes import RESHAPES
-from relcam_onnx.canon.cut import pieces, places
-from relcam_onnx.canon.edit import bypass, detach, fresh, is_op, reshaped, sweep
-from relcam_onnx.canon.places import MOVING, Moved, shape_of_one, traced
-from relcam_onnx.canon.rows import as_product
+from relcam_onnx.canon.cut import places
+from relcam_onnx.canon.edit import bypass, is_op, sweep
+from relcam_onnx.canon.places import MOVING, Moved, chains_to
 from relcam_onnx.canon.shuffles import is_shuffle
-from relcam_onnx.model import Model, View, consumers, producer, variables
-from relcam_onnx.ops.product import is_product
-
-FAR = 16
-"""So many tensors back a product of two tensors is looked for."""
-
-
-class Patches(NamedTuple):
-    """Windows of (N, C, H, W): their size and stride, and of each value in one where it lies in (C, height, width)."""
-
-    size: tuple[int, ...]
-    strides: tuple[int, ...]
-    grid: tuple[int, int]
-    offsets: tuple[np.ndarray, ...]
+from relcam_onnx.model import Model, consumers, variables
 
 
 def name_rearranged(model: Model) -> None:
-    """Rewrite every chain of moves that ends in a known one, and every product of patches as a convolution."""
+    """Rewrite every chain of moves that ends in a known one."""
     order = places(model.graph)
-    for node in list(model.graph.nodes):
-        if is_op(node, "MatMul", "Gemm", "Conv") and isinstance(node.inputs[1], gs.Constant) and is_pointwise(node):
-            chains = (chain for chain in chains_to(node.inputs[0], order, 4) if not has_heads(chain.source))
-            any(is_convolution(model, node, chain) for chain in chains)
     for node in reversed(list(model.graph.nodes)):
         if is_op(node, *MOVING) and node.outputs and not all(map(goes_on, consumers(node.outputs[0]))):
             grids, rows = ([*chains_to(node.outputs[0], order, rank)] for rank in (4, 3))
@@ -53,19 +30,6 @@ def name_rearranged(model: Model) -> None:
 def goes_on(node: gs.Node) -> bool:
     """Whether a chain of moves goes on through a node: what joins it with others ends it."""
     return is_op(node, *MOVING) and len(list(variables(node))) == 1
-
-
-def chains_to(result: gs.Tensor, order: dict[str, int], rank: int) -> Iterator[Moved]:
-    """The chains of several moves from a tensor of so many axes to another, long ones first.
-
-    One move counts that makes patches.
-    """
-    found = [p for p in pieces(result, order, MOVING) if len(p.nodes) > 1 or is_op(p.nodes[0], "SpaceToDepth")]
-    for piece in reversed(found):
-        sizes = shape_of_one(piece.source)
-        came = traced(piece.source, piece.nodes) if sizes is not None and len(sizes) == rank else None
-        if sizes is not None and came is not None:
-            yield Moved(piece.source, sizes, came, piece.nodes)
 
 
 def is_gather(model: Model, node: gs.Node, chain: Moved) -> bool:
@@ -105,88 +69,3 @@ def is_upsampling(node: gs.Node, chain: Moved) -> bool:
 def numbered(sizes: list[int]) -> np.ndarray:
     """The elements of a shape as `traced` numbers them."""
     return np.arange(np.prod(sizes, dtype=int)).reshape(sizes)
-
-
-def is_convolution(model: Model, node: gs.Node, chain: Moved) -> bool:
-    """Make a product of patches the strided convolution that it is; False where it is none."""
-    last = node.op != "Conv"
-    patches = patches_of(chain, last=last)
-    if patches is None or (not last and list(node.outputs[0].shape[2:]) != list(patches.grid)):
-        return False
-    if node.op == "Gemm":
-        as_product(node)
-    weight, *bias = node.inputs[1:]
-    table = weight.values.T if last else weight.values.reshape(weight.shape[:2])
-    source, result = chain.source, node.outputs[0]
-    name, channels = result.name, len(table)
-    kernel = np.zeros((channels, source.shape[1], *patches.size), table.dtype)
-    channel, row, column = patches.offsets
-    kernel[:, channel, row, column] = table
-    inputs = [source, gs.Constant(f"{name}/kernel", kernel), *bias]
-    attrs = {"kernel_shape": list(patches.size), "strides": list(patches.strides), "pads": [0] * 4}
-    if not last:
-        node.inputs, node.attrs = inputs, attrs
-        return True
-    grid = gs.Variable("", result.dtype, (source.shape[0], *patches.grid, channels))
-    rows = reshaped(model, result, grid, fresh(model, f"{name}/grid"))
-    shape = (source.shape[0], channels, *patches.grid)
-    whole = gs.Variable(fresh(model, f"{name}/map"), result.dtype, shape)
-    model.views[whole.name] = View("Transpose", (rows,), {"perm": [0, 3, 1, 2]})
-    detach(node)
-    model.graph.nodes += [
-        gs.Node("Conv", whole.name, attrs, inputs, [whole]),
-        gs.Node("Transpose", rows.name, {"perm": [0, 2, 3, 1]}, [whole], [rows]),
-        gs.Node("Reshape", name, {}, [rows], [result]),
-    ]
-    return True
-
-
-def has_heads(tensor: gs.Tensor) -> bool:
-    """Whether a tensor's axes are heads, positions and channels, as attention makes them: no rows of a picture."""
-    waiting, seen = [tensor], {tensor.name}
-    while waiting and len(seen) < FAR:
-        node = producer(waiting.pop())
-        if node is not None and is_product(node):
-            return True
-        # Heads that stood in the batch, as products of three axes have them, are put on an axis of their own.
-        ends = [list(t.shape or ())[-2:] for t in (*node.inputs[:1], *node.outputs)] if is_op(node, *RESHAPES) else []
-        if (ends and ends[0] == ends[1]) or is_op(node, "Concat", "Slice", *ELEMENTWISE):
-            others = [t for _, t in variables(node) if t.name not in seen]
-            waiting += others
-            seen.update(t.name for t in others)
-    return False
-
-
-def is_pointwise(node: gs.Node) -> bool:
-    """Whether a node is a product of each position's values with one matrix."""
-    weight = node.inputs[1]
-    if node.op == "Conv":
-        plain = node.attrs.get("group", 1) == 1 and set(node.attrs.get("strides", [1])) == {1}
-        return plain and set(weight.shape[2:]) == {1} and not any(node.attrs.get("pads", []))
-    return len(weight.shape) == 2 and not node.attrs.get("transA", 0)
-
-
-def patches_of(chain: Moved, *, last: bool) -> Patches | None:
-    """The windows that a chain puts on its last axis, or on axis 1; the others are the windows' grid, row by row."""
-    _, sizes, came, _ = chain
-    if came.ndim == 2 and len(came) % sizes[0] == 0:
-        came = came.reshape(sizes[0], -1, came.shape[-1])  # the windows of all images in one table
-    if came.ndim < 3 or came.shape[0] != sizes[0]:
-        return None
-    own = (came if last else np.moveaxis(came, 1, -1))[0]
-    corners = np.stack(np.unravel_index(own.reshape(-1, own.shape[-1]), sizes[1:]), -1)  # (windows, values, 3)
-    first = corners.min(axis=1, keepdims=True)
-    offsets = corners - first
-    if (offsets != offsets[0]).any() or first[..., 0].any() or first[0].any():
-        return None
-    rows, columns = (np.unique(first[:, 0, axis]) for axis in (1, 2))
-    size = tuple(int(offsets[0, :, axis].max()) + 1 for axis in (1, 2))
-    strides = tuple(int(at[1]) if len(at) > 1 else k for at, k in zip((rows, columns), size, strict=True))
-    grid = (len(rows), len(columns))
-    there = np.stack(np.meshgrid(*(np.arange(n) * s for n, s in zip(grid, strides, strict=True)), indexing="ij"), -1)
-    distinct = len({tuple(offset) for offset in offsets[0].tolist()}) == len(offsets[0])
-    if size == (1, 1) or grid == (1, 1) or not distinct or not np.array_equal(first[:, 0, 1:], there.reshape(-1, 2)):
-        return None
-    if any((extent - k) // s + 1 != n for extent, k, s, n in zip(sizes[2:], size, strides, grid, strict=True)):
-        return None
-    return Patches(size, strides, grid, tuple(offsets[0].T))

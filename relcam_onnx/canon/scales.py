@@ -36,11 +36,16 @@ def name_scales(model: Model) -> None:
         x, result = node.inputs[0], node.outputs[0]
         if not np.array_equal(order, np.arange(len(order))):
             x = result_of(model, x, f"{result.name}/reordered", "Gather", x, order, axis=1)
-        zeros, ones = np.zeros_like(scale), np.ones_like(scale)
-        values = {"scale": scale, "shift": shift, "mean": zeros, "variance": ones}
-        node.op, node.attrs = "BatchNormalization", {"epsilon": 0.0}
-        node.inputs = [x, *(gs.Constant(f"{result.name}/{k}", v.astype(np.float32)) for k, v in values.items())]
+        as_batch_norm(node, x, scale, shift)
     sweep(model)
+
+
+def as_batch_norm(node: gs.Node, x: gs.Tensor, scale: np.ndarray, shift: np.ndarray) -> None:
+    """Make a node the scale and shift of a tensor's channels."""
+    zeros, ones = np.zeros_like(scale), np.ones_like(scale)
+    values = {"scale": scale, "shift": shift, "mean": zeros, "variance": ones}
+    node.op, node.attrs = "BatchNormalization", {"epsilon": 0.0}
+    node.inputs = [x, *(gs.Constant(f"{node.outputs[0].name}/{k}", v.astype(np.float32)) for k, v in values.items())]
 
 
 def stands_behind(node: gs.Node) -> bool:
@@ -72,7 +77,7 @@ def reached(node: gs.Node, *, behind: bool) -> Iterator[gs.Node]:
 
 def hands_on(node: gs.Node) -> bool:
     """Whether a node moves, pads, scales or shifts the one tensor that it reads."""
-    return is_op(node, "Pad", "Slice") or moves(node) or read(node) is not None
+    return is_op(node, "Gather", "Pad", "Slice") or moves(node) or read(node) is not None
 
 
 def single_inputs(node: gs.Node) -> tuple[np.ndarray, np.ndarray] | None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.canon.edit import detach, is_op, result_of
+from relcam_onnx.canon.edit import Step, is_op, written
 from relcam_onnx.canon.places import Moved
 from relcam_onnx.model import Model
 
@@ -50,7 +50,7 @@ def is_shuffle(model: Model, node: gs.Node, chain: Moved) -> bool:
             side = block(before.grid, behind.grid)
             steps = steps_of(before.seen(np.arange(own.size)), behind.seen(own), side) if side else None
             if steps is not None:
-                put(model, node, chain.source, before, behind, steps)
+                written(model, node, chain.source, [*apart(before), *steps, *together(behind)])
                 return True
     return False
 
@@ -75,10 +75,6 @@ def block(before: Grid, behind: Grid) -> int:
     blocks = coarse == (fine[0] * side**2, fine[1] // max(side, 1), fine[2] // max(side, 1))
     whole = fine[1] % max(side, 1) == fine[2] % max(side, 1) == 0
     return side if blocks and whole and side > 1 and min(coarse[1:]) > 1 else 0
-
-
-Step = tuple[str, tuple[int, ...], tuple[np.ndarray, ...], dict[str, object]]
-"""An op, what it makes, and its other inputs and attributes."""
 
 
 def steps_of(before: np.ndarray, behind: np.ndarray, side: int) -> list[Step] | None:
@@ -116,17 +112,6 @@ def in_order(order: np.ndarray, grid: Grid) -> list[Step]:
     """Channels in another order, where it is one."""
     same = np.array_equal(order, np.arange(len(order)))
     return [] if same else [("Gather", grid, (order.astype(np.int64),), {"axis": 1})]
-
-
-def put(model: Model, node: gs.Node, source: gs.Tensor, before: Face, behind: Face, steps: list[Step]) -> None:
-    """Let these ops make what a node makes, of the source."""
-    result, batch, tensor = node.outputs[0], source.shape[0], source
-    detach(node)
-    for op, sizes, inputs, attrs in [*apart(before), *steps, *together(behind)]:
-        like = gs.Variable("", result.dtype, [batch, *sizes])
-        tensor = result_of(model, like, f"{result.name}/{op}", op, tensor, *inputs, **attrs)
-    del model.views[tensor.name]
-    tensor.inputs[0].outputs[0] = result
 
 
 def apart(face: Face) -> list[Step]:

@@ -109,6 +109,19 @@ class Layers(Base):
                 y = self.put(out, "Einsum", x, w[:, :, 0, 0], equation="nchw,oc->nohw")
             return y if bias is None else self.biased(y, bias)
 
+        def as_columns() -> str:
+            """A matrix by columns of windows, as PyTorch's unfold gathers them."""
+            k, (rows, columns) = w.shape[2], size
+            wide = (n, c, h + 2 * pad, width + 2 * pad)
+            source = self.put(wide, "Pad", x, np.array([0, 0, pad, pad, 0, 0, pad, pad])) if pad else x
+            taps = [np.arange(k)[:, None] + stride * np.arange(count) for count in size]
+            tall = self.put((n, c, k, rows, wide[3]), "Gather", source, taps[0], axis=2)
+            apart = self.put((n, c, k, rows, k, columns), "Gather", tall, taps[1], axis=4)
+            flat = (n, c * k * k, rows * columns)
+            table = self.put(flat, "Reshape", self.transpose(apart, [0, 1, 2, 4, 3, 5]), np.array(flat))
+            y = self.put((n, len(w), flat[2]), "MatMul", w.reshape(len(w), -1), table)
+            return self.put(out, "Reshape", y if bias is None else self.biased(y, bias), np.array(out))
+
         def in_branches() -> str:
             """As networks that are re-parametrised are trained: several layers, which are summed."""
             around = w.shape[2] // 2
@@ -122,7 +135,8 @@ class Layers(Base):
         ways = [own, own, as_matmul, as_einsum] if pointwise else [own]
         if not whole and w.shape[2] % 2 and pad >= w.shape[2] // 2:
             ways.append(in_branches)
-        return self.one_of(*ways, *([as_rows, as_table] if pointwise and not (self.plan.free or whole) else []))
+        alone = [as_rows, as_table] if pointwise else [as_columns] if group == 1 and w.shape[2] > 1 else []
+        return self.one_of(*ways, *([] if self.plan.free or whole else alone))
 
     def batch_norm_of(self, x: str, scale: np.ndarray, shift: np.ndarray) -> str:
         """y = x · scale + shift per channel (axis 1)."""

@@ -31,7 +31,8 @@ class Speller(Gates):
                 y = self.hard_swish(self.conv(x, 2 * c, 1, norm=True))
                 y = self.hard_swish(self.conv(y, 2 * c, 3, group=2 * c, norm=True))
                 gate = self.put((n, 2 * c, 1, 1), "GlobalAveragePool", y)
-                gate = self.sigmoid(self.conv(gate, 2 * c, 1))
+                gate = self.conv(gate, 2 * c, 1)
+                gate = self.hard_sigmoid(gate) if self.plan.seed % 2 else self.sigmoid(gate)
                 return self.total(self.conv(self.same(y, "Mul", y, gate), c, 1, norm=True), x)
             case "split":
                 a, b = self.halves(self.relu(self.conv(x, 8)))
@@ -40,6 +41,8 @@ class Speller(Gates):
                 return self.pooled(x, "MaxPool", "ReduceMax")
             case "bent":
                 return self.silu(self.conv(self.bent(self.conv(x, 6)), 6, 1)) if h > 2 else x
+            case "maxout":
+                return self.conv(self.largest_of(*self.halves(self.conv(x, 12))), 6)
             case "average":
                 return self.pooled(x, "AveragePool", "ReduceMean")
             case "layer-norm":
@@ -68,6 +71,10 @@ class Speller(Gates):
                 return self.relu(self.conv(y, 6, stride=2 if h > 4 else 1, pad=0 if h > 2 else 1))
             case "placed":
                 return self.silu(self.conv(self.relu(self.placed(self.conv(x, 6))), 6, 1))
+            case "dilated":
+                return self.relu(self.dilated(x, 6)) if h > 4 else x
+            case "mixer":
+                return self.relu(self.conv(self.relu(self.mixed(self.conv(x, 6, 1))), 6))
             case "channels last":
                 return self.channels_last(x)
             case "windows":
@@ -194,12 +201,13 @@ class Speller(Gates):
 BLOCKS = (
     "plain", "biased", "signed", "residual", "three", "inverted", "split", "max", "average", "layer-norm", "group-norm",
     "l2", "rms", "tokens", "channels last", "patches", "shuffle", "upsample",
-    "pixels", "ring", "placed", "bent", "attention", "windows", "gated",
+    "pixels", "ring", "placed", "bent", "mixer", "maxout", "dilated", "attention", "windows", "gated",
 )  # fmt: skip
 HEADS = ("pooled", "deep", "flat", "largest", "token")
-NEED_SIZES = frozenset(
-    {"tokens", "patches", "placed", "shuffle", "upsample", "pixels", "ring", "attention", "gated", "token"}
-)
+NEED_SIZES = frozenset({
+    "tokens", "patches", "placed", "shuffle", "upsample", "pixels", "ring", "mixer", "dilated", "attention", "windows",
+    "gated", "token",
+})  # fmt: skip
 """Blocks, and a head, that name the sizes of the picture."""
 
 

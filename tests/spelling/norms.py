@@ -28,6 +28,29 @@ class Norms(Layers):
             lambda: self.same(x, "Max", x, np.float32(0)),
             lambda: self.same(x, "Where", over_zero(), x, np.float32(0)),
             lambda: self.same(x, "Mul", x, self.same(x, "Cast", over_zero(), to=onnx.TensorProto.FLOAT)),
+            lambda: self.same(x, "Neg", self.same(x, "Min", self.same(x, "Neg", x), np.float32(0))),
+            lambda: self.same(x, "Mul", self.same(x, "Add", x, self.same(x, "Abs", x)), 0.5),
+        )
+
+    def hard_sigmoid(self, x: str) -> str:
+        def bounded() -> str:
+            return self.same(x, "Clip", self.same(x, "Add", x, 3.0), 0.0, 6.0)
+
+        return self.one_of(
+            lambda: self.same(x, "HardSigmoid", x, alpha=1 / 6, beta=0.5),
+            lambda: self.same(x, "Div", bounded(), 6.0),
+            lambda: self.same(x, "Clip", self.same(x, "Add", self.same(x, "Mul", x, 1 / 6), 0.5), 0.0, 1.0),
+            lambda: self.same(
+                x, "Mul", self.same(x, "Min", self.same(x, "Relu", self.same(x, "Add", x, 3.0)), 6.0), 1 / 6
+            ),
+        )
+
+    def largest_of(self, a: str, b: str) -> str:
+        """The larger of two tensors, value by value."""
+        return self.one_of(
+            lambda: self.same(a, "Max", a, b),
+            lambda: self.same(a, "Neg", self.same(a, "Min", self.same(a, "Neg", b), self.same(a, "Neg", a))),
+            lambda: self.same(a, "Where", self.same(a, "Greater", a, b), a, b),
         )
 
     def sigmoid(self, x: str) -> str:

@@ -117,7 +117,20 @@ class Parts(Norms):
             y = self.put((n, c, h, w // 2), op, x, kernel_shape=[1, 2], strides=[1, 2])
             return self.put(small, op, y, kernel_shape=[2, 1], strides=[2, 1])
 
-        return self.one_of(whole, stripes, *([] if self.plan.free or h % 2 or w % 2 else [apart, last]))
+        def as_layer() -> str:
+            """The mean of windows as a convolution of equal numbers, each channel by itself or among zeros."""
+            alone, share = self.pick(2), 4.0 ** -self.pick(2)
+            table = np.full((c, 1, 2, 2), share) if alone else np.eye(c)[:, :, None, None] * np.full((2, 2), share)
+            y = self.put(small, "Conv", x, table.astype(np.float32), strides=[2, 2], group=c if alone else 1)
+            return y if share == 1 / 4 else self.same(y, "Div", y, np.float32(4))
+
+        def as_resize() -> str:
+            return self.put(small, "Resize", x, None, None, np.array(small), mode="linear")
+
+        layers = [as_layer] if op == "AveragePool" else []
+        if layers and not (self.plan.free or h % 2 or w % 2):
+            layers.append(as_resize)
+        return self.one_of(whole, stripes, *layers, *([] if self.plan.free or h % 2 or w % 2 else [apart, last]))
 
     def joined(self, *parts: str) -> str:
         n, _, h, w = self.shapes[parts[0]]
@@ -184,6 +197,38 @@ class Parts(Norms):
 
         return self.one_of(lambda: self.put(out, "Conv", x, weight, bias, strides=[2, 2]), as_rows, as_depth, as_slices)
 
+    def mixed(self, x: str) -> str:
+        """Two dense layers over the positions of each channel, as MLP-Mixer and its kind have them."""
+        n, c, h, w = self.shapes[x]
+        count = h * w
+
+        def layer(y: str, after: int) -> str:
+            """On (N, C, positions)."""
+            before = self.shapes[y][2]
+            weight, bias = self.value((after, before), (2 / before) ** 0.5), self.value((after,), 0.2)
+            turned, out = (n, after, c), (n, c, after)
+
+            def back(z: str) -> str:
+                return self.transpose(z, [0, 2, 1])
+
+            def as_table() -> str:
+                table = self.put((n * c, before), "Reshape", y, np.array([-1, before]))
+                return self.put(
+                    out, "Reshape", self.put((n * c, after), "Gemm", table, weight, bias, transB=1), np.array(out)
+                )
+
+            return self.one_of(
+                lambda: self.biased(self.put(out, "MatMul", y, weight.T.copy()), bias, axis=2),
+                lambda: back(self.put(turned, "Conv", back(y), weight[:, :, None], bias)),
+                lambda: back(self.biased(self.put(turned, "MatMul", weight, back(y)), bias)),
+                lambda: self.biased(self.put(out, "Einsum", y, weight, equation="ncl,hl->nch"), bias, axis=2),
+                lambda: back(self.biased(self.put(turned, "Einsum", y, weight, equation="ncl,hl->nhc"), bias)),
+                as_table,
+            )
+
+        y = layer(self.gelu(layer(self.reshape(x, (n, c, count)), 12)), count)
+        return self.put((n, c, h, w), "Reshape", y, np.array((n, c, h, w)))
+
     def shuffled(self, x: str) -> str:
         """Channels of two groups in turn, as ShuffleNet has them."""
         n, c, h, w = self.shapes[x]
@@ -221,7 +266,14 @@ class Parts(Norms):
             order = np.arange(c).reshape(-1, 4).T.reshape(-1)
             return self.put(out, "DepthToSpace", self.same(x, "Gather", x, order, axis=1), blocksize=2)
 
-        return self.one_of(lambda: self.put(out, "DepthToSpace", x, blocksize=2, mode="CRD"), moved, last, by_block)
+        def as_layer() -> str:
+            """A transposed convolution of one tap for each channel."""
+            weight = np.eye(c, dtype=np.float32).reshape(c, c // 4, 2, 2)
+            return self.put(out, "ConvTranspose", x, weight, strides=[2, 2])
+
+        return self.one_of(
+            lambda: self.put(out, "DepthToSpace", x, blocksize=2, mode="CRD"), moved, last, by_block, as_layer
+        )
 
     def ringed(self, x: str, mode: str) -> str:
         """One more row and column at each end, which repeat others."""
@@ -265,7 +317,12 @@ class Parts(Norms):
             parts = [self.put((n, c, h // 2, w // 2), "Slice", x, start, ends, axes, steps) for start in starts]
             return self.put(out, "Concat", *parts, axis=1)
 
-        return self.one_of(lambda: self.put(out, "SpaceToDepth", x, blocksize=2), moved, as_slices)
+        def as_layer() -> str:
+            """A convolution of one tap for each channel that it makes."""
+            taps = np.eye(4 * c).reshape(4, c, 4 * c).transpose(2, 1, 0).reshape(4 * c, c, 2, 2).astype(np.float32)
+            return self.put(out, "Conv", x, taps, strides=[2, 2])
+
+        return self.one_of(lambda: self.put(out, "SpaceToDepth", x, blocksize=2), moved, as_slices, as_layer)
 
     def upsampled(self, x: str) -> str:
         """Twice as large, each position four times."""
@@ -280,11 +337,52 @@ class Parts(Norms):
             tall = self.put((n, c, 2 * h, w), "Gather", x, np.arange(2 * h) // 2, axis=2)
             return self.put(out, "Gather", tall, np.arange(2 * w) // 2, axis=3)
 
+        tall = (n, c, 2 * h, w)
         attrs = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
         return self.one_of(
             lambda: self.put(out, "Resize", x, None, None, np.array(out), **attrs),
             lambda: self.put(out, "ConvTranspose", x, np.ones((c, 1, 2, 2), np.float32), group=c, strides=[2, 2]),
+            lambda: self.put(
+                out,
+                "Resize",
+                self.put(tall, "Resize", x, None, None, np.array(tall), **attrs),
+                None,
+                None,
+                np.array(out),
+                **attrs,
+            ),
             lambda: copied("Expand", wide),
             lambda: copied("Tile", (1, 1, 1, 2, 1, 2)),
             gathered,
+        )
+
+    def dilated(self, x: str, after: int) -> str:
+        """A convolution over every second position."""
+        n, c, h, w = self.shapes[x]
+        weight, bias = self.value((after, c, 3, 3), (2 / (9 * c)) ** 0.5), self.value((after,), 0.2)
+        out, wide, small = (n, after, h, w), (n, c, h + 4, w + 4), (4, c, h // 2 + 2, w // 2 + 2)
+
+        def in_batch() -> str:
+            """Positions apart in the batch, as TensorFlow has them, channels first or last."""
+            last = self.pick(2)
+            there, back = ([0, 2, 3, 1], [0, 3, 1, 2]) if last else ([0, 1, 2, 3], [0, 1, 2, 3])
+            pads = np.array([[0, 0, 2, 2][axis] for axis in there] * 2)
+            y = self.put([wide[axis] for axis in there], "Pad", self.transpose(x, there), pads)
+            split = (1, h // 2 + 2, 2, w // 2 + 2, 2, c) if last else (1, c, h // 2 + 2, 2, w // 2 + 2, 2)
+            parted = self.transpose(
+                self.put(split, "Reshape", y, np.array(split)), [2, 4, 0, 1, 3, 5] if last else [3, 5, 0, 1, 2, 4]
+            )
+            flat = [small[axis] for axis in there]
+            y = self.transpose(self.put(flat, "Reshape", parted, np.array(flat)), back)
+            y = self.transpose(self.put((4, after, h // 2, w // 2), "Conv", y, weight), there)
+            made = (2, 2, 1, *self.shapes[y][1:])
+            y = self.transpose(
+                self.put(made, "Reshape", y, np.array(made)), [2, 3, 0, 4, 1, 5] if last else [2, 3, 4, 0, 5, 1]
+            )
+            whole = [out[axis] for axis in there]
+            return self.biased(self.transpose(self.put(whole, "Reshape", y, np.array(whole)), back), bias)
+
+        return self.one_of(
+            lambda: self.put(out, "Conv", x, weight, bias, dilations=[2, 2], pads=[2] * 4),
+            in_batch,
         )
