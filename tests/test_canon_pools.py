@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
+from nets import Net, picture
 from test_canon_forms import Drawn, Write, conv, holds, per_channel, relu, shown, tokens
+
+import relcam_onnx as rc
 
 
 def pool(net: Drawn, x: str, op: str = "MaxPool", pads: int = 0, **options: int) -> str:
@@ -97,3 +101,32 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
 @pytest.mark.parametrize("name", FORMS)
 def test_the_form_of_what_stands_beside_a_pool(name: str) -> None:
     holds(*FORMS[name])
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+@pytest.mark.parametrize("preset", ["default", "epsilon-plus"])
+def test_channels_that_are_pruned_have_no_part_however_they_are_switched_off(preset: str, pooled: bool) -> None:
+    """A scale of 0 as a batch norm, as a convolution of each channel, and as one among zeros."""
+
+    def network(way: str) -> onnx.ModelProto:
+        net = Net(1, 3, 16, 16)
+        y = net("Relu", net.conv(net.x, 3, 6))
+        y = net("AveragePool", y, kernel_shape=[3, 3], pads=[1] * 4) if pooled else y
+        scale, shift = np.array([1, 0, 0.5, 0, 2, 1], np.float32), np.array([0.3, 0.5, -0.2, 0.4, 0.1, 0.6], np.float32)
+        if way == "norm":
+            y = net("BatchNormalization", y, scale, shift, 0 * scale, 0 * scale + 1, epsilon=0.0)
+        elif way == "channels":
+            y = net("Conv", y, scale[:, None, None, None].copy(), shift, group=6)
+        else:
+            y = net("Conv", y, np.diag(scale)[:, :, None, None].copy(), shift)
+        y = net("Relu", net.conv(net("Relu", y), 6, 8, stride=2))
+        return net.model(net.head(y, 8, 4))
+
+    x = picture(1, 3, 16, 16)
+    one, *others = (
+        rc.Explainer(network(way), ["stages", "fused", "input"], preset=preset, backend="eager")(x, [[-1, -2]]).maps
+        for way in ("norm", "channels", "zeros")
+    )
+    for other in others:
+        for layer, heat in one.items():
+            np.testing.assert_allclose(other[layer], heat, rtol=0, atol=1e-5 * np.abs(heat).max())
