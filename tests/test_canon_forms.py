@@ -215,7 +215,7 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
     ),
     "a layer of one number for each channel between activations": (
         lambda n: n("Conv", relu(n), np.diag([1, 2, 0, 3]).astype(np.float32)[:, :, None, None]),
-        ["Conv", "Relu", "BatchNormalization"],
+        ["Conv", "Relu", "Mul"],
     ),
     "pads of pads": (
         lambda n: n("Conv", padded_again(n, pad_once(n, relu(n))), n.normal(4, 4, 3, 3)), ["Conv", "Relu", "Conv"],
