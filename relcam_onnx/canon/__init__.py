@@ -25,6 +25,7 @@ from relcam_onnx.canon.padding import absorb_padding, name_padding
 from relcam_onnx.canon.pairs import name_pairs
 from relcam_onnx.canon.parallel import merge_parallel
 from relcam_onnx.canon.pools import bend_first, name_averages, name_copies
+from relcam_onnx.canon.prototypes import name_prototypes
 from relcam_onnx.canon.qoperators import name_quantised
 from relcam_onnx.canon.quantised import step_over_rounding
 from relcam_onnx.canon.quotients import name_reciprocals
@@ -70,6 +71,7 @@ def canonicalise(model: Model, *, batch_norm: bool, output: str | None = None) -
     drop_identities(model)
     merge_twins(model)
     hold_texts(model)
+    name_prototypes(model)
     divide_first(model)
     name_activations(model)
     name_masks(model)

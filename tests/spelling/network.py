@@ -7,9 +7,10 @@ import onnx
 
 from spelling.attention import Attention
 from spelling.base import Choose, Plan
+from spelling.heads import COMPARING, Heads
 
 
-class Speller(Attention):
+class Speller(Attention, Heads):
     """Writes a plan."""
 
     def block(self, kind: str, x: str) -> str:
@@ -176,6 +177,8 @@ class Speller(Attention):
         if self.plan.head == "deep":
             hidden = self.dense(y, 8)
             y = self.same(hidden, "Relu", hidden)
+        if self.plan.head in COMPARING:
+            return self.compared(self.dense(self.idle(y), 6), self.plan.head)
         return self.dense(self.idle(y), 4)
 
     def written(self) -> onnx.ModelProto:
@@ -191,7 +194,7 @@ BLOCKS = (
     "l2", "rms", "tokens", "channels last", "patches", "shuffle", "upsample",
     "pixels", "ring", "placed", "bent", "attention",
 )  # fmt: skip
-HEADS = ("pooled", "deep", "flat", "largest", "token")
+HEADS = ("pooled", "deep", "flat", "largest", "token", *COMPARING)
 NEED_SIZES = frozenset({"tokens", "patches", "placed", "shuffle", "upsample", "pixels", "ring", "attention", "token"})
 """Blocks, and a head, that name the sizes of the picture."""
 
