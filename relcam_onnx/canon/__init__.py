@@ -41,6 +41,7 @@ from relcam_onnx.canon.stacks import combine_stacks
 from relcam_onnx.canon.strided import name_strided
 from relcam_onnx.canon.sums import flatten_sums, unfold_means
 from relcam_onnx.canon.unstacking import unstack
+from relcam_onnx.canon.weighted import name_weighted_sums
 from relcam_onnx.model import Model
 
 
@@ -72,6 +73,7 @@ def canonicalise(model: Model, *, batch_norm: bool, output: str | None = None) -
     merge_twins(model)
     hold_texts(model)
     name_prototypes(model)
+    name_weighted_sums(model)
     divide_first(model)
     name_activations(model)
     name_masks(model)

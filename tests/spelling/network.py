@@ -177,6 +177,8 @@ class Speller(Attention, Heads):
         if self.plan.head == "deep":
             hidden = self.dense(y, 8)
             y = self.same(hidden, "Relu", hidden)
+        if self.plan.head == "attended":
+            return self.dense(self.attended(self.conv(x, 6, 1)), 4)
         if self.plan.head in COMPARING:
             return self.compared(self.dense(self.idle(y), 6), self.plan.head)
         return self.dense(self.idle(y), 4)
@@ -194,9 +196,11 @@ BLOCKS = (
     "l2", "rms", "tokens", "channels last", "patches", "shuffle", "upsample",
     "pixels", "ring", "placed", "bent", "attention",
 )  # fmt: skip
-HEADS = ("pooled", "deep", "flat", "largest", "token", *COMPARING)
-NEED_SIZES = frozenset({"tokens", "patches", "placed", "shuffle", "upsample", "pixels", "ring", "attention", "token"})
-"""Blocks, and a head, that name the sizes of the picture."""
+HEADS = ("pooled", "deep", "flat", "largest", "token", "attended", *COMPARING)
+NEED_SIZES = frozenset(
+    {"tokens", "patches", "placed", "shuffle", "upsample", "pixels", "ring", "attention", "attended", "token"}
+)
+"""Blocks, and heads, that name the sizes of the picture."""
 
 
 def drawn(number: int, *, free: bool | None = None) -> tuple[Plan, onnx.ModelProto]:
