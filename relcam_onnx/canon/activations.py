@@ -41,7 +41,7 @@ ELEMENTWISE = frozenset({
     "Relu", "Sigmoid", "Softplus", "Sqrt", "Sub", "Tanh",
 })  # fmt: skip
 """What a spelled-out activation is made of."""
-CHOOSING = frozenset({"Cast", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Where"})
+CHOOSING = frozenset({"Cast", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Sign", "Where"})
 """What tells a curve's two halves apart."""
 
 GRID = np.linspace(-7.0, 7.0, 57)
@@ -50,6 +50,8 @@ GRID_SIGNED = np.where(GRID == 0, 1.0, GRID)
 """The same without 0, to divide by."""
 NEAR = 1e-4
 """So much smaller the bend of a LeakyRelu looks the same."""
+FAR = 1e4
+"""And so much larger."""
 CURVE_TOLERANCE = 1e-5
 KNOWN = np.stack([curve(GRID) for _, _, curve in CURVES])
 """The curves there."""
@@ -104,8 +106,10 @@ def curve_of(piece: Piece) -> tuple[str, dict[str, Any]] | None:
             return name, attrs
     slopes = values / GRID_SIGNED if values.shape == GRID.shape else None
     if slopes is not None and np.allclose(slopes[GRID > 0], 1) and np.ptp(slopes[GRID < 0]) < CURVE_TOLERANCE:
-        near = piece.run(GRID * NEAR)
-        if near is None or not np.allclose(near, values * NEAR, atol=CURVE_TOLERANCE * NEAR):
-            return None  # another one has its bend near 0
-        return "LeakyRelu", {"alpha": float(slopes[0])}
+        for scale in (NEAR, FAR):  # another one has its bend near 0, or is bounded far from it
+            scaled = piece.run(GRID * scale)
+            if scaled is None or not np.allclose(scaled, values * scale, atol=CURVE_TOLERANCE * scale):
+                return None
+        alpha = float(slopes[0])
+        return ("Identity", {}) if abs(alpha - 1) < CURVE_TOLERANCE else ("LeakyRelu", {"alpha": alpha})
     return None
