@@ -125,3 +125,14 @@ def test_what_lies_above_a_number_times_itself(bound: float) -> None:
     assert ("LeakyRelu" in told) == (bound == 0)
     assert ("Where" in told) == (bound > 0)
     assert "Mul" not in told
+
+
+@pytest.mark.parametrize("bounded", [False, True])
+def test_a_number_by_its_sign_and_its_size_is_the_number(bounded: bool) -> None:
+    """As PyTorch writes what its `lp_pool2d` takes the root of; a bound far from 0 makes it another."""
+    net = Net("N", 3, 8, 8)
+    x = net.conv(net.x, 3, 4)
+    y = net("Mul", net("Sign", x), net("Relu", net("Abs", x)))
+    y = net("Clip", y, -100.0, 100.0) if bounded else y
+    between = ["Clip"] * bounded
+    assert ops(canonical(net.model(net.head(y, 4)))) == ["Conv", *between, "GlobalAveragePool", "Flatten", "Gemm"]

@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import onnx
 import pytest
+from compare import same_maps
+from nets import Net, picture
 from test_canon_forms import Drawn, Write, conv, holds, shown
+
+import relcam_onnx as rc
 
 EPSILON = np.float32(1e-5)
 ACROSS = (1, 4, 1, 1)
@@ -149,3 +154,26 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
 @pytest.mark.parametrize("name", FORMS)
 def test_the_form_of_a_norm(name: str) -> None:
     holds(*FORMS[name])
+
+
+@pytest.mark.parametrize("gains", ["behind", "in the row"])
+def test_a_norm_of_all_of_a_picture_in_a_row_is_one_of_the_picture(gains: str) -> None:
+    """As a group norm of one group, which the stage is behind."""
+    rng, x = np.random.default_rng(0), picture(2, 3, 16, 16)
+    gain, shift = np.exp(rng.normal(0, 0.3, 6)).astype(np.float32), rng.normal(0, 0.3, 6).astype(np.float32)
+
+    def network(form: str) -> onnx.ModelProto:
+        net = Net("N", 3, 16, 16, opset=21)
+        y = net.conv(net.x, 3, 6, stride=2)
+        if form == "group":
+            y = net("GroupNormalization", y, gain, shift, num_groups=1)
+        else:
+            tables = [np.repeat(v, 64) for v in (gain, shift)] if form == "in the row" else [np.ones(384, np.float32)]
+            row = net("LayerNormalization", net("Flatten", y), *tables)
+            y = net("Reshape", row, np.array([-1, 6, 8, 8]))
+            if form == "behind":
+                y = net("Add", net("Mul", y, gain[:, None, None]), shift[:, None, None])
+        return net.model(net.head(net("Relu", net.conv(net("Relu", y), 6, 8, stride=2)), 8))
+
+    got, wanted = (rc.Explainer(network(form), ["stages", "input"])(x, [[0, 1]] * 2) for form in (gains, "group"))
+    same_maps(got, wanted, 1e-4)

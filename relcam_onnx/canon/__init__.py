@@ -28,6 +28,7 @@ from relcam_onnx.canon.pairs import name_pairs
 from relcam_onnx.canon.parallel import merge_parallel
 from relcam_onnx.canon.patches import name_patches
 from relcam_onnx.canon.pools import bend_first
+from relcam_onnx.canon.prototypes import name_prototypes
 from relcam_onnx.canon.qoperators import name_quantised
 from relcam_onnx.canon.quantised import step_over_rounding
 from relcam_onnx.canon.quotients import name_reciprocals
@@ -45,6 +46,7 @@ from relcam_onnx.canon.stacks import combine_stacks
 from relcam_onnx.canon.strided import name_strided
 from relcam_onnx.canon.sums import flatten_sums, unfold_means
 from relcam_onnx.canon.unstacking import unstack
+from relcam_onnx.canon.weighted import name_weighted_sums
 from relcam_onnx.model import Model
 
 
@@ -77,6 +79,8 @@ def canonicalise(model: Model, *, batch_norm: bool, output: str | None = None) -
     drop_identities(model)
     merge_twins(model)
     hold_texts(model)
+    name_prototypes(model)
+    name_weighted_sums(model)
     divide_first(model)
     name_activations(model)
     name_masks(model)

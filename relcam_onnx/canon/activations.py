@@ -44,7 +44,7 @@ ELEMENTWISE = frozenset({
 """What a spelled-out activation is made of."""
 BOUNDS = ("Clip", "HardSigmoid", "Max", "Min", "Relu")
 """What bends curves in one place, or two."""
-CHOOSING = frozenset({"Cast", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Where"})
+CHOOSING = frozenset({"Cast", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Sign", "Where"})
 """What tells a curve's two halves apart."""
 
 GRID = np.linspace(-7.0, 7.0, 57)
@@ -53,6 +53,8 @@ GRID_SIGNED = np.where(GRID == 0, 1.0, GRID)
 """The same without 0, to divide by."""
 NEAR = 1e-4
 """So much smaller the bend of a LeakyRelu looks the same."""
+FAR = 1e4
+"""And so much larger."""
 CURVE_TOLERANCE = 1e-5
 KNOWN = np.stack([curve(GRID) for _, _, curve in CURVES])
 """The curves there."""
@@ -167,10 +169,12 @@ def curve_of(piece: Piece) -> tuple[str, dict[str, Any]] | None:
         return found
     slopes = values / GRID_SIGNED if values.shape == GRID.shape else None
     if slopes is not None and np.allclose(slopes[GRID > 0], 1) and np.ptp(slopes[GRID < 0]) < CURVE_TOLERANCE:
-        near = piece.run(GRID * NEAR)
-        if near is None or not np.allclose(near, values * NEAR, atol=CURVE_TOLERANCE * NEAR):
-            return None  # another one has its bend near 0
-        return "LeakyRelu", {"alpha": float(slopes[0])}
+        for scale in (NEAR, FAR):  # another one has its bend near 0, or is bounded far from it
+            scaled = piece.run(GRID * scale)
+            if scaled is None or not np.allclose(scaled, values * scale, atol=CURVE_TOLERANCE * scale):
+                return None
+        alpha = float(slopes[0])
+        return ("Identity", {}) if abs(alpha - 1) < CURVE_TOLERANCE else ("LeakyRelu", {"alpha": alpha})
     most = float(values.max())
     if 0 < most < GRID[-1] and np.allclose(values, np.clip(GRID, 0, most), atol=CURVE_TOLERANCE):
         return "Clip", {"min": 0.0, "max": most}

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.canon.axes import RESHAPES
 from relcam_onnx.canon.edit import fresh, is_op, reshaped, sweep
 from relcam_onnx.canon.moving import transposed, turned
 from relcam_onnx.model import Model, producer, variables
@@ -28,10 +29,10 @@ class Inner(NamedTuple):
 def name_groups(model: Model) -> None:
     """Make a GroupNormalization of every Reshape that ends one."""
     for node in list(model.graph.nodes):
-        inner = inner_norm(node.inputs[0]) if is_op(node, "Reshape") else None
+        inner = inner_norm(node.inputs[0]) if is_op(node, *RESHAPES) else None
         split = producer(inner.node.inputs[0]) if inner is not None else None
-        if inner is not None and is_op(split, "Reshape"):
-            write_first(model, node, split, inner) or write_last(model, node, split, inner)
+        if inner is not None and is_op(split, *RESHAPES):
+            any(form(model, node, split, inner) for form in (write_whole, write_first, write_last))
     for node in model.graph.nodes:
         if is_op(node, "InstanceNormalization", "GroupNormalization"):
             name_layer_norm(node)
@@ -80,6 +81,36 @@ def inner_norm(tensor: gs.Tensor) -> Inner | None:
 def in_rank(value: np.ndarray, rank: int) -> np.ndarray:
     """A constant with as many axes as the tensor that it meets."""
     return value.reshape((1,) * (rank - value.ndim) + value.shape)
+
+
+def write_whole(model: Model, node: gs.Node, split: gs.Node, inner: Inner) -> bool:
+    """All of each picture in a row, (N, C h w), normalised: the layer norm of it as it was, and is again behind."""
+    source, rows = split.inputs[0], list(inner.node.inputs[0].shape)
+    shape = list(source.shape or ())
+    if len(rows) != 2 or inner.axes != [1] or shape[:1] != rows[:1] or shape != list(node.outputs[0].shape or ()):
+        return False
+    if not all(isinstance(size, int) for size in shape[1:]):
+        return False
+    node.op, node.attrs = (
+        "LayerNormalization",
+        {
+            "axes": list(range(1, len(shape))),
+            "epsilon": inner.node.attrs.get("epsilon", 1e-5),
+        },
+    )
+    tables = [value.reshape(shape[1:] if value.size > 1 else [1]) for value in (inner.gain, inner.shift)]
+    constants = zip(("gain", "shift"), map(unvaried, tables), strict=True)
+    name = node.outputs[0].name
+    node.inputs = [source, *(gs.Constant(f"{name}/{what}", value.astype(np.float32)) for what, value in constants)]
+    return True
+
+
+def unvaried(value: np.ndarray) -> np.ndarray:
+    """A constant of length one along the axes that it does not vary on."""
+    for axis in range(value.ndim):
+        first = value.take([0], axis)
+        value = first if np.all(value == first) else value
+    return value
 
 
 def write_first(model: Model, node: gs.Node, split: gs.Node, inner: Inner) -> bool:

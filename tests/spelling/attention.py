@@ -75,7 +75,7 @@ class Attention(Parts):
         return np.exp(self.value((count,), 0.3)), self.value((count,), 0.3)
 
     def softmax(self, x: str, axis: int) -> str:
-        """Over an axis of four."""
+        """Over one axis."""
         small = tuple(1 if a == axis else s for a, s in enumerate(self.shapes[x]))
 
         def shares(y: str) -> str:
@@ -91,7 +91,7 @@ class Attention(Parts):
             return shares(self.same(x, "Sub", x, largest))
 
         return self.one_of(
-            lambda: self.same(x, "Softmax", x, axis=axis - 4),
+            lambda: self.same(x, "Softmax", x, axis=axis - len(self.shapes[x])),
             lambda: self.same(x, "Softmax", x, axis=axis),
             lambda: shares(x),
             less_the_largest,
@@ -333,3 +333,45 @@ class Attention(Parts):
 
         y = self.transformer(self.one_of(before, apart, across))
         return self.one_of(lambda: first(self.row_norm(y, *gains)), lambda: self.row_norm(first(y), *gains))
+
+    def attended(self, x: str) -> str:
+        """Positions of a plane, signed, by one weight each that a softmax makes: (N, channels)."""
+        n, c, h, w = self.shapes[x]
+        rows, count = self.rows_of(x), h * w
+        weight, bias = self.value((c, 1), 1.5), self.value((1,), 0.2)
+        logits, out, column = self.linear(rows, weight, bias), (n, c), (n, 1, count)
+
+        def mixed() -> str:
+            y = self.put((n, 1, c), "MatMul", self.transpose(self.softmax(logits, 1), [0, 2, 1]), rows)
+            return self.put(out, "Squeeze", y, np.array([1]))
+
+        def turned() -> str:
+            y = self.put((n, c, 1), "MatMul", self.transpose(rows, [0, 2, 1]), self.softmax(logits, 1))
+            return self.put(out, "Reshape", y, np.array([0, c]))
+
+        def summed() -> str:
+            return self.put(
+                out, "ReduceSum", self.same(rows, "Mul", rows, self.softmax(logits, 1)), np.array([1]), keepdims=0
+            )
+
+        def averaged() -> str:
+            product = self.same(rows, "Mul", self.softmax(logits, 1), rows)
+            return self.put(
+                out, "Mul", self.put(out, "ReduceMean", product, np.array([1]), keepdims=0), np.float32(count)
+            )
+
+        def named() -> str:
+            flat = self.put((n, count), "Squeeze", self.softmax(logits, 1), np.array([2]))
+            return self.put(out, "Einsum", rows, flat, equation="ntd,nt->nd")
+
+        def over_plane() -> str:
+            across = self.put(column, "Reshape", logits, np.array(column))
+            map_ = self.put((n, 1, h, w), "Reshape", self.softmax(across, 2), np.array((n, 1, h, w)))
+            return self.put(out, "ReduceSum", self.same(x, "Mul", x, map_), np.array([2, 3]), keepdims=0)
+
+        def divided() -> str:
+            powers = self.same(logits, "Exp", logits)
+            whole = self.put(out, "ReduceSum", self.same(rows, "Mul", rows, powers), np.array([1]), keepdims=0)
+            return self.put(out, "Div", whole, self.put((n, 1), "ReduceSum", powers, np.array([1]), keepdims=0))
+
+        return self.one_of(mixed, turned, summed, averaged, named, over_plane, divided)

@@ -7,9 +7,10 @@ import onnx
 
 from spelling.base import Choose, Plan
 from spelling.gates import Gates
+from spelling.heads import COMPARING, Heads
 
 
-class Speller(Gates):
+class Speller(Gates, Heads):
     """Writes a plan."""
 
     def block(self, kind: str, x: str) -> str:
@@ -192,6 +193,10 @@ class Speller(Gates):
         if self.plan.head == "deep":
             hidden = self.dense(y, 8)
             y = self.same(hidden, "Relu", hidden)
+        if self.plan.head == "attended":
+            return self.dense(self.attended(self.conv(x, 6, 1)), 4)
+        if self.plan.head in COMPARING:
+            return self.compared(self.dense(self.idle(y), 6), self.plan.head)
         return self.dense(self.idle(y), 4)
 
     def written(self) -> onnx.ModelProto:
@@ -207,12 +212,12 @@ BLOCKS = (
     "l2", "rms", "tokens", "channels last", "patches", "shuffle", "upsample",
     "alone", "pixels", "ring", "placed", "bent", "mixer", "maxout", "dilated", "attention", "windows", "gated",
 )  # fmt: skip
-HEADS = ("pooled", "deep", "flat", "largest", "token")
+HEADS = ("pooled", "deep", "flat", "largest", "token", "attended", *COMPARING)
 NEED_SIZES = frozenset({
     "tokens", "patches", "placed", "shuffle", "upsample", "pixels", "ring", "mixer", "dilated", "attention", "windows",
-    "gated", "token",
+    "gated", "token", "attended",
 })  # fmt: skip
-"""Blocks, and a head, that name the sizes of the picture."""
+"""Blocks, and heads, that name the sizes of the picture."""
 
 
 def drawn(number: int, *, free: bool | None = None) -> tuple[Plan, onnx.ModelProto]:

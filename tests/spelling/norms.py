@@ -193,6 +193,16 @@ class Norms(Layers):
             y = self.same(y, "Add", self.same(y, "Mul", y, gain), shift)
             return self.transpose(y, [0, 3, 1, 2])
 
+        def whole() -> str:
+            """All of a picture in a row, by a layer norm; where there is one group."""
+            size = c * h * w
+            tables = [np.repeat(v, h * w) for v in (gain, shift)] if self.pick(2) else [np.ones(size, np.float32)]
+            row = self.put((n, size), "Flatten", x) if self.pick(2) else self.reshape(x, (n, size))
+            y = self.put((n, size), "LayerNormalization", row, *tables, epsilon=1e-5)
+            if len(tables) == 1:
+                return scaled(y)
+            return self.put((n, c, h, w), "Reshape", y, np.array((n, c, h, w)))
+
         ways = [lambda: self.same(x, "GroupNormalization", x, gain, shift, num_groups=groups, epsilon=1e-5)]
         if not self.plan.free:
             ones, zeros = np.ones(groups, np.float32), np.zeros(groups, np.float32)
@@ -203,6 +213,7 @@ class Norms(Layers):
                 lambda: scaled(self.normed(self.reshape(x, flat), [2], 1e-5)),
                 inside,
                 last,
+                *([whole] if groups == 1 else []),
             ]
         return self.one_of(*ways)
 
