@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nets import Net
 
-import relcam_onnx as rc
 from relcam_onnx.backends.eager import Eager
 from relcam_onnx.lrp import fusing, gradient_cams, relevance_cams
 
@@ -37,7 +34,7 @@ def grown(means: np.ndarray, scale: int, size: tuple[int, int]) -> np.ndarray:
 def local_twin(a: np.ndarray, r: np.ndarray, s: int) -> np.ndarray:
     """Σ_k |A_k| · R̄_k / (Ā_k + ε) of one image, (C, h, w) -> (h, w), window by window."""
     size = a.shape[1:]
-    eps = 1e-3 * np.abs(a).mean((1, 2)) + 1e-12
+    eps = 1e-3 * np.abs(a).mean() + 1e-12
 
     def windowed(values: np.ndarray) -> np.ndarray:
         rows, columns = (-(-n // s) for n in size)
@@ -45,7 +42,7 @@ def local_twin(a: np.ndarray, r: np.ndarray, s: int) -> np.ndarray:
         return values if s == 1 else grown(np.array(means), s, size)
 
     strength = np.abs(a)
-    return sum((strength[k] * windowed(r[k]) / (windowed(strength[k]) + eps[k]) for k in range(len(a))), np.zeros(size))
+    return sum((strength[k] * windowed(r[k]) / (windowed(strength[k]) + eps) for k in range(len(a))), np.zeros(size))
 
 
 @given(seed=st.integers(0, 99), window=st.integers(1, 4), h=st.integers(2, 9), w=st.integers(2, 9))
@@ -57,36 +54,6 @@ def test_local_relevance_cam_is_its_formula(seed: int, window: int, h: int, w: i
         exact = a[row % 2].astype(np.float64), r[row].astype(np.float64)
         wanted = local_twin(*exact, window)
         np.testing.assert_allclose(got[row], wanted, rtol=0, atol=2e-5 * np.abs(wanted).max())
-
-
-@pytest.mark.parametrize("window", [1, 2])
-def test_local_relevance_cam_has_no_units(window: int) -> None:
-    """Cross-layer equalisation (Nagel et al. 2019) takes a factor from a channel and gives it to the next layer."""
-    a, r = normal(0, 1, 5, 6, 6), normal(1, 1, 5, 6, 6)
-    factors = np.array([1e-3, 0.1, 1, 30, 1e3], np.float32)[:, None, None]
-    ours, theirs = (relevance_cams.local_relevance_cam(Eager(), x, r, window) for x in (a, a * factors))
-    np.testing.assert_allclose(theirs, ours, atol=1e-5 * np.abs(ours).max())
-
-
-@pytest.mark.parametrize("preset", ["default", "epsilon-plus"])
-def test_layers_that_were_equalised_keep_their_maps(preset: str) -> None:
-    """The same in a file, through a depthwise layer: to 1e-3, as for every spelling."""
-    rng, x = np.random.default_rng(0), normal(5, 1, 3, 16, 16)
-    weights = [rng.normal(size=s).astype(np.float32) for s in ((8, 3, 3, 3), (8, 1, 3, 3), (6, 8, 3, 3), (6, 4))]
-
-    def maps(units: np.ndarray) -> Mapping[str, np.ndarray]:
-        net = Net("N", 3, 16, 16)
-        y = net("Relu", net("Conv", net.x, weights[0] / units, strides=[2, 2], pads=[1] * 4))
-        y = net("Relu", net("Conv", y, weights[1] * units / units[::-1], group=8, pads=[1] * 4))
-        y = net("Relu", net("Conv", y, weights[2] * units[::-1].reshape(1, 8, 1, 1), strides=[2, 2]))
-        model = net.model(net("MatMul", net("Flatten", net("GlobalAveragePool", y)), weights[3]))
-        with rc.Explainer(model, ["stages", "fused", "input"], preset=preset) as explainer:
-            return dict(explainer(x, [[0, 1]]).maps)
-
-    ours = maps(np.ones((8, 1, 1, 1), np.float32))
-    theirs = maps(np.geomspace(0.02, 50, 8, dtype=np.float32).reshape(8, 1, 1, 1))
-    for name, values in ours.items():
-        np.testing.assert_allclose(theirs[name], values, atol=1e-3 * np.abs(values).max(), err_msg=name)
 
 
 def test_local_relevance_cam_at_the_deepest_stage_is_the_sum_over_channels() -> None:

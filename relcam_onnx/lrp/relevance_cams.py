@@ -34,11 +34,11 @@ def weighted(f: Backend, activation: Value, weights: Value) -> Value:
 def local_relevance_cam(f: Backend, activation: Value, relevance: Value, window: int) -> Value:
     """Σ_k |A_k| · R̄_k / (Ā_k + ε): relevance per unit of activation, taken over windows of ``window`` positions a side.
 
-    ε = 1e-3 · mean |A_k| over the positions of the image, + 1e-12, in the units of its channel; (K·N, h, w).
+    ε = 1e-3 · mean |A| over channels and positions of the image, + 1e-12; (K·N, h, w).
     """
     strength = f.Abs(activation)
     dims = f.dims(activation)
-    mean = f.ReduceMean(strength, list(range(2, len(dims))), keepdims=1)
+    mean = f.ReduceMean(strength, list(range(1, len(dims))), keepdims=1)
     epsilon = mean * 1e-3 + 1e-12
     around = windowed(f, strength, window, dims[2:]) + epsilon
     per_unit = windowed(f, relevance, window, dims[2:]) / f.each(around)
