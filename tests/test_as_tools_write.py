@@ -154,6 +154,46 @@ def test_a_branch_that_the_file_decides_though_nothing_else_folds(decided: str) 
     same(plain, branching)
 
 
+@pytest.mark.parametrize("channels", [8, 64])
+@pytest.mark.parametrize("inside", ["Add (c, k)", "Conv <pads = [1, 1, 1, 1]> (c, w2)"])
+def test_what_a_branch_that_is_not_taken_reads_has_no_other_reader(inside: str, channels: int) -> None:
+    """A bias is folded into what it stands behind; a weight that is large, and read in a branch alone, is found."""
+    sides = f"float[1, {channels}, 8, 8]"
+    taken = f"then_branch = t () => ({sides} b) {{ b = {inside} }}"
+    left = f"else_branch = e () => ({sides} d) {{ d = Identity (c) }}"
+    head = '<ir_version: 8, opset_import: ["" : 17]> g (float[1, 3, 32, 32] x) => (float[1, 5] y) <bool t = {1}>'
+    rng = np.random.default_rng(0)
+    shapes = {"w": (channels, 3, 4, 4), "w2": (channels, channels, 3, 3), "k": (channels, 1, 1), "v": (channels, 5)}
+    models = []
+    for spelled in (inside, f"If (t) <{taken}, {left}>"):
+        body = f"c = Conv <strides = [4, 4]> (x, w)  r = {spelled}  q = Relu (r)  p = GlobalAveragePool (q)"
+        model = onnx.parser.parse_model(f"{head} {{ {body}  f = Flatten (p)  y = MatMul (f, v) }}")
+        models.append(model)
+    for name, shape in shapes.items():
+        value = numpy_helper.from_array((rng.standard_normal(shape) / 8).astype(np.float32), name)
+        for model in models:
+            model.graph.initializer.append(value)
+    same(*models)
+
+
+def test_a_large_weight_that_nothing_reads_is_no_obstacle() -> None:
+    net = Net(1, 3, 32, 32)
+    plain = net.model(net.head(trunk(net), 16))
+    with_more = onnx.ModelProto.FromString(plain.SerializeToString())
+    with_more.graph.initializer.append(numpy_helper.from_array(np.ones((64, 64, 16), np.float32), "left over"))
+    same(plain, with_more)
+
+
+def test_a_mean_picture_is_a_shift_of_the_input_as_one_number_a_channel_is() -> None:
+    def model(mean: np.ndarray) -> onnx.ModelProto:
+        net = Net(1, 3, 32, 32)
+        shifted = net("Sub", net.x, mean)
+        return net.model(net.head(net("Relu", net("Conv", shifted, net.normal(8, 3, 4, 4), strides=[4, 4])), 8))
+
+    mean = np.array([0.5, 0.3, -0.2], np.float32)[:, None, None]
+    same(model(mean), model(np.broadcast_to(mean, (3, 32, 32)).copy()))
+
+
 def test_pools_over_channels_in_blocks() -> None:
     """onnxruntime saves such pools where the convolutions around them are over integers."""
 

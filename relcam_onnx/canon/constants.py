@@ -44,8 +44,19 @@ def fold_constants(model: Model) -> bool:
             if not dequantise(model):  # what was folded may be what is dequantised
                 break
     if folded:
+        forget_branches(model.graph)
         model.graph.cleanup(remove_unused_graph_inputs=False)
     return folded
+
+
+def forget_branches(graph: gs.Graph) -> None:
+    """Let no tensor be read by a node of a branch that was not taken."""
+    known = {id(node) for own in (graph, *graph.subgraphs(recursive=True)) for node in own.nodes}
+    for tensor in graph.tensors().values():
+        for reader in list(tensor.outputs):
+            if id(reader) not in known:
+                reader.inputs.clear()
+                reader.outputs.clear()
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from relcam_onnx.onnx_file.opset import raise_opset, sized_skeleton
 from relcam_onnx.onnx_file.protos import nodes
 from relcam_onnx.onnx_file.single import give_batch
 from relcam_onnx.onnx_file.splitting import split
-from relcam_onnx.onnx_file.weights import light, taken
+from relcam_onnx.onnx_file.weights import forget_unread, light, taken
 from relcam_onnx.onnx_file.widening import widen
 from relcam_onnx.onnx_file.zero_points import part_zero_points
 
@@ -108,6 +108,7 @@ def _load(source: Source) -> Model:
         if proto.functions:
             proto = inlined(proto)
             write_back(proto)  # what stood in them
+        weights = forget_unread(proto, weights)
         proto = light(proto, weights)
         widen(proto)
         part_zero_points(proto)
@@ -161,9 +162,10 @@ def _graph(proto: onnx.ModelProto, weights: Mapping[str, np.ndarray]) -> gs.Grap
             graph = gs.import_onnx(proto)
     except KeyError as error:
         raise ModelFileError(f"a tensor is of the unknown type {error}; export the model again") from error
-    for tensor in graph.tensors().values():
-        if tensor.name in weights and isinstance(tensor, gs.Constant):
-            tensor.values = weights[tensor.name]
+    for own in (graph, *graph.subgraphs(recursive=True)):  # a branch may read what nothing else does
+        for tensor in own.tensors().values():
+            if tensor.name in weights and isinstance(tensor, gs.Constant):
+                tensor.values = weights[tensor.name]
     return graph
 
 

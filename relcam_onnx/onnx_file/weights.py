@@ -13,6 +13,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
+from relcam_onnx.onnx_file.protos import graphs, nodes
+
 LARGE = 2**16
 """Bytes from which on a weight is kept apart; smaller ones, which shapes may hang on, stay where they are."""
 
@@ -53,6 +55,20 @@ def taken(proto: onnx.ModelProto, apart: Mapping[int, memoryview]) -> dict[str, 
         own[...] = values
         stored[name] = own
     return stored
+
+
+def forget_unread(proto: onnx.ModelProto, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Take what nothing reads out of a message; the weights that are left.
+
+    onnxruntime forgets such weights by itself, and refuses to be told where they lie.
+    """
+    read = {value.name for graph in graphs(proto.graph) for value in graph.output}
+    read.update(name for node in nodes(proto) for name in node.input)
+    stored = list(proto.graph.initializer)
+    if any(tensor.name not in read for tensor in stored):
+        del proto.graph.initializer[:]
+        proto.graph.initializer.extend(tensor for tensor in stored if tensor.name in read)
+    return {name: values for name, values in weights.items() if name in read}
 
 
 def light(proto: onnx.ModelProto, weights: Mapping[str, np.ndarray]) -> onnx.ModelProto:

@@ -19,12 +19,13 @@ class Pass(Rule):
 
     def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
         """See the class."""
-        if len(op.terms) != 1 or tuple(f.dims(op.terms[0].x)) != tuple(f.dims(op.y)):
+        terms = [term for term in op.terms if term.receives]
+        if len(terms) != 1 or tuple(f.dims(terms[0].x)) != tuple(f.dims(op.y)):
             raise OptionError(
                 f"rule pass needs one input of the output's shape {tuple(f.dims(op.y))}, not "
-                f"{[tuple(f.dims(t.x)) for t in op.terms]}; choose another rule for this op"
+                f"{[tuple(f.dims(t.x)) for t in terms]}; choose another rule for this op"
             )
-        return {op.terms[0].index: message.unsupported()}
+        return {terms[0].index: message.unsupported()}
 
 
 @dataclass(frozen=True)
