@@ -213,9 +213,8 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
         lambda n: conv(n, n("Gather", per_channel(n, relu(n), 4, 1, 1), np.array([2, 0, 3, 1]), axis=1), 4, kernel=1),
         ["Conv", "Relu", "Gather", "Conv"],
     ),
-    "a layer of one number for each channel between activations": (
-        lambda n: n("Conv", relu(n), np.diag([1, 2, 0, 3]).astype(np.float32)[:, :, None, None]),
-        ["Conv", "Relu", "Mul"],
+    "- a layer of one number for each channel between activations": (
+        lambda n: n("Conv", relu(n), np.eye(4, dtype=np.float32)[:, :, None, None]), ["Conv", "Relu", "Conv"],
     ),
     "pads of pads": (
         lambda n: n("Conv", padded_again(n, pad_once(n, relu(n))), n.normal(4, 4, 3, 3)), ["Conv", "Relu", "Conv"],

@@ -65,6 +65,10 @@ def computed(node: gs.Node, values: Mapping[str, np.ndarray]) -> np.ndarray:
     if node.op == "MatMul" and len(inputs) == 3:  # a layer's bias stands with it
         a, b, bias = (np.asarray(value) for value in inputs)
         return np.asarray(Eager().MatMul(a, b) + bias)
+    if node.op == "Reshape" and len(inputs) == 1:  # one of a rewrite: to what is told of the result
+        (rows,) = (np.asarray(value) for value in inputs)
+        sizes = [size if isinstance(size, int) else -1 for size in node.outputs[0].shape]
+        return rows.reshape([len(rows) if sizes[0] < 0 else sizes[0], *sizes[1:]])
     return np.asarray(getattr(Eager(), node.op)(*inputs, **node.attrs))
 
 

@@ -1,10 +1,12 @@
 """Convolutions that read each channel by itself, or each from another: scales and shifts, channels in another order.
 
 So normalisation and the order of colours stand before the first layer, and a batch norm behind one, once a tool has
-written them as layers.
+written them as layers. One that stands alone, between activations, is a layer like others.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -16,6 +18,7 @@ from relcam_onnx.model import Model, consumers, producer, variables
 from relcam_onnx.ops import lookup
 
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+SUMS = ("Add", "Concat", "Sub", "Sum")
 NORMS = ("GroupNormalization", "InstanceNormalization", "LayerNormalization", "RMSNormalization")
 
 
@@ -46,29 +49,30 @@ def as_batch_norm(node: gs.Node, x: gs.Tensor, scale: np.ndarray, shift: np.ndar
 
 
 def stands_behind(node: gs.Node) -> bool:
-    """Whether layers or norms stand before a convolution: else it may be the first one itself."""
-    waiting, seen = [node], {id(node)}
-    while waiting:
-        for before in filter(None, (producer(t) for _, t in variables(waiting.pop()))):
-            if is_op(before, *LAYERS, *NORMS):
-                return True
-            if id(before) not in seen:
-                seen.add(id(before))
-                waiting.append(before)
-    return False
+    """Whether what a convolution reads was made by a layer or a norm, but for scales, shifts, moves and sums."""
+    return any(is_op(before, *LAYERS, *NORMS) for before in reached(node, behind=False))
 
 
 def stands_before(node: gs.Node) -> bool:
     """Whether a layer reads what a convolution makes, but for scales, shifts and moves."""
+    return any(is_op(reader, *LAYERS) for reader in reached(node, behind=True))
+
+
+def reached(node: gs.Node, *, behind: bool) -> Iterator[gs.Node]:
+    """The nodes behind a node, or before it, up to the first ones that do more than hand on or add; each once."""
     waiting, seen = [node], {id(node)}
     while waiting:
-        for reader in consumers(waiting.pop().outputs[0]):
-            if is_op(reader, *LAYERS):
-                return True
-            if id(reader) not in seen and hands_on(reader):
-                seen.add(id(reader))
-                waiting.append(reader)
-    return False
+        current = waiting.pop()
+        if behind:
+            found = consumers(current.outputs[0])
+        else:
+            found = [before for _, t in variables(current) if (before := producer(t)) is not None]
+        for other in found:
+            if id(other) not in seen:
+                seen.add(id(other))
+                yield other
+                if hands_on(other) or (not behind and is_op(other, *SUMS)):
+                    waiting.append(other)
 
 
 def hands_on(node: gs.Node) -> bool:

@@ -44,10 +44,6 @@ class Speller(Gates, Heads):
                 return self.silu(self.conv(self.bent(self.conv(x, 6)), 6, 1)) if h > 2 else x
             case "maxout":
                 return self.conv(self.largest_of(*self.halves(self.conv(x, 12))), 6)
-            case "alone":
-                scale, shift = np.exp(self.value((c,), 0.3)), self.value((c,), 0.3)
-                y = self.batch_norm_of(self.pooled(self.silu(x), "MaxPool", "ReduceMax"), scale, shift)
-                return self.relu(self.conv(self.relu(y), 6)) if h > 2 else x
             case "average":
                 return self.pooled(x, "AveragePool", "ReduceMean")
             case "layer-norm":
@@ -210,7 +206,7 @@ class Speller(Gates, Heads):
 BLOCKS = (
     "plain", "biased", "signed", "residual", "three", "inverted", "split", "max", "average", "layer-norm", "group-norm",
     "l2", "rms", "tokens", "channels last", "patches", "shuffle", "upsample",
-    "alone", "pixels", "ring", "placed", "bent", "mixer", "maxout", "dilated", "attention", "windows", "gated",
+    "pixels", "ring", "placed", "bent", "mixer", "maxout", "dilated", "attention", "windows", "gated",
 )  # fmt: skip
 HEADS = ("pooled", "deep", "flat", "largest", "token", "attended", *COMPARING)
 NEED_SIZES = frozenset({
