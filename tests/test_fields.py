@@ -32,7 +32,6 @@ def spot_net(kernel: int, *, size: int = 128, pad: int = 0, layers: int = 3) -> 
     for i in range(layers):
         weight = np.zeros((3, 3, kernel, kernel), np.float32)
         weight[range(3), range(3)] = 1 / kernel**2
-        weight[range(3), range(3), kernel // 2, kernel // 2] *= 1.01  # else they are pools, which are no stages
         if i == 0:
             weight -= np.float32(0.5 / kernel**2)
         bias = np.full(3, -0.05 if i == 0 else 0, np.float32)

@@ -1,7 +1,8 @@
 """Convolutions whose weights say that they learned nothing: means of windows, windows as channels, and copies.
 
 As tools write them that have no op for it: an average pool as equal taps, YOLOv5's Focus and pixel unshuffling as one
-tap each, a pixel shuffle or nearest upsampling as a transposed convolution.
+tap each, a pixel shuffle or nearest upsampling as a transposed convolution. One whose result is bent is a layer like
+others, whatever its weights are.
 """
 
 from __future__ import annotations
@@ -11,10 +12,29 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.edit import Step, is_op, result_of, sweep, written
 from relcam_onnx.canon.places import shape_of_one
-from relcam_onnx.canon.scales import as_batch_norm
+from relcam_onnx.canon.scales import as_batch_norm, reached
 from relcam_onnx.model import Model
 from relcam_onnx.ops import lookup
 
+BENT = (
+    "Celu",
+    "Clip",
+    "Elu",
+    "Gelu",
+    "HardSwish",
+    "LeakyRelu",
+    "Max",
+    "Mish",
+    "PRelu",
+    "Relu",
+    "Selu",
+    "Sigmoid",
+    "Softplus",
+    "Softsign",
+    "Swish",
+    "Tanh",
+)
+"""What bends what a layer makes."""
 EQUAL = 1e-6
 """So far apart, of themselves, numbers of float32 may be that are meant to be one."""
 
@@ -27,6 +47,8 @@ def name_fixed(model: Model) -> None:
         layer = lookup(node).layer_of(node)
         shift = layer.offset(node) if layer is not None else None
         if shift is None or len(node.inputs[1].shape) < 3 or np.prod(node.inputs[1].shape[2:]) == 1:
+            continue
+        if any(is_op(reader, *BENT) for reader in reached(node, behind=True)):
             continue
         if is_op(node, "Conv"):
             found = single_channels(node)
