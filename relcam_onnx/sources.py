@@ -232,7 +232,7 @@ class Sources:
         try:
             if file.suffix.lower() == ".npy":
                 return np.load(file, allow_pickle=False)
-            return json.loads(file.read_text() if file.suffix.lower() == ".json" else text)
+            return json.loads(file.read_text("utf-8-sig") if file.suffix.lower() == ".json" else text)
         except FileNotFoundError as error:
             raise InputError(f"{text}: there is no such file") from error
         except (OSError, ValueError) as error:

@@ -187,7 +187,7 @@ rule = "epsilon"
 
 def test_toml(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
-    path.write_text(TOML)
+    path.write_text(TOML, encoding="utf-8-sig")  # as Windows' editors write it
     wanted = Preset(
         "mine",
         (("first", ZBox((-2.0, -2.1, -2.2), 2.5)), ("layer?.*", AlphaBeta(3.0, 2.0)), ("*", Epsilon())),

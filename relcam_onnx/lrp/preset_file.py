@@ -37,7 +37,7 @@ def read_toml(path: Path) -> Preset:
         The file cannot be read, a key, rule or parameter in it does not exist, or a parameter has another range.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise OptionError(f"preset file {str(path)!r} cannot be read: {error}") from error
     allowed = {*_KINDS, "rules"}
