@@ -25,7 +25,7 @@ from relcam_onnx.pictures.other_tools import SIZES
 from relcam_onnx.pictures.pixels import Picture, read_pixels
 from relcam_onnx.pictures.preprocess import Preprocess
 from relcam_onnx.pictures.reading import PictureSource, Stored, name_of
-from relcam_onnx.runners.arrays import check_array, is_read
+from relcam_onnx.runners.arrays import check_array, is_read, unread
 
 
 class Ready(NamedTuple):
@@ -200,6 +200,8 @@ class Sources:
             array = np.asarray(value)
         except ValueError as error:
             raise InputError(f"{takes}, in rows of one length") from error
+        except (TypeError, RuntimeError) as error:
+            raise unread(f"input {name!r}", value, error) from error
         if array.dtype.kind not in "biuf" or not np.can_cast(array.dtype, tensor.dtype, "same_kind"):
             whole = np.dtype(tensor.dtype).kind in "iu" and array.dtype.kind in "biu"
             if not whole:
