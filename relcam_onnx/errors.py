@@ -84,6 +84,19 @@ def check_counts(**counts: Any) -> None:
             raise OptionError(f"{name} must be a whole number, at least 1, not {count!r}")
 
 
+def place_of(what: str, index: Any, count: int) -> int:
+    """The place, from 0 on, of one of so many; negative ones are counted from the end.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    """
+    if not isinstance(index, Integral) or not -count <= int(index) < count:
+        raise InputError(f"there is no {what} {index!r}: {count} were explained, counted from 0")
+    return int(index) % count
+
+
 def nearest(name: str, names: Iterable[str], most: int = 3) -> str:
     """``" (did you mean 'a' or 'b'?)"`` for the names closest to ``name``, or an empty string."""
     close = difflib.get_close_matches(name, list(dict.fromkeys(names)), n=most, cutoff=0.5)
