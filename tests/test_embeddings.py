@@ -83,6 +83,8 @@ def test_the_head_can_be_named() -> None:
         rc.Explainer(embedding(), "stages", head="classifier")(X, {"like": embedded(OTHERS)[0]})
     with pytest.raises(rc.TargetError, match="say what to be like"):
         rc.Explainer(embedding(), "stages", head="embedding")(X)
+    with pytest.raises(rc.TargetError, match="not by -1; --like goes without --target and --top"):
+        rc.Explainer(embedding(), "stages")(X, [[{"like": embedded(OTHERS)[0]}, -1]] * 2)
     assert rc.Explainer(embedding(), "stages", head="embedding")(X, {"like": embedded(OTHERS)[0]}).maps
 
 

@@ -180,7 +180,7 @@ class Explanation(Answer):
     def save(
         self,
         folder: str | PathLike[str],
-        formats: Sequence[str] = DEFAULT,
+        formats: str | Sequence[str] = DEFAULT,
         *,
         mask: bool = False,
         mask_rule: str = MASS,
@@ -194,9 +194,9 @@ class Explanation(Answer):
         folder
             Where to; made if need be. Files of the same names are replaced, each whole or not at all.
         formats
-            "sheet" (a JPEG for each image), "png" (an overlay for each map; none where arrays were explained), "npz"
-            (the raw maps, (K, ...), by layer), "html" (a page, with its sheets), "coco" (regions as components with
-            polygons, the extra ``regions``), "json" (alone: ``results.json`` only).
+            One or several: "sheet" (a JPEG for each image), "png" (an overlay for each map; none where arrays were
+            explained), "npz" (the raw maps, (K, ...), by layer), "html" (a page, with its sheets), "coco" (regions as
+            components with polygons, the extra ``regions``), "json" (alone: ``results.json`` only).
         mask
             Also write each map's mask as PNG, 0 and 255.
         mask_rule

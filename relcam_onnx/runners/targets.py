@@ -138,7 +138,7 @@ def check_range(targets: np.ndarray, count: int, what: str = "classes") -> None:
     if wrong.size:
         raise TargetError(
             f"target {int(wrong[0])} is out of range: this model has {count} {what}, 0 to {count - 1}, or ranks "
-            f"-1 (the top one) to -{count}"
+            f"-1 (the top one) to -{count} (--top {count} asks for all)"
         )
 
 
