@@ -62,6 +62,11 @@ def all_told(doing: str) -> Iterator[None]:
         yield
     except (RelcamError, Warning):
         raise
+    except MemoryError as error:
+        raise UnsupportedModelError(
+            f"{doing} needs more memory than there is ({error}): ask for fewer samples=, or with max_batch= and "
+            "max_targets= for less at a time; a damaged file may ask for too much, too"
+        ) from error
     except Exception as error:
         reason = next(iter(str(error).splitlines()), "")
         raise UnsupportedModelError(
@@ -84,7 +89,28 @@ def check_counts(**counts: Any) -> None:
             raise OptionError(f"{name} must be a whole number, at least 1, not {count!r}")
 
 
+def as_texts(what: str, given: Any) -> tuple[str, ...]:
+    """An option that takes one text or several; `OptionError` where it is anything else."""
+    several = (given,) if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
+    if not all(isinstance(text, str) for text in several):
+        raise OptionError(f"{what} must be a text, or a list of texts, not {given!r}")
+    return several
+
+
+def place_of(what: str, index: Any, count: int) -> int:
+    """The place, from 0 on, of one of so many; negative ones are counted from the end.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    """
+    if not isinstance(index, Integral) or not -count <= int(index) < count:
+        raise InputError(f"there is no {what} {index!r}: {count} were explained, counted from 0")
+    return int(index) % count
+
+
 def nearest(name: str, names: Iterable[str], most: int = 3) -> str:
     """``" (did you mean 'a' or 'b'?)"`` for the names closest to ``name``, or an empty string."""
-    close = difflib.get_close_matches(name, list(dict.fromkeys(names)), n=most, cutoff=0.5)
+    close = difflib.get_close_matches(str(name), list(dict.fromkeys(names)), n=most, cutoff=0.5)
     return f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""

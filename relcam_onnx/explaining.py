@@ -45,7 +45,7 @@ def explain(
         A path, a PIL image or an array of pixels (H, W[, 1|3|4]), or a list of them. For a model with several inputs
         a dict: such for each picture input, numbers or arrays for others, as many rows as there are pictures.
     targets
-        As `Explainer` takes them: None (the top class), an int, N, or (N, K). Labels may stand for ints.
+        As `Explainer` takes them: None (the top class), an int, N, or (N, K). Texts are labels first, then indices.
     preprocess
         A `Preprocess`, its fields, a name ("imagenet", "torchvision", "tensorflow", "caffe", "unit", "raw") or a
         JSON file; None: what the model says of it.

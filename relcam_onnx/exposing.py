@@ -7,11 +7,11 @@ from os import PathLike
 
 import onnx
 
-from relcam_onnx.analysis.layers import Layers, as_names
+from relcam_onnx.analysis.layers import Layers
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.scores import find_scores
 from relcam_onnx.canon import canonicalise
-from relcam_onnx.errors import LayerError
+from relcam_onnx.errors import LayerError, as_texts
 from relcam_onnx.onnx_file.load import load
 from relcam_onnx.onnx_file.weights import whole
 
@@ -48,7 +48,7 @@ def expose(
     proto.CopyFrom(loaded.proto)
     made = {name for node in proto.graph.node for name in node.output} | {value.name for value in proto.graph.input}
     given = {value.name for value in proto.graph.output}
-    for asked in as_names(layers):
+    for asked in as_texts("layers", layers):
         if not (resolved := found.resolve(asked)):
             raise LayerError(f"{asked!r} is a map of several layers, no tensor of the file; ask for 'stages'")
         for layer in resolved:

@@ -21,11 +21,11 @@ from relcam_onnx.analysis.bounds import Bounds
 from relcam_onnx.analysis.choices import Choices
 from relcam_onnx.analysis.frames import Rows, rows_for, shared_inputs
 from relcam_onnx.analysis.heads import APART
-from relcam_onnx.analysis.layers import Layer, Layers, as_names, unique
+from relcam_onnx.analysis.layers import Layer, Layers, unique
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.scores import find_scores
 from relcam_onnx.canon import canonicalise
-from relcam_onnx.errors import InputError, ModelFileError, OptionError, all_told, nearest
+from relcam_onnx.errors import InputError, ModelFileError, OptionError, all_told, as_texts, nearest
 from relcam_onnx.lrp.cautions import warn_of_epsilon, warn_of_folded, warn_of_others
 from relcam_onnx.lrp.maps import MapPlan
 from relcam_onnx.lrp.methods import METHODS, Probe
@@ -96,7 +96,8 @@ class Prepared:
                     "this file returns maps already, relcam compile wrote it: run it with onnxruntime, or give the "
                     "model that it was made of"
                 )
-            self._asked = Asked(METHODS[self.method].layers if layers is None else as_names(layers), seed, output, head)
+            names = METHODS[self.method].layers if layers is None else as_texts("layers", layers)
+            self._asked = Asked(names, seed, output, head)
             warn_of_folded(self.preset, self.model)
             self._prepare()
             warn_of_epsilon(self.maps.plan, self.paths, self.preset, self.seed)

@@ -25,7 +25,7 @@ from relcam_onnx.pictures.other_tools import SIZES
 from relcam_onnx.pictures.pixels import Picture, read_pixels
 from relcam_onnx.pictures.preprocess import Preprocess
 from relcam_onnx.pictures.reading import PictureSource, Stored, name_of
-from relcam_onnx.runners.arrays import check_array, is_read
+from relcam_onnx.runners.arrays import check_array, is_read, unread
 
 
 class Ready(NamedTuple):
@@ -200,6 +200,8 @@ class Sources:
             array = np.asarray(value)
         except ValueError as error:
             raise InputError(f"{takes}, in rows of one length") from error
+        except (TypeError, RuntimeError) as error:
+            raise unread(f"input {name!r}", value, error) from error
         if array.dtype.kind not in "biuf" or not np.can_cast(array.dtype, tensor.dtype, "same_kind"):
             whole = np.dtype(tensor.dtype).kind in "iu" and array.dtype.kind in "biu"
             if not whole:
@@ -232,7 +234,7 @@ class Sources:
         try:
             if file.suffix.lower() == ".npy":
                 return np.load(file, allow_pickle=False)
-            return json.loads(file.read_text() if file.suffix.lower() == ".json" else text)
+            return json.loads(file.read_text("utf-8-sig") if file.suffix.lower() == ".json" else text)
         except FileNotFoundError as error:
             raise InputError(f"{text}: there is no such file") from error
         except (OSError, ValueError) as error:

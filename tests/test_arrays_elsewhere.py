@@ -107,3 +107,19 @@ def test_tensors_go_in_and_come_out(explainer: rc.Explainer) -> None:
     fused = torch.from_dlpack(e.maps["fused"])
     np.testing.assert_array_equal(fused.numpy(), explainer(x, 2).maps["fused"])
     assert fused.data_ptr() == e.maps["fused"].__array_interface__["data"][0]
+
+
+def test_tensors_that_share_no_values_are_refused_in_words(explainer: rc.Explainer) -> None:
+    """They were raw RuntimeError, BufferError and ValueError."""
+    torch = pytest.importorskip("torch")
+    zeros = torch.zeros(1, 3, 32, 32)
+    for x in (zeros.bfloat16(), zeros.to_sparse(), zeros.to("meta"), [[1.0], [1.0, 2.0]]):
+        with pytest.raises(rc.InputError, match=r"input 'x' cannot be read as an array .*; give a dense one"):
+            explainer(x)
+    with pytest.raises(rc.TargetError, match="targets cannot be read as an array"):
+        explainer(zeros.numpy(), torch.zeros(1, dtype=torch.int64, device="meta"))
+
+
+def test_arrays_in_another_order_of_bytes_are_taken(explainer: rc.Explainer) -> None:
+    x = picture(1, 3, 32, 32)
+    np.testing.assert_array_equal(explainer(x.astype(">f4"), 2).maps["fused"], explainer(x, 2).maps["fused"])

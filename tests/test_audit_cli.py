@@ -26,8 +26,10 @@ from siamese import towers
 from test_clips import folded
 from typer.testing import CliRunner
 
+import relcam_onnx as rc
 from relcam_onnx.audit import run, store
 from relcam_onnx.audit.model import Audited
+from relcam_onnx.audit.thresholds import read_thresholds
 from relcam_onnx.cli import app
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -432,6 +434,15 @@ def test_classes_that_contradict_each_other_are_refused(text: str, says: str, he
     assert says in result.stderr.replace("\n", " ")
 
 
+def test_paths_as_windows_writes_them_are_found(here: Path, tmp_path: Path) -> None:
+    text = "file,label\npictures\\red\\0.png,red\nC:\\work\\pictures\\blue\\0.png,blue\n"
+    (tmp_path / "c.csv").write_text(text, encoding="utf-8")
+    given = (*(here / "pictures" / colour / "0.png" for colour in ("red", "blue")), "--classes", tmp_path / "c.csv")
+    result = relcam("audit", here / "model.onnx", *given, "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert [(p["label"], p["told"]) for p in report(tmp_path / "out")["pictures"]] == [("red", True), ("blue", True)]
+
+
 def test_cells_that_are_empty_tell_nothing(here: Path, tmp_path: Path) -> None:
     text = "file,index,label\nred/0.png,,RED\nred/1.png,0.0,\nred/2.png,,\nblue/0.png\n"
     (tmp_path / "c.csv").write_text(text, encoding="utf-8")
@@ -445,11 +456,22 @@ def test_cells_that_are_empty_tell_nothing(here: Path, tmp_path: Path) -> None:
 
 def test_thresholds_from_toml(here: Path, tmp_path: Path) -> None:
     limits = tmp_path / "limits.toml"
-    limits.write_text('[fail-under]\n"places.focus" = 0.5\n[fail-over]\nfaithfulness.deletion = 0.0\n')
+    text = '[fail-under]\n"places.focus" = 0.5\n[fail-over]\nfaithfulness.deletion = 0.0\n'
+    limits.write_text(text, encoding="utf-8-sig")
     result = relcam("audit", here / "model.onnx", here / "pictures", "-o", tmp_path / "out", "--thresholds", limits)
     assert result.exit_code == 1
     outcomes = {t["name"]: t["passed"] for t in report(tmp_path / "out")["thresholds"]}
     assert outcomes == {"places.focus": True, "faithfulness.deletion": False}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"), [("", "holds no threshold"), ("[fail-under]", "holds no threshold"), ("fail-over = 3", "a table")]
+)
+def test_a_file_of_thresholds_without_one_is_refused(text: str, says: str, tmp_path: Path) -> None:
+    """A gate that nothing could close."""
+    (tmp_path / "limits.toml").write_text(text)
+    with pytest.raises(rc.OptionError, match=says):
+        read_thresholds((), ["kl=1"], tmp_path / "limits.toml")
 
 
 def test_a_threshold_that_nothing_was_measured_for_fails(here: Path, tmp_path: Path) -> None:

@@ -189,6 +189,13 @@ def test_targets_by_index_label_and_rank(model, picture, out):
     assert found == [3, 1, order[1], order[0], order[1]]
 
 
+def test_a_number_that_is_a_label_and_an_index(model, picture, out, tmp_path):
+    (tmp_path / "names.txt").write_text("3\n4\n0\n1\n2")
+    done = relcam("explain", model, picture, "-o", out, "--labels", tmp_path / "names.txt", "--target", "3")
+    assert "relcam: note: target '3' is the label of class 0, which is taken" in done.stderr
+    assert results(out)["images"][0]["targets"][0]["index"] == 0
+
+
 def test_labels_from_a_file(model, picture, out, tmp_path):
     (tmp_path / "names.txt").write_text("v\nw\nx\ny\nz\n")
     names = ["--labels", tmp_path / "names.txt", "--target", "w"]

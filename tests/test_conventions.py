@@ -165,6 +165,12 @@ def test_transformers_crop(tmp_path: Path) -> None:
         assert (preprocess.resize, preprocess.resize_size, preprocess.size) == ("shorter", 256, (224, 224))
 
 
+def test_transformers_without_a_crop_keeps_pictures_whole(tmp_path: Path) -> None:
+    preprocess = in_folder(tmp_path, "preprocessor_config.json", {"size": {"shortest_edge": 256}})
+    assert preprocess.needed((512, 384)) == (341, 256)
+    assert preprocess.fitted((1, 3, 64, 64)).needed((512, 384)) == (85, 64)
+
+
 def test_transformers_crop_share(tmp_path: Path) -> None:
     small = in_folder(tmp_path, "preprocessor_config.json", {"size": {"shortest_edge": 224}, "crop_pct": 0.875})
     assert (small.resize_size, small.size) == (256, (224, 224))

@@ -83,7 +83,19 @@ def test_the_head_can_be_named() -> None:
         rc.Explainer(embedding(), "stages", head="classifier")(X, {"like": embedded(OTHERS)[0]})
     with pytest.raises(rc.TargetError, match="say what to be like"):
         rc.Explainer(embedding(), "stages", head="embedding")(X)
+    with pytest.raises(rc.TargetError, match="not by -1; --like goes without --target and --top"):
+        rc.Explainer(embedding(), "stages")(X, [[{"like": embedded(OTHERS)[0]}, -1]] * 2)
     assert rc.Explainer(embedding(), "stages", head="embedding")(X, {"like": embedded(OTHERS)[0]}).maps
+
+
+def test_a_compiled_file_of_an_embedding_takes_a_seed() -> None:
+    with pytest.raises(rc.OptionError, match=r"seed 'given' .* relcam_seed, .* --like"):
+        rc.compile_model(embedding(), head="embedding")
+    made = rc.compile_model(embedding(), "stages", head="embedding", seed="given")
+    z, vector = embedded(X), embedded(OTHERS)[0]
+    terms = z * vector / np.linalg.norm(z, axis=1, keepdims=True) / np.linalg.norm(vector)
+    wanted = rc.Explainer(embedding(), "stages")(X, {"like": vector}).maps["stride2"]
+    agree(run(made, "cam/stride2", x=X, relcam_seed=terms[:, None])[0], wanted)
 
 
 def test_backends_agree_and_targets_are_each_alone() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,12 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "preset": ({"preset": "defualt"}, "did you mean 'default'"),
     "seed": ({"seed": "logits"}, "did you mean 'logit'"),
     "provider": ({"providers": ["gpu"]}, "no provider 'gpu'"),
+    "layers": ({"layers": 3}, "layers must be a text, or a list of texts, not 3"),
+    "one of the layers": ({"layers": ["last", 3]}, r"not \['last', 3\]"),
+    "providers": ({"providers": 3}, "providers must be names, .* not 3"),
+    "one of the providers": ({"providers": ["cpu", 3]}, r"providers must be names, .* not \['cpu', 3\]"),
+    "no preset": ({"preset": 3}, "no preset is called 3"),
+    "preprocess": ({"preprocess": 3}, "preprocess must be fields, a name"),
     "backend": ({"backend": "numpy"}, "no backend is called 'numpy'"),
 }
 
@@ -36,7 +43,7 @@ def test_options_that_do_not_exist(option: str) -> None:
     ("targets", "says"),
     [
         (5, "target 5 is out of range: this model has 5 classes, 0 to 4"),
-        (-6, "target -6 is out of range"),
+        (-6, "target -6 is out of range.*--top 5 asks for all"),
         ([1, 2], r"targets of shape \(2,\) do not fit 3 image\(s\).*write \[\[1, 2\]\]"),
         (0.5, "whole numbers"),
         ([], "whole numbers"),
@@ -93,6 +100,15 @@ def test_an_explainer_is_of_one_process(pass_on: Callable[[Any], Any]) -> None:
         pytest.raises(TypeError, match="neither pickled nor copied"),
     ):
         pass_on(explainer)
+
+
+def test_one_format_is_a_format(tmp_path: Path) -> None:
+    """It was read letter by letter: no format is called 'g'."""
+    made = rc.Explainer(plain())(X)
+    made.save(tmp_path, "npz")
+    assert any(tmp_path.glob("*.npz"))
+    with pytest.raises(rc.OptionError, match="formats must be a text, or a list of texts, not 3"):
+        made.save(tmp_path, 3)  # type: ignore[arg-type]
 
 
 def test_a_map_is_seen_with_pixels() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from relcam_onnx.errors import OptionError, TargetError
-from relcam_onnx.pictures.labels import find_label, find_labels
+from relcam_onnx.pictures.labels import find_label, find_labels, which_was_taken
 
 ANIMALS = ["tabby, tabby cat", "tiger cat", "crane", "Great Dane", "crane", "7"]
 
@@ -68,7 +68,8 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     [
         ("3", [3]),
         (" -1 ", [-1]),
-        ("7", [7]),  # an index before a label
+        ("7", [5]),  # a label before an index
+        ("5", [5]),
         ("great dane", [3]),
         ("TIGER CAT", [1]),
         ("tabby cat", [0]),
@@ -81,6 +82,24 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
 )
 def test_a_target_is_found(text: str, classes: list[int]) -> None:
     assert find_label(text, ANIMALS) == classes
+
+
+def test_a_number_is_a_label_before_it_is_an_index() -> None:
+    """With these labels --target 3 explained the class that is called 1."""
+    labels = ["3", "4", "0", "1", "2"]
+    assert [find_label(label, labels) for label in labels] == [[0], [1], [2], [3], [4]]
+    assert which_was_taken("3", labels) == (
+        "target '3' is the label of class 0, which is taken; the class of index 3 is called '1'"
+    )
+    assert find_label("-1", ["-1", "0", "1"]) == [0]
+    assert "rank -1 is not asked for" in str(which_was_taken("-1", ["-1", "0", "1"]))
+    assert find_label("2", ["2,5 kg", "5 kg", "10 kg"]) == [2]  # a comma in a number
+    assert find_label("1", ["1", "1", "2"]) == [1]  # which of both is meant, the index says
+
+
+@pytest.mark.parametrize(("text", "labels"), [("7", ANIMALS), ("1", ["0", "1"]), ("1", None), ("cat", ["cat"])])
+def test_what_is_not_both_needs_no_note(text: str, labels: list[str] | None) -> None:
+    assert which_was_taken(text, labels) is None
 
 
 @pytest.mark.parametrize(

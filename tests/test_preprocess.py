@@ -209,6 +209,22 @@ def test_the_models_shape_wins() -> None:
     assert squashed.resize_size == (512, 128)
 
 
+@pytest.mark.parametrize("resize", ["shorter", "squash"])
+@pytest.mark.parametrize("size", [{}, {"size": None}], ids=["left out", "null"])
+def test_a_resize_size_without_a_size_is_taken_as_written(resize: str, size: dict[str, None]) -> None:
+    """It was scaled from a default of 224 that nobody had written, or dropped."""
+    given = Preprocess.from_dict({"resize": resize, "resize_size": 72, **size})
+    fitted = given.fitted((1, 3, 64, 64))
+    assert (fitted.size, fitted.resize_size) == ((64, 64), 72)
+    assert given.fitted((1, 3, None, None)).needed((144, 144)) == (72, 72)
+
+
+def test_whole_pictures_take_the_models_size() -> None:
+    """DETR's shorter and longest side keep pictures whole; a crop to the model's size would not."""
+    whole = Preprocess.from_dict({"resize_size": [800, 1333]}).fitted((1, 3, 640, 640))
+    assert (whole.size, whole.resize_size) == ((640, 640), None)
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "int32", "int64"])
 def test_integers_are_the_pixels_themselves(dtype: str) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from relcam_onnx.lrp.preset_file import read_toml, resolve
 from relcam_onnx.lrp.presets import PRESETS, Preset, preset
 from relcam_onnx.lrp.sites import Match, Site, matches
 from relcam_onnx.rules import (
+    RULES,
     AlphaBeta,
     Epsilon,
     Flat,
@@ -184,7 +187,7 @@ rule = "epsilon"
 
 def test_toml(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
-    path.write_text(TOML)
+    path.write_text(TOML, encoding="utf-8-sig")  # as Windows' editors write it
     wanted = Preset(
         "mine",
         (("first", ZBox((-2.0, -2.1, -2.2), 2.5)), ("layer?.*", AlphaBeta(3.0, 2.0)), ("*", Epsilon())),
@@ -207,10 +210,22 @@ def test_toml(tmp_path: Path) -> None:
         ("fold_batch_norm = 1", "fold_batch_norm must be a bool, not 1"),
         ('rules = "epsilon"', r"no \[\[rules\]\]; each needs match = and rule ="),
         ('[[rules]]\nmatch = 1\nrule = "epsilon"', "rule 1: match = and rule = must both be texts"),
-        ('[[rules]]\nmatch = "*"\nrule = "epsilon"\neps = "a"', "rule 1: eps must be float, not 'a'"),
-        ('[[rules]]\nmatch = "*"\nrule = "epsilon"\neps = true', "eps must be float, not True"),
-        ('[[rules]]\nmatch = "*"\nrule = "epsilon"\nbias = 0.5', "bias must be bool, not 0.5"),
-        ('[[rules]]\nmatch = "*"\nrule = "z-box"\nlow = [-1.0, "a"]', r"low must be .*, not \[-1\.0, 'a'\]"),
+        (
+            '[[rules]]\nmatch = "*"\nrule = "epsilon"\neps = "a"',
+            "rule 1: eps of rule 'epsilon' must be a number, at least 0, not 'a'",
+        ),
+        ('[[rules]]\nmatch = "*"\nrule = "epsilon"\neps = true', "eps .* must be a number, at least 0, not True"),
+        ('[[rules]]\nmatch = "*"\nrule = "epsilon"\nbias = 0.5', "bias .* must be true or false, not 0.5"),
+        (
+            '[[rules]]\nmatch = "*"\nrule = "z-box"\nlow = [-1.0, "a"]',
+            r"low .* must be a finite number, or .*, not \(-1\.0, 'a'\)",
+        ),
+        ('[[rules]]\nmatch = "*"\nrule = "epsilon"\neps = -1.0', "eps .* at least 0, not -1.0"),
+        ('[[rules]]\nmatch = "*"\nrule = "gamma"\ngamma = nan', "gamma .* at least 0, not nan"),
+        (
+            '[[rules]]\nmatch = "*"\nrule = "alpha-beta"\nalpha = 3',
+            "rule 1: alpha - beta .* must be 1.* alpha is 3, beta 1",
+        ),
     ],
 )
 def test_toml_mistakes(text: str, says: str, tmp_path: Path) -> None:
@@ -233,3 +248,36 @@ def test_a_match_that_fits_nothing_is_refused() -> None:
 def test_an_op_without_a_rule_is_refused() -> None:
     with pytest.raises(OptionError, match=r"no rule for Gemm node 'scores'.*end its rules with a match"):
         rules_of(Preset("mine", (("conv", Flat()),)), plain())
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Gamma(-5), "gamma of rule 'gamma' must be a number, at least 0, not -5"),
+        (lambda: Epsilon(eps=float("inf")), "eps of rule 'epsilon' .* not inf"),
+        (lambda: ZPlus(bias=1), "bias of rule 'z-plus' must be true or false, not 1"),  # type: ignore[arg-type]
+        (lambda: AlphaBeta(3, 5), "alpha - beta of rule 'alpha-beta' must be 1"),
+        (lambda: AlphaBeta(0.5, -0.5), "beta .* at least 0, not -0.5"),
+        (lambda: ZBox(3.0, -3.0), "low of rule 'z-box' must be below high"),
+        (lambda: ZBox((0.0, 1.0), np.float32([1.0, 1.0])), "low of rule 'z-box' must be below high"),
+        (lambda: ZBox((0.0, 1.0), (2.0, 2.0, 2.0)), "must be as many, not 2 and 3"),
+        (lambda: ZBox(np.float32([np.nan, 0.0])), "low of rule 'z-box' must be a finite number"),
+        (lambda: preset("default", bias="false"), "preset 'default': bias of rule 'z-plus' must be true or false"),
+        (lambda: preset("epsilon-gamma-box", gamma="x"), "preset 'epsilon-gamma-box': gamma of rule 'gamma'"),
+    ],
+)
+def test_a_parameter_out_of_its_range_is_named(make: Callable[[], object], says: str) -> None:
+    """Such made maps of something else: "false" was true, and relevance grew with alpha - beta."""
+    with pytest.raises(OptionError, match=says):
+        make()
+
+
+def test_every_parameter_of_a_rule_has_a_range() -> None:
+    for rule in (*RULES.values(), PublishedConv, PublishedAdaptivePool):
+        assert all("range" in field.metadata for field in fields(rule)), rule  # type: ignore[arg-type]
+
+
+def test_bounds_are_one_for_each_channel() -> None:
+    two = Preset("mine", (("first", ZBox((0.0, 0.0), (1.0, 1.0))), ("*", Epsilon())))
+    with pytest.raises(OptionError, match="2 numbers, and the picture 'x' has 3 channels"):
+        rules_of(two, plain())

@@ -104,6 +104,8 @@ def test_the_best_threshold_is_found() -> None:
         rc.best_threshold(maps, [mask[:3] for mask in masks])
     with pytest.raises(rc.InputError, match="at least one map"):
         rc.best_threshold([], [])
+    with pytest.raises(rc.InputError, match="a mask for each map, not 1 masks for"):
+        rc.best_threshold(maps, masks[:1])
 
 
 def test_regions_in_cocos_form(tmp_path: Path) -> None:

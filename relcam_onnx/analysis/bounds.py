@@ -16,6 +16,7 @@ from relcam_onnx.canon.affine import read
 from relcam_onnx.canon.axes import RESHAPES
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.canon.scaling import SAME
+from relcam_onnx.errors import OptionError
 from relcam_onnx.model import static_shape
 
 Bounds: TypeAlias = tuple[np.ndarray, np.ndarray]
@@ -37,12 +38,23 @@ def image_bounds(paths: Paths, ends: Mapping[str, tuple[ArrayLike, ArrayLike]]) 
     ends
         Picture -> low and high, (C,) each, what the smallest and the largest pixel become in each of its channels; or
         a number for all.
+
+    Raises
+    ------
+    OptionError
+        There are not as many as the picture has channels.
     """
     bounds: dict[str, Bounds] = {}
     for image in paths.pictures:
         layout = of_image(image)
         if image.name in ends and layout is not None and len(layout.channels) == 1:
             shape = [-1 if axis == layout.channels[0] else 1 for axis in range(layout.rank)]
+            given, count = max(np.size(end) for end in ends[image.name]), image.shape[layout.channels[0]]
+            if isinstance(count, int) and given not in (1, count):
+                raise OptionError(
+                    f"low and high are {given} numbers, and the picture {image.name!r} has {count} channels; give one "
+                    "number, or one for each channel"
+                )
             low, high = (np.asarray(end, np.float32).reshape(shape) for end in ends[image.name])
             bounds[image.name] = (low, high)
     for name, node in paths.raw.items():

@@ -242,8 +242,3 @@ def in_one_plane(stages: Sequence[Layer]) -> tuple[Layer, ...]:
 def unique(layers: Iterable[Layer]) -> tuple[Layer, ...]:
     """Each layer once, by name, in order."""
     return tuple({layer.name: layer for layer in layers}.values())
-
-
-def as_names(layers: str | Sequence[str]) -> tuple[str, ...]:
-    """One name or several."""
-    return (layers,) if isinstance(layers, str) else tuple(layers)

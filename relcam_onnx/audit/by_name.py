@@ -45,8 +45,8 @@ def by_name(
     OptionError
         A name may be of several pictures, or several names of one.
     """
-    paths = {picture.path: parts(PurePath(os.path.abspath(picture.path))) for picture in found}
-    known = {name: tuple(part for part in parts(PurePath(name)) if part != "..") for name in names}
+    paths = {picture.path: parts(slashed(os.path.abspath(picture.path))) for picture in found}
+    known = {name: tuple(part for part in parts(slashed(name)) if part != "..") for name in names}
     owners = {end: name for name, own in known.items() for end in ends(own)}
     of_paths, of_names = (Counter(end for own in each.values() for end in ends(own)) for each in (paths, known))
     shared = {path: next((end for end in ends(own) if end in owners), ()) for path, own in paths.items()}
@@ -61,6 +61,11 @@ def by_name(
                 f"pictures' folders too, such as {'/'.join(path.absolute().parts[-len(end) - 1 :])}"
             )
     return {path: name for path, name in matched.items() if not (folders and len(shared[path]) == 1 < len(known[name]))}
+
+
+def slashed(name: str) -> PurePath:
+    """A path as any system writes it: lists that were written on Windows have backslashes between folders."""
+    return PurePath(name.replace("\\", "/"))
 
 
 def ends(parts: Parts) -> Iterable[Parts]:

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from relcam_onnx.analysis.layers import INPUT, as_names
+from relcam_onnx.analysis.layers import INPUT
 from relcam_onnx.audit.asking import Asking, check_alone
 from relcam_onnx.audit.planes import Maps, planes, spread
 from relcam_onnx.audit.sound import sound, sound_explanation
 from relcam_onnx.audit.spots import Likeness, Said, Spot, box_at
 from relcam_onnx.backends.eager import Eager
-from relcam_onnx.errors import OptionError
+from relcam_onnx.errors import OptionError, as_texts
 from relcam_onnx.explainer import Explainer
 from relcam_onnx.explaining import PictureExplainer
 from relcam_onnx.lrp.methods import METHODS, Probe
@@ -121,7 +121,7 @@ class Audited:
         """Another explainer of the same file, at the same layers and output; or the same of another file."""
         same, session = set(options) <= {"model"}, self.settings.options
         shared = {key: value for key, value in self.options.items() if same or key in SHARED}
-        if not same and INPUT in as_names(shared.get("layers") or ()):
+        if not same and INPUT in as_texts("layers", shared.get("layers") or ()):
             del shared["layers"]  # not every method has a map of it
         return Explainer(**{"model": self.file, "session_options": session, **self.given, **shared, **options})
 

@@ -81,7 +81,7 @@ def read_boxes(file: Path, found: Sequence[Found], model: Audited) -> tuple[Outl
         The file is no such JSON, or is about none of the pictures, or does not tell which.
     """
     try:
-        coco = json.loads(file.read_text(encoding="utf-8"))
+        coco = json.loads(file.read_text(encoding="utf-8-sig"))
         names = {image["id"]: str(image["file_name"]) for image in coco["images"]}
         sizes = {names[image["id"]]: size for image in coco["images"] if (size := told_size(image)) is not None}
         kinds = {kind.get("id"): kind.get("name") for kind in coco.get("categories") or ()}

@@ -63,22 +63,28 @@ def read_thresholds(under: Iterable[str], over: Iterable[str], file: Path | None
     Raises
     ------
     OptionError
-        A name is no measure's, or of several; a limit is no number; the file cannot be read.
+        A name is no measure's, or of several; a limit is no number; the file cannot be read, or holds none.
     """
     given = [(side, text) for side, texts in zip(SIDES, (under, over), strict=True) for text in texts]
     found = [parsed(side, *split(text)) for side, text in given]
     if file is None:
         return found
     try:
-        tables = tomllib.loads(file.read_text(encoding="utf-8"))
+        tables = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise OptionError(f"thresholds cannot be read from {str(file)!r}: {error}") from error
     known = {f"fail-{side}": side for side in SIDES}
     if strange := sorted(set(tables) - set(known)):
         raise OptionError(f"{str(file)!r}: no table is called {strange[0]!r}; there are {', '.join(known)}")
-    for table, side in known.items():
-        found += [parsed(side, name, value) for name, value in flat(tables.get(table, {}))]
-    return found
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise OptionError(f"{str(file)!r}: {name} must be a table of measures and numbers, not {table!r}")
+    told = [parsed(side, name, limit) for table, side in known.items() for name, limit in flat(tables.get(table, {}))]
+    if not told:  # a gate that nothing can close
+        raise OptionError(
+            f"{str(file)!r} holds no threshold; write names = numbers in the tables {' and '.join(known)}"
+        )
+    return found + told
 
 
 def flat(table: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:

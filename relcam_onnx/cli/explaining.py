@@ -23,6 +23,7 @@ from relcam_onnx.explaining import PictureExplainer, Result
 from relcam_onnx.files import cannot_write, make_folder
 from relcam_onnx.lrp.methods import METHODS, Probe
 from relcam_onnx.pictures.finding import Found, as_clips, find_pictures
+from relcam_onnx.pictures.labels import which_was_taken
 from relcam_onnx.pictures.reading import allowing
 from relcam_onnx.results import words
 from relcam_onnx.results.animation import check_moving
@@ -94,6 +95,9 @@ def explain_pictures(
             pictures, left_over = as_clips(pictures, pictorial.frames)
             missing = [*missing, *left_over]
         classes = pictorial.indices(list(targets)) or None
+        for target in targets:
+            if isinstance(target, str) and (taken := which_was_taken(target, pictorial.labels)):
+                say("note", taken)
         kept = [p.path.name for p in pictures if p.path.resolve().parent == out.resolve()]
         report = Report(
             out,

@@ -117,7 +117,7 @@ Inputs = Annotated[
 Target = Annotated[
     list[str] | None,
     typer.Option(
-        help="A class by index, label or rank (-1: the top); repeatable. Default: the top class.", metavar="CLASS"
+        help="A class by label, index or rank (-1: the top); repeatable. Default: the top class.", metavar="CLASS"
     ),
 ]
 Top = Annotated[int | None, typer.Option(min=1, help="The K top classes of each picture.", metavar="K")]

@@ -16,6 +16,7 @@ from relcam_onnx.compiling.writer import Writer
 from relcam_onnx.errors import OptionError, RelcamError, UnsupportedModelError
 from relcam_onnx.lrp.methods import Probe
 from relcam_onnx.lrp.presets import Preset
+from relcam_onnx.lrp.seeds import GIVEN
 from relcam_onnx.model import variables
 from relcam_onnx.onnx_file.load import load, pixels, with_sizes
 from relcam_onnx.onnx_file.weights import whole
@@ -59,11 +60,18 @@ def compile_model(
     Raises
     ------
     RelcamError
-        As `Explainer`; `UnsupportedModelError` also where a size that only a run knows stands in the way.
+        As `Explainer`; `UnsupportedModelError` also where a size that only a run knows stands in the way, `OptionError`
+        for head "embedding", which has no classes to ask for, unless the seed is "given".
     """
     loaded = load(model)
     sized = loaded if size is None else with_sizes(loaded, pixels(loaded, size))
     prepared = Prepared(sized, layers, method, preset, seed, output, preprocess, head=head)
+    if head == "embedding" and prepared.seed != GIVEN:
+        raise OptionError(
+            "a compiled file is asked for classes, and an embedding has none: take seed 'given' (--seed given), which "
+            "the file is handed as relcam_seed, of a likeness to a vector v the terms z · v / (|z| |v|); or explain "
+            "pictures with relcam explain --like, targets={'like': ...}"
+        )
     if isinstance(prepared.maps.how, Probe):
         raise OptionError(
             f"method {prepared.method!r} runs the model again and again, which one file cannot hold; take a method "

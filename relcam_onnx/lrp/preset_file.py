@@ -34,10 +34,10 @@ def read_toml(path: Path) -> Preset:
     Raises
     ------
     OptionError
-        The file cannot be read, or a key, rule or parameter in it does not exist.
+        The file cannot be read, a key, rule or parameter in it does not exist, or a parameter has another range.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise OptionError(f"preset file {str(path)!r} cannot be read: {error}") from error
     allowed = {*_KINDS, "rules"}
@@ -64,20 +64,10 @@ def _entry(path: Path, number: int, entry: Mapping[str, Any]) -> tuple[str, Rule
         raise OptionError(f"{where}: match = and rule = must both be texts")
     if name not in RULES:
         raise OptionError(f"{where}: no rule is called {name!r}{nearest(name, RULES)}; there are {', '.join(RULES)}")
-    types = {f.name: str(f.type) for f in fields(RULES[name])}  # type: ignore[arg-type]
-    takes = list(types)
+    takes = [field.name for field in fields(RULES[name])]  # type: ignore[arg-type]
     if unknown := sorted(set(parameters) - set(takes)):
         raise OptionError(f"{where}: rule {name!r} has no parameter {', '.join(unknown)}; it takes {', '.join(takes)}")
-    for field, value in parameters.items():
-        if not fits(value, types[field]):
-            raise OptionError(f"{where}: {field} must be {types[field]}, not {value!r}")
-    return match, RULES[name](**{k: tuple(v) if isinstance(v, list) else v for k, v in parameters.items()})
-
-
-def fits(value: Any, annotation: str) -> bool:
-    """Whether a TOML value has the type of a rule's field."""
-    if isinstance(value, bool):
-        return annotation == "bool"
-    if isinstance(value, int | float):
-        return annotation.startswith("float")
-    return isinstance(value, list) and "tuple" in annotation and all(fits(v, "float") for v in value)
+    try:
+        return match, RULES[name](**{k: tuple(v) if isinstance(v, list) else v for k, v in parameters.items()})
+    except OptionError as error:
+        raise OptionError(f"{where}: {error}") from error

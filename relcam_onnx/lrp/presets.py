@@ -200,7 +200,7 @@ def preset(name: str, **parameters: Any) -> Preset:
     Raises
     ------
     OptionError
-        No preset has that name, or it has no such parameter.
+        No preset has that name, or it has no such parameter, or that has another range.
     """
     if name not in PRESETS:
         raise OptionError(
@@ -212,4 +212,7 @@ def preset(name: str, **parameters: Any) -> Preset:
     if unknown := sorted(set(parameters) - set(accepted)):
         takes = f"it takes {', '.join(accepted)}" if accepted else "it takes none"
         raise OptionError(f"preset {name!r} has no parameter {', '.join(unknown)}; {takes}")
-    return make(**parameters)
+    try:
+        return make(**parameters)
+    except OptionError as error:
+        raise OptionError(f"preset {name!r}: {error}") from error

@@ -132,6 +132,8 @@ def _from_option(option: Option) -> Preprocess:
         return option
     if isinstance(option, Mapping):
         return Preprocess.from_dict(option)
+    if not isinstance(option, str | Path):
+        raise OptionError(f"preprocess must be fields, a name ({', '.join(NAMED)}) or a JSON file, not {option!r}")
     if isinstance(option, str) and option in NAMED:
         return NAMED[option]
     if isinstance(option, str) and option.lstrip().startswith("{"):

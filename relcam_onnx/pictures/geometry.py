@@ -190,6 +190,28 @@ def lay_out(original: Size, size: Size | None, resize: str, resize_size: int | S
     ), resized
 
 
+def for_input(
+    height: int | None, width: int | None, size: Size | None, resize: str, resize_size: int | Size | None
+) -> tuple[Size | None, int | Size | None]:
+    """The ``size`` and ``resize_size`` for an input of this height and width, None where it leaves them open.
+
+    An open side keeps what ``size`` says of it, or makes a square. ``resize_size`` scales with the ``size`` that stands
+    beside it. Without one a number stays as it is, while [shorter, longest], which keeps a picture whole, gives way.
+    """
+    if height is None and width is None:
+        return size, resize_size
+    before = size or (width or 0, height or 0)
+    after = (height or before[0], width or before[1])
+    if size is None or resize_size is None:
+        whole = resize == "shorter" and isinstance(resize_size, tuple)
+        return after, None if whole else resize_size
+    by = (min(after) / min(before),) * 2
+    if not isinstance(resize_size, tuple):
+        return after, round(resize_size * by[0])
+    by = by if resize == "shorter" else (after[0] / before[0], after[1] / before[1])
+    return after, (round(resize_size[0] * by[0]), round(resize_size[1] * by[1]))
+
+
 def with_shorter(original: Size, edge: int, most: int | None = None) -> Size:
     """Height and width with the shorter side so long, and the longer one, rounded down, no longer than ``most``.
 

@@ -13,6 +13,9 @@ from relcam_onnx.errors import OptionError
 
 PILLOW_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 
+ENDLESS = 10**6
+"""How long the longer side may become where nothing bounds it: pictures are kept whole."""
+
 PROCESSORS: dict[str, dict[str, Any]] = {
     "Beit": {"resample": 3},
     "Bit": {"resample": 3},
@@ -117,9 +120,9 @@ def placed(config: Mapping[str, Any], source: str, kind: str) -> dict[str, Any]:
         if not crops and shorter >= 384:
             return {"resize": "squash", "size": (shorter, shorter)}
         return {"size": crop or (shorter, shorter), "resize_size": int(shorter / share)}
-    most = size.get("longest_edge") if isinstance(size, dict) else None
-    if isinstance(most, int) and crop is None:
-        return {"size": None, "resize_size": (shorter, most)}
+    if crop is None and kind != "Levit":
+        most = size.get("longest_edge") if isinstance(size, dict) else None
+        return {"size": None, "resize_size": (shorter, most if isinstance(most, int) else ENDLESS)}
     return {"size": crop, "resize_size": int(256 / 224 * shorter) if kind == "Levit" else shorter}
 
 

@@ -94,8 +94,9 @@ def find_label(text: str, labels: Sequence[str] | None) -> list[int]:
     Parameters
     ----------
     text
-        An index (negative: a rank, -1 the top class), or a label in any letter case: whole, one of a label's
-        comma-separated names, or else whole words of it, or what a word of it begins with, that only one label has.
+        A label in any letter case, or an index (negative: a rank, -1 the top class). A number is the whole label of
+        the one class that has it, else an index. Anything else is a whole label, one of a label's comma-separated
+        names, or else whole words of it, or what a word of it begins with, that only one label has.
     labels
         As `find_labels` gives them.
 
@@ -110,10 +111,8 @@ def find_label(text: str, labels: Sequence[str] | None) -> list[int]:
         No label fits, or a part fits several.
     """
     wanted = text.strip().lower()
-    try:
-        return [int(wanted)]
-    except ValueError:
-        pass
+    if (index := _as_index(wanted)) is not None:
+        return [index] if (own := _numbered(wanted, labels)) is None else [own]
     if labels is None:
         raise TargetError(f"target {text!r} is no index and the model has no labels; give labels= (--labels)")
     if exact := called(text, labels):
@@ -130,6 +129,30 @@ def find_label(text: str, labels: Sequence[str] | None) -> list[int]:
         raise TargetError(f"target {text!r} fits {len(partial)} labels ({shown}{more}); name one, or its index")
     hint = nearest(wanted, {name: None for each in names for name in each[1:]}, MOST_SHOWN)
     raise TargetError(f"target {text!r} is no label of this model's {len(labels)}{hint}; an index works too")
+
+
+def which_was_taken(text: str, labels: Sequence[str] | None) -> str | None:
+    """What was made of a number that is one class's label and another one's index; None where it is not both."""
+    index, own = _as_index(text), _numbered(text.strip().lower(), labels)
+    if labels is None or index is None or own in (None, index) or not -len(labels) <= index < len(labels):
+        return None
+    other = (
+        f"the class of index {index} is called {labels[index]!r}" if index >= 0 else f"rank {index} is not asked for"
+    )
+    return f"target {text.strip()!r} is the label of class {own}, which is taken; {other}"
+
+
+def _as_index(text: str) -> int | None:
+    try:
+        return int(text)
+    except ValueError:
+        return None
+
+
+def _numbered(wanted: str, labels: Sequence[str] | None) -> int | None:
+    """The one class whose whole label a number is; not what stands between commas, as in "2,5 kg"."""
+    found = [index for index, label in enumerate(labels or ()) if label.strip().lower() == wanted]
+    return found[0] if len(found) == 1 else None
 
 
 def called(text: str, labels: Sequence[str]) -> list[int]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from relcam_onnx.errors import InputError, OptionError, nearest
-from relcam_onnx.pictures.geometry import Geometry, Size, lay_out
+from relcam_onnx.pictures.geometry import Geometry, Size, for_input, lay_out
 from relcam_onnx.pictures.pixels import Pixels
 
 Resize = Literal["squash", "shorter", "letterbox"]
@@ -90,6 +90,8 @@ class Preprocess:
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Make one from fields by name, lists for tuples; fields left out keep their defaults.
 
+        A ``resize_size`` without a ``size`` beside it is meant for the model's own: no default is put in between.
+
         Raises
         ------
         OptionError
@@ -104,6 +106,8 @@ class Preprocess:
         if (channels := values.get("channels")) in get_args(Channels):  # the defaults are those of three channels
             count = len(str(channels))
             values = {"mean": (0.0,) * count, "std": (1.0,) * count, **values}
+        if values.get("resize_size") is not None:
+            values = {"size": None, **values}
         arguments: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
         return cls(**arguments)
 
@@ -202,7 +206,8 @@ class Preprocess:
                 f"the model's input takes {count} channels (shape {tuple(shape)}), pictures have 1, 3 or 4; "
                 "give it an array"
             )
-        fitted = self._with_channels(count)._with_size(size[0], size[1])
+        inside, resize_size = for_input(size[0], size[1], self.size, self.resize, self.resize_size)
+        fitted = replace(self._with_channels(count), size=inside, resize_size=resize_size)
         if np.issubdtype(dtype, np.integer):
             count, middle = len(fitted.mean), 128.0 if dtype == "int8" else 0.0
             fitted = replace(fitted, scale=1.0, mean=(middle,) * count, std=(1.0,) * count)
@@ -220,20 +225,6 @@ class Preprocess:
         if count == 4:
             channels, means, stds = f"{channels}A", (*means, 0.0), (*stds, 1.0)
         return replace(self, channels=cast(Channels, channels), mean=means, std=stds)
-
-    def _with_size(self, height: int | None, width: int | None) -> Self:
-        """Take the model's size; a side that it leaves open keeps its size here, or makes a square."""
-        if height is None and width is None:
-            return self
-        rest, before = self.size or (width or 0, height or 0), self.resize_size
-        size = (height or rest[0], width or rest[1])
-        if self.size is None or before is None:
-            return replace(self, size=size, resize_size=None)
-        by = (min(size) / min(rest),) * 2
-        if not isinstance(before, tuple):
-            return replace(self, size=size, resize_size=round(before * by[0]))
-        by = by if self.resize == "shorter" else (size[0] / rest[0], size[1] / rest[1])
-        return replace(self, size=size, resize_size=(round(before[0] * by[0]), round(before[1] * by[1])))
 
 
 def _require(fits: bool, preprocess: Preprocess, name: str, possible: str) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from numbers import Integral
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from relcam_onnx.errors import InputError, TargetError
+from relcam_onnx.errors import InputError, TargetError, place_of
 from relcam_onnx.pictures.geometry import Field, Floats
 from relcam_onnx.pictures.pixels import Picture
 from relcam_onnx.results import evidence
@@ -94,7 +95,8 @@ class Answer:
         )
 
     def single(self, index: int) -> Self:
-        """The explanation of one of the images, N = 1."""
+        """The explanation of one of the images, N = 1; `InputError` where there is no such image."""
+        index = place_of("image", index, len(self.targets))
         rows, images = slice(index, index + 1), len(self.targets)
         frames = slice(index * self.frames, (index + 1) * self.frames)
         return replace(
@@ -148,8 +150,9 @@ class Answer:
     def picture_of(self, name: str, index: int, picture: str | None = None) -> Picture | None:
         """The picture that a map lies on, or the one of an input; None where arrays were explained."""
         own = next((source.picture for source in self.settings.layers if source.name == name), None)
-        if picture is not None and (own not in (None, picture) or (self.pictures and picture not in self.beside)):
-            there = ", ".join([own] if own else self.beside) or "the only picture"
+        known = self.beside or dict.fromkeys(source.picture for source in self.settings.layers if source.picture)
+        if picture is not None and (own not in (None, picture) or picture not in known):
+            there = ", ".join([own] if own else known) or "the only picture"
             raise InputError(f"map {name!r} is of {there}, not of an input {picture!r}")
         pictures = self.beside.get(picture or own or "", self.pictures)
         return pictures[index] if pictures else None
@@ -187,7 +190,7 @@ class Answer:
 
     def count(self, index: int = 0) -> int:
         """How many targets an image has: K, but for a detector's, which may find fewer in it."""
-        return int((self.classes[index] >= 0).sum())
+        return int((self.classes[place_of("image", index, len(self.targets))] >= 0).sum())
 
     @cached_property
     def detections(self) -> tuple[tuple[Detection, ...], ...]:
@@ -237,12 +240,10 @@ class Answer:
 
     def check(self, index: int, target: int = 0) -> None:
         """Raise what `heat` raises where there is no such image or target."""
-        images, targets = len(self.targets) * self.frames, self.targets.shape[1]
-        if not -images <= index < images:
-            what = "image" if self.frames == 1 else "frame"
-            raise InputError(f"there is no {what} {index}: {images} were explained, counted from 0")
-        if not -targets <= target < targets:
+        place_of("image" if self.frames == 1 else "frame", index, len(self.targets) * self.frames)
+        targets = self.targets.shape[1]
+        if not isinstance(target, Integral) or not -targets <= target < targets:
             raise TargetError(
-                f"there is no target {target}: each image has {targets}, counted from 0; target= is a place among "
+                f"there is no target {target!r}: each image has {targets}, counted from 0; target= is a place among "
                 "them, not a class"
             )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from PIL import Image
 
 from relcam_onnx.errors import InputError, OptionError
@@ -75,8 +77,8 @@ class Explanation(Answer):
             No such target.
         """
         self.check(index, target)
-        if size is not None and min(size) < 1:
-            raise InputError(f"a map is seen at a height and width of at least 1, not at {size}")
+        if size is not None and not (np.shape(size) == (2,) and all(isinstance(n, Integral) and n > 0 for n in size)):
+            raise InputError(f"a map is seen at a size (height, width), both at least 1, not at {size!r}")
         name = self.map_name(layer, picture)
         values, field = self.plane(name, index, target), self.fields.get(name)
         if (shown := self.picture_of(name, index, picture)) is not None:
@@ -178,7 +180,7 @@ class Explanation(Answer):
     def save(
         self,
         folder: str | PathLike[str],
-        formats: Sequence[str] = DEFAULT,
+        formats: str | Sequence[str] = DEFAULT,
         *,
         mask: bool = False,
         mask_rule: str = MASS,
@@ -192,9 +194,9 @@ class Explanation(Answer):
         folder
             Where to; made if need be. Files of the same names are replaced, each whole or not at all.
         formats
-            "sheet" (a JPEG for each image), "png" (an overlay for each map; none where arrays were explained), "npz"
-            (the raw maps, (K, ...), by layer), "html" (a page, with its sheets), "coco" (regions as components with
-            polygons, the extra ``regions``), "json" (alone: ``results.json`` only).
+            One or several: "sheet" (a JPEG for each image), "png" (an overlay for each map; none where arrays were
+            explained), "npz" (the raw maps, (K, ...), by layer), "html" (a page, with its sheets), "coco" (regions as
+            components with polygons, the extra ``regions``), "json" (alone: ``results.json`` only).
         mask
             Also write each map's mask as PNG, 0 and 255.
         mask_rule

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from relcam_onnx import __version__
-from relcam_onnx.errors import OptionError
+from relcam_onnx.errors import OptionError, as_texts
 from relcam_onnx.files import Names, plain, whole
 from relcam_onnx.results import entries, render
 from relcam_onnx.results.animation import ANIMATED, animated
@@ -85,7 +85,7 @@ class Report:
         self,
         folder: Path,
         settings: Settings,
-        formats: Sequence[str],
+        formats: str | Sequence[str],
         *,
         mask: bool = False,
         mask_rule: str = MASS,
@@ -93,9 +93,9 @@ class Report:
         record: Path | None = None,
         kept: Iterable[str] = (),
     ) -> None:
-        if unknown := sorted(set(formats) - set(FORMATS)):
+        if unknown := sorted(set(formats := as_texts("formats", formats)) - set(FORMATS)):
             raise OptionError(f"no format is called {unknown[0]!r}; there are {', '.join(FORMATS)}")
-        self.folder, self.settings, self.formats, self.mask = folder, settings, tuple(formats), mask
+        self.folder, self.settings, self.formats, self.mask = folder, settings, formats, mask
         read_rule(mask_rule)  # a wrong one is said before anything is computed
         self.mask_rule, self.refine = mask_rule, refine
         if refine or "coco" in formats:

@@ -81,8 +81,10 @@ def best_threshold(maps: Sequence[ArrayLike], masks: Sequence[ArrayLike]) -> flo
     Raises
     ------
     InputError
-        There are none, or a mask has not its map's size.
+        There are none, not as many of both, or a mask has not its map's size.
     """
+    if len(maps) != len(masks):
+        raise InputError(f"give a mask for each map, not {len(masks)} masks for {len(maps)} maps")
     pairs = [(np.asarray(heat, np.float32), np.asarray(mask, bool)) for heat, mask in zip(maps, masks, strict=True)]
     if not pairs or any(heat.shape != mask.shape for heat, mask in pairs):
         raise InputError("give at least one map, and for each a mask of its size")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import ClassVar, TypeAlias
 
 from relcam_onnx.errors import OptionError
@@ -25,11 +26,23 @@ def pass_back(f: Backend, rule: Rule, record: Record, message: Message) -> Messa
 
 
 class Rule:
-    """How one op hands relevance back. A rule of one's own overrides `linear`."""
+    """How one op hands relevance back. A rule of one's own overrides `linear`.
+
+    Raises
+    ------
+    OptionError
+        A parameter of a dataclass is out of the range that it is declared with (`relcam_onnx.rules.parameters`).
+    """
 
     name: ClassVar[str] = ""
     gates: ClassVar[bool] = False
     """Whether gates and attention's weights get something, too, not only the signal that they weigh."""
+
+    def __post_init__(self) -> None:
+        for each in fields(self):  # type: ignore[arg-type]
+            range_, value = each.metadata.get("range"), getattr(self, each.name)
+            if range_ is not None and not range_.holds(value):
+                raise OptionError(f"{each.name} of rule {self.name!r} must be {range_.words}, not {value!r}")
 
     def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
         """Share a linear op's relevance among its inputs."""

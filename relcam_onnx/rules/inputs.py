@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from relcam_onnx.errors import OptionError
 from relcam_onnx.ops.backend import Backend, Value
 from relcam_onnx.ops.records import Linear, Message, Term
 from relcam_onnx.ops.zero import ZERO
 from relcam_onnx.rules.base import EPSILON, Messages, Rule
 from relcam_onnx.rules.contributions import quotient, share_by_weight, total, weights
+from relcam_onnx.rules.parameters import AMOUNT, BOUND, FLAG
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,21 @@ class ZBox(Rule):
     them where the preprocessing tells.
     """
 
-    low: float | tuple[float, ...] | NDArray[np.float32] | None = None
-    high: float | tuple[float, ...] | NDArray[np.float32] | None = None
-    known_bounds: bool = True
-    eps: float = EPSILON
+    low: float | tuple[float, ...] | NDArray[np.float32] | None = field(default=None, metadata=BOUND)
+    high: float | tuple[float, ...] | NDArray[np.float32] | None = field(default=None, metadata=BOUND)
+    known_bounds: bool = field(default=True, metadata=FLAG)
+    eps: float = field(default=EPSILON, metadata=AMOUNT)
     name: ClassVar[str] = "z-box"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        low, high = np.asarray(self.low), np.asarray(self.high)
+        if self.low is None or self.high is None or max(low.ndim, high.ndim) > 1:
+            return  # what the plan puts in their place may meet, where a layer reads a constant
+        if low.size != high.size and 1 not in (low.size, high.size):
+            raise OptionError(f"low and high of rule {self.name!r} must be as many, not {low.size} and {high.size}")
+        if not (low < high).all():
+            raise OptionError(f"low of rule {self.name!r} must be below high, not {self.low!r} with {self.high!r}")
 
     def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
         """See the class."""
@@ -70,7 +82,7 @@ class ZBox(Rule):
 class WSquare(Rule):
     """w²: R_i = Σ_j w_ij² R_j / stab(Σ_i w_ij²), padding not counted; input values play no part."""
 
-    eps: float = EPSILON
+    eps: float = field(default=EPSILON, metadata=AMOUNT)
     name: ClassVar[str] = "w-square"
 
     def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
@@ -82,7 +94,7 @@ class WSquare(Rule):
 class Flat(Rule):
     """Flat: every input of j gets the same, R_i = Σ_j R_j / count_j, padding not counted."""
 
-    eps: float = EPSILON
+    eps: float = field(default=EPSILON, metadata=AMOUNT)
     name: ClassVar[str] = "flat"
 
     def linear(self, f: Backend, op: Linear, message: Message) -> Messages:

@@ -8,20 +8,21 @@ bias is counted twice, and adaptive pools clamp their input.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from relcam_onnx.ops.backend import Backend
 from relcam_onnx.ops.records import Linear, Message
 from relcam_onnx.rules.base import Messages, Rule
 from relcam_onnx.rules.contributions import half, handed, pushed, quotient
+from relcam_onnx.rules.parameters import FLAG
 
 
 @dataclass(frozen=True)
 class PublishedConv(Rule):
     """α1β0 with Z = conv(x⁺, W⁺) + conv(x⁻, W⁻), each with the signed bias; without ``bias`` for dense layers."""
 
-    bias: bool = True
+    bias: bool = field(default=True, metadata=FLAG)
     name: ClassVar[str] = "published-conv"
 
     def linear(self, f: Backend, op: Linear, message: Message) -> Messages:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 
+from relcam_onnx.errors import OptionError
 from relcam_onnx.ops.backend import Backend, Value
 from relcam_onnx.ops.records import Linear, Message, Relay, Term
 from relcam_onnx.rules.base import EPSILON, Messages, Rule
 from relcam_onnx.rules.contributions import half, handed, pushed, quotient, shared, without_bias
+from relcam_onnx.rules.parameters import AMOUNT, FLAG
 
 
 @dataclass(frozen=True)
 class Epsilon(Rule):
     """R_i = x_i Σ_j w_ij R_j / stab(y_j): the ε rule; the bias takes its share (``bias``)."""
 
-    eps: float = EPSILON
-    bias: bool = True
+    eps: float = field(default=EPSILON, metadata=AMOUNT)
+    bias: bool = field(default=True, metadata=FLAG)
     name: ClassVar[str] = "epsilon"
 
     def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
@@ -31,7 +34,7 @@ class Epsilon(Rule):
 class Zero(Epsilon):
     """Rule 0: the ε rule with ε = 0; nothing passes where y_j = 0."""
 
-    eps: float = 0.0
+    eps: float = field(default=0.0, metadata=AMOUNT)
     name: ClassVar[str] = "zero"
 
 
@@ -39,7 +42,7 @@ class Zero(Epsilon):
 class Norm(Epsilon):
     """The ε rule without bias, for Add and average pools: every input by its part of the sum."""
 
-    bias: bool = False
+    bias: bool = field(default=False, metadata=FLAG)
     name: ClassVar[str] = "norm"
 
 
@@ -51,11 +54,19 @@ class AlphaBeta(Rule):
     q_ij = x_i⁺ w_ij⁻ + x_i⁻ w_ij⁺ those that push down.
     """
 
-    alpha: float = 2.0
-    beta: float = 1.0
-    bias: bool = True
-    eps: float = EPSILON
+    alpha: float = field(default=2.0, metadata=AMOUNT)
+    beta: float = field(default=1.0, metadata=AMOUNT)
+    bias: bool = field(default=True, metadata=FLAG)
+    eps: float = field(default=EPSILON, metadata=AMOUNT)
     name: ClassVar[str] = "alpha-beta"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not math.isclose(self.alpha - self.beta, 1, abs_tol=EPSILON):
+            raise OptionError(
+                f"alpha - beta of rule {self.name!r} must be 1, which keeps relevance, and alpha is {self.alpha!r}, "
+                f"beta {self.beta!r}"
+            )
 
     def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
         """See the class."""
@@ -73,8 +84,8 @@ class AlphaBeta(Rule):
 class ZPlus(Rule):
     """R_i = Σ_j p_ij R_j / stab(Σ_i p_ij + b_j⁺): only what pushes up counts; ``bias=False`` leaves b out."""
 
-    bias: bool = True
-    eps: float = EPSILON
+    bias: bool = field(default=True, metadata=FLAG)
+    eps: float = field(default=EPSILON, metadata=AMOUNT)
     name: ClassVar[str] = "z-plus"
 
     def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
@@ -90,8 +101,8 @@ class Gamma(Rule):
     nothing passes where y_j = 0.
     """
 
-    gamma: float = 0.25
-    eps: float = EPSILON
+    gamma: float = field(default=0.25, metadata=AMOUNT)
+    eps: float = field(default=EPSILON, metadata=AMOUNT)
     name: ClassVar[str] = "gamma"
 
     def linear(self, f: Backend, op: Linear, message: Message) -> Messages:
@@ -122,7 +133,7 @@ class SignShare(Rule):
     proportional ones explode as x and p cancel.
     """
 
-    eps: float = EPSILON
+    eps: float = field(default=EPSILON, metadata=AMOUNT)
     name: ClassVar[str] = "sign-share"
 
     def linear(self, f: Backend, op: Linear, message: Message) -> Messages:

@@ -111,14 +111,31 @@ def as_array(value: Any) -> Any:
     if getattr(value, "requires_grad", False) and hasattr(value, "detach"):
         value = value.detach()  # PyTorch shares no tensor that it keeps a history of
     if isinstance(value, OrtValue | np.ndarray) or not hasattr(value, "__dlpack_device__"):
-        return value if isinstance(value, OrtValue) else np.asarray(value)
+        return value if isinstance(value, OrtValue) else in_our_order(np.asarray(value))
     cpu = 1  # DLPack's number for main memory
     return np.from_dlpack(value) if value.__dlpack_device__()[0] == cpu else OrtValue.from_dlpack(value.__dlpack__())
 
 
+def in_our_order(array: np.ndarray) -> np.ndarray:
+    """The same array with bytes in this machine's order, as files of other machines and formats have not."""
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def unread(what: str, value: Any, error: Exception) -> InputError:
+    """What is said of something that is no array: of lists of several lengths, and of tensors that are nowhere."""
+    reason = next(iter(str(error).splitlines()), type(error).__name__)
+    return InputError(
+        f"{what} cannot be read as an array ({type(value).__name__}: {reason}); give a dense one that holds values, of "
+        "a type that NumPy has, such as x.float() for bfloat16"
+    )
+
+
 def check_array(tensor: gs.Tensor, value: Any) -> Any:
     """One input's array; a file for one image may be given it without the axis of the batch."""
-    array, wanted = as_array(value), static_shape(tensor)
+    try:
+        array, wanted = as_array(value), static_shape(tensor)
+    except Exception as error:  # libraries of arrays raise almost anything where they have none to share
+        raise unread(f"input {tensor.name!r}", value, error) from error
     if isinstance(array, np.ndarray) and wanted is not None and wanted[:1] == (1,) and array.ndim == len(wanted) - 1:
         array = array[None]
     dtype, given_shape = dtype_of(array), shape_of(array)

@@ -79,6 +79,7 @@ def told_apart(among: Described) -> dict[Key, Any]:
 def key_of(asked: Any) -> Key:
     """What tells a target from others."""
     if not isinstance(asked, Mapping) or "like" not in asked or set(asked) - {"like", "name"}:
-        raise TargetError(f"an embedding's target is told by 'like', a picture or a vector, not by {asked!r}")
+        raise TargetError(f"an embedding's target is told by 'like', a picture or a vector, not by {asked!r}; "
+                          "--like goes without --target and --top")  # fmt: skip
     like = np.asarray(asked["like"])
     return str(asked.get("name") or ""), like.shape, hashlib.sha256(like.tobytes()).hexdigest()

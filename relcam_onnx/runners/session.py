@@ -192,13 +192,23 @@ def choose_providers(asked: Provider | Sequence[Provider] | None) -> list[Any]:
     Raises
     ------
     OptionError
-        This onnxruntime has no such provider.
+        This onnxruntime has no such provider, or it is no name.
     """
     available = onnxruntime.get_available_providers()
     if asked is None:
         asked = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
     chosen: list[Any] = []
     several = [asked] if is_provider(asked) else cast(Sequence[Provider], asked)
+    pairs = (
+        (tuple(entry) if isinstance(entry, list) else entry for entry in several)
+        if isinstance(several, Sequence)
+        else (None,)
+    )
+    if not all(map(is_provider, pairs)):
+        raise OptionError(
+            "providers must be names, or pairs of a name and its options such as ('cuda', {'device_id': 1}), not "
+            f"{asked!r}"
+        )
     for entry in several:
         short, options = (entry, {}) if isinstance(entry, str) else entry
         name = PROVIDERS.get(short.lower(), short)

@@ -79,6 +79,8 @@ def as_array(targets: Any) -> np.ndarray:
         raise TargetError(
             f"targets must be as many for each image, not {targets!r}: repeat some, or explain the images one by one"
         ) from error
+    except (TypeError, RuntimeError) as error:  # a tensor of PyTorch's that shares no values
+        raise TargetError(f"targets cannot be read as an array ({error}); give whole numbers") from error
 
 
 def read_targets(targets: Any, images: int) -> np.ndarray:
@@ -136,7 +138,7 @@ def check_range(targets: np.ndarray, count: int, what: str = "classes") -> None:
     if wrong.size:
         raise TargetError(
             f"target {int(wrong[0])} is out of range: this model has {count} {what}, 0 to {count - 1}, or ranks "
-            f"-1 (the top one) to -{count}"
+            f"-1 (the top one) to -{count} (--top {count} asks for all)"
         )
 
 
@@ -146,9 +148,12 @@ def read_seed(seed: Any, images: int, classes: int | None) -> np.ndarray:
     Raises
     ------
     TargetError
-        Another shape, or values that are not finite.
+        Another shape, values that are not finite, or no array.
     """
-    array = np.asarray(seed, np.float32)
+    try:
+        array = np.asarray(seed, np.float32)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise TargetError(f"the seed cannot be read as an array ({error}); give float32 numbers") from error
     if array.ndim == 2:
         array = array[:, None]
     wide = array.ndim == 3 and (classes is None or array.shape[2] == classes)
