@@ -92,6 +92,24 @@ def test_activations_pass_straight_through(backend: str, preset: str) -> None:
         same(explainer(X, TARGETS), wanted)
 
 
+def tokens(form: str) -> onnx.ModelProto:
+    """Two dense layers over tokens, whose weights are of 8 bits, and whose activations are not."""
+    net = Net("N", 3, 16, 16)
+    x = net("Transpose", net("Reshape", net.conv(net.x, 3, 32), np.array([0, 32, 256])), perm=[0, 2, 1])
+    for before, after in ((32, 64), (64, 32)):
+        weight = net("Transpose", weights(net, form, after, before), perm=[1, 0])
+        x = net("Relu", net("MatMul", x, weight))
+    return net.model(net.dense(net("ReduceMean", x, np.array([1]), keepdims=0), 32, 5, name="scores"))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("preset", ["default", "epsilon-plus"])
+def test_activations_that_no_file_rounds_are_not_rounded(backend: str, preset: str) -> None:
+    wanted = explained(tokens("float"), X, TARGETS, preset=preset, **OPTIONS)
+    with rc.Explainer(tokens("stored"), preset=preset, backend=backend, **OPTIONS) as explainer:
+        same(explainer(X, TARGETS), wanted)
+
+
 def whole() -> onnx.ModelProto:
     return network("stored", picture=True, activations=True)
 
