@@ -36,6 +36,9 @@ FUSED: dict[str, tuple[str, list[Any], dict[str, Any]]] = {
     "product with the matrix turned": ("FusedMatMul", [(5, 8)], {"transB": 1, "alpha": 2.0}),
     "attention": ("Attention", [(8, 24), (24,)], {"num_heads": 2}),
     "attention without a bias": ("Attention", [(8, 24)], {"num_heads": 4, "scale": 0.3}),
+    "attention whose sizes are spelled out": (
+        "Attention", [(8, 24), (24,)], {"num_heads": 2, "qkv_hidden_sizes": [8, 8, 8], "unidirectional": 0},
+    ),
     "attention of three tensors": ("MultiHeadAttention", ["x", "x"], {"num_heads": 2}),
     "attention of three tensors and a bias": ("MultiHeadAttention", ["x", "x", (24,)], {"num_heads": 2}),
     "norm of a sum": ("SkipLayerNormalization", ["x", (8,), (8,), (8,)], {"epsilon": 1e-3}),
@@ -91,6 +94,23 @@ def test_a_fused_op_in_a_function_is_written_back_too() -> None:
     domains = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
     model.functions.append(helper.make_function("own", "Block", ["a", "w"], ["b"], body, domains))
     assert [node.op_type for node in load(model).proto.graph.node] == ["Conv", "Relu"]
+
+
+@pytest.mark.parametrize(
+    ("op", "inputs", "attrs"),
+    [
+        ("Attention", [(8, 24), (24,)], {"unidirectional": 1}),
+        ("Attention", [(8, 24), (24,)], {"do_rotary": 1}),
+        ("Attention", [(8, 20), (20,)], {"qkv_hidden_sizes": [8, 8, 4]}),
+        ("MultiHeadAttention", ["x", "x"], {"unidirectional": 1}),
+    ],
+)
+def test_attention_that_is_another_function_stays(op: str, inputs: list[Any], attrs: dict[str, Any]) -> None:
+    net = Net(2, 3, 8)
+    others = [i if isinstance(i, str) else net.normal(*i) for i in inputs]
+    net(op, net.x, *others, domain="com.microsoft", name="y", num_heads=2, **attrs)
+    written = load(net.model("y", domains=["com.microsoft"])).proto
+    assert [node.op_type for node in written.graph.node] == [op]
 
 
 @pytest.mark.parametrize("mask", [None, "added", "truth"])

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.compose
 import onnxruntime as ort
 import pytest
 import torch
@@ -179,6 +180,25 @@ def test_second_call_of_a_module_is_told_from_a_sibling_by_its_parameters() -> N
 def test_folded_convolution_belongs_to_its_parent() -> None:
     graph = graph_of(named("Conv", "/stem/conv/Conv", "x", "onnx::Conv_12"), parameters=("onnx::Conv_12",))
     assert list(read_scopes(graph, {}).values()) == ["stem"]
+
+
+@pytest.mark.parametrize("prefix", ["backbone_", "backbone/", "a/b/", "net"])
+def test_what_stands_before_all_names_is_no_part_of_a_path(prefix: str) -> None:
+    """As `onnx.compose.add_prefix` puts it there; what is merged with such a file has names of its own."""
+    stem = helper.make_node("Conv", ["x", "onnx::Conv_12"], ["/stem/conv/Conv_output_0"], "/stem/conv/Conv")
+    relu = helper.make_node("Relu", ["/stem/conv/Conv_output_0"], ["/relu/Relu_output_0"], "/relu/Relu")
+    last = helper.make_node("Relu", ["/relu/Relu_output_0"], ["y"], "/relu_1/Relu")
+    graph = graph_of(stem, relu, last, parameters=("onnx::Conv_12",))
+    wanted = read_scopes(graph, {})
+    assert list(wanted.values()) == ["stem", "relu", "relu"]
+    merged = onnx.compose.add_prefix_graph(graph, prefix)
+    merged.node.append(helper.make_node("Softmax", [f"{prefix}y"], ["shares"], "tail/Softmax"))
+    assert read_scopes(merged, {}) == {f"{prefix}{tensor}": path for tensor, path in wanted.items()}
+
+
+def test_names_that_other_tools_join_by_slashes_are_no_paths() -> None:
+    nodes = [helper.make_node("Relu", ["x"], [f"model/{name}/Relu:0"], f"model/{name}/Relu") for name in ("a", "b")]
+    assert read_scopes(graph_of(*nodes), {}) == {}
 
 
 NAME_SCOPES, NAMESPACE = "pkg.torch.onnx.name_scopes", "namespace"

@@ -92,6 +92,56 @@ def test_activations_pass_straight_through(backend: str, preset: str) -> None:
         same(explainer(X, TARGETS), wanted)
 
 
+def tokens(form: str) -> onnx.ModelProto:
+    """Two dense layers over tokens, whose weights are of 8 bits, and whose activations are not."""
+    net = Net("N", 3, 16, 16)
+    x = net("Transpose", net("Reshape", net.conv(net.x, 3, 32), np.array([0, 32, 256])), perm=[0, 2, 1])
+    for before, after in ((32, 64), (64, 32)):
+        weight = net("Transpose", weights(net, form, after, before), perm=[1, 0])
+        x = net("Relu", net("MatMul", x, weight))
+    return net.model(net.dense(net("ReduceMean", x, np.array([1]), keepdims=0), 32, 5, name="scores"))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("preset", ["default", "epsilon-plus"])
+def test_activations_that_no_file_rounds_are_not_rounded(backend: str, preset: str) -> None:
+    wanted = explained(tokens("float"), X, TARGETS, preset=preset, **OPTIONS)
+    with rc.Explainer(tokens("stored"), preset=preset, backend=backend, **OPTIONS) as explainer:
+        same(explainer(X, TARGETS), wanted)
+
+
+def moved(move: str) -> onnx.ModelProto:
+    """A dense layer over rounded tokens, with or without what only moves values before the rounding."""
+    net = Net("N", 3, 16, 16)
+    x = net("Reshape", net.conv(net.x, 3, 32), np.array([0, 32, 256]))
+    x = net("Relu", net("Transpose", x, perm=[0, 2, 1]))
+    if move in ("rows", "twice"):
+        x = net("Reshape", x, np.array([-1, 32]))
+    if move == "planes":
+        x = net("Reshape", net("Transpose", x, perm=[0, 2, 1]), np.array([0, 32, 16, 16]))
+    if move in ("same", "twice"):
+        x = net("Identity", net("Reshape", x, np.array([-1, 256, 32])))
+    x = straight(net, x, 2 * STEP, 0)
+    if move == "planes":
+        x = net("Transpose", net("Reshape", x, np.array([0, 32, 256])), perm=[0, 2, 1])
+    weight, bias = net.normal(32, 32, scale=0.3), net.normal(32)
+    if move == "rows":
+        x = net("Reshape", net("Gemm", x, weight, bias), np.array([-1, 256, 32]))
+    else:
+        x = net("Add", net("MatMul", x, weight), bias)
+    x = net("ReduceMean", net("Relu", x), np.array([1]), keepdims=0)
+    return net.model(net.dense(x, 32, 5, name="scores"))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("preset", ["default", "epsilon-plus"])
+@pytest.mark.parametrize("move", ["rows", "planes", "twice", "same"])
+def test_what_is_moved_before_it_is_rounded_is_read_rounded(backend: str, preset: str, move: str) -> None:
+    wanted = explained(moved(""), X, TARGETS, preset=preset, **OPTIONS)
+    with rc.Explainer(moved(move), preset=preset, backend=backend, **OPTIONS) as explainer:
+        same(explainer(X, TARGETS), wanted)
+
+
 def whole() -> onnx.ModelProto:
     return network("stored", picture=True, activations=True)
 

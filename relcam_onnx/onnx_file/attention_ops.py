@@ -1,6 +1,6 @@
 """Attention as one op, written in its pieces: ONNX's of opset 23, onnxruntime's Attention and MultiHeadAttention.
 
-Forms that carry keys over from earlier runs, or that share keys among heads, stay as they are.
+Forms that carry keys over from earlier runs, that share keys among heads or that look back only stay as they are.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ def attention(w: Writer) -> None:
 
 def multi_head(w: Writer) -> None:
     """MultiHeadAttention: queries, keys and values (N, T, heads · d), one bias for all three."""
-    if any(w.input(index) for index in (4, 6, 7)) or not (w.input(1) and w.input(2)) or any(w.node.output[1:]):
+    carried = any(w.input(index) for index in (4, 6, 7)) or any(w.node.output[1:])
+    if carried or not (w.input(1) and w.input(2)) or w.attribute("unidirectional", 0):
         w.keep()
         return
     heads, parts = w.attribute("num_heads", 1), [w.input(i) for i in range(3)]
@@ -36,7 +37,9 @@ def multi_head(w: Writer) -> None:
 
 def fused_attention(w: Writer) -> None:
     """Attention of onnxruntime's: one layer makes queries, keys and values."""
-    if any(w.input(index) for index in (3, 4)) or w.attribute("qkv_hidden_sizes", None) or any(w.node.output[1:]):
+    carried = any(w.input(index) for index in (3, 4)) or any(w.node.output[1:])
+    unlike = len(set(w.attribute("qkv_hidden_sizes", []))) > 1
+    if carried or unlike or w.attribute("unidirectional", 0) or w.attribute("do_rotary", 0):
         w.keep()
         return
     dense = w("MatMul", w.input(0), w.input(1))

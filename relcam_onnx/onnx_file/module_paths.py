@@ -1,7 +1,8 @@
 """Module paths: which PyTorch module made which tensor, and which tensor is its output, as far as an ONNX file tells.
 
 Three conventions are read, the later ones winning: the node names of PyTorch's older exporter, the metadata
-that the newer one (``dynamo=True``) writes on each node, and ``relcam.scopes`` in the model's metadata.
+that the newer one (``dynamo=True``) writes on each node, and ``relcam.scopes`` in the model's metadata. What was put
+before all names of the older one (``onnx.compose.add_prefix``) is no part of them.
 """
 
 from __future__ import annotations
@@ -47,14 +48,15 @@ def read_scopes(graph: onnx.GraphProto, metadata: Mapping[str, str]) -> dict[str
     ModelFileError
         ``relcam.scopes`` is no JSON object of strings. (Malformed metadata of nodes is passed over.)
     """
-    named = _from_names(graph)
+    prefix = _prefix(graph)
+    named = _from_names(graph, prefix)
     scopes = {}
     for node in graph.node:
         if node.op_type in ROUNDING:
             continue
         recorded = _recorded({entry.key: entry.value for entry in node.metadata_props})
         for tensor in filter(None, node.output):
-            path = recorded or named.get(_maker(tensor, node))
+            path = recorded or named.get(_maker(tensor, node, prefix))
             if path and node.op_type != "Constant":
                 scopes[tensor] = path
     return scopes | _declared(metadata.get("relcam.scopes", "{}"))
@@ -87,8 +89,18 @@ def _recorded(metadata: Mapping[str, str]) -> str:
     return re.sub(r"@\d+", "", scopes[-2])  # "relu@1" is the second call of relu
 
 
-def _from_names(graph: onnx.GraphProto) -> dict[str, str]:
-    """Name of a node -> module path, from names such as ``/layer1/layer1.0/relu_1/Relu``.
+def _prefix(graph: onnx.GraphProto) -> str:
+    """What stands before the ``/`` that the older exporter begins with, in the names of all nodes that it names."""
+    found = set()
+    for node in graph.node:
+        if "/" in node.name and any(tensor.startswith(f"{node.name}_output_") for tensor in node.output):
+            before, slashes, _ = node.name.rpartition("//")
+            found.add(f"{before}/" if slashes else node.name.partition("/")[0])
+    return found.pop() if len(found) == 1 else ""
+
+
+def _from_names(graph: onnx.GraphProto, prefix: str) -> dict[str, str]:
+    """Name of a node -> module path, from names such as ``/layer1/layer1.0/relu_1/Relu`` behind a prefix.
 
     Nodes that an optimiser or quantiser took out live on in the names of the tensors that they made.
     """
@@ -100,27 +112,28 @@ def _from_names(graph: onnx.GraphProto) -> dict[str, str]:
             parameters.update(node.output)
         if node.op_type in ROUNDING:
             continue  # it is named after a tensor of the module, but is no part of it
-        gone = [maker for tensor in node.output if (maker := _maker(tensor, node)) != node.name]
+        gone = [maker for tensor in node.output if (maker := _maker(tensor, node, prefix)) != node.name]
         for name, own in ((node.name, parameters.intersection(node.input)), *((maker, set()) for maker in gone)):
-            root, *parts = name.split("/")
+            root, *parts = name.removeprefix(prefix).split("/")
             if root or not all(parts):
                 continue
-            scope = tuple(parts[:-2] if name == node.name and _holds_batch_norm(node) else parts[:-1])
+            scope = tuple(parts[:-2] if name == node.name and _holds_batch_norm(node, prefix) else parts[:-1])
             scopes[name] = scope, own
             for depth in range(1, len(scope) + 1):
                 calls.setdefault(scope[:depth], set()).update(own)
     return {name: _path(scope, own, calls) for name, (scope, own) in scopes.items()}
 
 
-def _maker(tensor: str, node: onnx.NodeProto) -> str:
+def _maker(tensor: str, node: onnx.NodeProto, prefix: str) -> str:
     """The name of the node that the older exporter had make a tensor, which it calls ``<node>_output_0``."""
     maker, mark, number = tensor.rpartition("_output_")
-    return maker if mark and maker.startswith("/") and number.isdigit() else node.name
+    return maker if mark and maker.startswith(f"{prefix}/") and number.isdigit() else node.name
 
 
-def _holds_batch_norm(node: onnx.NodeProto) -> bool:
+def _holds_batch_norm(node: onnx.NodeProto, prefix: str) -> bool:
     """Tell whether the exporter folded into a convolution: its weight is then no parameter of a module."""
-    return node.op_type in ("Conv", "ConvTranspose") and any(i.startswith("onnx::Conv") for i in node.input[1:2])
+    folded = f"{prefix}onnx::Conv"
+    return node.op_type in ("Conv", "ConvTranspose") and any(i.startswith(folded) for i in node.input[1:2])
 
 
 def _path(scope: Scope, own: set[str], calls: Mapping[Scope, set[str]]) -> str:
