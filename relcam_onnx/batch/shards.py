@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from relcam_onnx.batch.entries import Entry
 from relcam_onnx.batch.rows import SCHEMA
 from relcam_onnx.batch.stores import Folder
+from relcam_onnx.batch.tables import parquet, values_of
 from relcam_onnx.batch.units import Unit
 from relcam_onnx.errors import OptionError
 
@@ -23,6 +24,8 @@ MANIFEST = "_relcam.json"
 """What was asked for. Readers of Parquet pass over names that begin so."""
 SHEETS = "_sheets"
 SHARD = re.compile(r"part-(\d+)-(\d+)\.parquet")
+ROWS = 10_000
+"""Whose errors are read at a time."""
 LAST = b"relcam.last"
 """The key in a shard's metadata that says that no more of its unit follows."""
 
@@ -91,9 +94,8 @@ def errors_there(folder: Folder) -> int:
     """How many rows of the shards that are there tell an error; nothing else of them is read."""
     total = 0
     for shard in shards_there(folder):
-        with folder.opened(shard_file(*shard)) as file:
-            errors = pq.read_table(file, columns=["error"])["error"]
-            total += len(errors) - errors.null_count
+        with folder.opened(shard_file(*shard)) as file, parquet(file) as table:
+            total += sum(len(errors) - errors.null_count for errors in values_of(table, "error", ROWS))
     return total
 
 
@@ -111,7 +113,8 @@ def shards_done(folder: Folder, units: Sequence[Unit]) -> dict[int, int]:
 
 def _is_last(folder: Folder, name: str) -> bool:
     """Whether no more of a unit follows a shard."""
-    metadata = pq.read_metadata(io.BytesIO(folder.read(name))).metadata
+    with parquet(io.BytesIO(folder.read(name))) as table:
+        metadata = table.metadata.metadata
     return bool(metadata and metadata.get(LAST) == b"1")
 
 
