@@ -94,7 +94,9 @@ def explain_pictures(
             pictures, left_over = as_clips(pictures, pictorial.frames)
             missing = [*missing, *left_over]
         classes = pictorial.indices(list(targets)) or None
-        kept = [p.path.name for p in pictures if p.path.resolve().parent == out.resolve()]
+        # A picture's file and, where that is a link, what it leads to.
+        files = [file for p in pictures for file in (p.path.parent.resolve() / p.path.name, p.path.resolve())]
+        kept = [file.name for file in files if file.parent == out.resolve()]
         report = Report(
             out,
             pictorial.settings,
