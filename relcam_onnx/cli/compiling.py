@@ -12,7 +12,7 @@ import typer
 from relcam_onnx.compiling.compile import compile_model
 from relcam_onnx.errors import OptionError
 from relcam_onnx.exposing import expose
-from relcam_onnx.files import cannot_write, make_folder
+from relcam_onnx.files import cannot_write, make_folder, target_of
 from relcam_onnx.onnx_file.store import write_model
 
 
@@ -34,6 +34,7 @@ def compile_file(model: Path, out: Path | None, *, triton: Path | None, heatmap:
     if out is None and triton is None:
         raise OptionError("nothing says where to write: give -o FILE, --triton REPO, or both")
     if out is not None:
+        target_of(out)  # refuses what is no file before the work
         check_other(model, out)
     proto = compile_model(model, heatmap=heatmap, **options)
     if out is not None:
@@ -47,6 +48,7 @@ def compile_file(model: Path, out: Path | None, *, triton: Path | None, heatmap:
 
 def expose_file(model: Path, out: Path, layers: Sequence[str], output: str | None) -> None:
     """Add layers' activations to a model's outputs and print what it returns; errors as in `compile_file`."""
+    target_of(out)
     check_other(model, out)
     written(expose(model, layers, output), out)
 
