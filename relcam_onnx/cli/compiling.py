@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-import typer
 
+from relcam_onnx.cli.console import tell
 from relcam_onnx.compiling.compile import compile_model
 from relcam_onnx.errors import OptionError
 from relcam_onnx.exposing import expose
@@ -43,7 +43,7 @@ def compile_file(model: Path, out: Path | None, *, triton: Path | None, heatmap:
         # Only this needs onnxruntime.
         from relcam_onnx.compiling.triton import write_triton  # noqa: PLC0415
 
-        typer.echo(f"{write_triton(proto, triton, model.stem)}: a model for Triton")
+        tell(f"{write_triton(proto, triton, model.stem)}: a model for Triton")
 
 
 def expose_file(model: Path, out: Path, layers: Sequence[str], output: str | None) -> None:
@@ -68,4 +68,4 @@ def written(proto: onnx.ModelProto, out: Path) -> None:
         raise OptionError(cannot_write(out, error)) from error
     size = sum(file.stat().st_size for file in files) / 1e6
     names = ", ".join(output.name for output in proto.graph.output)
-    typer.echo(f"{' and '.join(map(str, files))}: {size:.1f} MB, outputs {names}")
+    tell(f"{' and '.join(map(str, files))}: {size:.1f} MB, outputs {names}")
