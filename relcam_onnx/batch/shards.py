@@ -24,6 +24,15 @@ MANIFEST = "_relcam.json"
 """What was asked for. Readers of Parquet pass over names that begin so."""
 SHEETS = "_sheets"
 SHARD = re.compile(r"part-(\d+)-(\d+)\.parquet")
+OTHER = {
+    "sha256": "the model is another one",
+    "listing": "the sources hold other files, or files of other sizes",
+    "labels": "the labels are others",
+    "layers": "the layers are others",
+    "preprocess": "pictures are prepared otherwise",
+    "engine": "what is behind the preset or the model's preprocessing is another",
+}
+"""What is said of what is kept as digests and records, where it differs."""
 ROWS = 10_000
 """Whose errors are read at a time."""
 LAST = b"relcam.last"
@@ -127,8 +136,9 @@ def settle(folder: Folder, asked: Mapping[str, Any]) -> None:
         The folder has results of something else.
     """
     names = folder.names()
-    if MANIFEST not in names:
-        if any(name.endswith(".parquet") for name in names):
+    results = any(name.endswith(".parquet") for name in names)
+    if not (results and MANIFEST in names):  # a run that was refused, or killed at once, left none
+        if results:
             raise OptionError(f"{folder.path}: has Parquet files that are not of a batch; give another folder")
         folder.write(MANIFEST, json.dumps(asked, indent=2).encode("ascii"))
         return
@@ -137,12 +147,21 @@ def settle(folder: Folder, asked: Mapping[str, Any]) -> None:
     except ValueError as error:
         raise OptionError(f"{folder.path}/{MANIFEST}: cannot be read ({error}); give another folder") from error
     now = json.loads(json.dumps(asked))
-    if differing := [key for key in now if key != "model" and kept.get(key) != now[key]]:  # its SHA-256 counts
-        told = "; ".join(f"{key} was {_short(kept.get(key))}, is {_short(now[key])}" for key in differing[:3])
+    if differing := _differing(kept, now):
         raise OptionError(
-            f"{folder.path}: has results of another run, and only the same one can go on there ({told}); give another "
-            "folder"
+            f"{folder.path}: has results of another run, and only the same one can go on there "
+            f"({'; '.join(differing[:3])}); give another folder"
         )
+
+
+def _differing(kept: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs, in words."""
+    known = kept.get("options")
+    flat = {**now, **now["options"]}
+    before = {**kept, **(known if isinstance(known, dict) else {})}
+    keys = [key for key in flat if key not in ("model", "options") and before.get(key) != flat[key]]
+    keys = [key for key in keys if key != "engine"] or keys  # its digest is also of most others
+    return [OTHER.get(key) or f"{key} was {_short(before.get(key))}, is {_short(flat[key])}" for key in keys]
 
 
 def _short(value: Any) -> str:
