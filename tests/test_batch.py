@@ -327,7 +327,7 @@ def test_other_pictures_or_another_model_do_not_go_on(model, folder, tmp_path):
     )
     (source / "more.png").unlink()
     other = stored(tmp_path / "other.onnx", plain(bias=False))
-    assert "(the model is another one" in relcam(source, "-o", tmp_path / "out", "-m", other).stderr
+    assert "(the model is another one)" in relcam(source, "-o", tmp_path / "out", "-m", other).stderr
 
 
 def test_a_run_that_was_refused_stands_in_nobodys_way(model, folder, tmp_path):

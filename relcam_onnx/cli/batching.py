@@ -7,13 +7,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from relcam_onnx.batch import Request, explain_batch
 from relcam_onnx.batch.entries import printable
-from relcam_onnx.batch.steps import Plan, Step
 from relcam_onnx.cli.console import SOME_FAILED, say, tell
 from relcam_onnx.errors import RelcamError
 from relcam_onnx.pictures.finding import Failed
+
+if TYPE_CHECKING:
+    from relcam_onnx.batch.steps import Plan, Step  # the extra may be missing
 
 EVERY = 60.0
 """Seconds between two lines about how far it is, where stderr is no terminal."""

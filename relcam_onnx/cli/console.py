@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from relcam_onnx.errors import RelcamError
+from relcam_onnx.extras import with_runtime
 from relcam_onnx.files import reason
 
 SOME_FAILED, NOTHING_DONE = 1, 2
@@ -88,7 +89,8 @@ def reporting(*, debug: bool = False) -> Iterator[None]:
         warnings.showwarning = _warn
         try:
             quieten(debug=debug)
-            yield
+            with with_runtime():
+                yield
         except (typer.Exit, USAGE_ERROR):
             raise
         except KeyboardInterrupt:
