@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from batches import stored
+from batches import encoded, rows, stored, tarred
 from typer.testing import CliRunner
 
 from relcam_onnx.cli import app
@@ -43,3 +43,33 @@ def test_no_thread_of_pyarrows_reads_a_file_of_pythons(tmp_path):
         [sys.executable, "-c", THREADS, source, tmp_path / "out"], capture_output=True, text=True, check=False
     )
     assert (told.returncode, told.stdout, told.stderr) == (0, "0\n", "")
+
+
+def test_parts_without_rows_are_done_and_nothing_failed(tmp_path):
+    """Spark writes such; a batch given again has nothing left to do."""
+    model, source = stored(tmp_path / "model.onnx"), tmp_path / "in"
+    source.mkdir()
+    kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    for name, values in (("a", []), ("b", [{"bytes": encoded(0), "path": None}]), ("c", [])):
+        pq.write_table(pa.table({"image": pa.array(values, kind)}), source / f"{name}.parquet")
+    tarred(source / "d.tar", [])
+    result = relcam(source, "-o", tmp_path / "out", "-m", model)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.startswith("1 pictures in 4 shards: ")
+    (row,) = rows(tmp_path / "out")
+    assert row["explained"]
+    again = relcam(source, "-o", tmp_path / "out", "-m", model)
+    assert (again.exit_code, again.stdout.startswith("0 pictures in 0 shards; ")) == (0, True)
+
+
+def test_a_file_of_a_folder_whose_column_is_not_clear_is_not_damaged(tmp_path):
+    model, source = stored(tmp_path / "model.onnx"), tmp_path / "in"
+    source.mkdir()
+    pq.write_table(pa.table({"image": [encoded(0)]}), source / "a.parquet")
+    pq.write_table(pa.table({"image": [encoded(0)], "thumb": [encoded(1)]}), source / "b.parquet")
+    result = relcam(source, "-o", tmp_path / "out", "-m", model)
+    assert result.exit_code == 1
+    good, bad = rows(tmp_path / "out")
+    assert good["explained"]
+    assert bad["error"].startswith("image, thumb could all be pictures; say which with --column")
+    assert "damaged" not in result.stderr

@@ -74,10 +74,12 @@ def shard_file(unit: int, shard: int) -> str:
 
 
 def pieces(unit: Unit, rows: int, size: int, done: int) -> Iterator[Piece]:
-    """The pictures of a unit in pieces of a size, shards of so many rows, from a shard on."""
+    """The pictures of a unit in pieces of a size, shards of so many rows, from a shard on; of none an empty shard."""
     entries = unit.entries(done * rows)
     following = next(entries, None)
     shard, start = done, 0
+    if following is None:
+        yield Piece(unit.number, shard, start, [], full=True, last=True)
     while following is not None:
         chosen = [following, *islice(entries, min(size, rows - start) - 1)]
         following = next(entries, None)

@@ -32,9 +32,9 @@ def rows_of(path: str, skip: int, column: str | None) -> Iterator[Entry]:
             for value in _values(table, name, skip):
                 yield _entry(path, row, value, weight)
                 row += 1
-            if not table.metadata.num_rows:
-                yield failing(path, "has no rows", 0)
-    except (OSError, pa.ArrowException, OptionError) as error:
+    except OptionError as error:
+        yield failing(path, str(error).removeprefix(f"{path}: "), row)
+    except (OSError, pa.ArrowException) as error:
         yield failing(path, f"is damaged or out of reach behind {row} rows ({error}); write it anew", row)
 
 
