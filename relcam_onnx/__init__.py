@@ -18,6 +18,7 @@ from relcam_onnx.errors import (
     TargetError,
     UnsupportedModelError,
 )
+from relcam_onnx.extras import with_runtime
 
 if TYPE_CHECKING:
     from relcam_onnx import rules
@@ -85,7 +86,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'relcam_onnx' has no attribute {name!r}")
     home, _, attribute = _HOMES[name].partition(":")
-    module = import_module(f"relcam_onnx.{home}")
+    with with_runtime():
+        module = import_module(f"relcam_onnx.{home}")
     globals()[name] = getattr(module, attribute) if attribute else module
     return globals()[name]
 

@@ -22,13 +22,17 @@ LONGEST = 200
 def whole(path: Path) -> Iterator[BinaryIO]:
     """Open a file to write; it stands under its name only once everything is in it.
 
-    Until then it is a hidden file in the same folder, which is removed if anything goes wrong.
+    Until then it is a hidden file in the same folder, which is removed if anything goes wrong. A link stays: what it
+    leads to is written.
 
     Raises
     ------
+    OptionError
+        As of `target_of`.
     OSError
         The disk is full, or the folder cannot be written.
     """
+    path = target_of(path)
     unfinished = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
         with unfinished.open("xb") as file:
@@ -37,6 +41,21 @@ def whole(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
+
+
+def target_of(path: Path) -> Path:
+    """Where a file's bytes go: what a link leads to, else itself.
+
+    Raises
+    ------
+    OptionError
+        What stands there is no file: a device or a pipe would be lost, and a file stand in its place.
+    """
+    target = Path(os.path.realpath(path))
+    if os.path.lexists(target) and not (target.is_file() or target.is_dir()):  # the system refuses folders itself
+        raise OptionError(f"{str(path)!r} is a device, a pipe or the like, which no file is put in place of: give "
+                          "another name")  # fmt: skip
+    return target
 
 
 def make_folder(folder: Path) -> None:

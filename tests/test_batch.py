@@ -305,7 +305,8 @@ def test_an_error_of_the_disk_leaves_whole_shards(model, folder, tmp_path, monke
 @pytest.mark.parametrize(("options", "said"), [
     (["--where", "score < 1"], 'where was null, is "score < 1"'),
     (["--shard", 2], "shard was 3, is 2"),
-    (["--method", "grad-cam"], "options was"),
+    (["--method", "grad-cam"], 'method was "local-relevance-cam", is "grad-cam"'),
+    (["--layer", "fused"], "the layers are others"),
     (["--sheets"], "sheets was false, is true"),
 ])  # fmt: skip
 def test_only_the_same_run_can_go_on(options, said, done, model, folder):
@@ -320,10 +321,21 @@ def test_other_pictures_or_another_model_do_not_go_on(model, folder, tmp_path):
     source = pictures(tmp_path / "in", 2)
     assert relcam(source, "-o", tmp_path / "out", "-m", model).exit_code == 0
     (source / "more.png").write_bytes(encoded(9))
-    assert "listing was" in relcam(source, "-o", tmp_path / "out", "-m", model).stderr
+    assert (
+        "(the sources hold other files, or files of other sizes)"
+        in relcam(source, "-o", tmp_path / "out", "-m", model).stderr
+    )
     (source / "more.png").unlink()
     other = stored(tmp_path / "other.onnx", plain(bias=False))
-    assert "sha256 was" in relcam(source, "-o", tmp_path / "out", "-m", other).stderr
+    assert "(the model is another one)" in relcam(source, "-o", tmp_path / "out", "-m", other).stderr
+
+
+def test_a_run_that_was_refused_stands_in_nobodys_way(model, folder, tmp_path):
+    asked = (folder, "-o", tmp_path / "out", "-m", model)
+    assert relcam(*asked, "--target", 99).exit_code == 2
+    assert relcam(*asked, "--target", 3).exit_code == 0
+    told = relcam(*asked, "--target", 99).stderr
+    assert """targets was ["3"], is ["99"]""" in told
 
 
 @pytest.mark.parametrize(("arguments", "said"), [

@@ -161,6 +161,22 @@ def test_only_what_was_asked_for_is_written(tmp_path, formats, wanted):
     assert {path.name for path in tmp_path.iterdir()} == wanted | {"results.json"}
 
 
+def test_what_an_earlier_run_says_of_all_pictures_goes_and_nobody_elses(tmp_path):
+    explanation = explained()
+    (tmp_path / "index.html").write_text("mine")
+    runs = [(["json"], {"index.html"}), (["html", "coco"], {"index.html", "regions.json"}), (["json"], set())]
+    for formats, wanted in runs:
+        found = Report(tmp_path, explanation.settings, formats)
+        found.add(explanation.single(0), "a")
+        found.write()
+        there = {path.name for path in tmp_path.iterdir()}
+        assert there & {"index.html", "regions.json"} == wanted
+    (tmp_path / "index.html").write_text("mine again")
+    (tmp_path / "results.json").write_text('{"options": []}')
+    found.write()
+    assert (tmp_path / "index.html").read_text() == "mine again"
+
+
 def test_pictures_in_the_output_folder_are_never_overwritten(tmp_path):
     found = explained()
     results = Report(tmp_path, found.settings, ("png", "sheet"), kept=["a.fused.png", "A.JPG"])

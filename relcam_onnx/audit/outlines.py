@@ -16,7 +16,7 @@ from relcam_onnx.audit.by_name import by_name, without_suffix
 from relcam_onnx.audit.model import Audited
 from relcam_onnx.audit.spots import Mask
 from relcam_onnx.errors import InputError, OptionError
-from relcam_onnx.pictures.finding import SUFFIXES, Found
+from relcam_onnx.pictures.finding import SUFFIXES, Found, files_below
 from relcam_onnx.pictures.geometry import Size
 from relcam_onnx.results.run_lengths import Runs
 
@@ -194,7 +194,7 @@ def read_masks(folder: Path, found: Sequence[Found], model: Audited) -> Outlines
     OptionError
         It is no folder, or has a mask of none of the pictures, or does not tell of which.
     """
-    here = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES]
+    here = [path.relative_to(folder) for path in sorted(files_below(folder)) if path.suffix.lower() in SUFFIXES]
     about = by_name(f"masks {str(folder)!r}", found, map(str, here), without_suffix)
     if not about:
         raise OptionError(f"masks {str(folder)!r} holds none that is called like a picture, such as "

@@ -17,7 +17,7 @@ from relcam_onnx.audit.outlines import Outlines
 from relcam_onnx.audit.spots import Mask, Spot
 from relcam_onnx.audit.told import Told, class_of, named
 from relcam_onnx.errors import InputError, RelcamError, TargetError
-from relcam_onnx.pictures.finding import Failed, Found
+from relcam_onnx.pictures.finding import Failed, Found, place_of
 from relcam_onnx.pictures.geometry import Floats, Size
 from relcam_onnx.results.detections import CONFIDENCE
 
@@ -113,7 +113,7 @@ def read_subjects(
     subjects, failed = [], []
     for picture in found:
         try:
-            told = (classes or {}).get(picture.path.resolve())
+            told = (classes or {}).get(place_of(picture.path))
             subjects += list(of_picture(model, picture, told, outlines, most))
         except (RelcamError, OSError) as error:
             failed.append(Failed(str(picture.path), str(error)))

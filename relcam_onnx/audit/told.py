@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +12,7 @@ from relcam_onnx.audit.by_name import by_name
 from relcam_onnx.audit.model import Audited
 from relcam_onnx.audit.spots import Likeness
 from relcam_onnx.errors import OptionError, TargetError
-from relcam_onnx.pictures.finding import Found
+from relcam_onnx.pictures.finding import Found, place_of
 from relcam_onnx.pictures.labels import called, one_label, only
 
 
@@ -94,13 +93,13 @@ def of_folders(
     for picture in found:
         folder = next((each for each in folders if picture.path.is_relative_to(each)), None)
         if folder is not None:
-            own[picture.path.resolve()] = (folder.resolve().name, *picture.path.relative_to(folder).parts[:-1])
+            own[place_of(picture.path)] = (place_of(folder).name, *picture.path.relative_to(folder).parts[:-1])
     inside = {path: Told(names[1], "/".join(names[1:])) for path, names in own.items() if len(names) > 1}
     among = {path: Told(names[0], "/".join(names)) for path, names in own.items()} if len(folders) > 1 else {}
     for told in (inside, among):
         if any(is_class(model, label) for label in {str(entry.label) for entry in told.values()}):
             rest = {path: Told(None, names[0]) for path, names in own.items() if path not in told}
-            left = [picture.name for picture in found if picture.path.resolve() not in told]
+            left = [picture.name for picture in found if place_of(picture.path) not in told]
             said = f"{len(left)} pictures lie in no folder of a class, such as {', '.join(left[:1])}"
             return {**rest, **told}, [f"{said}: their top classes are explained"] if left else []
     if not (inside or among):
@@ -133,20 +132,20 @@ def of_csv(found: Sequence[Found], file: Path, model: Audited) -> tuple[dict[Pat
         raise OptionError(f"classes cannot be read from {str(file)!r}: {error}") from error
     if not (rows and "file" in rows[0] and rows[0].keys() & {"index", "label"}):
         raise OptionError(f"{str(file)!r} needs the columns file and index (or label), one row a picture")
-    places = {p.path.resolve(): os.path.abspath(p.path) for p in found}
+    places = {place_of(p.path) for p in found}
     names: dict[str, Told] = {}
     for row in rows:
         name = row["file"] or ""
         told = of_row(row, f"{str(file)!r}, {name!r}", model)
-        if names.setdefault(places.get((file.parent / name).resolve(), name), told) != told:
+        if names.setdefault(str(whole) if (whole := place_of(file.parent / name)) in places else name, told) != told:
             raise OptionError(f"{str(file)!r} has {name!r} in two rows that say different things: leave one of them")
-    known = {path.resolve(): names[name] for path, name in by_name(str(file), found, names).items()}
+    known = {place_of(path): names[name] for path, name in by_name(str(file), found, names).items()}
     if not known:
         first = rows[0]["file"]
         raise OptionError(
             f"{str(file)!r} names none of the pictures, such as {found[0].path.name}; its first is {first}"
         )
-    left = [picture.name for picture in found if known.get(picture.path.resolve(), Told(None)).label is None]
+    left = [picture.name for picture in found if known.get(place_of(picture.path), Told(None)).label is None]
     said = f"{file.name} tells no class of {len(left)} pictures, such as {', '.join(left[:1])}"
     return known, [f"{said}: their top classes are explained"] if left else []
 

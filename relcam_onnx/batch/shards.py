@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from relcam_onnx.batch.entries import Entry
 from relcam_onnx.batch.rows import SCHEMA
 from relcam_onnx.batch.stores import Folder
+from relcam_onnx.batch.tables import parquet, values_of
 from relcam_onnx.batch.units import Unit
 from relcam_onnx.errors import OptionError
 
@@ -23,6 +24,17 @@ MANIFEST = "_relcam.json"
 """What was asked for. Readers of Parquet pass over names that begin so."""
 SHEETS = "_sheets"
 SHARD = re.compile(r"part-(\d+)-(\d+)\.parquet")
+OTHER = {
+    "sha256": "the model is another one",
+    "listing": "the sources hold other files, or files of other sizes",
+    "labels": "the labels are others",
+    "layers": "the layers are others",
+    "preprocess": "pictures are prepared otherwise",
+    "engine": "what is behind the preset or the model's preprocessing is another",
+}
+"""What is said of what is kept as digests and records, where it differs."""
+ROWS = 10_000
+"""Whose errors are read at a time."""
 LAST = b"relcam.last"
 """The key in a shard's metadata that says that no more of its unit follows."""
 
@@ -62,10 +74,12 @@ def shard_file(unit: int, shard: int) -> str:
 
 
 def pieces(unit: Unit, rows: int, size: int, done: int) -> Iterator[Piece]:
-    """The pictures of a unit in pieces of a size, shards of so many rows, from a shard on."""
+    """The pictures of a unit in pieces of a size, shards of so many rows, from a shard on; of none an empty shard."""
     entries = unit.entries(done * rows)
     following = next(entries, None)
     shard, start = done, 0
+    if following is None:
+        yield Piece(unit.number, shard, start, [], full=True, last=True)
     while following is not None:
         chosen = [following, *islice(entries, min(size, rows - start) - 1)]
         following = next(entries, None)
@@ -91,9 +105,8 @@ def errors_there(folder: Folder) -> int:
     """How many rows of the shards that are there tell an error; nothing else of them is read."""
     total = 0
     for shard in shards_there(folder):
-        with folder.opened(shard_file(*shard)) as file:
-            errors = pq.read_table(file, columns=["error"])["error"]
-            total += len(errors) - errors.null_count
+        with folder.opened(shard_file(*shard)) as file, parquet(file) as table:
+            total += sum(len(errors) - errors.null_count for errors in values_of(table, "error", ROWS))
     return total
 
 
@@ -111,7 +124,8 @@ def shards_done(folder: Folder, units: Sequence[Unit]) -> dict[int, int]:
 
 def _is_last(folder: Folder, name: str) -> bool:
     """Whether no more of a unit follows a shard."""
-    metadata = pq.read_metadata(io.BytesIO(folder.read(name))).metadata
+    with parquet(io.BytesIO(folder.read(name))) as table:
+        metadata = table.metadata.metadata
     return bool(metadata and metadata.get(LAST) == b"1")
 
 
@@ -124,8 +138,9 @@ def settle(folder: Folder, asked: Mapping[str, Any]) -> None:
         The folder has results of something else.
     """
     names = folder.names()
-    if MANIFEST not in names:
-        if any(name.endswith(".parquet") for name in names):
+    results = any(name.endswith(".parquet") for name in names)
+    if not (results and MANIFEST in names):  # a run that was refused, or killed at once, left none
+        if results:
             raise OptionError(f"{folder.path}: has Parquet files that are not of a batch; give another folder")
         folder.write(MANIFEST, json.dumps(asked, indent=2).encode("ascii"))
         return
@@ -134,12 +149,21 @@ def settle(folder: Folder, asked: Mapping[str, Any]) -> None:
     except ValueError as error:
         raise OptionError(f"{folder.path}/{MANIFEST}: cannot be read ({error}); give another folder") from error
     now = json.loads(json.dumps(asked))
-    if differing := [key for key in now if key != "model" and kept.get(key) != now[key]]:  # its SHA-256 counts
-        told = "; ".join(f"{key} was {_short(kept.get(key))}, is {_short(now[key])}" for key in differing[:3])
+    if differing := _differing(kept, now):
         raise OptionError(
-            f"{folder.path}: has results of another run, and only the same one can go on there ({told}); give another "
-            "folder"
+            f"{folder.path}: has results of another run, and only the same one can go on there "
+            f"({'; '.join(differing[:3])}); give another folder"
         )
+
+
+def _differing(kept: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs, in words."""
+    known = kept.get("options")
+    flat = {**now, **now["options"]}
+    before = {**kept, **(known if isinstance(known, dict) else {})}
+    keys = [key for key in flat if key not in ("model", "options") and before.get(key) != flat[key]]
+    keys = [key for key in keys if key != "engine"] or keys  # its digest is also of most others
+    return [OTHER.get(key) or f"{key} was {_short(before.get(key))}, is {_short(flat[key])}" for key in keys]
 
 
 def _short(value: Any) -> str:

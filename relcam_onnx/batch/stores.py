@@ -15,6 +15,7 @@ import fsspec
 
 from relcam_onnx.errors import InputError, OptionError, RelcamError
 from relcam_onnx.files import make_folder, whole
+from relcam_onnx.pictures.finding import files_below, files_like
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "hf": "hf"}
 """What of relcam-onnx brings a protocol."""
@@ -84,18 +85,11 @@ def listed(source: str) -> tuple[str, list[Item]]:
 def _local(source: str) -> tuple[str, list[Item]]:
     path = Path(source)
     if path.is_dir():
-        return source, [Item(str(p), p.stat().st_size) for p in _files(path)]
+        return source, [Item(str(p), p.stat().st_size) for p in files_below(path)]
     if path.exists() or not glob.has_magic(source):
         return str(path.parent), [Item(source, path.stat().st_size)] if path.exists() else []
-    root = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts))
-    matches = map(Path, glob.glob(source, recursive=True))
-    return str(root), [Item(str(p), p.stat().st_size) for p in matches if p.is_file()]
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
-        folders.sort()
-        yield from (path for name in names if (path := Path(parent, name)).is_file())
+    root, matches = files_like(source)
+    return str(root), [Item(str(p), p.stat().st_size) for p in matches]
 
 
 def _remote(source: str) -> tuple[str, list[Item]]:

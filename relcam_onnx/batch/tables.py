@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,16 +26,30 @@ def rows_of(path: str, skip: int, column: str | None) -> Iterator[Entry]:
     """The pictures of a Parquet file, a row each, from the one of this number on."""
     row = skip
     try:
-        with opened(path) as stream, pq.ParquetFile(stream, pre_buffer=False, buffer_size=1 << 20) as table:
+        with opened(path) as stream, parquet(stream) as table:
             name = column_of(path, table.schema_arrow, column)
             weight = file_size(stream) / max(1, table.metadata.num_rows)
             for value in _values(table, name, skip):
                 yield _entry(path, row, value, weight)
                 row += 1
-            if not table.metadata.num_rows:
-                yield failing(path, "has no rows", 0)
-    except (OSError, pa.ArrowException, OptionError) as error:
+    except OptionError as error:
+        yield failing(path, str(error).removeprefix(f"{path}: "), row)
+    except (OSError, pa.ArrowException) as error:
         yield failing(path, f"is damaged or out of reach behind {row} rows ({error}); write it anew", row)
+
+
+def parquet(stream: IO[bytes]) -> pq.ParquetFile:
+    """A Parquet file, read in this thread alone.
+
+    A thread of pyarrow's that lets go of a Python file while the process ends takes the process down with it.
+    """
+    return pq.ParquetFile(stream, pre_buffer=False, buffer_size=1 << 20)
+
+
+def values_of(table: pq.ParquetFile, column: str, rows: int, groups: Sequence[int] | None = None) -> Iterator[pa.Array]:
+    """A column, so many rows at a time, of all row groups or of some; in this thread, as `parquet` says."""
+    for batch in table.iter_batches(rows, row_groups=groups, columns=[column], use_threads=False):
+        yield batch.column(0)
 
 
 def file_size(stream: Any) -> int:
@@ -55,8 +69,7 @@ def _values(table: pq.ParquetFile, column: str, skip: int) -> Iterator[Any]:
             groups.append(number)
         else:
             start += rows
-    for batch in table.iter_batches(AT_ONCE, row_groups=groups, columns=[column]) if groups else ():
-        values = batch.column(0)
+    for values in values_of(table, column, AT_ONCE, groups) if groups else ():
         yield from (values[place].as_py() for place in range(max(0, skip - start), len(values)))
         start += len(values)
 
@@ -99,7 +112,7 @@ def beside(table: str, path: str) -> str:
 
 def check_column(path: str, asked: str | None) -> None:
     """Raise what `column_of` does; a file that cannot be read is told in its turn."""
-    with suppress(OSError, pa.ArrowException), opened(path) as stream, pq.ParquetFile(stream) as table:
+    with suppress(OSError, pa.ArrowException), opened(path) as stream, parquet(stream) as table:
         column_of(path, table.schema_arrow, asked)
 
 

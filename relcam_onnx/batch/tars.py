@@ -24,11 +24,12 @@ def members_of(path: str, skip: int) -> Iterator[Entry]:
 
     Members count as pictures by their suffix; hidden ones do not. Where the file breaks off an entry says so.
     """
-    count = 0
+    count, empty = 0, True
     try:
         with opened(path) as stream, tarfile.open(fileobj=stream) as archive:
             while (member := archive.next()) is not None:
                 cast(Any, archive).members.clear()  # tarfile would keep them all
+                empty = False
                 if not is_picture(member):
                     continue
                 if count >= skip:
@@ -41,7 +42,7 @@ def members_of(path: str, skip: int) -> Iterator[Entry]:
     except BROKEN as error:
         yield failing(path, f"is damaged or out of reach behind {count} pictures ({error}); write it anew", count)
         return
-    if not count:
+    if not count and not empty:
         yield failing(path, f"holds no picture ({', '.join(SUFFIXES)})", 0)
 
 

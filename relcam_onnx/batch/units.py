@@ -107,7 +107,10 @@ def _is_ours(path: str, dest: str) -> bool:
     """Whether a file is what a batch writes to a destination: a source may lie in that, and that in a source."""
     if is_url(path) != is_url(dest):
         return False
-    whole, folder = (each if is_url(each) else os.path.abspath(each) for each in (path, dest.rstrip("/")))
+    whole, folder = path, dest.rstrip("/")
+    if not is_url(dest):
+        parent, name = os.path.split(path)
+        whole, folder = os.path.join(os.path.realpath(parent), name), os.path.realpath(dest)
     return whole.startswith(folder) and re.match(r"/(part-\d+-\d+\.parquet$|_)", whole[len(folder) :]) is not None
 
 

@@ -123,7 +123,7 @@ class Worker:
         """The rows of a piece."""
         read = [self._tried(entry) for entry in piece.entries]
         with self._running:
-            explained = self._explained(read)
+            explained = self._explained(read) if read else []  # a part without rows
         made, failed = [], []
         for place, (entry, result) in enumerate(zip(piece.entries, explained, strict=True)):
             try:

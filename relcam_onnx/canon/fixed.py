@@ -16,24 +16,10 @@ from relcam_onnx.canon.scales import as_batch_norm, reached
 from relcam_onnx.model import Model
 from relcam_onnx.ops import lookup
 
-BENT = (
-    "Celu",
-    "Clip",
-    "Elu",
-    "Gelu",
-    "HardSwish",
-    "LeakyRelu",
-    "Max",
-    "Mish",
-    "PRelu",
-    "Relu",
-    "Selu",
-    "Sigmoid",
-    "Softplus",
-    "Softsign",
-    "Swish",
-    "Tanh",
-)
+BENT = frozenset({
+    "Celu", "Clip", "Elu", "Gelu", "HardSwish", "LeakyRelu", "Max", "Mish", "PRelu", "Relu", "Selu", "Softplus", "Softsign",
+    "Swish", "Tanh",
+})  # fmt: skip
 """What bends what a layer makes."""
 EQUAL = 1e-6
 """So far apart, of themselves, numbers of float32 may be that are meant to be one."""

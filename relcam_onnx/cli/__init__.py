@@ -3,6 +3,7 @@
 import gc
 
 from relcam_onnx.cli.batch_command import app
+from relcam_onnx.cli.console import speaking
 
 __all__ = ["app", "main"]
 
@@ -13,6 +14,7 @@ def main() -> None:
     # and again, and once more before the process ends: a tenth of the time that one picture takes.
     gc.set_threshold(100_000, 50, 50)
     try:
-        app()
+        with speaking():
+            app()
     finally:
         gc.freeze()

@@ -7,14 +7,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-import typer
-
 from relcam_onnx.audit.plan import Plan
 from relcam_onnx.audit.report.files import NAMES, write
 from relcam_onnx.audit.report.verdict import findings, heading
 from relcam_onnx.audit.run import Request, audit
 from relcam_onnx.audit.words import words_of
-from relcam_onnx.cli.console import NOTHING_DONE, SOME_FAILED, say
+from relcam_onnx.cli.console import NOTHING_DONE, SOME_FAILED, say, tell
 from relcam_onnx.files import cannot_write
 
 T = TypeVar("T")
@@ -45,10 +43,10 @@ def audit_model(request: Request) -> int:
     found = findings(done)
     for failed in done.failed:
         say("failed", failed.error if failed.error.startswith(failed.file) else f"{failed.file}: {failed.error}")
-    typer.echo(heading(found))
+    tell(heading(found))
     for finding in found:
-        typer.echo(f"- {'failed: ' if finding.level == 'failed' else ''}{finding.said}")
-    typer.echo(f"{request.out / Path(NAMES[0])}, and {', '.join(NAMES[1:])} beside it")
+        tell(f"- {'failed: ' if finding.level == 'failed' else ''}{finding.said}")
+    tell(f"{request.out / Path(NAMES[0])}, and {', '.join(NAMES[1:])} beside it")
     return SOME_FAILED if done.failed or not done.passed else 0
 
 

@@ -7,15 +7,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-
-import typer
+from typing import TYPE_CHECKING
 
 from relcam_onnx.batch import Request, explain_batch
 from relcam_onnx.batch.entries import printable
-from relcam_onnx.batch.steps import Plan, Step
-from relcam_onnx.cli.console import SOME_FAILED, say
+from relcam_onnx.cli.console import SOME_FAILED, say, tell
 from relcam_onnx.errors import RelcamError
 from relcam_onnx.pictures.finding import Failed
+
+if TYPE_CHECKING:
+    from relcam_onnx.batch.steps import Plan, Step  # the extra may be missing
 
 EVERY = 60.0
 """Seconds between two lines about how far it is, where stderr is no terminal."""
@@ -54,7 +55,7 @@ def batch_pictures(request: Request) -> int:
     before = f"; what {done.before:,} parts of the source hold was there already" if done.before else ""
     failed = f", {done.failed:,} of them failed" if done.failed else ""
     earlier = f", {done.failed_before:,} pictures with errors in earlier shards" if done.failed_before else ""
-    typer.echo(f"{done.pictures:,} pictures in {done.shards:,} shards{failed}{before}{earlier}: {request.dest}")
+    tell(f"{done.pictures:,} pictures in {done.shards:,} shards{failed}{before}{earlier}: {request.dest}")
     return SOME_FAILED if done.failed or done.failed_before or done.lost else 0
 
 
@@ -65,12 +66,12 @@ def following(steps: Iterable[Step], plan: Plan) -> Iterator[Step]:
         for step in steps:
             pictures, size = pictures + step.pictures, size + step.size
             for failed in step.failed:
-                tell(failed)
+                tell_failed(failed)
             show(min(1.0, size / (plan.size or 1)), progress(pictures, size, plan.size, time.monotonic() - start))
             yield step
 
 
-def tell(failed: Failed) -> None:
+def tell_failed(failed: Failed) -> None:
     """One line about a picture that failed."""
     name, why = printable(failed.file), printable(failed.error)
     say("failed", why if why.startswith(name) else f"{name}: {why}")

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-import typer
 
+from relcam_onnx.cli.console import tell
 from relcam_onnx.compiling.compile import compile_model
 from relcam_onnx.errors import OptionError
 from relcam_onnx.exposing import expose
-from relcam_onnx.files import cannot_write, make_folder
+from relcam_onnx.files import cannot_write, make_folder, target_of
 from relcam_onnx.onnx_file.store import write_model
 
 
@@ -34,6 +34,7 @@ def compile_file(model: Path, out: Path | None, *, triton: Path | None, heatmap:
     if out is None and triton is None:
         raise OptionError("nothing says where to write: give -o FILE, --triton REPO, or both")
     if out is not None:
+        target_of(out)  # refuses what is no file before the work
         check_other(model, out)
     proto = compile_model(model, heatmap=heatmap, **options)
     if out is not None:
@@ -42,11 +43,12 @@ def compile_file(model: Path, out: Path | None, *, triton: Path | None, heatmap:
         # Only this needs onnxruntime.
         from relcam_onnx.compiling.triton import write_triton  # noqa: PLC0415
 
-        typer.echo(f"{write_triton(proto, triton, model.stem)}: a model for Triton")
+        tell(f"{write_triton(proto, triton, model.stem)}: a model for Triton")
 
 
 def expose_file(model: Path, out: Path, layers: Sequence[str], output: str | None) -> None:
     """Add layers' activations to a model's outputs and print what it returns; errors as in `compile_file`."""
+    target_of(out)
     check_other(model, out)
     written(expose(model, layers, output), out)
 
@@ -66,4 +68,4 @@ def written(proto: onnx.ModelProto, out: Path) -> None:
         raise OptionError(cannot_write(out, error)) from error
     size = sum(file.stat().st_size for file in files) / 1e6
     names = ", ".join(output.name for output in proto.graph.output)
-    typer.echo(f"{' and '.join(map(str, files))}: {size:.1f} MB, outputs {names}")
+    tell(f"{' and '.join(map(str, files))}: {size:.1f} MB, outputs {names}")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from typing import Any, TextIO
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from relcam_onnx.errors import RelcamError
+from relcam_onnx.extras import with_runtime
+from relcam_onnx.files import reason
 
 SOME_FAILED, NOTHING_DONE = 1, 2
 USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
@@ -21,12 +25,60 @@ USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
 def say(kind: str, text: object) -> None:
     """One line on stderr, whatever breaks the text has."""
     line = "; ".join(part.strip() for part in str(text).splitlines() if part.strip())
-    typer.echo(f"relcam: {kind}: {line.replace(':; ', ': ')}", err=True)
+    with suppress(OSError):  # where stderr is full nobody can be told, and the work goes on
+        print(f"relcam: {kind}: {line.replace(':; ', ': ')}", file=sys.stderr, flush=True)
+
+
+class UnheardError(RelcamError):
+    """Whoever reads stdout has gone, or it goes where there is no room."""
+
+
+@contextmanager
+def heard() -> Iterator[None]:
+    """For what is written to stdout: `UnheardError` where it takes nothing, as folders have errors of their own."""
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        raise UnheardError(f"stdout cannot be written ({reason(error)})") from error
+
+
+def tell(text: str) -> None:
+    """One line on stdout; `UnheardError` where it takes none."""
+    with heard():
+        print(text)
+
+
+@contextmanager
+def speaking() -> Iterator[None]:
+    """For the whole command line: stdout and stderr take any name, and none at all is no error.
+
+    What stdout does not take of help is one line on stderr too, and exit code 1.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever called us
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - to the end
+        elif isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that the console lacks letters for
+    code: Any = 0
+    try:
+        with heard():
+            try:
+                yield
+            except SystemExit as ended:
+                code = ended.code
+    except UnheardError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes what is left as it ends
+        if not code:  # else it was said
+            say("error", error)
+            code = SOME_FAILED
+    sys.exit(code)
 
 
 @contextmanager
 def reporting(*, debug: bool = False) -> Iterator[None]:
-    """Turn an error into one line and exit code 2, and each warning into one line.
+    """Turn an error into one line and exit code 2 (`UnheardError`: 1), and each warning into one line.
 
     Parameters
     ----------
@@ -37,7 +89,8 @@ def reporting(*, debug: bool = False) -> Iterator[None]:
         warnings.showwarning = _warn
         try:
             quieten(debug=debug)
-            yield
+            with with_runtime():
+                yield
         except (typer.Exit, USAGE_ERROR):
             raise
         except KeyboardInterrupt:
@@ -49,7 +102,7 @@ def reporting(*, debug: bool = False) -> Iterator[None]:
                 for node in getattr(error, "nodes", ()):
                     say("error", node)
             say("error", error if isinstance(error, RelcamError) else unexpected(error))
-            raise typer.Exit(NOTHING_DONE) from error
+            raise typer.Exit(SOME_FAILED if isinstance(error, UnheardError) else NOTHING_DONE) from error
 
 
 def quieten(*, debug: bool) -> None:

@@ -11,11 +11,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from relcam_onnx.ahead import AT_ONCE, ahead, session_options
 from relcam_onnx.canon.constants import SILENT, WARNINGS
-from relcam_onnx.cli.console import NOTHING_DONE, SOME_FAILED, say, unexpected
+from relcam_onnx.cli.console import NOTHING_DONE, SOME_FAILED, UnheardError, say, tell, unexpected
 from relcam_onnx.cli.options import by_name
 from relcam_onnx.errors import OptionError, RelcamError
 from relcam_onnx.explainer import Explainer
@@ -98,7 +96,9 @@ def explain_pictures(
         for target in targets:
             if isinstance(target, str) and (taken := which_was_taken(target, pictorial.labels)):
                 say("note", taken)
-        kept = [p.path.name for p in pictures if p.path.resolve().parent == out.resolve()]
+        # A picture's file and, where that is a link, what it leads to.
+        files = [file for p in pictures for file in (p.path.parent.resolve() / p.path.name, p.path.resolve())]
+        kept = [file.name for file in files if file.parent == out.resolve()]
         report = Report(
             out,
             pictorial.settings,
@@ -133,7 +133,7 @@ def explain_pictures(
         if not stopped:
             say("error", f"the model runs on none of the {len(pictures)} pictures; {failures[0]}")
         return NOTHING_DONE
-    return SOME_FAILED if report.failed else 0
+    return SOME_FAILED if report.failed or stopped else 0
 
 
 def tell_cost(pictorial: PictureExplainer, pictures: Sequence[Found]) -> None:
@@ -160,12 +160,14 @@ def _keep(
             outcome = _add(report, picture.name, result)
             del left[picture.name]
             if isinstance(outcome, Explanation):
-                typer.echo(f"{picture.path}: {words.targets(outcome, 0)}")
+                tell(f"{picture.path}: {words.targets(outcome, 0)}")
             else:
                 _fail(report, str(picture.path), outcome, debug=debug)
                 failures.append(outcome)
-    except (KeyboardInterrupt, BrokenPipeError):  # Ctrl-C, or whoever reads our output has gone
+    except KeyboardInterrupt:
         return "interrupted"
+    except UnheardError as error:
+        return str(error)
     except OSError as error:
         return cannot_write(report.folder, error)
     return None

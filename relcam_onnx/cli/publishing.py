@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from relcam_onnx.cli.compiling import check_other
+from relcam_onnx.cli.console import tell
 from relcam_onnx.web.site import make_site
 
 
@@ -29,5 +28,5 @@ def publish(model: Path, out: Path, options: dict[str, Any]) -> None:
     check_other(model, out)
     files = make_site(model, out, **options)
     size = sum(file.stat().st_size for file in files) / 1e6
-    typer.echo(f"{out}: {len(files)} files, {size:.1f} MB; any web server does, such as")
-    typer.echo(f"  python -m http.server --bind localhost --directory {out}")
+    tell(f"{out}: {len(files)} files, {size:.1f} MB; any web server does, such as")
+    tell(f"  python -m http.server --bind localhost --directory {out}")

@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import EncodeError
 
-from relcam_onnx.files import whole
+from relcam_onnx.files import target_of, whole
 
 PROTOBUF_LIMIT = 2**31 - 1
 """Bytes that one protobuf message holds at most."""
@@ -32,6 +32,8 @@ def write_model(proto: onnx.ModelProto, path: Path) -> list[Path]:
 
     Raises
     ------
+    OptionError
+        What stands there is no file.
     OSError
         The disk is full, or the folder cannot be written.
     """
@@ -40,6 +42,7 @@ def write_model(proto: onnx.ModelProto, path: Path) -> list[Path]:
         with whole(path) as file:
             file.write(data)
         return [path]
+    path = target_of(path)
     with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=path.parent) as folder:
         unfinished = Path(folder) / path.name
         weights = save_external(proto, unfinished)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -45,7 +46,9 @@ class Failed:
 
 
 def find_pictures(sources: Sequence[str | Path], out: Path | None = None) -> tuple[list[Found], list[Failed]]:
-    """List the pictures that files, folders (searched through) and globs (``**`` too) name, each once.
+    """List the pictures that files, folders (searched through) and globs (``**`` too) name, each path once.
+
+    Links count as what they lead to, folders too; a picture that has two paths is two.
 
     Parameters
     ----------
@@ -72,9 +75,9 @@ def find_pictures(sources: Sequence[str | Path], out: Path | None = None) -> tup
         if not paths:
             failed.append(Failed(source, _why_nothing(source)))
         for path in paths:
-            if path.resolve() not in pictures:
+            if place_of(path) not in pictures:
                 stem = "-".join(path.relative_to(root).with_suffix("").parts)
-                pictures[path.resolve()] = Found(path, _unique(stem, taken))
+                pictures[place_of(path)] = Found(path, _unique(stem, taken))
     return list(pictures.values()), failed
 
 
@@ -106,21 +109,49 @@ def natural(name: str) -> tuple[tuple[int, int, str], ...]:
     return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part)
 
 
+def place_of(path: Path) -> Path:
+    """Where a path leads by its words, however spelled: what tells pictures apart; a link is one of its own."""
+    return Path(os.path.abspath(path))
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """All files in a folder and those below it; links to folders are followed, but not round in a circle."""
+    above: dict[str, set[str]] = {str(folder): set()}
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        chain = above.pop(parent) | {os.path.realpath(parent)}
+        folders[:] = [name for name in sorted(folders) if os.path.realpath(os.path.join(parent, name)) not in chain]
+        above |= {os.path.join(parent, name): chain for name in folders}
+        yield from (path for name in names if (path := Path(parent, name)).is_file())
+
+
+def files_like(pattern: str) -> tuple[Path, list[Path]]:
+    """The fixed part of a glob, and the files that match, without those that links lead to in a circle."""
+    root = Path(*takewhile(lambda part: not glob.has_magic(part), Path(pattern).parts))
+    matches = [path for path in map(Path, glob.glob(pattern, recursive=True)) if path.is_file()]
+    straight = {folder: _straight(folder, root) for folder in {path.parent for path in matches}}
+    return root, [path for path in matches if straight[path.parent]]
+
+
+def _straight(folder: Path, root: Path) -> bool:
+    """Whether the way from a root down to a folder leads into no folder twice."""
+    way = [os.path.realpath(each) for each in (folder, *folder.parents) if each.is_relative_to(root)]
+    return len(set(way)) == len(way)
+
+
 def _expand(source: str) -> tuple[Path, list[Path]]:
     """Give the folder that names start below, and the files; a file's own name may hold ``*`` or ``[``."""
     path = Path(source)
     if path.is_dir():
-        return path, _not_drawn(sorted(p for p in path.rglob("*") if _is_picture(p, path)))
+        return path, _not_drawn(sorted(p for p in files_below(path) if _is_picture(p, path)))
     if path.exists():
         return path.parent, [path]
-    root = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts))
-    matches = glob.glob(source, recursive=True) if glob.has_magic(source) else []
-    return root, _not_drawn(sorted(p for p in map(Path, matches) if _is_picture(p, root)))
+    root, matches = files_like(source) if glob.has_magic(source) else (path, [])
+    return root, _not_drawn(sorted(p for p in matches if _is_picture(p, root)))
 
 
 def _is_picture(path: Path, root: Path) -> bool:
     hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-    return path.suffix.lower() in (*SUFFIXES, *UNREAD) and not hidden and path.is_file()
+    return path.suffix.lower() in (*SUFFIXES, *UNREAD) and not hidden
 
 
 def _outside(paths: list[Path], root: Path, out: Path | None) -> list[Path]:
@@ -129,7 +160,7 @@ def _outside(paths: list[Path], root: Path, out: Path | None) -> list[Path]:
     folder = whole if out is None else out.resolve()
     if folder == whole or not folder.is_relative_to(whole):
         return paths
-    return [path for path in paths if not path.resolve().is_relative_to(folder)]
+    return [path for path in paths if not path.parent.resolve().is_relative_to(folder)]
 
 
 def _not_drawn(paths: list[Path]) -> list[Path]:

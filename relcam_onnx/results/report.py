@@ -20,6 +20,7 @@ from relcam_onnx.results import entries, render
 from relcam_onnx.results.animation import ANIMATED, animated
 from relcam_onnx.results.archive import Pictures, archived, stem
 from relcam_onnx.results.coco import Coco
+from relcam_onnx.results.earlier import remove_earlier
 from relcam_onnx.results.page import page
 from relcam_onnx.results.record import Record
 from relcam_onnx.results.regions import Region
@@ -150,17 +151,13 @@ class Report:
         results = {
             "version": __version__,
             "model": options.pop("model"),
-            "options": {
-                **options,
-                "formats": self.formats,
-                "mask": self.mask,
-                "mask_rule": self.mask_rule,
-                "refine": self.refine,
-            },
+            "options": {**options, "formats": self.formats, "mask": self.mask, "mask_rule": self.mask_rule}
+            | {"refine": self.refine},
             "images": self.images,
             "failed": self.failed,
         }
         text = json.dumps(results, indent=2, allow_nan=False)
+        remove_earlier(self.folder, self.formats)
         with whole(self.folder / "results.json") as file:
             file.write(text.encode("ascii"))
         if self._coco is not None:
