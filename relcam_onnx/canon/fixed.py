@@ -17,8 +17,8 @@ from relcam_onnx.model import Model
 from relcam_onnx.ops import lookup
 
 BENT = frozenset({
-    "Celu", "Clip", "Elu", "Gelu", "HardSwish", "LeakyRelu", "Max", "Mish", "PRelu", "Relu", "Selu", "Softplus", "Softsign",
-    "Swish", "Tanh",
+    "Celu", "Clip", "Elu", "Gelu", "HardSwish", "LeakyRelu", "Max", "Mish", "PRelu", "Relu", "Selu", "Softplus",
+    "Softsign", "Swish", "Tanh",
 })  # fmt: skip
 """What bends what a layer makes."""
 EQUAL = 1e-6
