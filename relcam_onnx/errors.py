@@ -97,7 +97,7 @@ def as_texts(what: str, given: Any) -> tuple[str, ...]:
     return several
 
 
-def place_of(what: str, index: Any, count: int) -> int:
+def index_among(what: str, index: Any, count: int) -> int:
     """The place, from 0 on, of one of so many; negative ones are counted from the end.
 
     Raises

@@ -237,6 +237,10 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
         lambda n: n("Conv", relu(n), np.full((4, 1, 2, 2), 0.25, np.float32), group=4, strides=[2, 2]),
         ["Conv", "Relu", "AveragePool"],
     ),
+    "- a mean by a convolution that is bent": (
+        lambda n: n("Relu", n("Conv", relu(n), np.full((4, 1, 2, 2), 0.25, np.float32), group=4, strides=[2, 2])),
+        ["Conv", "Relu", "Conv", "Relu"],
+    ),
     "a sum by a convolution": (
         lambda n: n("Conv", relu(n), np.ones((4, 1, 2, 2), np.float32), group=4, strides=[2, 2]),
         ["Conv", "Relu", "AveragePool", "Mul"],

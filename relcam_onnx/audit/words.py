@@ -47,9 +47,7 @@ class Words(NamedTuple):
 
 WORDS: dict[str, Words] = {
     "classifier": Words("a classifier", "pictures", "region"),
-    "detector": Words(
-        "a detector", "detections", "detection's box", unrelated="unrelated classes at one place"
-    ),
+    "detector": Words("a detector", "detections", "detection's box", unrelated="unrelated classes at one place"),
     "segmenter": Words("a segmenter", "segments", "class's segment", unrelated="unrelated classes over one region"),
     "embedding": Words(
         "an embedding", "pictures", "region", share="cosine",

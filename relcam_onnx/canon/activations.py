@@ -170,8 +170,8 @@ def curve_of(piece: Piece) -> tuple[str, dict[str, Any]] | None:
     slopes = values / GRID_SIGNED if values.shape == GRID.shape else None
     if slopes is not None and np.allclose(slopes[GRID > 0], 1) and np.ptp(slopes[GRID < 0]) < CURVE_TOLERANCE:
         for scale in (NEAR, FAR):  # another one has its bend near 0, or is bounded far from it
-            scaled = piece.run(GRID * scale)
-            if scaled is None or not np.allclose(scaled, values * scale, atol=CURVE_TOLERANCE * scale):
+            there = piece.run(GRID * scale)
+            if there is None or not np.allclose(there, values * scale, atol=CURVE_TOLERANCE * scale):
                 return None
         alpha = float(slopes[0])
         return ("Identity", {}) if abs(alpha - 1) < CURVE_TOLERANCE else ("LeakyRelu", {"alpha": alpha})

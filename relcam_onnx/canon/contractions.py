@@ -14,7 +14,7 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.edit import detach, fresh, is_op, only_reader, result_of, sweep, view
 from relcam_onnx.canon.identity import over
-from relcam_onnx.canon.moving import of_shape, turned
+from relcam_onnx.canon.moving import transposed, turned
 from relcam_onnx.model import Model, producer, static_shape
 from relcam_onnx.ops.einsum import einsum_refuses, labels
 from relcam_onnx.ops.product import is_product
@@ -140,9 +140,7 @@ def lay_flat(model: Model, node: gs.Node, found: Contraction) -> None:
     detach(node)
     if found.y != kept + made:
         order = kept + made
-        perm = [found.y.index(axis) for axis in order]
-        like = of_shape(result, perm)
-        last = view(model, like, fresh(model, f"{name}/last"), "Transpose", result, perm=perm)
+        last = transposed(model, result, [found.y.index(axis) for axis in order], f"{name}/last")
         back = {"perm": [order.index(axis) for axis in found.y]}
         model.graph.nodes.append(gs.Node("Transpose", name, back, [last], [result]))
         result = last

@@ -13,7 +13,7 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.edit import fresh, is_op, reshaped, sweep, view
 from relcam_onnx.canon.identity import integers
-from relcam_onnx.canon.moving import of_shape, turned
+from relcam_onnx.canon.moving import transposed, turned
 from relcam_onnx.model import Model, producer, static_shape, variables
 from relcam_onnx.ops.einsum import einsum_refuses, labels
 from relcam_onnx.ops.product import is_product
@@ -56,8 +56,11 @@ def name_layer(model: Model, node: gs.Node) -> None:
         perm = [x.index(label) for label in y.replace(made, read)]
         source = turned(model, source, perm, f"{node.outputs[0].name}/turned")
     if by_position or w != (made + read if left else read + made):
-        table = weight.values if w == read + made else weight.values.T
-        values = table.T.reshape(*table.shape[::-1], *[1] * (len(x) - 2)) if by_position else table.T if left else table
+        values = weight.values if w == made + read else weight.values.T  # a row for each number that is made
+        if by_position:
+            values = values.reshape(*values.shape, *[1] * (len(x) - 2))
+        elif not left:
+            values = values.T
         weight = gs.Constant(f"{node.outputs[0].name}/weight", np.ascontiguousarray(values))
     node.op, node.attrs = "Conv" if by_position else "MatMul", {}
     node.inputs = [weight, source] if left else [source, weight]
@@ -88,10 +91,7 @@ def name_product(model: Model, node: gs.Node) -> None:
     node.op, node.attrs, node.inputs = "MatMul", {}, read
     order = [*alike, *first, *second]
     if order != list(y):
-        perm = [y.index(label) for label in order]
-        matrices = view(
-            model, of_shape(result, perm), fresh(model, f"{result.name}/last"), "Transpose", result, perm=perm
-        )
+        matrices = transposed(model, result, [y.index(label) for label in order], f"{result.name}/last")
         node.outputs = [matrices]
         back = {"perm": [order.index(label) for label in y]}
         model.graph.nodes.append(gs.Node("Transpose", result.name, back, [matrices], [result]))

@@ -91,13 +91,8 @@ def write_whole(model: Model, node: gs.Node, split: gs.Node, inner: Inner) -> bo
         return False
     if not all(isinstance(size, int) for size in shape[1:]):
         return False
-    node.op, node.attrs = (
-        "LayerNormalization",
-        {
-            "axes": list(range(1, len(shape))),
-            "epsilon": inner.node.attrs.get("epsilon", 1e-5),
-        },
-    )
+    node.op = "LayerNormalization"
+    node.attrs = {"axes": list(range(1, len(shape))), "epsilon": inner.node.attrs.get("epsilon", 1e-5)}
     tables = [value.reshape(shape[1:] if value.size > 1 else [1]) for value in (inner.gain, inner.shift)]
     constants = zip(("gain", "shift"), map(unvaried, tables), strict=True)
     name = node.outputs[0].name

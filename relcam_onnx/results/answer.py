@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from relcam_onnx.errors import InputError, TargetError, place_of
+from relcam_onnx.errors import InputError, TargetError, index_among
 from relcam_onnx.pictures.geometry import Field, Floats
 from relcam_onnx.pictures.pixels import Picture
 from relcam_onnx.results import evidence
@@ -96,7 +96,7 @@ class Answer:
 
     def single(self, index: int) -> Self:
         """The explanation of one of the images, N = 1; `InputError` where there is no such image."""
-        index = place_of("image", index, len(self.targets))
+        index = index_among("image", index, len(self.targets))
         rows, images = slice(index, index + 1), len(self.targets)
         frames = slice(index * self.frames, (index + 1) * self.frames)
         return replace(
@@ -190,7 +190,7 @@ class Answer:
 
     def count(self, index: int = 0) -> int:
         """How many targets an image has: K, but for a detector's, which may find fewer in it."""
-        return int((self.classes[place_of("image", index, len(self.targets))] >= 0).sum())
+        return int((self.classes[index_among("image", index, len(self.targets))] >= 0).sum())
 
     @cached_property
     def detections(self) -> tuple[tuple[Detection, ...], ...]:
@@ -240,7 +240,7 @@ class Answer:
 
     def check(self, index: int, target: int = 0) -> None:
         """Raise what `heat` raises where there is no such image or target."""
-        place_of("image" if self.frames == 1 else "frame", index, len(self.targets) * self.frames)
+        index_among("image" if self.frames == 1 else "frame", index, len(self.targets) * self.frames)
         targets = self.targets.shape[1]
         if not isinstance(target, Integral) or not -targets <= target < targets:
             raise TargetError(

@@ -148,11 +148,11 @@ class Report:
     def write(self) -> None:
         """Write ``results.json``, and ``index.html`` if asked for; `OSError` as in `add`."""
         options = self.settings.told()
+        own = {"formats": self.formats, "mask": self.mask, "mask_rule": self.mask_rule, "refine": self.refine}
         results = {
             "version": __version__,
             "model": options.pop("model"),
-            "options": {**options, "formats": self.formats, "mask": self.mask, "mask_rule": self.mask_rule}
-            | {"refine": self.refine},
+            "options": options | own,
             "images": self.images,
             "failed": self.failed,
         }
