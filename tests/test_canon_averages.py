@@ -106,7 +106,7 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
     ),
     "largest stripes": (lambda n: largest(n, largest(n, conv(n), 1, 2), 2, 1), ["Conv", "MaxPool"]),
     "- all of windows that leave some out": (
-        lambda n: n("GlobalMaxPool", largest(n, conv(n), 1, 1, strides=(2, 2))), ["Conv", "MaxPool", "GlobalMaxPool"],
+        lambda n: n("GlobalMaxPool", largest(n, conv(n), 2, 2, strides=(3, 3))), ["Conv", "MaxPool", "GlobalMaxPool"],
     ),
     "- all of tiles that leave the last out": (
         lambda n: n("GlobalMaxPool", largest(n, conv(n), 3, 3)), ["Conv", "MaxPool", "GlobalMaxPool"],

@@ -68,8 +68,15 @@ def halves(net: Drawn, x: str, orders: list[tuple[int, int]]) -> str:
     return conv(net, net("Concat", *parts, axis=1), 4 * len(parts), 6, kernel=1)
 
 
-def resized(net: Drawn, x: str, sizes: list[int], mode: str = "linear") -> str:
-    return net("Resize", x, None, None, np.array([1, 4, *sizes]), mode=mode)
+def resized(net: Drawn, x: str, sizes: list[int], mode: str = "linear", **how: str) -> str:
+    return net("Resize", x, None, None, np.array([1, 4, *sizes]), mode=mode, **how)
+
+
+def every_second(net: Drawn, x: str, axes: list[int] | None = None, first: int = 0, end: int = 2**31 - 1) -> str:
+    """Every second position, as a Slice."""
+    axes = axes or [2, 3]
+    spans = [np.array([value] * len(axes)) for value in (first, end, 2)]
+    return net("Slice", x, *spans[:2], np.array(axes), spans[2])
 
 
 def in_batch(net: Drawn, x: str, back: tuple[int, ...] = (2, 3, 4, 0, 5, 1)) -> str:
@@ -220,6 +227,60 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
     "a scale before blocks as channels": (
         lambda n: conv(n, n("SpaceToDepth", n("Mul", relu(n), n.normal(4, 1, 1)), blocksize=2), 16),
         ["Conv", "Relu", "SpaceToDepth", "Conv"],
+    ),
+    "every second position behind a layer": (
+        lambda n: every_second(n, n("Conv", relu(n), n.normal(6, 4, 3, 3), pads=[1] * 4)), ["Conv", "Relu", "Conv"],
+    ),
+    "every second position from the second one": (
+        lambda n: every_second(n, n("Conv", relu(n), n.normal(6, 4, 3, 3), pads=[1] * 4), first=1),
+        ["Conv", "Relu", "Conv"],
+    ),
+    "- every second position behind a layer without padding": (
+        lambda n: every_second(n, n("Conv", relu(n), n.normal(6, 4, 3, 3)), first=1), ["Conv", "Relu", "Conv", "Slice"],
+    ),
+    "every second position before a pointwise layer": (
+        lambda n: conv(n, every_second(n, relu(n)), 4, kernel=1), ["Conv", "Relu", "Conv"],
+    ),
+    "- every second channel before a pointwise layer": (
+        lambda n: conv(n, every_second(n, relu(n), axes=[1]), 2, kernel=1), ["Conv", "Relu", "Slice", "Conv"],
+    ),
+    "- every second position before a layer of windows": (
+        lambda n: n("Conv", every_second(n, relu(n)), n.normal(6, 4, 3, 3)), ["Conv", "Relu", "Slice", "Conv"],
+    ),
+    "- every second position that something else reads": (
+        lambda n: n("Mul", y := every_second(n, relu(n)), n("Sigmoid", conv(n, y, 4, kernel=1))),
+        ["Conv", "Relu", "Slice", "Conv", "Sigmoid", "Mul"],
+    ),
+    "- every second position but the last ones": (
+        lambda n: conv(n, every_second(n, relu(n), end=5), 4, kernel=1), ["Conv", "Relu", "Slice", "Conv"],
+    ),
+    "a maximum of single positions": (
+        lambda n: conv(n, n("MaxPool", relu(n), kernel_shape=[1, 1], strides=[2, 2]), 4, kernel=1),
+        ["Conv", "Relu", "Conv"],
+    ),
+    "a mean of single positions": (
+        lambda n: conv(n, n("AveragePool", relu(n), kernel_shape=[1, 1], strides=[2, 1]), 4, kernel=1),
+        ["Conv", "Relu", "Conv"],
+    ),
+    "every second position by two Gathers": (
+        lambda n: n("Gather", n("Gather", relu(n), np.arange(0, 8, 2), axis=2), np.arange(0, 8, 2), axis=3),
+        ["Conv", "Relu", "Slice"],
+    ),
+    "every second position by Reshapes": (
+        lambda n: n("Gather", n("Reshape", relu(n), np.array([1, 4, 8, 4, 2])), np.array(0), axis=4),
+        ["Conv", "Relu", "Slice"],
+    ),
+    "- every second position from the second one by Reshapes": (
+        lambda n: n("Gather", n("Reshape", relu(n), np.array([1, 4, 8, 4, 2])), np.array(1), axis=4),
+        ["Conv", "Relu", "Reshape", "Gather"],
+    ),
+    "a nearest Resize to the half": (
+        lambda n: resized(n, relu(n), [4, 4], "nearest", coordinate_transformation_mode="asymmetric"),
+        ["Conv", "Relu", "Slice"],
+    ),
+    "- a nearest Resize to two thirds": (
+        lambda n: resized(n, relu(n), [6, 6], "nearest", coordinate_transformation_mode="asymmetric"),
+        ["Conv", "Relu", "Resize"],
     ),
     "a bias of grouped channels": (lambda n: grouped_bias(n, (2, 2, 1, 1)), ["Conv"]),
     "- what varies over grouped positions": (lambda n: grouped_bias(n, (2, 2, 8, 1)), ["Conv", "Add"]),

@@ -106,7 +106,7 @@ def test_what_else_a_file_returns_changes_nothing(plan: Plan, data: st.DataObjec
     assert distance(ours, theirs) < 1e-5
 
 
-FAULTS: dict[str, tuple[str, Callable[..., Any]]] = {
+FAULTS: dict[str, tuple[str, Callable[..., Any] | frozenset[str]]] = {
     "biases and batch norms stay where they stand": ("canon.fold_affine", lambda model, into_layers: None),
     "shifts fold into a layer that they stand behind directly, and nowhere else": (
         "canon.fold_affine", lambda model, into_layers: fold_affine(model, into_layers=False),
@@ -130,6 +130,8 @@ FAULTS: dict[str, tuple[str, Callable[..., Any]]] = {
     "patches are known by their nodes": ("canon.name_patches", lambda model: None),
     "layers that learned nothing are layers": ("canon.name_fixed", lambda model: None),
     "dilation in the batch stays there": ("canon.name_dilated", lambda model: None),
+    "layers make positions that nothing reads": ("canon.stride_instead", lambda model: None),
+    "channels that become blocks are stages": ("analysis.stages.Stages.spread", frozenset()),
     "padding by hand stays in pieces": ("canon.name_padding", lambda model: None),
     "constants stay behind the moves": ("canon.lift_constants", lambda model: None),
     "an image without a batch stays so": ("canon.batch_first", lambda model: None),

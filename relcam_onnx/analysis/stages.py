@@ -17,7 +17,7 @@ from relcam_onnx.canon.axes import moves
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.canon.rows import CURVED
 from relcam_onnx.canon.unsquashing import MADE
-from relcam_onnx.model import producer, variables
+from relcam_onnx.model import consumers, producer, variables
 from relcam_onnx.ops import TABLE, Grid, key, lookup
 from relcam_onnx.ops.product import is_product
 
@@ -145,6 +145,16 @@ class Stages:
         return frozenset(told)
 
     @cached_property
+    def spread(self) -> frozenset[str]:
+        """The tensors whose channels become blocks of positions, bent or not: the layer is a transposed convolution."""
+        spread: set[str] = set()
+        for node in reversed(self.paths.nodes):
+            result = node.outputs[0].name
+            if is_op(node, "DepthToSpace") or (result in spread and (moves(node) or is_op(node, "Gather", *CURVED))):
+                spread.update(t.name for t in receivers(node) if len(consumers(t)) == 1)
+        return frozenset(spread)
+
+    @cached_property
     def candidates(self) -> tuple[gs.Variable, ...]:
         """The tensors that may be a stage, in order: behind the first layer and before the scores, of positions.
 
@@ -152,7 +162,7 @@ class Stages:
         frames are.
         """
         frames = self.paths.frames
-        begun = {t.name for t in self.paths.images} | set(self.paths.raw) | self.told
+        begun = {t.name for t in self.paths.images} | set(self.paths.raw) | self.told | self.spread
         return tuple(
             t
             for t in self.paths.tensors
@@ -187,9 +197,18 @@ class Stages:
             return True
         if not has_weights(node):
             return False
-        kernel = node.attrs.get("kernel_shape") or node.inputs[1].shape[2:] if is_op(node, "Conv") else ()
         arriving = [t.name in self.layouts for t in receivers(node)]
-        return any(size > 1 for size in kernel) or (any(arriving) and node.outputs[0].name not in self.layouts)
+        return reads_several(node) or (any(arriving) and node.outputs[0].name not in self.layouts)
+
+
+def reads_several(node: gs.Node) -> bool:
+    """Whether a convolution makes some of its output's positions of several of its input's."""
+    if not is_op(node, "Conv", "ConvTranspose"):
+        return False
+    kernel = node.attrs.get("kernel_shape") or node.inputs[1].shape[2:]
+    # Transposed, windows that lie side by side make each position of one.
+    steps = (node.attrs.get("strides") if is_op(node, "ConvTranspose") else None) or [1] * len(kernel)
+    return any(size > step for size, step in zip(kernel, steps, strict=True))
 
 
 def hands_on(node: gs.Node) -> bool:

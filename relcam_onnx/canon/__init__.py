@@ -45,6 +45,7 @@ from relcam_onnx.canon.split import slice_splits
 from relcam_onnx.canon.stacks import combine_stacks
 from relcam_onnx.canon.strided import name_strided
 from relcam_onnx.canon.sums import flatten_sums, unfold_means
+from relcam_onnx.canon.thinned import name_single_pools, stride_instead
 from relcam_onnx.canon.unstacking import unstack
 from relcam_onnx.canon.weighted import name_weighted_sums
 from relcam_onnx.model import Model
@@ -94,6 +95,7 @@ def canonicalise(model: Model, *, batch_norm: bool, output: str | None = None) -
         name_log_sums(model)
         name_scales(model)
         name_fixed(model)
+        name_single_pools(model)
         join_resizes(model)
         name_patches(model)
         lift_constants(model)  # before the moves that this left
@@ -115,6 +117,8 @@ def fold_into_layers(model: Model, *, batch_norm: bool) -> None:
         absorb_padding(model)
     fold_affine(model, into_layers=batch_norm)
     drop_identities(model)
+    if batch_norm:
+        stride_instead(model)
     while batch_norm and merge_parallel(model):
         fold_affine(model, into_layers=True)  # a scale of the sum goes into the layer that makes it now
         drop_identities(model)

@@ -34,7 +34,7 @@ def name_fixed(model: Model) -> None:
         shift = layer.offset(node) if layer is not None else None
         if shift is None or len(node.inputs[1].shape) < 3 or np.prod(node.inputs[1].shape[2:]) == 1:
             continue
-        if any(is_op(reader, *BENT) for reader in reached(node, behind=True)):
+        if is_op(node, "Conv") and any(is_op(reader, *BENT) for reader in reached(node, behind=True)):
             continue
         if is_op(node, "Conv"):
             found = single_channels(node)

@@ -1,4 +1,4 @@
-"""Moves that have a name are written by it: channels in another order, nearest upsampling, blocks as channels.
+"""Moves that have a name are written by it: channels in another order or as blocks, positions copied or left out.
 
 They are known by where the values go, not by the nodes that take them there (Reshape, Transpose, Slice, Concat, ...).
 """
@@ -12,6 +12,7 @@ from relcam_onnx.canon.cut import places
 from relcam_onnx.canon.edit import bypass, is_op, sweep
 from relcam_onnx.canon.places import MOVING, Moved, chains_to
 from relcam_onnx.canon.shuffles import is_shuffle
+from relcam_onnx.canon.thinned import slice_steps
 from relcam_onnx.model import Model, consumers, variables
 
 
@@ -21,9 +22,10 @@ def name_rearranged(model: Model) -> None:
     for node in reversed(list(model.graph.nodes)):
         if is_op(node, *MOVING) and node.outputs and not all(map(goes_on, consumers(node.outputs[0]))):
             grids, rows = ([*chains_to(node.outputs[0], order, rank)] for rank in (4, 3))
-            any(is_gather(model, node, chain) or is_upsampling(node, chain) for chain in grids) or any(
-                is_shuffle(model, node, chain) for chain in (*grids, *rows)
-            )
+            any(
+                is_gather(model, node, chain) or is_upsampling(node, chain) or is_thinning(node, chain)
+                for chain in grids
+            ) or any(is_shuffle(model, node, chain) for chain in (*grids, *rows))
     sweep(model)
 
 
@@ -63,6 +65,22 @@ def is_upsampling(node: gs.Node, chain: Moved) -> bool:
     node.attrs = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
     scales = gs.Constant(f"{node.outputs[0].name}/scales", np.array(factors, np.float32))
     node.inputs = [source, gs.Variable.empty(), scales]
+    return True
+
+
+def is_thinning(node: gs.Node, chain: Moved) -> bool:
+    """Make a node the Slice that its chain is: every so manieth position; False where it is none."""
+    source, sizes, came, _ = chain
+    if came.ndim != 4 or list(came.shape[:2]) != sizes[:2]:
+        return False
+    steps = [
+        max(1, int(row[1]) // apart) if len(row) > 1 else size
+        for row, apart, size in ((came[0, 0, :, 0], sizes[3], sizes[2]), (came[0, 0, 0], 1, sizes[3]))
+    ]
+    if max(steps) == 1 or not np.array_equal(came, numbered(sizes)[:, :, :: steps[0], :: steps[1]]):
+        return False
+    node.inputs = [source]
+    slice_steps(node, steps)
     return True
 
 

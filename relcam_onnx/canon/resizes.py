@@ -1,4 +1,4 @@
-"""Resizes: of one axis after the other they are one, and a linear one to the half is a mean of windows."""
+"""Resizes: along one axis after the other they are one; some are means of windows, or Slices."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.edit import detach, fold, is_op, only_reader, sweep
 from relcam_onnx.canon.places import shape_of_one
+from relcam_onnx.canon.thinned import slice_steps
 from relcam_onnx.model import Model, producer
 
 HOW = ("mode", "coordinate_transformation_mode", "nearest_mode", "cubic_coeff_a", "exclude_outside", "antialias")
@@ -17,13 +18,14 @@ STRETCH = (None, "stretch")
 
 
 def join_resizes(model: Model) -> None:
-    """Write every chain of Resizes along different axes as one, and what halves as a pool."""
+    """Write every chain of Resizes along different axes as one, means of pairs as pools, what leaves out as a Slice."""
     for node in reversed(list(model.graph.nodes)):
         if not is_op(node, "Resize") or not node.outputs:
             continue
         while join(model, node):
             pass
         halve(node)
+        thin(node)
     sweep(model)
 
 
@@ -55,6 +57,19 @@ def halve(node: gs.Node) -> None:
         window = [2 if axis in shares else 1 for axis in range(2, len(node.inputs[0].shape))]
         node.op, node.inputs = "AveragePool", node.inputs[:1]
         node.attrs = {"kernel_shape": window, "strides": window}
+
+
+def thin(node: gs.Node) -> None:
+    """Make a nearest Resize that keeps the first of so many positions the Slice that it is."""
+    first = node.attrs.get("coordinate_transformation_mode", "half_pixel") == "asymmetric"
+    if not is_op(node, "Resize") or node.attrs.get("mode", "nearest") != "nearest" or not first:
+        return
+    shares, rank = factors(node), len(node.inputs[0].shape or ())
+    steps = [1 / share for share in (shares or {}).values()]
+    if shares and min(shares) > 1 and all(step.is_integer() for step in steps):
+        by_axis = dict(zip(shares, map(int, steps), strict=True))
+        node.inputs = node.inputs[:1]
+        slice_steps(node, [by_axis.get(axis, 1) for axis in range(2, rank)])
 
 
 def factors(node: gs.Node) -> dict[int, float] | None:

@@ -26,6 +26,11 @@ class Speller(Gates, Heads):
             case "residual":
                 y = self.conv(self.relu(self.conv(x, c, norm=True)), c, norm=True)
                 return self.idle(self.relu(self.total(y, x)))
+            case "shortcut":
+                y = self.conv(self.relu(self.conv(x, 6, stride=2, norm=True)), 6, norm=True)
+                return self.idle(self.relu(self.total(y, self.shortcut(x, 6))))
+            case "beside":
+                return self.relu(self.total(self.conv(x, 6, stride=2, norm=True), self.shortcut(x, 6)))
             case "three":
                 return self.relu(self.total(self.conv(x, c, 1), self.conv(x, c, 3, norm=True), x))
             case "inverted":
@@ -67,6 +72,9 @@ class Speller(Gates, Heads):
                 y = self.unpacked(self.conv(x, 8, norm=True))
                 y = self.relu(y)
                 return self.relu(self.conv(self.relu(self.packed(y)), 6))
+            case "raised":
+                y = self.relu(self.conv(x, 6, stride=2))
+                return self.relu(self.conv(self.relu(self.raised(y, 5)), 6))
             case "ring":
                 y = self.ringed(x, ("wrap", "reflect", "edge")[self.plan.seed % 3]) if h > 2 else x
                 return self.relu(self.conv(y, 6, stride=2 if h > 4 else 1, pad=0 if h > 2 else 1))
@@ -204,14 +212,15 @@ class Speller(Gates, Heads):
 
 
 BLOCKS = (
-    "plain", "biased", "signed", "residual", "three", "inverted", "split", "max", "average", "layer-norm", "group-norm",
+    "plain", "biased", "signed", "residual", "shortcut", "beside", "three", "inverted", "split", "max", "average",
+    "layer-norm", "group-norm",
     "l2", "rms", "tokens", "channels last", "patches", "shuffle", "upsample",
-    "pixels", "ring", "placed", "bent", "mixer", "maxout", "dilated", "attention", "windows", "gated",
+    "pixels", "raised", "ring", "placed", "bent", "mixer", "maxout", "dilated", "attention", "windows", "gated",
 )  # fmt: skip
 HEADS = ("pooled", "deep", "flat", "largest", "token", "attended", *COMPARING)
 NEED_SIZES = frozenset({
-    "tokens", "patches", "placed", "shuffle", "upsample", "pixels", "ring", "mixer", "dilated", "attention", "windows",
-    "gated", "token", "attended",
+    "tokens", "patches", "placed", "shuffle", "upsample", "pixels", "raised", "ring", "mixer", "dilated", "attention",
+    "windows", "gated", "token", "attended",
 })  # fmt: skip
 """Blocks, and heads, that name the sizes of the picture."""
 

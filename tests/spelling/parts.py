@@ -356,6 +356,71 @@ class Parts(Norms):
             gathered,
         )
 
+    def thinned(self, x: str) -> str:
+        """Every second position of either axis, from the first one on."""
+        n, c, h, w = self.shapes[x]
+        out, tall, ends = (n, c, -(-h // 2), -(-w // 2)), (n, c, -(-h // 2), w), np.array([BIG] * 2)
+
+        def gathered() -> str:
+            rows = self.put(tall, "Gather", x, np.arange(0, h, 2), axis=2)
+            return self.put(out, "Gather", rows, np.arange(0, w, 2), axis=3)
+
+        def axis_by_axis() -> str:
+            rows = self.put(tall, "Slice", x, np.array([0]), ends[:1], np.array([2]), np.array([2]))
+            return self.put(out, "Slice", rows, np.array([0]), ends[:1], np.array([3]), np.array([2]))
+
+        return self.one_of(
+            lambda: self.put(out, "Slice", x, np.array([0, 0]), ends, np.array([2, 3]), np.array([2, 2])),
+            lambda: self.put(out, "MaxPool", x, kernel_shape=[1, 1], strides=[2, 2]),
+            lambda: self.put(out, "AveragePool", x, kernel_shape=[1, 1], strides=[2, 2]),
+            axis_by_axis,
+            *([] if self.plan.free else [gathered]),
+        )
+
+    def shortcut(self, x: str, after: int) -> str:
+        """A pointwise layer of stride 2."""
+        n, c, h, w = self.shapes[x]
+        weight, bias = self.value((after, c, 1, 1), (2 / c) ** 0.5), self.value((after,), 0.2)
+        out = (n, after, -(-h // 2), -(-w // 2))
+        return self.one_of(
+            lambda: self.put(out, "Conv", x, weight, bias, strides=[2, 2]),
+            lambda: self.put(out, "Conv", self.thinned(x), weight, bias),
+            lambda: self.thinned(self.put((n, after, h, w), "Conv", x, weight, bias)),
+        )
+
+    def raised(self, x: str, after: int) -> str:
+        """A transposed convolution, twice as large: of blocks side by side, or of windows that overlap."""
+        n, c, h, w = self.shapes[x]
+        side = 4 if self.plan.seed % 2 else 2
+        weight, bias = self.value((c, after, side, side), 2 / (side * c**0.5)), self.value((after,), 0.2)
+        out, pads = (n, after, 2 * h, 2 * w), [side // 2 - 1] * 4
+        uncut = (n, after, 2 * h + side - 2, 2 * w + side - 2)
+
+        def cut() -> str:
+            whole = self.put(uncut, "ConvTranspose", x, weight, strides=[2, 2])
+            starts, ends = np.array([pads[0]] * 2), np.array([pads[0] + 2 * h, pads[0] + 2 * w])
+            return self.biased(self.put(out, "Slice", whole, starts, ends, np.array([2, 3])), bias)
+
+        def as_pixels() -> str:
+            """A convolution that makes each block's positions as channels, which are moved out."""
+            taps = weight.transpose(1, 2, 3, 0)
+            if side == 4:  # the output at 2 a + i reads the inputs a + d by their taps at i + 1 - 2 d
+                taps = np.zeros((after, 2, 2, c, 3, 3), np.float32)
+                for i, j, d, e in np.ndindex(2, 2, 3, 3):
+                    row, column = i + 3 - 2 * d, j + 3 - 2 * e
+                    if 0 <= row < 4 and 0 <= column < 4:
+                        taps[:, i, j, :, d, e] = weight[:, :, row, column].T
+            kernel = taps.reshape(4 * after, c, *([3, 3] if side == 4 else [1, 1]))
+            return self.unpacked(self.conv_of(x, kernel, np.repeat(bias, 4), 1, side // 2 - 1, 1))
+
+        return self.one_of(
+            lambda: self.put(out, "ConvTranspose", x, weight, bias, strides=[2, 2], pads=pads),
+            lambda: self.biased(self.put(out, "ConvTranspose", x, weight, strides=[2, 2], pads=pads), bias),
+            cut,
+            as_pixels,
+            as_pixels,
+        )
+
     def dilated(self, x: str, after: int) -> str:
         """A convolution over every second position."""
         n, c, h, w = self.shapes[x]
