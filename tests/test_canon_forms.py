@@ -64,6 +64,15 @@ def padded_again(net: Drawn, x: str) -> str:
     return net("Pad", x, np.array([0, 0, 0, 1, 0, 0, 1, 0]))
 
 
+def largest_behind(net: Drawn, width: int, value: float, last: bool = False) -> str:
+    """A maximum of 3×3 windows behind padding by one number, so many positions wide."""
+    axes = [0, width, width, 0] if last else [0, 0, width, width]
+    x = net("Transpose", conv(net), perm=[0, 2, 3, 1]) if last else conv(net)
+    x = net("Pad", x, np.array(axes * 2), np.float32(value))
+    x = net("Transpose", x, perm=[0, 3, 1, 2]) if last else x
+    return net("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2])
+
+
 def padded(net: Drawn, value: float = 0.0, **options: str) -> str:
     pads = np.array([0, 0, 1, 1, 0, 0, 1, 1])
     y = net("Pad", relu(net), pads, np.float32(value), **options)
@@ -235,6 +244,18 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
         lambda n: n("Sub", conv(n), relu(n)), ["Conv", "Relu", "Conv", "Mul", "Add"],
     ),
     "zeros around a layer": (padded, ["Conv", "Relu", "Conv"]),
+    "the lowest number around a maximum": (
+        lambda n: largest_behind(n, 1, np.finfo(np.float32).min), ["Conv", "MaxPool"],
+    ),
+    "less than any number around a maximum, channels last": (
+        lambda n: largest_behind(n, 1, -np.inf, last=True), ["Conv", "MaxPool"],
+    ),
+    "- a number around a maximum that may be the largest": (
+        lambda n: largest_behind(n, 1, -1.0), ["Conv", "Pad", "MaxPool"],
+    ),
+    "- more around a maximum than its window": (
+        lambda n: largest_behind(n, 3, -np.inf), ["Conv", "Pad", "MaxPool"],
+    ),
     "- ones around a layer": (lambda n: padded(n, 1.0), ["Conv", "Relu", "Pad", "Conv"]),
     "- a mirror around a layer": (lambda n: padded(n, mode="reflect"), ["Conv", "Relu", "Pad", "Conv"]),
     "twins": (lambda n: twice(n, "Relu", "Relu"), ["Conv", "Relu", "Add"]),

@@ -1,11 +1,11 @@
 """Padding: what repeats values at the ends is a Pad, and one of zeros belongs to what reads it.
 
-That is to a convolution's own pads, or to a pool's where it is the same.
+That is to a convolution's own pads, or to a pool's where it is the same; before a maximum one of the lowest number.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -19,8 +19,13 @@ from relcam_onnx.canon.places import shape_of_one, traced
 from relcam_onnx.model import Model, consumers, producer
 from relcam_onnx.ops.signs import Signs
 
-Amounts = tuple[list[int], list[int]]
-"""Positions before and after, for each axis."""
+
+class Padding(NamedTuple):
+    """How many positions stand before and after, for each axis, and the number that they all are."""
+
+    before: list[int]
+    after: list[int]
+    value: float
 
 
 REPEATS = frozenset({"Concat", "Gather", "Pad", "Slice"})
@@ -59,7 +64,7 @@ def is_padding(node: gs.Node, piece: Piece) -> bool:
 
 
 def absorb_padding(model: Model) -> None:
-    """Pad of zeros + Conv, AveragePool or MaxPool -> the layer alone, its pads wider."""
+    """Pad of zeros, or of the lowest number, + Conv, AveragePool or MaxPool -> the layer alone, its pads wider."""
     signs = Signs()
     for node in list(model.graph.nodes):
         if is_op(node, "Transpose"):
@@ -75,14 +80,16 @@ def absorb_padding(model: Model) -> None:
 def absorb(model: Model, node: gs.Node, signs: Signs) -> bool:
     """Take a Pad before a layer into it, where its own pads can do that; whether there was one."""
     pad = producer(node.inputs[0])
-    amounts = zeros(pad) if pad is not None else None
-    if pad is None or amounts is None or not takes(node, signs.nonnegative(pad.inputs[0])):
+    found = padding(pad) if pad is not None else None
+    if pad is None or found is None or not takes(node, found, signs.nonnegative(pad.inputs[0])):
         return False
-    before, after = amounts
-    if any(before[:2]) or any(after[:2]):
+    if any(found.before[:2]) or any(found.after[:2]):
         return False
-    own = list(node.attrs.get("pads") or [0] * (2 * (len(before) - 2)))
-    node.attrs["pads"] = [a + b for a, b in zip(own, before[2:] + after[2:], strict=True)]
+    own = list(node.attrs.get("pads") or [0] * (2 * (len(found.before) - 2)))
+    pads = [a + b for a, b in zip(own, found.before[2:] + found.after[2:], strict=True)]
+    if not is_op(node, "Conv") and any(p >= k for p, k in zip(pads, node.attrs["kernel_shape"] * 2, strict=True)):
+        return False  # no pool may have a window of nothing but padding
+    node.attrs["pads"] = pads
     node.attrs.pop("auto_pad", None)
     if node.op == "AveragePool":
         node.attrs["count_include_pad"] = 1
@@ -91,48 +98,47 @@ def absorb(model: Model, node: gs.Node, signs: Signs) -> bool:
     return True
 
 
-def zeros(node: gs.Node) -> Amounts | None:
-    """How far a node pads with zeros; None where it is no such Pad, or a run tells how far."""
+def padding(node: gs.Node) -> Padding | None:
+    """How far a node pads with one number; None where it is no such Pad, or a run tells how far, or with what."""
     if not is_op(node, "Pad") or node.attrs.get("mode", "constant") != "constant" or node.inputs[0].shape is None:
         return None
-    if len(node.inputs) > 2 and not node.inputs[2].is_empty():
-        value = node.inputs[2]
-        if not isinstance(value, gs.Constant) or value.values.any():
-            return None
     amounts, axes = integers(node, 1), integers(node, 3)
-    if not amounts or axes is None or min(amounts) < 0:
+    value = node.inputs[2] if len(node.inputs) > 2 and not node.inputs[2].is_empty() else None
+    if not amounts or axes is None or min(amounts) < 0 or not (value is None or isinstance(value, gs.Constant)):
         return None
     rank = len(node.inputs[0].shape)
     axes = [axis % rank for axis in axes] or list(range(rank))
     before, after = [0] * rank, [0] * rank
     for place, axis in enumerate(axes):
         before[axis], after[axis] = amounts[place], amounts[place + len(axes)]
-    return before, after
+    return Padding(before, after, 0.0 if value is None else float(value.values.reshape(-1)[0]))
 
 
-def takes(node: gs.Node, nonnegative: bool) -> bool:
-    """Whether a layer's own pads can do what zeros before it do."""
+def takes(node: gs.Node, found: Padding, nonnegative: bool) -> bool:
+    """Whether a layer's own pads can do what a Pad before it does."""
     if node.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
         return False
     if node.op == "MaxPool":
-        # Its own pads never win, and zeros do not either where nothing is negative.
-        return nonnegative and not node.attrs.get("ceil_mode")
+        # Its own pads never win, nor does the lowest number, and zeros do not where nothing is negative.
+        loses = found.value <= np.finfo(node.inputs[0].dtype).min or (nonnegative and found.value == 0)
+        return bool(loses) and not node.attrs.get("ceil_mode")
     if node.op == "AveragePool":
         counted = node.attrs.get("count_include_pad") or not any(node.attrs.get("pads") or ())
-        return bool(counted) and not node.attrs.get("ceil_mode")
-    return True
+        return bool(counted) and not node.attrs.get("ceil_mode") and found.value == 0
+    return found.value == 0
 
 
 def pad_behind(model: Model, node: gs.Node) -> None:
     """Transpose of a Pad -> Pad of the Transpose, so that the Pad meets its reader."""
     pad = producer(node.inputs[0])
-    amounts = zeros(pad) if pad is not None else None
-    if pad is None or amounts is None:
+    found = padding(pad) if pad is not None else None
+    if pad is None or found is None:
         return
     if not all(is_op(reader, "Conv", "AveragePool", "MaxPool") for reader in consumers(node.outputs[0])):
         return
     source, result, perm = pad.inputs[0], node.outputs[0], permutation(node)
     bare = turned(model, source, perm, f"{result.name}/unpadded")
-    before, after = ([side[axis] for axis in perm] for side in amounts)
+    before, after = ([side[axis] for axis in perm] for side in (found.before, found.after))
     node.op, node.attrs = "Pad", {"mode": "constant"}
-    node.inputs = [bare, gs.Constant(f"{bare.name}/pads", np.array(before + after))]
+    value = gs.Constant(f"{bare.name}/value", np.array(found.value, bare.dtype))
+    node.inputs = [bare, gs.Constant(f"{bare.name}/pads", np.array(before + after)), value]
