@@ -25,6 +25,10 @@ def bent(net: Net, x: str) -> str:
     return net("Add", net("Tanh", net("Mul", cubic, (2 / np.pi) ** 0.5)), 1.0)
 
 
+def fallen(net: Net, x: str, height: float) -> str:
+    return net("Mul", net("Sub", net("Exp", x), 1.0), height)
+
+
 SPELLINGS: dict[str, tuple[str, Callable[[Net, str], str]]] = {
     "silu": ("Swish", lambda n, x: n("Mul", x, n("Sigmoid", x))),
     "silu, turned": ("Swish", lambda n, x: n("Mul", n("Sigmoid", x), x)),
@@ -52,6 +56,22 @@ SPELLINGS: dict[str, tuple[str, Callable[[Net, str], str]]] = {
     ),
     "sigmoid by its opposite": ("Sigmoid", lambda n, x: n("Sub", 1.0, n("Sigmoid", n("Neg", x)))),
     "sigmoid by a power": ("Sigmoid", lambda n, x: n("Pow", n("Add", n("Exp", n("Neg", x)), 1.0), -1.0)),
+    "tangent by a sigmoid": ("Tanh", lambda n, x: n("Sub", n("Mul", n("Sigmoid", n("Mul", x, 2.0)), 2.0), 1.0)),
+    "softplus by a sigmoid": ("Softplus", lambda n, x: n("Neg", n("Log", n("Sigmoid", n("Neg", x))))),
+    "elu by a choice": ("Elu", lambda n, x: n("Where", n("Greater", x, 0.0), x, fallen(n, x, 0.7))),
+    "elu by a maximum and a minimum": (
+        "Elu",
+        lambda n, x: n("Add", n("Max", x, 0.0), n("Min", fallen(n, x, 0.7), 0.0)),
+    ),
+    "elu by rectifiers": ("Elu", lambda n, x: n("Sub", n("Relu", x), n("Relu", fallen(n, x, -0.7)))),
+    "celu by a choice": (
+        "Celu",
+        lambda n, x: n("Where", n("Less", x, 0.0), fallen(n, n("Div", x, 0.5), 0.5), x),
+    ),
+    "selu by a choice": (
+        "Selu",
+        lambda n, x: n("Mul", n("Where", n("Greater", x, 0.0), x, fallen(n, x, 1.6732632)), 1.050701),
+    ),
     "gelu": ("Gelu", lambda n, x: n("Mul", n("Mul", x, area(n, x)), 0.5)),
     "gelu, half first": ("Gelu", lambda n, x: n("Mul", n("Mul", x, 0.5), area(n, x))),
     "gelu, half inside": ("Gelu", lambda n, x: n("Mul", x, n("Mul", area(n, x), 0.5))),

@@ -122,6 +122,7 @@ FAULTS: dict[str, tuple[str, Callable[..., Any] | frozenset[str]]] = {
     "pools hand nothing on": ("canon.affine.pooled", lambda node: None),
     "scales stay layers": ("canon.name_scales", lambda model: None),
     "activations stay in pieces": ("canon.name_activations", lambda model: None),
+    "exponential units stay in pieces": ("canon.name_elus", lambda model: None),
     "weighted sums stay in pieces": ("canon.name_weighted_sums", lambda model: None),
     "prototypes stay apart from layers": ("canon.name_prototypes", lambda model: None),
     "norms stay in pieces": ("canon.name_norms", lambda model: None),

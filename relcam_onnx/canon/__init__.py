@@ -12,6 +12,7 @@ from relcam_onnx.canon.contractions import name_contractions
 from relcam_onnx.canon.dilated import name_dilated
 from relcam_onnx.canon.dividing import divide_first
 from relcam_onnx.canon.einsums import name_einsums, name_products
+from relcam_onnx.canon.elus import name_elus
 from relcam_onnx.canon.exponentials import name_log_sums
 from relcam_onnx.canon.fixed import name_fixed
 from relcam_onnx.canon.folding import fold_affine
@@ -58,6 +59,21 @@ def canonicalise(model: Model, *, batch_norm: bool, output: str | None = None) -
     spellings; without it layers stay as the file has them, but for biases. ``output`` is the one that was asked for.
     """
     drop_inner_outputs(model, output)
+    settle_axes(model)
+    if batch_norm:
+        unfold_means(model)
+        narrow_signals(model)
+        lift_constants(model)
+    drop_identities(model)
+    merge_twins(model)
+    name_ops(model, batch_norm=batch_norm)
+    drop_identities(model)
+    model.scalings = image_scalings(model.graph)  # before it is folded into the first layer
+    fold_into_layers(model, batch_norm=batch_norm)
+
+
+def settle_axes(model: Model) -> None:
+    """Float ops over tensors whose first axis is the batch, and whose sizes are told as far as the file tells them."""
     name_quantised(model)
     infer_sizes(model)
     name_contractions(model)
@@ -73,17 +89,16 @@ def canonicalise(model: Model, *, batch_norm: bool, output: str | None = None) -
     trim_repeated(model)
     tell_targets(model)
     name_products(model)
-    if batch_norm:
-        unfold_means(model)
-        narrow_signals(model)
-        lift_constants(model)
-    drop_identities(model)
-    merge_twins(model)
+
+
+def name_ops(model: Model, *, batch_norm: bool) -> None:
+    """Let what is spelled out be the op that it is."""
     hold_texts(model)
     name_prototypes(model)
     name_weighted_sums(model)
     divide_first(model)
     name_activations(model)
+    name_elus(model)
     name_masks(model)
     name_pairs(model)
     name_reciprocals(model)
@@ -103,9 +118,6 @@ def canonicalise(model: Model, *, batch_norm: bool, output: str | None = None) -
         unfold_rows(model)
         name_rearranged(model)
         name_padding(model)
-    drop_identities(model)
-    model.scalings = image_scalings(model.graph)  # before it is folded into the first layer
-    fold_into_layers(model, batch_norm=batch_norm)
 
 
 def fold_into_layers(model: Model, *, batch_norm: bool) -> None:

@@ -24,6 +24,7 @@ CURVES: tuple[tuple[str, dict[str, Any], Curve], ...] = (
     ("HardSigmoid", {"alpha": 1 / 6, "beta": 0.5}, lambda x: np.clip(x / 6 + 0.5, 0, 1)),
     ("HardSigmoid", {"alpha": 0.2, "beta": 0.5}, lambda x: np.clip(x / 5 + 0.5, 0, 1)),
     ("Softplus", {}, softplus),
+    ("Tanh", {}, np.tanh),
     ("Swish", {}, lambda x: x * sigmoid(x)),
     ("Swish", {"alpha": 1.702}, lambda x: x * sigmoid(1.702 * x)),
     ("HardSwish", {}, lambda x: x * np.clip(x / 6 + 0.5, 0, 1)),
@@ -138,7 +139,9 @@ def may_end(node: gs.Node) -> bool:
     if is_op(node, "Where"):
         return True
     if is_op(node, "Neg"):
-        return is_op(producer(node.inputs[0]), *BOUNDS)
+        return is_op(producer(node.inputs[0]), "Log", *BOUNDS)
+    if is_op(node, "Sub") and isinstance(node.inputs[1], gs.Constant):
+        return is_op(producer(node.inputs[0]), "Mul", "Div")
     if is_op(node, "Sub"):
         return isinstance(node.inputs[0], gs.Constant) and is_op(producer(node.inputs[1]), "Sigmoid", "Div", *BOUNDS)
     if is_op(node, "Add"):

@@ -207,7 +207,7 @@ def softmax(f: Backend, call: Call) -> Relay:
     return Relay(lambda m: {0: m}, lambda g: {0: along(f.each(p), g)}, expansion=expansion)
 
 
-@op("QuantizeLinear", "DequantizeLinear")
+@op("QuantizeLinear", "DequantizeLinear", "Ceil", "Floor", "Round")
 def quantize(f: Backend, call: Call) -> Relay:
-    """QuantizeLinear and DequantizeLinear, opset 13 and later: straight through, rounding has no slope."""
+    """QuantizeLinear, DequantizeLinear, Ceil, Floor and Round, opset 13 and later: rounding is stepped over."""
     return through(f)

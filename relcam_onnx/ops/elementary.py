@@ -1,4 +1,4 @@
-"""Elementary functions of one tensor: Neg, Abs, Sqrt, Reciprocal, Exp, Log, Erf, Atan, Sin, Cos, Pow by a constant.
+"""Elementary functions of one tensor: Neg, Abs, Sign, Sqrt, Reciprocal, Exp, Log, Erf, Atan, Sin, Cos, Pow by a number.
 
 Relevance passes, as under any activation; a gradient is multiplied by the slope. A root has none at 0, where it would
 be infinite and what is handed on no number.
@@ -26,6 +26,12 @@ def neg(f: Backend, call: Call) -> Relay:
 def absolute(f: Backend, call: Call) -> Value:
     """Abs, opset 13."""
     return f.Sign(call.x)
+
+
+@activation("Sign", sign_kept)
+def sign(f: Backend, call: Call) -> Value:
+    """Sign, opset 13: the activation of binary networks; flat but for its step."""
+    return call.x * 0.0
 
 
 @activation("Sqrt", sign_nonnegative)

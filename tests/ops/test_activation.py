@@ -80,6 +80,7 @@ CASES: dict[str, st.SearchStrategy[Case]] = {
     "PRelu": prelu(),
     "QuantizeLinear": quantize(),
     "DequantizeLinear": dequantize(),
+    **{op: activation(op) for op in ("Ceil", "Floor", "Round")},
 }  # fmt: skip
 
 SIXTH = 1 / 6

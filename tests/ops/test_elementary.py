@@ -36,7 +36,7 @@ def power(draw: Draw) -> Case:
 
 
 CASES: dict[str, st.SearchStrategy[Case]] = {
-    **{op: function(op) for op in ("Neg", "Abs", "Exp", "Erf", "Atan", "Sin", "Cos")},
+    **{op: function(op) for op in ("Neg", "Abs", "Sign", "Exp", "Erf", "Atan", "Sin", "Cos")},
     **{op: function(op, positive=True) for op in ("Sqrt", "Log", "Reciprocal")},
     "Pow": power(),
 }

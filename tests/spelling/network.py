@@ -21,6 +21,8 @@ class Speller(Gates, Heads):
                 return self.idle(self.relu(self.conv(x, 6, stride=2 if h > 4 else 1, norm=True)))
             case "biased":
                 return self.idle(self.silu(self.conv(x, 6)))
+            case "elu":
+                return self.conv(self.elu(self.conv(x, 6, norm=True)), 6)
             case "signed":
                 return self.conv(self.relu(self.conv(x, 8, 1)), 6, 3, before=True)
             case "residual":
@@ -212,9 +214,8 @@ class Speller(Gates, Heads):
 
 
 BLOCKS = (
-    "plain", "biased", "signed", "residual", "shortcut", "beside", "three", "inverted", "split", "max", "average",
-    "layer-norm", "group-norm",
-    "l2", "rms", "tokens", "channels last", "patches", "shuffle", "upsample",
+    "plain", "biased", "elu", "signed", "residual", "shortcut", "beside", "three", "inverted", "split", "max",
+    "average", "layer-norm", "group-norm", "l2", "rms", "tokens", "channels last", "patches", "shuffle", "upsample",
     "pixels", "raised", "ring", "placed", "bent", "mixer", "maxout", "dilated", "attention", "windows", "gated",
 )  # fmt: skip
 HEADS = ("pooled", "deep", "flat", "largest", "token", "attended", *COMPARING)

@@ -92,6 +92,21 @@ class Norms(Layers):
             lambda: self.same(x, "Mul", x, self.same(x, "Mul", area(), 0.5)),
         )
 
+    def elu(self, x: str) -> str:
+        def less(y: str) -> str:
+            return self.same(x, "Mul", self.same(x, "Sub", self.same(x, "Exp", y), 1.0), 0.7)
+
+        def below() -> str:
+            return less(self.same(x, "Min", x, 0.0))
+
+        return self.one_of(
+            lambda: self.same(x, "Elu", x, alpha=0.7),
+            lambda: self.same(x, "Where", self.same(x, "Greater", x, 0.0), x, less(x)),
+            lambda: self.same(x, "Where", self.same(x, "Less", x, 0.0), below(), x),
+            lambda: self.same(x, "Add", self.same(x, "Max", x, 0.0), self.same(x, "Min", less(x), 0.0)),
+            lambda: self.same(x, "Add", self.same(x, "Relu", x), below()),
+        )
+
     def mish(self, x: str) -> str:
         return self.one_of(
             lambda: self.same(x, "Mish", x),
