@@ -137,6 +137,7 @@ FAULTS: dict[str, tuple[str, Callable[..., Any] | frozenset[str]]] = {
     "constants stay behind the moves": ("canon.lift_constants", lambda model: None),
     "an image without a batch stays so": ("canon.batch_first", lambda model: None),
     "heads are axes of a weight": ("canon.name_contractions", lambda model: None),
+    "two gates are none": ("ops.arithmetic.JOINING", frozenset()),
     "what is dense hangs on the op": ("lrp.plan.Sites._several", lambda sites, node: node.op not in ("Gemm", "MatMul")),
 }  # fmt: skip
 """What the law found once: where it stands in the package, and what is put there instead."""

@@ -18,6 +18,8 @@ GATES = frozenset({"Sigmoid", "HardSigmoid", "Softmax", "Tanh"})
 """What closes a gate: the values of an operand that comes from here weigh the other one."""
 
 SCALING = frozenset({"Mul", "Div", "Add", "Sub"})
+JOINING = frozenset({"Add", "Concat", "Max", "Mean", "Min", "Mul", "Sum"})
+"""What makes one gate of several."""
 SHAPING = frozenset(
     {
         "Reshape",
@@ -152,7 +154,7 @@ def is_gate(tensor: gs.Tensor) -> bool:
     """Whether a tensor is a gate by its origin.
 
     It comes, through shape ops and constant scaling, from Sigmoid, HardSigmoid, Softmax, Tanh or a Clip to 0..1 (also
-    spelled Clip to 0..6 with a sixth of it taken).
+    spelled Clip to 0..6 with a sixth of it taken). What is made of gates alone is one.
     """
     node, scale = producer(tensor), 1.0
     while node is not None:
@@ -162,11 +164,13 @@ def is_gate(tensor: gs.Tensor) -> bool:
             bounds = [t.values for t in node.inputs[1:3] if isinstance(t, gs.Constant)]
             return len(bounds) == 2 and bool(np.all(bounds[0] == 0) and np.allclose(bounds[1] * scale, 1))
         computed = [t for _, t in variables(node)]
+        if len(computed) > 1:
+            return node.op in JOINING and all(map(is_gate, computed))
         constants = [t.values for t in node.inputs if isinstance(t, gs.Constant)]
         if node.op in SCALING and len(computed) == 1 and constants and constants[0].size == 1:
             factor = float(constants[0].reshape(-1)[0])
             scale *= {"Mul": factor, "Div": 1 / factor if factor else 0.0}.get(node.op, 1.0)
-        elif not computed or (node.op not in SHAPING and not (node.op in SCALING and len(computed) == 1)):
+        elif not computed or node.op not in SHAPING | SCALING:
             return False
         node = producer(computed[0])
     return False

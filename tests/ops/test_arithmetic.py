@@ -70,11 +70,14 @@ GATES = {
     "sigmoid, reshaped and scaled": computed(
         "Mul", computed("Reshape", computed("Sigmoid", X), gs.Constant("s", np.array([1, 3, 4, 4]))), number(2)
     ),
+    "two gates, multiplied": computed("Mul", computed("Sigmoid", X), computed("Tanh", X)),
+    "two gates, added": computed("Add", computed("Sigmoid", X), computed("Sigmoid", X)),
 }
 NOT_GATES = {
     "input": X,
     "Relu": computed("Relu", X),
     "clip to 0..6": computed("Clip", X, number(0), number(6)),
+    "a gate times what is none": computed("Mul", computed("Sigmoid", X), X),
     "conv of a sigmoid": computed("Conv", computed("Sigmoid", X), number(1)),
 }
 

@@ -11,8 +11,21 @@ class Gates(Attention):
     """Gates of convolutional networks; each is a number between 0 and 1 by which a tensor is multiplied."""
 
     def gated(self, x: str) -> str:
-        """One of them, by the plan's seed."""
-        gate = (self.by_channel, self.by_neighbours, self.by_place, self.by_sides)[self.plan.seed % 4](x)
+        """One of them, or two that are multiplied or added, by the plan's seed."""
+        kind = self.plan.seed % 5
+        if kind < 3:
+            return self.by(x, (self.by_channel, self.by_neighbours, self.by_place)[kind](x))
+        first, second = self.by_sides(x) if kind == 3 else (self.by_channel(x), self.by_place(x))
+        join = "Mul" if kind == 3 else "Add"
+
+        def one_after_the_other() -> str:
+            y = self.by(x, first)
+            return self.by(y, second) if kind == 3 else self.same(x, "Add", y, self.by(x, second))
+
+        return self.one_of(lambda: self.by(x, self.same(x, join, first, second)), one_after_the_other)
+
+    def by(self, x: str, gate: str) -> str:
+        """A tensor times a gate."""
         return self.one_of(lambda: self.same(x, "Mul", x, gate), lambda: self.same(x, "Mul", gate, x))
 
     def mean_of(self, x: str) -> str:
@@ -88,8 +101,8 @@ class Gates(Attention):
         both = self.put((n, 2, h, w), "Concat", one("ReduceMean"), one("ReduceMax"), axis=1)
         return self.sigmoid(self.put(plane, "Conv", both, kernel, pads=[1] * 4))
 
-    def by_sides(self, x: str) -> str:
-        """The rows' means times the columns' (coordinate attention, Hou 2021)."""
+    def by_sides(self, x: str) -> tuple[str, str]:
+        """The rows' means, and the columns' (coordinate attention, Hou 2021)."""
         n, c, h, w = self.shapes[x]
         kernels, column, row = [self.value((c, c), 0.5) for _ in "hw"], (n, c, h, 1), (n, c, 1, w)
 
@@ -103,5 +116,4 @@ class Gates(Attention):
             y = self.one_of(lambda: self.put(small, "ReduceMean", x, np.array([axis])), bare)
             return self.sigmoid(self.same(y, "Conv", y, kernel[:, :, None, None].copy()))
 
-        tall, wide = side(column, 3, kernels[0]), side(row, 2, kernels[1])
-        return self.put(self.shapes[x], "Mul", tall, wide)
+        return side(column, 3, kernels[0]), side(row, 2, kernels[1])
