@@ -61,6 +61,17 @@ def tokens() -> onnx.ModelProto:
     return net.model(net.dense(x, 8, 5, name="scores"))
 
 
+def turned() -> onnx.ModelProto:
+    """A norm over channels that are put last, and back, before each step down, as in a ConvNeXt."""
+    net = Net("N", 3, 16, 16)
+    x = net("Relu", net.conv(net.x, 3, 8), name="stem")
+    for step in ("first", "second"):
+        rows = net("Transpose", x, perm=[0, 2, 3, 1])
+        rows = net("LayerNormalization", rows, net.normal(8, scale=0.5), net.normal(8), axis=-1)
+        x = net("Relu", net.conv(net("Transpose", rows, perm=[0, 3, 1, 2]), 8, 8, stride=2), name=step)
+    return net.model(net.head(x, 8))
+
+
 def bottlenecks() -> onnx.ModelProto:
     """Depthwise convolutions that read values of either sign, many of which cancel, as MobileNets have them."""
     net = Net("N", 3, 16, 16)
@@ -98,7 +109,7 @@ FORMS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("network", [residual, tokens])
+@pytest.mark.parametrize("network", [residual, tokens, turned])
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("preset", ["default", "epsilon-plus", "gradient"])
 @pytest.mark.filterwarnings("ignore:seed")
