@@ -26,6 +26,7 @@ from relcam_onnx.onnx_file.generated import rename_given
 from relcam_onnx.onnx_file.module_paths import read_scopes
 from relcam_onnx.onnx_file.opset import raise_opset, sized_skeleton
 from relcam_onnx.onnx_file.protos import nodes
+from relcam_onnx.onnx_file.rounded_weights import round_weights
 from relcam_onnx.onnx_file.single import give_batch
 from relcam_onnx.onnx_file.splitting import split
 from relcam_onnx.onnx_file.weights import forget_unread, light, taken
@@ -108,7 +109,7 @@ def _load(source: Source) -> Model:
         if proto.functions:
             proto = inlined(proto)
             write_back(proto)  # what stood in them
-        weights = forget_unread(proto, weights)
+        weights = forget_unread(proto, round_weights(proto, weights))
         proto = light(proto, weights)
         widen(proto)
         part_zero_points(proto)
