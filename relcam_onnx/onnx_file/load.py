@@ -21,6 +21,7 @@ from relcam_onnx.onnx_file.checks import check_structure, check_weights
 from relcam_onnx.onnx_file.class_names import with_class_names
 from relcam_onnx.onnx_file.contrib_ops import write_back
 from relcam_onnx.onnx_file.external_data import load_external
+from relcam_onnx.onnx_file.float_products import spell_out
 from relcam_onnx.onnx_file.functions import inlined
 from relcam_onnx.onnx_file.generated import rename_given
 from relcam_onnx.onnx_file.module_paths import read_scopes
@@ -117,6 +118,7 @@ def _load(source: Source) -> Model:
         metadata = with_class_names({entry.key: entry.value for entry in proto.metadata_props}, proto.graph)
         scopes = read_scopes(proto.graph, metadata)
         raise_opset(proto)
+        spell_out(proto)
         graph = _graph(proto, weights)
     digested = digest.result()
     digested.update(external)
