@@ -280,7 +280,6 @@ def test_runs_at_a_time_share_the_threads(threads, at_once, each):
 @pytest.mark.parametrize("options", [session_options(2, 1, log=4), own_options(2)])
 def test_products_of_8_bits_are_exact_from_python_and_from_the_command_line(options):
     assert options.get_session_config_entry("session.x64quantprecision") == "1"
-    assert options.get_session_config_entry("session.qdq_matmulnbits_accuracy_level") == "1"
 
 
 def test_export_passes_its_options_on(monkeypatch, out):

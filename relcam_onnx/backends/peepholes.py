@@ -7,10 +7,12 @@ call, or None where it does not apply. None changes a value.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from relcam_onnx.backends.inference import result_dims
 from relcam_onnx.backends.symbols import Symbol
 
 if TYPE_CHECKING:
@@ -43,12 +45,16 @@ def by_one(f: Emit, args: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
 
 
 def turned_back(f: Emit, args: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
-    """A Transpose that undoes another is what that one began with."""
+    """A Transpose that undoes another is what that one began with, of the sizes that this one would have."""
     (x,), perm = args, attributes.get("perm")
     op, (origin, *_), first = f.makers.get(x.name, ("", (None,), {})) if isinstance(x, Symbol) else ("", (None,), {})
     if op != "Transpose" or perm is None or "perm" not in first:
         return None
-    return origin if all(first["perm"][axis] == place for place, axis in enumerate(perm)) else None
+    if any(first["perm"][axis] != place for place, axis in enumerate(perm)):
+        return None
+    if isinstance(origin, Symbol) and origin.dims is None:  # sizes are told of a view, not of what that is made of
+        return replace(origin, dims=result_dims(op, args, attributes))
+    return origin
 
 
 PEEPHOLES: dict[str, Peephole] = {

@@ -21,11 +21,13 @@ from relcam_onnx.onnx_file.checks import check_structure, check_weights
 from relcam_onnx.onnx_file.class_names import with_class_names
 from relcam_onnx.onnx_file.contrib_ops import write_back
 from relcam_onnx.onnx_file.external_data import load_external
+from relcam_onnx.onnx_file.float_products import spell_out
 from relcam_onnx.onnx_file.functions import inlined
 from relcam_onnx.onnx_file.generated import rename_given
 from relcam_onnx.onnx_file.module_paths import read_scopes
 from relcam_onnx.onnx_file.opset import raise_opset, sized_skeleton
 from relcam_onnx.onnx_file.protos import nodes
+from relcam_onnx.onnx_file.rounded_weights import round_weights
 from relcam_onnx.onnx_file.single import give_batch
 from relcam_onnx.onnx_file.splitting import split
 from relcam_onnx.onnx_file.weights import forget_unread, light, taken
@@ -108,7 +110,7 @@ def _load(source: Source) -> Model:
         if proto.functions:
             proto = inlined(proto)
             write_back(proto)  # what stood in them
-        weights = forget_unread(proto, weights)
+        weights = forget_unread(proto, round_weights(proto, weights))
         proto = light(proto, weights)
         widen(proto)
         part_zero_points(proto)
@@ -116,6 +118,7 @@ def _load(source: Source) -> Model:
         metadata = with_class_names({entry.key: entry.value for entry in proto.metadata_props}, proto.graph)
         scopes = read_scopes(proto.graph, metadata)
         raise_opset(proto)
+        spell_out(proto)
         graph = _graph(proto, weights)
     digested = digest.result()
     digested.update(external)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import onnx_graphsurgeon as gs
 import onnxruntime
 
 from relcam_onnx.backends.eager import Eager
+from relcam_onnx.compiling.reading import unread
 from relcam_onnx.lrp.heads import aim, as_scores, as_table, begin, ranking
 from relcam_onnx.lrp.maps import make_maps
 from relcam_onnx.lrp.walk import activations
@@ -21,20 +24,35 @@ from relcam_onnx.runners.session import SessionSettings, expose, open_session, r
 from relcam_onnx.runners.targets import resolve_ranks
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What is read of a model whose sizes are known: the tensors exposed, and the sizes of those that are not."""
+
+    prepared: Prepared
+    exposed: tuple[str, ...]
+    told: Mapping[str, tuple[Any, ...]]
+
+
 class EagerRunner:
     """One session with the activations exposed that the walk reads."""
 
     def __init__(self, prepared: Prepared, settings: SessionSettings) -> None:
         self._prepared, self._settings = prepared, settings
         self._outputs = [output.name for output in prepared.model.proto.graph.output]
-        self._sized: Kept[Prepared] = Kept()
+        self._sized: Kept[Reading] = Kept()
         self._sessions: Kept[tuple[onnxruntime.InferenceSession, dict[str, str]]] = Kept()
-        self._session(self._exposed(prepared))
+        self._session(self._sized.get((), lambda: self._reading(prepared)).exposed)
 
-    def _exposed(self, prepared: Prepared) -> tuple[str, ...]:
-        """The tensors that the walk reads and the model does not return."""
+    def _reading(self, prepared: Prepared) -> Reading:
+        """The tensors that the walk reads and the model does not return, those of a quantised file no others.
+
+        What is exposed there onnxruntime does not fuse, and rounds some values of it to the next step.
+        """
         own = {*self._outputs, *(value.name for value in prepared.model.proto.graph.input)}
-        return tuple(name for name in prepared.maps.plan.exposed if name not in own)
+        rows = {tensor.shape[0] for tensor in batched(prepared)}
+        sizes = unread(prepared) if prepared.model.rounded else {}
+        told = {n: s for n, s in sizes.items() if n not in own and (isinstance(s[0], int) or s[0] in rows)}
+        return Reading(prepared, tuple(n for n in prepared.maps.plan.exposed if n not in own and n not in told), told)
 
     def _session(self, exposed: tuple[str, ...]) -> tuple[onnxruntime.InferenceSession, dict[str, str]]:
         """The session that returns these tensors too, and by which names."""
@@ -56,14 +74,18 @@ class EagerRunner:
         """See `relcam_onnx.runners.Runner`."""
         host = {name: on_host(value) for name, value in inputs.items()}
         sizes = sizes_of(host)
-        prepared = self._sized.get(sizes, lambda: self._prepared.sized(dict(sizes)))
-        exposed = self._exposed(prepared)
-        session, named = self._session(exposed)
-        names = [*self._outputs, *exposed]
+        known = sizes if self._prepared.free_sizes else ()
+        reading = self._sized.get(known, lambda: self._reading(self._prepared.sized(dict(known))))
+        prepared = reading.prepared
+        session, named = self._session(reading.exposed)
+        names = [*self._outputs, *reading.exposed]
         asked = [named.get(name, name) for name in names]
         returned = dict(zip(names, run_session(session, asked, host), strict=True))
         f = Eager(targets.shape[1])
         file = {name: as_float32(value) for name, value in {**host, **returned}.items()}
+        counts = {tensor.shape[0]: len(host[tensor.name]) for tensor in batched(prepared)}
+        for name, (first, *rest) in reading.told.items():  # of which nothing is read but the sizes
+            file[name] = np.broadcast_to(np.float32(np.nan), (counts.get(first, first), *rest))
         values = activations(f, prepared.maps.plan, file.__getitem__)
         scores = values[prepared.scores.tensor.name]
         choices = prepared.choices
@@ -89,6 +111,11 @@ class EagerRunner:
             prepared.maps.sources,
             fields_of(prepared),
         )
+
+
+def batched(prepared: Prepared) -> list[gs.Tensor]:
+    """The inputs whose first size has a name."""
+    return [tensor for tensor in prepared.model.graph.inputs if tensor.shape and isinstance(tensor.shape[0], str)]
 
 
 def as_float32(value: np.ndarray) -> np.ndarray:

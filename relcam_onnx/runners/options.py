@@ -14,9 +14,6 @@ from relcam_onnx.canon.constants import SILENT
 EXACT = "session.x64quantprecision"
 """Without it 8-bit products saturate on x86 processors that have no instruction for them, where they are fused; with it
 onnxruntime makes some int8 ops unsigned that it then has no kernel for, or whose zero points it names twice."""
-PLAIN = "session.qdq_matmulnbits_accuracy_level"
-"""Of 1 it has products of float or 16-bit activations with weights that are dequantised first computed in float32;
-without it onnxruntime fuses them into an op that rounds the activations to 8 bits inside, where the file does not."""
 SPINNING = "session.intra_op.allow_spinning"
 
 
@@ -31,12 +28,11 @@ def own_options(
 
     ``weights`` are read where they lie, and live as long as the session.
 
-    They ask for `EXACT` products of integers and for `PLAIN` ones of floats.
+    They ask for `EXACT` products of integers.
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = log
     options.add_session_config_entry(EXACT, "1")
-    options.add_session_config_entry(PLAIN, "1")
     if not spinning:
         options.add_session_config_entry(SPINNING, "0")
     if weights:
@@ -58,7 +54,6 @@ def inexact(options: onnxruntime.SessionOptions, weights: Mapping[str, np.ndarra
         raise RuntimeError("they are another's")
     made = onnxruntime.SessionOptions()
     made.log_severity_level, made.intra_op_num_threads = options.log_severity_level, options.intra_op_num_threads
-    made.add_session_config_entry(PLAIN, "1")
     with suppress(RuntimeError):
         made.add_session_config_entry(SPINNING, options.get_session_config_entry(SPINNING))
     if weights:

@@ -87,6 +87,13 @@ def test_where_it_does_not_apply_everything_is_recorded(op: str, monkeypatch: py
             assert spared == full
 
 
+def test_what_is_turned_back_has_the_sizes_that_were_told_in_between() -> None:
+    """Of a view's value alone: what it was made of, the file's quantised integers say, has none of its own."""
+    f = Emit(frozenset({"x"}))
+    turned = f.Transpose(f.symbol("x", np.float32) * 2.0, perm=[1, 2, 0])
+    assert f.Transpose(f.sized(turned, (3, 4, 2)), perm=[2, 0, 1]).dims == (2, 3, 4)
+
+
 A, B = np.random.default_rng(1).random((2, 2, 3), np.float32)
 INFIX: dict[str, Formula] = {
     "a + b": lambda a, b: a + b,
