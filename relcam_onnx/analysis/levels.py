@@ -10,7 +10,7 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.analysis.detectors import maker
 from relcam_onnx.analysis.heads import BOX, MOST_IN_CELL, STRIDES, Boxes, Form, Head, Scores
-from relcam_onnx.analysis.kinds import Kind, candidates, positions, product, rank_of, widths
+from relcam_onnx.analysis.kinds import GRID, Kind, candidates, positions, product, rank_of, widths
 from relcam_onnx.analysis.positions import of_image
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.canon.unsquashing import in_sigmoids, made
@@ -19,8 +19,6 @@ from relcam_onnx.model import Model, static_shape, variables
 BINS = (16, 17, 8)
 """Cells that distances are usually distributions over; other multiples of four numbers in a grid are several boxes."""
 ACTIVATIONS = ("Clip", "Elu", "Gelu", "HardSwish", "LeakyRelu", "Mish", "Relu", "Softmax", "Swish", "Tanh")
-GRID = 4
-"""The rank of (N, numbers, h, w)."""
 SIZES, OFFSETS = ("wh", "size"), ("reg", "off")
 """What CenterNet's outputs of two numbers are called."""
 ANCHORS = 3
