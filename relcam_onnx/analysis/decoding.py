@@ -68,11 +68,12 @@ def with_order(model: Model, scores: Scores) -> Scores:
     if table is None or table[0].ndim != 3:
         return scores
     sides = np.moveaxis(table[0], boxes.axis, 2)[:, :, :BOX]
-    if not np.ptp(sides, axis=1).any():
-        return scores  # made of layers alone: numbers of anchors that no file tells, or of queries
-    form = boxes.form if boxes.form == "centred" else steps_of(sides[0]) or boxes.form
-    seen = tells_y_first(sides, form_of(sides, form))
-    told = replace(boxes, form=form, y_first=boxes.y_first if seen is None else seen)
+    form: Form = boxes.form
+    seen: bool | None = None
+    if np.ptp(sides, axis=1).any():  # else they are of queries, or of anchors that no file tells
+        form = boxes.form if boxes.form == "centred" else steps_of(sides[0]) or boxes.form
+        seen = tells_y_first(sides, form_of(sides, form))
+    told = replace(boxes, form=form, y_first=bool(boxes.y_first) if seen is None else seen)
     return replace(scores, head=replace(scores.head, boxes=told))
 
 
@@ -95,20 +96,19 @@ def placed(model: Model, chosen: gs.Tensor, boxes: Columns, scores: Columns, *, 
     values = whole[0] if joined else np.full(whole[0].shape, NOTHING)
     classes = np.moveaxis(values, axis_of_classes(model, chosen), 0)[:, 0]
     layout = follow(model.graph.nodes, model.graph.inputs)[0].get(chosen.name)
-    grid = [size if isinstance(size, int) else 0 for size in layout.grid] if layout is not None else []
-    grid = list(classes.shape[1:]) if classes.ndim > 2 else grid
-    large = len(grid) > 1 and min(grid) >= EDGE and prod(grid) == classes[0].size
-    classes = classes.reshape(len(classes), *(grid if large else [-1]))
-    where: list[tuple[int, ...]] = [(place,) for place in range(classes.shape[1])][:PLACES]  # one behind the other
-    # Or near to the first one, far to the right of it and far below.
-    where = [(1, 1), (1, grid[1] - 2), (grid[0] - 2, 1)] if large else where
+    sides_of_row = [size for size in layout.grid if isinstance(size, int)] if layout is not None else []
+    high, wide = classes.shape[1:] if classes.ndim > 2 else sides_of_row if len(sides_of_row) == 2 else (0, 0)
+    classes = classes.reshape(len(classes), -1)
+    large = min(high, wide) >= EDGE and high * wide == classes.shape[1]
+    # Near to the first one, far to the right of it and far below; or one behind the other.
+    where = [wide + 1, 2 * wide - 2, (high - 2) * wide + 1] if large else [*range(classes.shape[1])][:PLACES]
     if joined:
         classes = classes[BOX:]
         classes[:] = 0  # shares
     for rank, at in enumerate(where):
         most = (PLANTED - rank / 2) / (PLANTED if joined else 1)
-        classes[:, *at] = most / 4  # none is without any
-        classes[len(classes) // 2, *at] = most  # which is no background, as a rule
+        classes[:, at] = most / 4  # none is without any
+        classes[len(classes) // 2, at] = most  # which is no background, as a rule
     made = carried(model, [outputs[boxes.output], outputs[scores.output]], {chosen.name: values})
     if made is None:
         return Placed()
@@ -119,7 +119,7 @@ def placed(model: Model, chosen: gs.Tensor, boxes: Columns, scores: Columns, *, 
     best = np.argsort(-marks, kind="stable")[: len(where)]
     if not large:
         return of_row(sides[best])
-    return of_cells(model, sides[best], grid) if len(best) == len(where) else Placed()
+    return of_cells(model, sides[best], (high, wide)) if len(best) == len(where) else Placed()
 
 
 def of_cells(model: Model, rows: NDArray[np.float64], sides: Sequence[int]) -> Placed:
