@@ -31,6 +31,8 @@ class Choices:
         The class that is none, by its label, of a recogniser's characters the blank; None where there is none.
     apart
         Whether a place may have several classes, or none: each above the middle. A background is a rival of all others.
+    unnamed
+        What is said of labels that are one too few.
     """
 
     def __init__(self, scores: Scores, labels: Sequence[str] | None) -> None:
@@ -46,7 +48,10 @@ class Choices:
         names = enumerate(labels if labels and (own is None or len(labels) <= own) else ())
         none = ("background", "blank") if self.head.kind == "detector" else ("background",)
         self.background = next((place for place, name in names if name.strip("_<>[]").lower() in none), None)
-        rivals = self.head.kind == "detector" and scores.squashed_by not in APART
+        # Of a recogniser, which has no boxes, the one without a name may be the first, the last, or a space.
+        reads = self.head.kind == "detector" and self.head.boxes is None and self.head.rows is None
+        self.unnamed = ", the blank of a recogniser among them: first as a rule, or last" if reads else ""
+        rivals = self.head.kind == "detector" and not reads and scores.squashed_by not in APART
         if rivals and labels and own == len(labels) + 1:
             self.background = own - 1  # "no object", as DETR has it, behind the classes that have names
         alone = self.head.kind == "segmenter" and own == 1 and not self.paired

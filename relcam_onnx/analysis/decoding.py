@@ -16,7 +16,7 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from relcam_onnx.analysis.heads import BOX, MOST_IN_CELL, STRIDES, Columns, Form, Scores
-from relcam_onnx.analysis.kinds import axis_of_classes
+from relcam_onnx.analysis.kinds import axis_of_classes, shorter
 from relcam_onnx.analysis.positions import follow, of_image
 from relcam_onnx.analysis.sides import APART, form_of, tells_y_first
 from relcam_onnx.canon.cut import CANNOT, results
@@ -94,7 +94,7 @@ def placed(model: Model, chosen: gs.Tensor, boxes: Columns, scores: Columns, *, 
     if whole is None or {boxes.output, scores.output} - outputs.keys():
         return Placed()
     values = whole[0] if joined else np.full(whole[0].shape, NOTHING)
-    classes = np.moveaxis(values, axis_of_classes(model, chosen), 0)[:, 0]
+    classes = np.moveaxis(values, axis_of_classes(model, chosen) or shorter(chosen), 0)[:, 0]
     layout = follow(model.graph.nodes, model.graph.inputs)[0].get(chosen.name)
     sides_of_row = [size for size in layout.grid if isinstance(size, int)] if layout is not None else []
     high, wide = classes.shape[1:] if classes.ndim > 2 else sides_of_row if len(sides_of_row) == 2 else (0, 0)

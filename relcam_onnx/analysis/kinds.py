@@ -118,11 +118,14 @@ def in_rows(model: Model, grid: gs.Tensor) -> gs.Tensor | None:
     return None if count is None else Kind(model, (grid,), axis, count).tables[0]
 
 
-def axis_of_classes(model: Model, table: gs.Tensor) -> int:
-    """The axis of a table, or a grid, that is no position of the picture; where that is not known the shorter one."""
+def axis_of_classes(model: Model, table: gs.Tensor) -> int | None:
+    """The axis of a table, or a grid, that is no position of the picture; None where that is not known."""
     layout = follow(model.graph.nodes, model.graph.inputs)[0].get(table.name)
-    if layout is not None and len(layout.channels) == 1:
-        return layout.channels[0]
+    return layout.channels[0] if layout is not None and len(layout.channels) == 1 else None
+
+
+def shorter(table: gs.Tensor) -> int:
+    """The axis of classes in a table, or a grid, that nothing tells of: there are fewer of them than places."""
     _, first, *_, last = static_shape(table) or (None, None, 0)
     return 1 if first is not None and (last is None or first < last) else len(table.shape) - 1
 

@@ -33,11 +33,11 @@ from relcam_onnx.analysis.heads import (
     holds_scores,
     segmenter,
 )
-from relcam_onnx.analysis.kinds import GRID, TABLE, axis_of_classes, in_rows, rank_of
+from relcam_onnx.analysis.kinds import GRID, TABLE, axis_of_classes, in_rows, rank_of, shorter
 from relcam_onnx.analysis.levels import of_levels
 from relcam_onnx.analysis.masks import of_channel, of_rows, unpainted
 from relcam_onnx.analysis.selection import selection
-from relcam_onnx.analysis.sequences import batch_in_front
+from relcam_onnx.analysis.sequences import batch_in_front, classes_along
 from relcam_onnx.analysis.shares import UNIT, spans
 from relcam_onnx.analysis.stepping import along, chosen_among, has_rows, of_turned, step_back, with_class
 from relcam_onnx.canon.edit import is_op
@@ -84,6 +84,8 @@ def of_places(
         listed = chosen is output or (by_name and len(chosen.shape or ()) == TABLE)  # the best class of each place
         if head is None and kind in (None, "detector") and listed:
             head = detector(scores.tensor, others, told, named=by_name)
+            if head is not None and head.boxes is None and told is None and by_name:
+                head = replace(head, axis=classes_along(scores.tensor) or head.axis)
             if head is not None and scores.squashed_by is None:
                 scores = behind_sigmoids(model, scores, head)
         if head is not None:
@@ -142,7 +144,7 @@ def of_selection(model: Model, outputs: Sequence[gs.Tensor]) -> Scores | None:
     if scores is None:
         return None
     if scores.head.boxes is None and squashed != "Softmax":
-        head = replace(scores.head, axis=axis_of_classes(model, table))
+        head = replace(scores.head, axis=axis_of_classes(model, table) or shorter(table))
         scores = replace(scores, head=head)
         scores = behind_sigmoids(model, scores, head) if scores.tensor is table and squashed is None else scores
     if times is not None or root:
