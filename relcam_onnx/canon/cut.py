@@ -43,9 +43,9 @@ def carried(nodes: Iterable[gs.Node], values: dict[str, np.ndarray], result: gs.
     """What nodes in the order of the forward pass make of values, in float64; None where they do not take them."""
     try:
         for node in nodes:
-            value = computed(node, values)
-            # A Cast of what was compared is no step to fewer digits here.
-            values[node.outputs[0].name] = value.astype(np.float64) if value.dtype.kind == "f" else value
+            for output, value in zip(node.outputs, results(node, values), strict=False):
+                # A Cast of what was compared is no step to fewer digits here.
+                values[output.name] = value.astype(np.float64) if value.dtype.kind == "f" else value
     except CANNOT:
         return None
     return values[result.name]
