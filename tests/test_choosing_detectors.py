@@ -237,13 +237,18 @@ def test_queries_that_read_where_they_like(backend: str) -> None:
     assert found.maps["values"].any()
 
 
-def test_a_turned_box_is_the_upright_one_around_it() -> None:
-    """Centre, size, scores and an angle, (N, 4 + classes + 1, places), as Ultralytics' oriented boxes."""
+@pytest.mark.parametrize("least", [0.0, 0.25])
+@pytest.mark.parametrize("turned_behind", [False, True])
+def test_a_turned_box_is_the_upright_one_around_it(least: float, *, turned_behind: bool) -> None:
+    """Centre, size, scores and an angle, (N, 4 + classes + 1, places), as Ultralytics' oriented boxes: from -π/4 on."""
     net = Choosing("N", 3, SIDE, SIDE)
     logits, corners = squares(net)
-    rows = [net("Transpose", part, perm=[0, 2, 1]) for part in (corners, net("Sigmoid", logits))]
-    angle = net("Mul", net("Sigmoid", net("ReduceSum", logits, net.whole(2))), np.float32(np.pi))
-    y = net("Concat", *rows, net("Transpose", angle, perm=[0, 2, 1]), axis=1, name="y")
+    angle = net("Sub", net("Sigmoid", net("ReduceSum", logits, net.whole(2))), np.float32(least))
+    rows = [corners, net("Sigmoid", logits), net("Mul", angle, np.float32(np.pi))]
+    if turned_behind:
+        y = net("Transpose", net("Concat", *rows, axis=2), perm=[0, 2, 1], name="y")
+    else:
+        y = net("Concat", *(net("Transpose", part, perm=[0, 2, 1]) for part in rows), axis=1, name="y")
     x = (street() / np.float32(255)).transpose(2, 0, 1)[None].astype(np.float32)
     found = rc.Explainer(net.model(y), ["input"])(x, np.array([[[6, 1]]]))
     across, down, width, height, *_, turn = found.outputs["y"][0, :, 6]
