@@ -89,6 +89,50 @@ def test_of_rows_alike_in_score_the_box_tells_the_place() -> None:
     assert matched(shares, boxes, values, rows, (32, 32))[1] == [[(2, 0), (1, 0)]]
 
 
+@pytest.mark.parametrize("how", ["bounded", "shares", "shares of each side"])
+def test_of_rows_alike_in_score_those_are_told_apart_whose_boxes_were_changed(how: str) -> None:
+    """The box of one square stood beside the map of another, and its class."""
+    net = Choosing(1, 3, SIDE, SIDE)
+    logits, boxes = squares(net)
+    scores = net("Transpose", net("Sigmoid", logits), perm=[0, 2, 1])
+    kept = suppressed(net, boxes, scores)
+    chosen = net("Gather", net("Squeeze", boxes, net.whole(0)), column(net, kept, 2))
+    if how == "bounded":
+        chosen = net("Clip", chosen, np.float32(0), np.float32(SIDE))
+    else:
+        chosen = net("Div", chosen, np.float32(SIDE) if how == "shares" else np.full(4, SIDE, np.float32))
+    found = rc.explain(
+        net.model(net("Identity", chosen, name="boxes"), net("GatherND", scores, kept)), street(), **OPTIONS
+    )
+    wanted = {each.place: each for each in rc.explain(planted("corners"), street(), **OPTIONS).detections[0]}
+    assert {each.place for each in found.detections[0]} == wanted.keys()
+    for each in found.detections[0]:
+        assert (each.label, each.box) == (wanted[each.place].label, pytest.approx(wanted[each.place].box, abs=1e-3))
+
+
+@pytest.mark.parametrize("places", [[0], [5, 6]])
+def test_rows_made_centre_and_size_behind_the_choice(places: list[int]) -> None:
+    """Of one square in the corner they looked like corners: the graph tells what they are."""
+    net = Choosing(1, 3, SIDE, SIDE)
+    logits, corners = squares(net)
+    marks, at = net.several(
+        "TopK", net("Reshape", net("Sigmoid", logits), net.whole(0, -1)), net.whole(6), count=2, axis=1
+    )
+    place, kind = net("Div", at, net.whole(2)), net("Mod", at, net.whole(2))
+    each = net(
+        "GatherElements", corners, net("Tile", net("Unsqueeze", place, net.whole(2)), net.whole(1, 1, 4)), axis=1
+    )
+    turn = np.array([[0.5, 0, -1, 0], [0, 0.5, 0, -1], [0.5, 0, 1, 0], [0, 0.5, 0, 1]], np.float32)
+    model = net.model(net("MatMul", each, turn, name="boxes"), marks, kind)
+    seen = np.full((SIDE, SIDE, 3), 90, np.uint8)
+    for at_ in places:
+        down, across = divmod(at_, 4)
+        seen[8 * down : 8 * down + 8, 8 * across : 8 * across + 8] = (255, 0, 0)
+    found = rc.explain(model, seen, **OPTIONS).detections[0]
+    wanted = {(8 * (at % 4), 8 * (at // 4), 8 * (at % 4) + 8, 8 * (at // 4) + 8) for at in places}
+    assert {each.box and tuple(map(round, each.box)) for each in found} == wanted
+
+
 def test_boxes_told_by_centre_and_size_are_so_in_rows_too() -> None:
     net = Choosing(1, 3, SIDE, SIDE)
     logits, corners = squares(net)

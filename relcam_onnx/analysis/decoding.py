@@ -156,8 +156,11 @@ def in_pixels(model: Model, sides: Sequence[int], across: float, down: float) ->
 
 def of_row(rows: NDArray[np.float64]) -> Placed:
     """What boxes of places that follow each other row by row tell: from one to the next x changes, y hardly."""
-    first, second = np.abs(np.diff(rows[:, :2] + rows[:, 2:], axis=0)).sum(axis=0)
-    return Placed() if max(first, second) <= APART * min(first, second) else Placed(bool(first < second))
+    form = steps_of(rows)
+    middles = rows[:, :2] + (0 if form == "centred" else rows[:, 2:])
+    first, second = np.abs(np.diff(middles, axis=0)).sum(axis=0)
+    clear = max(first, second) > APART * min(first, second)
+    return Placed(bool(first < second) if clear else None, form)
 
 
 def columns_of(value: NDArray[np.float64], columns: Columns) -> NDArray[np.float64]:

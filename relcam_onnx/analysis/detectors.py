@@ -182,7 +182,7 @@ def joined(model: Model, output: gs.Tensor) -> tuple[gs.Tensor, Head] | None:
         first = boxes_ahead(node.inputs, sizes)
         classes = classes_behind(node.inputs[first:], sizes[first:])
         count = None if None in sizes else sum(size or 0 for size in sizes[first : first + classes])
-        if not first or not count or behind_scores(output, outer, count)[0] is not node:
+        if not first or not count or id(behind_scores(output, outer, count)[0]) != id(node):
             continue
         if (scores := unsquashed(model, node.outputs[0], axis, BOX, BOX + count)) is not None:
             form: Form = "turned" if len(sizes) > first + classes and sizes[-1] == 1 else "joined"

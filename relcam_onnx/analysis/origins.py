@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.analysis.heads import holds_scores
+from relcam_onnx.analysis.heads import BOX, holds_scores
 from relcam_onnx.analysis.kinds import GRID, TABLE
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.canon.unsquashing import keeps
-from relcam_onnx.model import is_constant, producer, static_shape
+from relcam_onnx.model import is_constant, producer, static_shape, variables
 
 MOVES = frozenset({
     "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Cast", "Identity", "Slice", "Split", "Expand", "Pad",
 })  # fmt: skip
 PICKS = frozenset({"Gather", "GatherND", "GatherElements", "Compress"})
 """What chooses where its indices are computed, and moves where they are not."""
+RESCALES = ("Clip", "Mul", "Div")
+"""What bounds boxes, or has them as shares or pixels."""
 SQUASHES = frozenset({"Softmax", "Sigmoid"})
 BEST = frozenset({"ReduceMax", "GlobalMaxPool"})
 """What takes the best class of each place; tf2onnx writes the one as the other."""
@@ -110,6 +113,8 @@ def values_of(node: gs.Node, tensor: gs.Tensor, over: frozenset[str]) -> list[gs
     """Those among a node's inputs whose values a tensor has, some of them or all."""
     if is_op(node, "Gather") and not over and is_constant(node.inputs[1]) and node.inputs[1].values.size > 1:
         return []  # sides in another order are other boxes
+    if not over and is_op(node, *RESCALES) and any(map(is_constant, node.inputs)):
+        return [t for _, t in variables(node)] if rescales(node) else []
     first = node.op == "TopK" and tensor is node.outputs[0]
     if first or node.op in MOVES | PICKS | BEST | over or (over and (is_op(node, "Sqrt") or keeps(node))):
         return [node.inputs[0]]
@@ -120,6 +125,19 @@ def values_of(node: gs.Node, tensor: gs.Tensor, over: frozenset[str]) -> list[gs
     if is_op(node, "Where"):
         return [t for t in node.inputs[1:] if not is_constant(t)]
     return [node.inputs[2]] if is_op(node, "ScatterND", "ScatterElements") else []
+
+
+def rescales(node: gs.Node) -> bool:
+    """Whether a node bounds boxes, or tells them in other units, across and down: they are still those they were."""
+    if is_op(node, "Clip"):
+        return True
+    units = [np.asarray(t.values).reshape(-1) for t in node.inputs[is_op(node, "Div") :] if is_constant(t)]
+    return len(units) == 1 and bool((units[0] > 0).all()) and (units[0].size == 1 or is_pair(units[0]))
+
+
+def is_pair(units: np.ndarray) -> bool:
+    """Whether both corners of boxes have these units."""
+    return units.size == BOX and bool((units[: BOX // 2] == units[BOX // 2 :]).all())
 
 
 def chooses(node: gs.Node) -> bool:
