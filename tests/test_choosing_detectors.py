@@ -446,6 +446,25 @@ def test_a_first_class_that_is_never_chosen_needs_no_name(each: str) -> None:
     assert {(one.label, one.index) for one in told[0]} == {("red", 1), ("green", 2)}
 
 
+@pytest.mark.parametrize("anchored", [True, False])
+def test_a_background_without_a_name_is_asked_for_where_boxes_have_anchors(*, anchored: bool) -> None:
+    """SSD's stands first and mmdetection's last; that of queries, DETR's "no object", is the last one."""
+    net = Choosing(1, 3, SIDE, SIDE)
+    logits, boxes = squares(net)
+    nothing = net("Mul", net("ReduceSum", logits, net.whole(2)), np.float32(0))
+    shares = net("Softmax", net("Concat", nothing, logits, axis=2), axis=2, name="shares")
+    if not anchored:
+        boxes = net("Sigmoid", net("MatMul", logits, net.normal(2, 4)), name="boxes")
+    model = net.model(shares, boxes)
+    if anchored:
+        with pytest.raises(rc.OptionError, match=r"2 labels for 3 classes.*the background among them"):
+            rc.explain(model, street(), labels=["red", "green"], preprocess="unit")
+        found = rc.explain(model, street(), labels=["background", "red", "green"], preprocess="unit")
+        assert {(each.label, each.index) for each in found.detections[0]} == {("red", 1), ("green", 2)}
+    else:
+        assert rc.Explainer(model, "input", labels=["red", "green"]).prepared.choices.background == 2
+
+
 def test_where_all_classes_are_chosen_from_the_last_one_is_the_one_without_a_name() -> None:
     for each, names, background in (("all", 2, 2), ("all", 3, None), ("a slice", 2, 0), ("a slice", 3, None)):
         labels = [f"class {number}" for number in range(names)]

@@ -73,7 +73,8 @@ def with_order(model: Model, scores: Scores) -> Scores:
     if np.ptp(sides, axis=1).any():  # else they are of queries, or of anchors that no file tells
         form = boxes.form if boxes.form == "centred" else steps_of(sides[0]) or boxes.form
         seen = tells_y_first(sides, form_of(sides, form))
-    told = replace(boxes, form=form, y_first=bool(boxes.y_first) if seen is None else seen)
+    first = bool(boxes.y_first) if seen is None else seen
+    told = replace(boxes, form=form, y_first=first, anchored=seen is not None)
     return replace(scores, head=replace(scores.head, boxes=told))
 
 

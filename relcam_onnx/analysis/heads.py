@@ -48,12 +48,15 @@ class Boxes:
         each cell to the four sides, in cells, or each a distribution over whole cells.
     y_first
         Whether y comes before x, by how they are decoded, else by what they are called; None where neither tells.
+    anchored
+        Whether they lie at anchors, place after place, and are no queries'.
     """
 
     outputs: tuple[str, ...]
     axis: int
     form: Form
     y_first: bool | None = None
+    anchored: bool = False
 
 
 class Columns(NamedTuple):
