@@ -246,5 +246,5 @@ class PictureExplainer:
                     "two labels for one score name a negative and a positive class, which decides how targets are "
                     "explained: give labels= to the Explainer itself"
                 )
-            many = "es" * (classes != 1)
-            raise OptionError(f"there are {len(labels)} labels for {classes} class{many}; give labels= that fit")
+            many, hint = "es" * (classes != 1), self.explainer.prepared.choices.unnamed
+            raise OptionError(f"there are {len(labels)} labels for {classes} class{many}; give labels= that fit{hint}")

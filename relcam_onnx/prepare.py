@@ -19,6 +19,7 @@ from relcam_onnx.analysis.background import first_is_none
 from relcam_onnx.analysis.batch import check_batch
 from relcam_onnx.analysis.bounds import Bounds
 from relcam_onnx.analysis.choices import Choices
+from relcam_onnx.analysis.decoding import with_order
 from relcam_onnx.analysis.frames import Rows, rows_for, shared_inputs
 from relcam_onnx.analysis.heads import APART
 from relcam_onnx.analysis.layers import Layer, Layers, unique
@@ -107,7 +108,7 @@ class Prepared:
     def _prepare(self) -> None:
         """Rewrite the graph, and find in it what was asked for."""
         canonicalise(self.model, batch_norm=self.preset.fold_batch_norm, output=self._asked.output)
-        self.scores = find_scores(self.model, self._asked.output, self._asked.head)
+        self.scores = with_order(self.model, find_scores(self.model, self._asked.output, self._asked.head))
         self.facts = self.facts.leaving(first_is_none(self.scores))
         usual = METHODS[self.method].seed or self.preset.seed
         if self.scores.squashed_by in APART and usual in CONTRASTIVE:

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import onnx.parser
 import pytest
-from compare import agree
+from compare import agree, same_maps
 from nets import Net, picture, residual, run
 from onnx import compose, helper, numpy_helper
 
@@ -285,6 +285,44 @@ def test_crops_joined_in_the_batch_are_crops_one_by_one(name: str, shares: bool)
     same(model(joined=False), model(joined=True))
     with pytest.warns(UserWarning, match="one of 4 crops, views or networks"):
         rc.Explainer(model(joined=True), "last")
+
+
+BY_IMAGE: dict[str, Callable[[Net, str], str]] = {
+    "mean": lambda net, z: net("ReduceMean", z, *ints([1]), keepdims=0),
+    "picked": lambda net, z: net("Mean", *(net("Gather", z, np.array(i), axis=1) for i in range(4))),
+    "sliced": lambda net, z: net("Reshape", net("Mean", *(
+        net("Slice", z, *ints([i], [i + 1], [1])) for i in range(4))), np.array([-1, 5])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("backend", ["eager", "compiled"])
+@pytest.mark.parametrize("batch", ["N", 1, 2])
+@pytest.mark.parametrize("along", ["an axis", "channels"])
+@pytest.mark.parametrize("name", BY_IMAGE)
+def test_crops_may_stand_image_by_image(name: str, along: str, batch: int | str, backend: str) -> None:
+    """As torchvision's ten crops are stacked, `view(-1, C, H, W)`, and averaged, `view(N, crops, -1).mean(1)`."""
+    weights = Net()
+    kernel, dense = weights.normal(8, 3, 3, 3), weights.normal(8, 5)
+    corners = [(0, 0), (0, 8), (8, 0), (8, 8)]
+
+    def model(*, joined: bool) -> onnx.ModelProto:
+        net = Net(batch, 3, 32, 32)
+        names = net.constant(kernel), net.constant(dense)
+
+        def scored(x: str) -> str:
+            y = net("Relu", net("Conv", x, names[0], strides=[2, 2], pads=[1] * 4))
+            return net("MatMul", net("Flatten", net("GlobalAveragePool", y)), names[1])
+
+        crops = [net("Slice", net.x, *ints([y, x], [y + 24, x + 24], [2, 3])) for y, x in corners]
+        if not joined:
+            return net.model(net("Mean", *map(scored, crops)))
+        crops = [net("Unsqueeze", crop, *ints([1])) for crop in crops] if along == "an axis" else crops
+        rows = net("Reshape", net("Concat", *crops, axis=1), np.array([-1, 3, 24, 24]))
+        return net.model(BY_IMAGE[name](net, net("Reshape", scored(rows), np.array([-1, 4, 5]))))
+
+    x = picture(2, 3, 32, 32)
+    wanted = rc.Explainer(model(joined=False), LAYERS, backend="eager")(x, 1)
+    same_maps(rc.Explainer(model(joined=True), LAYERS, backend=backend)(x, 1), wanted)
 
 
 def test_stages_that_all_passes_are_of_no_crop(recwarn: pytest.WarningsRecorder) -> None:

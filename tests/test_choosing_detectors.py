@@ -89,6 +89,50 @@ def test_of_rows_alike_in_score_the_box_tells_the_place() -> None:
     assert matched(shares, boxes, values, rows, (32, 32))[1] == [[(2, 0), (1, 0)]]
 
 
+@pytest.mark.parametrize("how", ["bounded", "shares", "shares of each side"])
+def test_of_rows_alike_in_score_those_are_told_apart_whose_boxes_were_changed(how: str) -> None:
+    """The box of one square stood beside the map of another, and its class."""
+    net = Choosing(1, 3, SIDE, SIDE)
+    logits, boxes = squares(net)
+    scores = net("Transpose", net("Sigmoid", logits), perm=[0, 2, 1])
+    kept = suppressed(net, boxes, scores)
+    chosen = net("Gather", net("Squeeze", boxes, net.whole(0)), column(net, kept, 2))
+    if how == "bounded":
+        chosen = net("Clip", chosen, np.float32(0), np.float32(SIDE))
+    else:
+        chosen = net("Div", chosen, np.float32(SIDE) if how == "shares" else np.full(4, SIDE, np.float32))
+    found = rc.explain(
+        net.model(net("Identity", chosen, name="boxes"), net("GatherND", scores, kept)), street(), **OPTIONS
+    )
+    wanted = {each.place: each for each in rc.explain(planted("corners"), street(), **OPTIONS).detections[0]}
+    assert {each.place for each in found.detections[0]} == wanted.keys()
+    for each in found.detections[0]:
+        assert (each.label, each.box) == (wanted[each.place].label, pytest.approx(wanted[each.place].box, abs=1e-3))
+
+
+@pytest.mark.parametrize("places", [[0], [5, 6]])
+def test_rows_made_centre_and_size_behind_the_choice(places: list[int]) -> None:
+    """Of one square in the corner they looked like corners: the graph tells what they are."""
+    net = Choosing(1, 3, SIDE, SIDE)
+    logits, corners = squares(net)
+    marks, at = net.several(
+        "TopK", net("Reshape", net("Sigmoid", logits), net.whole(0, -1)), net.whole(6), count=2, axis=1
+    )
+    place, kind = net("Div", at, net.whole(2)), net("Mod", at, net.whole(2))
+    each = net(
+        "GatherElements", corners, net("Tile", net("Unsqueeze", place, net.whole(2)), net.whole(1, 1, 4)), axis=1
+    )
+    turn = np.array([[0.5, 0, -1, 0], [0, 0.5, 0, -1], [0.5, 0, 1, 0], [0, 0.5, 0, 1]], np.float32)
+    model = net.model(net("MatMul", each, turn, name="boxes"), marks, kind)
+    seen = np.full((SIDE, SIDE, 3), 90, np.uint8)
+    for at_ in places:
+        down, across = divmod(at_, 4)
+        seen[8 * down : 8 * down + 8, 8 * across : 8 * across + 8] = (255, 0, 0)
+    found = rc.explain(model, seen, **OPTIONS).detections[0]
+    wanted = {(8 * (at % 4), 8 * (at // 4), 8 * (at % 4) + 8, 8 * (at // 4) + 8) for at in places}
+    assert {each.box and tuple(map(round, each.box)) for each in found} == wanted
+
+
 def test_boxes_told_by_centre_and_size_are_so_in_rows_too() -> None:
     net = Choosing(1, 3, SIDE, SIDE)
     logits, corners = squares(net)
@@ -237,13 +281,18 @@ def test_queries_that_read_where_they_like(backend: str) -> None:
     assert found.maps["values"].any()
 
 
-def test_a_turned_box_is_the_upright_one_around_it() -> None:
-    """Centre, size, scores and an angle, (N, 4 + classes + 1, places), as Ultralytics' oriented boxes."""
+@pytest.mark.parametrize("least", [0.0, 0.25])
+@pytest.mark.parametrize("turned_behind", [False, True])
+def test_a_turned_box_is_the_upright_one_around_it(least: float, *, turned_behind: bool) -> None:
+    """Centre, size, scores and an angle, (N, 4 + classes + 1, places), as Ultralytics' oriented boxes: from -π/4 on."""
     net = Choosing("N", 3, SIDE, SIDE)
     logits, corners = squares(net)
-    rows = [net("Transpose", part, perm=[0, 2, 1]) for part in (corners, net("Sigmoid", logits))]
-    angle = net("Mul", net("Sigmoid", net("ReduceSum", logits, net.whole(2))), np.float32(np.pi))
-    y = net("Concat", *rows, net("Transpose", angle, perm=[0, 2, 1]), axis=1, name="y")
+    angle = net("Sub", net("Sigmoid", net("ReduceSum", logits, net.whole(2))), np.float32(least))
+    rows = [corners, net("Sigmoid", logits), net("Mul", angle, np.float32(np.pi))]
+    if turned_behind:
+        y = net("Transpose", net("Concat", *rows, axis=2), perm=[0, 2, 1], name="y")
+    else:
+        y = net("Concat", *(net("Transpose", part, perm=[0, 2, 1]) for part in rows), axis=1, name="y")
     x = (street() / np.float32(255)).transpose(2, 0, 1)[None].astype(np.float32)
     found = rc.Explainer(net.model(y), ["input"])(x, np.array([[[6, 1]]]))
     across, down, width, height, *_, turn = found.outputs["y"][0, :, 6]
@@ -395,6 +444,25 @@ def test_a_first_class_that_is_never_chosen_needs_no_name(each: str) -> None:
             for each_named in (names, ["background", *names])]  # fmt: skip
     assert told[0] == told[1]
     assert {(one.label, one.index) for one in told[0]} == {("red", 1), ("green", 2)}
+
+
+@pytest.mark.parametrize("anchored", [True, False])
+def test_a_background_without_a_name_is_asked_for_where_boxes_have_anchors(*, anchored: bool) -> None:
+    """SSD's stands first and mmdetection's last; that of queries, DETR's "no object", is the last one."""
+    net = Choosing(1, 3, SIDE, SIDE)
+    logits, boxes = squares(net)
+    nothing = net("Mul", net("ReduceSum", logits, net.whole(2)), np.float32(0))
+    shares = net("Softmax", net("Concat", nothing, logits, axis=2), axis=2, name="shares")
+    if not anchored:
+        boxes = net("Sigmoid", net("MatMul", logits, net.normal(2, 4)), name="boxes")
+    model = net.model(shares, boxes)
+    if anchored:
+        with pytest.raises(rc.OptionError, match=r"2 labels for 3 classes.*the background among them"):
+            rc.explain(model, street(), labels=["red", "green"], preprocess="unit")
+        found = rc.explain(model, street(), labels=["background", "red", "green"], preprocess="unit")
+        assert {(each.label, each.index) for each in found.detections[0]} == {("red", 1), ("green", 2)}
+    else:
+        assert rc.Explainer(model, "input", labels=["red", "green"]).prepared.choices.background == 2
 
 
 def test_where_all_classes_are_chosen_from_the_last_one_is_the_one_without_a_name() -> None:

@@ -196,6 +196,28 @@ def test_distances_and_centreness() -> None:
     assert head.boxes.form == "distances"
 
 
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS)
+@pytest.mark.parametrize("how", ["exponentials", "rectified", "layers"])
+def test_distances_in_pixels(how: str, arrangement: str) -> None:
+    """Each level times its stride, as RTMDet and mmdetection's FCOS have it: boxes were that much too large."""
+    net = Net(1 if arrangement == "no batch" else "N", 3, SIDE, SIDE)
+    parts = squashed(net, planted_levels(net, "distances"), "classes")
+    told = []
+    for cell, each in zip(CELLS, parts, strict=True):
+        sides = net("Mul", each["sides"], np.float32(2))
+        if how == "exponentials":
+            sides = net("Exp", net("Add", net("Mul", sides, np.float32(0)), np.float32(np.log(0.5))))
+        else:
+            same = net("Conv", sides, np.eye(4, dtype=np.float32)[:, :, None, None])
+            sides = net("Mul", net("Relu", same) if how == "rectified" else same, np.float32(0.5))  # a learned scale
+        told.append(net("Mul", sides, np.float32(cell)))
+    grids = [each["classes"] for each in parts] + told
+    model = net.model(*(arranged(net, grid, arrangement) for grid in grids))
+    with rc.Explainer(model, **OPTIONS) as explainer:
+        (found,) = rc.explain(explainer, level_street()).detections
+    assert {(each.index, each.box and tuple(map(round, each.box))) for each in found} == set(SQUARES)
+
+
 @pytest.mark.parametrize("peaks", [False, True])
 @pytest.mark.parametrize(("names", "shares"), [(("wh", "reg"), True), (("wh", "reg"), False), (("a", "b"), True)])
 def test_middles_of_boxes_and_their_sizes(names: tuple[str, str], *, shares: bool, peaks: bool) -> None:

@@ -108,3 +108,40 @@ def test_a_row_behind_a_plane_is_no_part_of_the_fused_map(backend: str) -> None:
     assert {name: heat.shape for name, heat in maps.items()} == {
         "stride2": (1, 1, 1, 8), "stride4": (1, 1, 4), "fused": (1, 1, 1, 8),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("backend", ["eager", "compiled"])
+@pytest.mark.parametrize("batch", ["N", 1])
+@pytest.mark.parametrize("form", ["logits", "shares", "squeezed"])
+def test_classes_may_stand_before_the_places(form: str, batch: int | str, backend: str) -> None:
+    """(N, classes, places), as LPRNet has it: of logits places were taken for classes."""
+
+    def model(*, before: bool) -> onnx.ModelProto:
+        net = Net(batch, 3, 16, 16)
+        x = net.conv(net("Relu", net.conv(net.x, 3, 8, stride=2)), 8, CLASSES)
+        y = net("ReduceMean", x, np.array([2]), keepdims=int(form == "squeezed"))
+        y = net("Squeeze", y, np.array([2])) if form == "squeezed" else y
+        y = y if before else net("Transpose", y, perm=[0, 2, 1])
+        return net.model(net("Softmax", y, axis=1 if before else 2) if form == "shares" else y)
+
+    x, targets = picture(2, 3, 16, 16), np.array([[[1, 2], [7, 0]]] * 2)
+    options: dict[str, Any] = {"head": "detector", "layers": ["stages", "fused", "input"]}
+    wanted = rc.Explainer(model(before=False), backend="eager", **options)
+    found = rc.Explainer(model(before=True), backend=backend, **options)
+    assert found.settings.classes == CLASSES
+    same_maps(found(x, targets), wanted(x, targets))
+    (one, *_), (other, *_) = found(x).detections[0], wanted(x).detections[0]
+    assert (one.place, one.index, one.score) == (other.place, other.index, pytest.approx(other.score, rel=1e-4))
+
+
+@pytest.mark.parametrize("place", [0, CLASSES - 1])
+def test_a_blank_is_where_labels_say_and_nowhere_else(place: int) -> None:
+    """Lists of characters leave it out, and tools differ in where it stands: none is taken for the last class."""
+    characters, picture_ = list("abcd"), np.full((16, 16, 3), 90, np.uint8)
+    model = recogniser("shares", "N", first=True)
+    with pytest.raises(rc.OptionError, match=r"4 labels for 5 classes.*the blank of a recogniser among them"):
+        rc.explain(model, picture_, head="detector", labels=characters, preprocess="unit")
+    characters.insert(place, "blank")
+    found = rc.explain(model, picture_, head="detector", labels=characters, preprocess="unit")
+    assert found.count(0) > 0 or place == 0
+    assert all(each.index != place and each.label == characters[each.index] for each in found.detections[0])

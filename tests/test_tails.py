@@ -343,7 +343,42 @@ def in_order_of_size(net: Net, scores: str) -> str:
     return net("Sub", net("Concat", one, above, axis=1), net("Concat", above, net("Sub", one, one), axis=1))
 
 
+def in_order(net: Net, scores: str) -> tuple[str, str, np.ndarray]:
+    """Five scores from the largest on, the sum of all up to each, and how many those are."""
+    names = [f"{scores}/values", f"{scores}/places"]
+    net.nodes.append(onnx.helper.make_node("TopK", [scores, net.constant(whole(5))], names, axis=1))
+    return names[0], net("CumSum", names[0], np.int64(1)), np.arange(1, 6, dtype=np.float32)[None]
+
+
+def the_last(net: Net, bounds: str, holds: str) -> str:
+    """Of five bounds the last one that holds."""
+    count = net("ReduceSum", net("Cast", holds, to=onnx.TensorProto.INT64), whole(1), keepdims=1)
+    return net("GatherElements", bounds, net("Sub", count, np.int64(1)), axis=1)
+
+
+def sparse(net: Net, scores: str) -> str:
+    """Martins and Astudillo 2016, sparsemax, arXiv:1602.02068, algorithm 1."""
+    values, sums, count = in_order(net, scores)
+    bounds = net("Div", net("Sub", sums, 1.0), count)
+    return net("Relu", net("Sub", scores, the_last(net, bounds, net("Greater", values, bounds))))
+
+
+def sparser(net: Net, scores: str) -> str:
+    """Peters et al. 2019, 1.5-entmax, arXiv:1905.05702, algorithm 2."""
+    half = net("Mul", scores, 0.5)
+    values, sums, count = in_order(net, half)
+    squares = net("CumSum", net("Mul", values, values), np.int64(1))
+    mean = net("Div", sums, count)
+    spread = net("Sub", squares, net("Mul", net("Mul", mean, mean), count))
+    root = net("Sqrt", net("Relu", net("Div", net("Sub", 1.0, spread), count)))
+    bounds = net("Sub", mean, root)
+    above = net("Relu", net("Sub", half, the_last(net, bounds, net("GreaterOrEqual", values, bounds))))
+    return net("Mul", above, above)
+
+
 SHARES: dict[str, Tail] = {
+    "sparsemax": sparse,
+    "entmax": sparser,
     "rectified over their sum": lambda net, z: by_sum(net, net("Add", net("Relu", z), 1.0)),
     "evidence over its sum": lambda net, z: by_sum(net, net("Add", net("Softplus", z), 1.0)),
     "squares over their sum": lambda net, z: by_sum(net, net("Mul", z, z)),

@@ -99,11 +99,11 @@ def test_the_runtime_for_webgpu_is_there_where_it_is_asked_for(tmp_path: Path, s
     assert all(f'"{name}"' in worker for name in names)
 
 
-@pytest.mark.parametrize("form", ["joined", "corners"])
-def test_a_detectors_page_is_told_where_boxes_are(form: str, tmp_path: Path, stubs: Path) -> None:
-    _, told = made(planted(form), tmp_path, stubs, preprocess="unit", layers=["colours"])
+@pytest.mark.parametrize(("model", "form"), [("joined", "centred"), ("corners", "corners")])
+def test_a_detectors_page_is_told_where_boxes_are(model: str, form: str, tmp_path: Path, stubs: Path) -> None:
+    _, told = made(planted(model), tmp_path, stubs, preprocess="unit", layers=["colours"])
     head = told["head"]
-    assert (head["kind"], head["boxes"]["form"]) == ("detector", form)
+    assert (head["kind"], head["boxes"]["form"], head["boxes"]["y_first"]) == ("detector", form, False)
     assert told["reading"] == {
         "confidence": 0.25, "overlap": 0.5, "most": 20, "reversed": 0.05, "fewReversed": 0.25, "normalised": 1.5,
         "mostInCell": 9, "strides": [4, 8, 16, 32, 64, 128], "same": 2e-3, "alike": 1e-6, "apart": 2,

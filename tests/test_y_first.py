@@ -16,7 +16,8 @@ from test_heads import planted, street
 
 import relcam_onnx as rc
 from relcam_onnx.analysis.heads import Columns, Rows
-from relcam_onnx.runners.boxes import corners, tells_y_first
+from relcam_onnx.analysis.sides import tells_y_first
+from relcam_onnx.runners.boxes import corners
 from relcam_onnx.runners.matching import matched
 
 OPTIONS: dict[str, Any] = {"preprocess": "unit", "labels": ["red", "green"], "layers": ["colours"]}
@@ -170,3 +171,49 @@ def test_boxes_that_are_no_numbers_stay_what_they_are(number: float) -> None:
     boxes = np.full((1, 5, 4), number, np.float32)
     with np.errstate(invalid="ignore"):
         np.testing.assert_array_equal(corners([boxes], (32, 32), "corners"), boxes)
+
+
+def decoded(form: str, *, y_first: bool, far: float = 200.0) -> onnx.ModelProto:
+    """A detector of one level whose layers move boxes as far as they like; sizes are exponentials, in one output."""
+    net = Net(1, 3, SIDE, SIDE)
+    x = net("Relu", net.conv(net.x, 3, 8, stride=4))
+    rows = [
+        net("Transpose", net("Reshape", net.conv(x, 8, n, 1), np.array([1, n, -1])), perm=[0, 2, 1]) for n in (4, 2)
+    ]
+    cells = np.stack(np.indices((8, 8)).reshape(2, -1)[:: 1 if y_first else -1], axis=1)[None] * 4.0 + 2
+    ends = [net("Slice", rows[0], *(np.array([i]) for i in (a, b, 2))) for a, b in ((0, 2), (2, 4))]
+    middle = net("Add", net("Mul", net("Tanh", ends[0]), np.float32(far)), cells)
+    size = net("Mul", net("Exp", net("Tanh", ends[1])), np.float32(40))
+    if form == "corners":
+        half = net("Mul", size, np.float32(0.5))
+        middle, size = net("Sub", middle, half), net("Add", middle, half)
+    boxes = net("Concat", middle, size, axis=2, name="told")
+    shares = net("Sigmoid", rows[1], name="shares")
+    return net.model(net("Concat", boxes, shares, axis=2, name="y"))
+
+
+@pytest.mark.parametrize("form", ["corners", "centred"])
+@pytest.mark.parametrize("y_first", [False, True])
+def test_the_graph_tells_what_no_picture_s_boxes_do(form: str, *, y_first: bool) -> None:
+    """Boxes that lie anywhere, and are larger than the picture is: of such middles and sizes were read as corners."""
+    model = decoded(form, y_first=y_first)
+    with rc.Explainer(model, ["input"]) as explainer:
+        boxes = explainer.prepared.scores.head.boxes
+        found = explainer(np.random.default_rng(0).random((1, 3, SIDE, SIDE), np.float32), np.array([[[9, 1]]]))
+    assert boxes is not None
+    assert (boxes.form, boxes.y_first) == (form, y_first)
+    told = found.outputs["y"][0, 9, :4].reshape(2, 2)[:, :: -1 if y_first else 1]
+    wanted = told if form == "corners" else np.stack([told[0] - told[1] / 2, told[0] + told[1] / 2])
+    assert found.detections[0][0].box == pytest.approx(tuple(wanted.ravel()), rel=1e-4)
+
+
+def test_rows_whose_sides_are_turned_behind_the_choice() -> None:
+    """Chosen among boxes with x first, told with y first: no table holds those."""
+    model = choosing("by_topk")
+    joined = next(node for node in model.graph.node if node.output[0] == "detections")
+    order = onnx.numpy_helper.from_array(np.array(Y_FIRST), "order")
+    model.graph.initializer.append(order)
+    turned = onnx.helper.make_node("Gather", [joined.input[0], "order"], ["turned"], axis=2)
+    model.graph.node.insert(list(model.graph.node).index(joined), turned)
+    joined.input[0] = "turned"
+    assert told(model) == told(choosing("by_topk"))

@@ -9,11 +9,9 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.analysis.detectors import maker
 from relcam_onnx.analysis.heads import BOX, MOST_IN_CELL
+from relcam_onnx.analysis.kinds import GRID
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.model import static_shape
-
-GRID = 4
-"""The rank of (N, numbers, h, w)."""
 
 
 def are_levels_of_anchors(outputs: Sequence[gs.Tensor]) -> bool:

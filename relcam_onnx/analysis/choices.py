@@ -31,6 +31,8 @@ class Choices:
         The class that is none, by its label, of a recogniser's characters the blank; None where there is none.
     apart
         Whether a place may have several classes, or none: each above the middle. A background is a rival of all others.
+    unnamed
+        What is said of labels that are one too few.
     """
 
     def __init__(self, scores: Scores, labels: Sequence[str] | None) -> None:
@@ -46,8 +48,14 @@ class Choices:
         names = enumerate(labels if labels and (own is None or len(labels) <= own) else ())
         none = ("background", "blank") if self.head.kind == "detector" else ("background",)
         self.background = next((place for place, name in names if name.strip("_<>[]").lower() in none), None)
-        rivals = self.head.kind == "detector" and scores.squashed_by not in APART
-        if rivals and labels and own == len(labels) + 1:
+        detects, boxes = self.head.kind == "detector", self.head.boxes
+        raw = detects and self.head.rows is None and scores.squashed_by not in APART
+        self.unnamed = ""
+        if raw and boxes is None:  # the one without a name may be the first, the last, or a space
+            self.unnamed = ", the blank of a recogniser among them: first as a rule, or last"
+        elif raw and boxes is not None and boxes.anchored:  # SSD's is the first, mmdetection's the last
+            self.unnamed = ", the background among them, where it stands: first as a rule, or last"
+        elif detects and scores.squashed_by not in APART and labels and own == len(labels) + 1:
             self.background = own - 1  # "no object", as DETR has it, behind the classes that have names
         alone = self.head.kind == "segmenter" and own == 1 and not self.paired
         self.apart = alone or (self.head.apart and not self.paired and self.background is None)

@@ -182,7 +182,7 @@ def joined(model: Model, output: gs.Tensor) -> tuple[gs.Tensor, Head] | None:
         first = boxes_ahead(node.inputs, sizes)
         classes = classes_behind(node.inputs[first:], sizes[first:])
         count = None if None in sizes else sum(size or 0 for size in sizes[first : first + classes])
-        if not first or not count:
+        if not first or not count or id(behind_scores(output, outer, count)[0]) != id(node):
             continue
         if (scores := unsquashed(model, node.outputs[0], axis, BOX, BOX + count)) is not None:
             form: Form = "turned" if len(sizes) > first + classes and sizes[-1] == 1 else "joined"
@@ -205,11 +205,18 @@ def classes_behind(parts: Sequence[gs.Tensor], sizes: Sequence[int | None]) -> i
     return len(single) if len(single) > 2 else int(not any(map(in_sigmoids, parts[1:])))
 
 
-def behind_scores(output: gs.Tensor, axis: int) -> tuple[gs.Node | None, int]:
-    """The node that makes an output (N, ., .) but for turns and what is done to boxes; and where an axis is in it."""
+def behind_scores(output: gs.Tensor, axis: int, count: int = 1) -> tuple[gs.Node | None, int]:
+    """The node that makes an output (N, ., .) but for turns and what is done to other columns than so many classes.
+
+    Returns
+    -------
+    tuple
+        That, and where an axis is in what it makes.
+    """
     node, size = producer(output), output.shape[axis]
     while node is not None:
-        changed = untouched(node, axis - 3, BOX, size) if isinstance(size, int) else None
+        wide = isinstance(size, int) and size > BOX
+        changed = untouched(node, axis - 3, BOX, BOX + count) if wide else None
         if is_op(node, "Transpose") and permutation(node) == [0, 2, 1]:
             axis = 3 - axis
         elif changed is None and not is_op(node, "Cast", "Identity"):

@@ -24,7 +24,7 @@ from relcam_onnx.model import Model, fixed_batch, is_constant, producer, static_
 
 OPENED = OPS | CHOOSING | {
     "Atan", "Celu", "CumSum", "Einsum", "Elu", "GatherElements", "LeakyRelu", "PRelu", "ReduceL2", "ReduceMin",
-    "ReduceProd", "ReduceSumSquare", "Selu", "Softsign", "ThresholdedRelu",
+    "ReduceProd", "ReduceSumSquare", "Selu", "Softsign", "ThresholdedRelu", "TopK",
 }  # fmt: skip
 """What shares may be made by, of anything."""
 ATOMS = ("Sigmoid", "HardSigmoid")
@@ -142,4 +142,4 @@ def has_classes(tensor: gs.Tensor, count: int) -> bool:
 def opens(node: gs.Node) -> bool:
     """Whether a node may be run on numbers: no layer of the network."""
     layer = any(is_constant(t) and math.prod(t.shape) > LARGE for t in node.inputs)
-    return is_op(node, *OPENED) and len(node.outputs) == 1 and not layer
+    return is_op(node, *OPENED) and (len(node.outputs) == 1 or is_op(node, "TopK")) and not layer

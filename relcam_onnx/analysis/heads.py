@@ -47,13 +47,16 @@ class Boxes:
         logarithms of that size, both in cells; "sizes", the same without logarithms; or "distances" from the middle of
         each cell to the four sides, in cells, or each a distribution over whole cells.
     y_first
-        Whether it is called as those are that tell y before x: `called_y_first`.
+        Whether y comes before x, by how they are decoded, else by what they are called; None where neither tells.
+    anchored
+        Whether they lie at anchors, place after place, and are no queries'.
     """
 
     outputs: tuple[str, ...]
     axis: int
     form: Form
-    y_first: bool = False
+    y_first: bool | None = None
+    anchored: bool = False
 
 
 class Columns(NamedTuple):
@@ -66,12 +69,25 @@ class Columns(NamedTuple):
 
 @dataclass(frozen=True)
 class Rows:
-    """Where a file tells the detections that it chose itself, a row for each."""
+    """Where a file tells the detections that it chose itself, a row for each.
+
+    Attributes
+    ----------
+    boxes, scores
+        The columns that tell them.
+    form
+        Of the boxes, as in `Boxes`.
+    y_first
+        The same; where it is None they are as those that they were chosen from.
+    pixels
+        What a unit of theirs is in pixels of the input, across and down; None where that is not known.
+    """
 
     boxes: Columns
     scores: Columns
     form: Form
-    y_first: bool = False
+    y_first: bool | None = None
+    pixels: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -118,9 +134,9 @@ class Head:
 CLASSIFIER = Head("classifier", 1)
 
 
-def called_y_first(name: str) -> bool:
-    """Whether boxes are called as TensorFlow's detectors call theirs: ymin, xmin, ymax, xmax."""
-    return "detection_boxes" in name
+def called_y_first(name: str) -> bool | None:
+    """Whether boxes are called as TensorFlow's detectors call theirs, ymin, xmin, ymax, xmax; None for other names."""
+    return True if "detection_boxes" in name else None
 
 
 @dataclass(frozen=True)

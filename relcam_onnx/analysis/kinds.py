@@ -13,6 +13,7 @@ from math import prod
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.analysis.positions import follow
 from relcam_onnx.canon.axes import RESHAPES, permutation
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.canon.unsquashing import all_unsquashed, made, part, unsquashed
@@ -20,8 +21,8 @@ from relcam_onnx.model import Model, producer, static_shape
 
 AXES = {2: (1,), 3: (2, 1), 4: (1, 3), 5: (4,)}
 """By an output's rank, which axis may hold numbers: (places, numbers), grids, grids with anchors before the numbers."""
-TABLE = 3
-"""The rank of (N, places, numbers)."""
+TABLE, GRID = 3, 4
+"""The ranks of (N, places, numbers) and of grids of those."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,28 @@ class Kind:
             level = made(self.model, "Reshape", [level, apart], shape)
             level = made(self.model, "Transpose", [level], [shape[i] for i in (0, 3, 1, 2)], perm=[0, 3, 1, 2])
         return made(self.model, "Reshape", [level, np.array([0, -1, count])], after)
+
+
+def in_rows(model: Model, grid: gs.Tensor) -> gs.Tensor | None:
+    """A grid of numbers, wherever they stand in it, as a table; None where it has no positions of the picture."""
+    layout = follow(model.graph.nodes, model.graph.inputs)[0].get(grid.name)
+    if layout is None or layout.grid or len(layout.axes) != GRID - 2 or layout.axes != tuple(sorted(layout.axes)):
+        return None
+    (axis,) = layout.channels
+    count = (static_shape(grid) or (None,) * GRID)[axis]
+    return None if count is None else Kind(model, (grid,), axis, count).tables[0]
+
+
+def axis_of_classes(model: Model, table: gs.Tensor) -> int | None:
+    """The axis of a table, or a grid, that is no position of the picture; None where that is not known."""
+    layout = follow(model.graph.nodes, model.graph.inputs)[0].get(table.name)
+    return layout.channels[0] if layout is not None and len(layout.channels) == 1 else None
+
+
+def shorter(table: gs.Tensor) -> int:
+    """The axis of classes in a table, or a grid, that nothing tells of: there are fewer of them than places."""
+    _, first, *_, last = static_shape(table) or (None, None, 0)
+    return 1 if first is not None and (last is None or first < last) else len(table.shape) - 1
 
 
 def candidates(model: Model, outputs: Sequence[gs.Tensor], *, whole: bool) -> Iterator[list[Kind]]:

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.analysis.detectors import maker
 from relcam_onnx.analysis.heads import BOX, MOST_IN_CELL, STRIDES, Boxes, Form, Head, Scores
-from relcam_onnx.analysis.kinds import Kind, candidates, positions, product, rank_of, widths
+from relcam_onnx.analysis.kinds import GRID, Kind, candidates, positions, product, rank_of, widths
+from relcam_onnx.analysis.pixels import multiplied
 from relcam_onnx.analysis.positions import of_image
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.canon.unsquashing import in_sigmoids, made
@@ -19,8 +21,6 @@ from relcam_onnx.model import Model, static_shape, variables
 BINS = (16, 17, 8)
 """Cells that distances are usually distributions over; other multiples of four numbers in a grid are several boxes."""
 ACTIVATIONS = ("Clip", "Elu", "Gelu", "HardSwish", "LeakyRelu", "Mish", "Relu", "Softmax", "Swish", "Tanh")
-GRID = 4
-"""The rank of (N, numbers, h, w)."""
 SIZES, OFFSETS = ("wh", "size"), ("reg", "off")
 """What CenterNet's outputs of two numbers are called."""
 ANCHORS = 3
@@ -191,7 +191,11 @@ def put_together(model: Model, parts: Parts) -> Scores:
     if parts.boxes is not None:
         offsets = parts.objectness is not None and parts.boxes.count == BOX and not are_lengths(parts.boxes)
         form: Form = parts.form or ("offsets" if offsets else "distances")
-        told = Boxes(tuple(table.name for table in parts.boxes.tables), 2, form)
+        tables = parts.boxes.tables
+        if form == "distances" and (strides := multiplied(model, parts.boxes)):
+            factors = [np.array([1 / stride], np.float32) for stride in strides]
+            tables = [made(model, "Mul", pair, pair[0].shape) for pair in zip(tables, factors, strict=True)]
+        told = Boxes(tuple(table.name for table in tables), 2, form)
     head = Head("detector", 2, told, levels=tuple(table.name for table in shares))
     return Scores(in_one(model, scores), parts.classes.levels[0].name, "Sigmoid", head)
 

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.analysis.anchors import are_levels_of_anchors
+from relcam_onnx.analysis.decoding import Placed, placed
 from relcam_onnx.analysis.detectors import (
     axis_of_boxes,
     beside_scores,
@@ -32,11 +33,11 @@ from relcam_onnx.analysis.heads import (
     holds_scores,
     segmenter,
 )
-from relcam_onnx.analysis.kinds import TABLE
+from relcam_onnx.analysis.kinds import GRID, TABLE, axis_of_classes, in_rows, rank_of, shorter
 from relcam_onnx.analysis.levels import of_levels
 from relcam_onnx.analysis.masks import of_channel, of_rows, unpainted
 from relcam_onnx.analysis.selection import selection
-from relcam_onnx.analysis.sequences import batch_in_front
+from relcam_onnx.analysis.sequences import batch_in_front, classes_along
 from relcam_onnx.analysis.shares import UNIT, spans
 from relcam_onnx.analysis.stepping import along, chosen_among, has_rows, of_turned, step_back, with_class
 from relcam_onnx.canon.edit import is_op
@@ -83,6 +84,8 @@ def of_places(
         listed = chosen is output or (by_name and len(chosen.shape or ()) == TABLE)  # the best class of each place
         if head is None and kind in (None, "detector") and listed:
             head = detector(scores.tensor, others, told, named=by_name)
+            if head is not None and head.boxes is None and told is None and by_name:
+                head = replace(head, axis=classes_along(scores.tensor) or head.axis)
             if head is not None and scores.squashed_by is None:
                 scores = behind_sigmoids(model, scores, head)
         if head is not None:
@@ -126,8 +129,11 @@ def of_selection(model: Model, outputs: Sequence[gs.Tensor]) -> Scores | None:
     found = selection(outputs)
     if found is None:
         return None
-    (table, squashed, _, times, root), framed = found.origin, found.framed
-    beside = [] if framed is None or framed is table else [framed]
+    (chosen, squashed, _, times, root), framed = found.origin, found.framed
+    table = in_rows(model, chosen) if rank_of(chosen) == GRID else chosen
+    if table is None:
+        return None
+    beside = [] if framed is None or framed in (chosen, table) else [framed]
     if squashed is None:
         scores = of_places(model, [table], [table], "detector")
         if scores is not None and scores.head.boxes is None and beside:
@@ -138,7 +144,9 @@ def of_selection(model: Model, outputs: Sequence[gs.Tensor]) -> Scores | None:
     if scores is None:
         return None
     if scores.head.boxes is None and squashed != "Softmax":
-        scores = replace(scores, head=replace(scores.head, axis=shorter(table)))
+        head = replace(scores.head, axis=axis_of_classes(model, table) or shorter(table))
+        scores = replace(scores, head=head)
+        scores = behind_sigmoids(model, scores, head) if scores.tensor is table and squashed is None else scores
     if times is not None or root:
         scores = of_product(model, scores, times, root=root)
     alone = bool(beside) and is_op(maker(beside[0]), "Sigmoid")
@@ -148,10 +156,13 @@ def of_selection(model: Model, outputs: Sequence[gs.Tensor]) -> Scores | None:
     if boxes is not None and boxes.form == "turned":
         form = "turned"
     y_first = called_y_first(found.boxes.output)
+    both = scores.head.joined is not None
+    how = placed(model, chosen, found.boxes, found.scores, joined=both) if framed is None else Placed()
     if framed is not None and boxes is not None:
         sides = axis_of_boxes(framed, None) if beside else boxes.axis
         boxes = Boxes((framed.name,), boxes.axis if sides is None else sides, form, y_first)
-    rows = Rows(found.boxes, found.scores, form, y_first)
+    first = y_first if how.y_first is None and boxes is None else how.y_first
+    rows = Rows(found.boxes, found.scores, how.form or form, first, how.pixels)
     return replace(scores, head=replace(scores.head, boxes=boxes, rows=rows))
 
 
@@ -167,12 +178,6 @@ def of_product(model: Model, scores: Scores, times: gs.Tensor | None, *, root: b
     told = made(model, "Sqrt", [told], shape) if root else told
     start = made(model, "Add", tables, shape) if times is not None else scores.tensor
     return replace(scores, tensor=start, head=replace(scores.head, levels=(told.name,)))
-
-
-def shorter(table: gs.Tensor) -> int:
-    """The axis of classes in a table that nothing tells of: there are fewer of them than places."""
-    _, first, second = static_shape(table) or (None, None, 0)
-    return 1 if first is not None and (second is None or first < second) else 2
 
 
 def suppressing(boxes: gs.Tensor) -> Iterable[gs.Node]:

@@ -14,48 +14,12 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.analysis.heads import BOX, Columns, holds_scores
+from relcam_onnx.analysis.origins import MOVES, PICKS, SQUASHES, Origin, chooses, origin
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.model import is_constant, producer, static_shape
 
-MOVES = frozenset({
-    "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Cast", "Identity", "Slice", "Split", "Expand", "Pad",
-})  # fmt: skip
-PICKS = frozenset({"Gather", "GatherND", "GatherElements", "Compress"})
-"""What chooses where its indices are computed, and moves where they are not."""
-SQUASHES = frozenset({"Softmax", "Sigmoid"})
-BEST = frozenset({"ReduceMax", "GlobalMaxPool"})
-"""What takes the best class of each place; tf2onnx writes the one as the other."""
 ALTERS = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1}
 """What changes numbers by constants, and the one that changes nothing."""
-
-
-class Origin(NamedTuple):
-    """Where the values of a tensor come from.
-
-    Attributes
-    ----------
-    table
-        A tensor of three axes.
-    squashed
-        The op that squashed them on the way, or None.
-    chosen
-        Whether some of them were chosen on the way.
-    times
-        Another table, (N, places, 1) or turned, whose sigmoids multiplied those of this one: objectness or centreness.
-    root
-        Whether the square root was taken of that.
-    """
-
-    table: gs.Tensor
-    squashed: str | None
-    chosen: bool
-    times: gs.Tensor | None = None
-    root: bool = False
-
-    @property
-    def source(self) -> tuple[str, str | None, bool]:
-        """What two of them have in common where they are of the same values."""
-        return self.table.name, None if self.times is None else self.times.name, self.root
 
 
 @dataclass(frozen=True)
@@ -86,7 +50,7 @@ def selection(outputs: Sequence[gs.Tensor]) -> Selection | None:
 
 def of_parts(parts: Sequence[Part]) -> Selection | None:
     """Detections whose boxes and scores are columns of one output."""
-    boxes = [part for part in parts if part.columns.width == BOX]
+    boxes = [part for part in parts if part.columns.width == BOX] or in_pieces(parts)
     scores = [
         (part.columns, found) for part in parts if part.columns.width == 1 and (found := part.marks()) is not None
     ]
@@ -94,6 +58,18 @@ def of_parts(parts: Sequence[Part]) -> Selection | None:
         return None
     marks, scored = scores[0]  # the angle of a turned box comes behind its score
     return Selection(boxes[0].columns, marks, scored, boxes[0].frames())
+
+
+def in_pieces(parts: Sequence[Part]) -> list[Part]:
+    """Boxes whose four numbers are several parts, corners or sides, between scores and what was counted."""
+    runs: list[list[Part]] = [[]]
+    for part in parts:
+        if part.counted() or part.marks() is not None:
+            runs.append([])
+        else:
+            runs[-1].append(part)
+    fours = [run for run in runs if sum(part.columns.width for part in run) == BOX]
+    return [run[0]._replace(columns=run[0].columns._replace(width=BOX), changed=True) for run in fours]
 
 
 def of_outputs(outputs: Sequence[gs.Tensor]) -> Selection | None:
@@ -131,6 +107,13 @@ class Part(NamedTuple):
         """What scores were chosen from; None where they were not, or are none."""
         found = None if self.changed else origin(self.tensor, SQUASHES)
         return found._replace(chosen=True) if found is not None and (found.chosen or self.picked) else None
+
+    def counted(self) -> bool:
+        """Whether it tells whole numbers as floats: classes, images."""
+        tensor, node = self.tensor, producer(self.tensor)
+        while is_op(node, *MOVES) and holds_scores(tensor):
+            tensor, node = node.inputs[0], producer(node.inputs[0])
+        return not holds_scores(tensor)
 
     def wide(self) -> bool:
         """Whether it has four columns; where a file does not tell how many, those of what they were chosen from."""
@@ -186,64 +169,3 @@ def columns_changed(node: gs.Node, wide: int | None) -> np.ndarray:
     if (told.size != 1 and told.shape[-1:] != (wide,)) or told.size not in (1, wide):
         return np.ones(1, bool)
     return np.asarray(told.reshape(-1) != ALTERS[node.op])
-
-
-def origin(tensor: gs.Tensor, over: frozenset[str], known: dict[int, Origin | None] | None = None) -> Origin | None:
-    """The table nearest to the picture that the values of a tensor were chosen from; None where there is none.
-
-    ``over`` are the ops that squash and are stepped over, one of them at most.
-    """
-    known = {} if known is None else known
-    if id(tensor) not in known:
-        known[id(tensor)] = None  # a graph has no circles; this only keeps to one visit
-        known[id(tensor)] = traced(tensor, over, known)
-    return known[id(tensor)]
-
-
-def traced(tensor: gs.Tensor, over: frozenset[str], known: dict[int, Origin | None]) -> Origin | None:
-    """One step back, and on from there."""
-    node, shape = producer(tensor), tensor.shape
-    if not holds_scores(tensor) or (is_op(node, "Cast") and not holds_scores(node.inputs[0])):
-        return None  # classes and images that were counted
-    own = Origin(tensor, None, False) if shape is not None and len(shape) == 3 else None
-    values = [] if node is None else values_of(node, tensor, over)
-    behind = [found for t in values if (found := origin(t, over, known)) is not None]
-    if node is None or len({found.source for found in behind}) != 1:
-        return own or (product(behind) if is_op(node, "Mul") else None)
-    squashed = next((found.squashed for found in behind if found.squashed), None)
-    if (squashed is not None and node.op in over) or (squashed is None and is_op(node, "Sqrt")):
-        return own
-    chosen = chooses(node) or any(found.chosen for found in behind)
-    root = behind[0].root or is_op(node, "Sqrt")
-    return behind[0]._replace(squashed=node.op if node.op in over else squashed, chosen=chosen, root=root)
-
-
-def product(factors: Sequence[Origin]) -> Origin | None:
-    """Sigmoids of classes times those of one number a place, from a table of its own; None for other products."""
-    single = [each for each in factors if 1 in (static_shape(each.table) or ())[1:]]
-    others = [each for each in factors if each not in single]
-    told = len(single) == len(others) == 1 and all(each.squashed == "Sigmoid" for each in factors)
-    if not told or any(each.times is not None or each.root for each in factors):
-        return None
-    return others[0]._replace(times=single[0].table, chosen=any(each.chosen for each in factors))
-
-
-def values_of(node: gs.Node, tensor: gs.Tensor, over: frozenset[str]) -> list[gs.Tensor]:
-    """Those among a node's inputs whose values a tensor has, some of them or all."""
-    if is_op(node, "Gather") and not over and is_constant(node.inputs[1]) and node.inputs[1].values.size > 1:
-        return []  # sides in another order are other boxes
-    first = node.op == "TopK" and tensor is node.outputs[0]
-    if first or node.op in MOVES | PICKS | BEST | over or (is_op(node, "Sqrt") and over):
-        return [node.inputs[0]]
-    if is_op(node, "Concat"):
-        return [t for t in node.inputs if not is_constant(t)]
-    if is_op(node, "Mul") and not any(map(is_constant, node.inputs)):
-        return list(node.inputs)  # of objectness and classes
-    if is_op(node, "Where"):
-        return [t for t in node.inputs[1:] if not is_constant(t)]
-    return [node.inputs[2]] if is_op(node, "ScatterND", "ScatterElements") else []
-
-
-def chooses(node: gs.Node) -> bool:
-    """Whether which values are told hangs on the picture."""
-    return node.op in BEST | {"TopK", "Compress"} or (node.op in PICKS and not is_constant(node.inputs[1]))

@@ -14,7 +14,7 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.axes import Vector, moves, pull, push
 from relcam_onnx.canon.edit import is_op
-from relcam_onnx.canon.identity import over
+from relcam_onnx.canon.identity import are_whole, over
 from relcam_onnx.canon.picking import picks, unblocked
 from relcam_onnx.model import variables
 from relcam_onnx.ops.linear import scale_and_shift
@@ -188,6 +188,8 @@ def read(node: gs.Node, vector_of: VectorOf = along) -> tuple[gs.Tensor, Affine]
     computed = [tensor for _, tensor in variables(node)]
     if not is_op(node, "Add", "Sum", "Sub", "Mul", "Div") or len(computed) != 1 or len(node.inputs) < 2:
         return None
+    if are_whole(computed[0]):
+        return None  # a quotient of these is rounded, and what they index would be between two
     (x,), affine = computed, number(1.0)
     for index, operand in enumerate(node.inputs):
         if operand is x:

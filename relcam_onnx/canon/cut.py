@@ -17,6 +17,8 @@ from relcam_onnx.model import producer
 
 DEEPEST = 16
 """So many nodes a piece has at most."""
+OF_ONE_KIND = ("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Concat")
+"""What takes numbers of one kind alone."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,9 @@ def carried(nodes: Iterable[gs.Node], values: dict[str, np.ndarray], result: gs.
     """What nodes in the order of the forward pass make of values, in float64; None where they do not take them."""
     try:
         for node in nodes:
-            value = computed(node, values)
-            # A Cast of what was compared is no step to fewer digits here.
-            values[node.outputs[0].name] = value.astype(np.float64) if value.dtype.kind == "f" else value
+            for output, value in zip(node.outputs, results(node, values), strict=False):
+                # A Cast of what was compared is no step to fewer digits here.
+                values[output.name] = value.astype(np.float64) if value.dtype.kind == "f" else value
     except CANNOT:
         return None
     return values[result.name]
@@ -54,7 +56,12 @@ CANNOT = (ValueError, TypeError, IndexError, AttributeError, KeyError)
 
 
 def computed(node: gs.Node, values: Mapping[str, np.ndarray]) -> np.ndarray:
-    """What a node makes of constants and of tensors' values; one of `CANNOT` where it does not take them."""
+    """What a node makes first of constants and of tensors' values; one of `CANNOT` where it does not take them."""
+    return results(node, values)[0]
+
+
+def results(node: gs.Node, values: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """All that it makes of them."""
     inputs: list[np.ndarray | None] = []
     for tensor in node.inputs:
         if isinstance(tensor, gs.Constant):
@@ -64,12 +71,16 @@ def computed(node: gs.Node, values: Mapping[str, np.ndarray]) -> np.ndarray:
             inputs.append(None if tensor.is_empty() else values[tensor.name])
     if node.op == "MatMul" and len(inputs) == 3:  # a layer's bias stands with it
         a, b, bias = (np.asarray(value) for value in inputs)
-        return np.asarray(Eager().MatMul(a, b) + bias)
+        return [np.asarray(Eager().MatMul(a, b) + bias)]
     if node.op == "Reshape" and len(inputs) == 1:  # one of a rewrite: to what is told of the result
         (rows,) = (np.asarray(value) for value in inputs)
         sizes = [size if isinstance(size, int) else -1 for size in node.outputs[0].shape]
-        return rows.reshape([len(rows) if sizes[0] < 0 else sizes[0], *sizes[1:]])
-    return np.asarray(getattr(Eager(), node.op)(*inputs, **node.attrs))
+        return [rows.reshape([len(rows) if sizes[0] < 0 else sizes[0], *sizes[1:]])]
+    kinds = {value.dtype.kind for value in inputs if value is not None}
+    if is_op(node, *OF_ONE_KIND) and kinds == {"f", "i"}:  # a Cast between the two went
+        inputs = [None if value is None else value.astype(np.float64) for value in inputs]
+    made = getattr(Eager(), node.op)(*inputs, **node.attrs)
+    return [np.asarray(each) for each in (made if isinstance(made, tuple) else (made,))]
 
 
 def pieces(result: gs.Tensor, order: Mapping[str, int], ops: frozenset[str]) -> Iterator[Piece]:

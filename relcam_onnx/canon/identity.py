@@ -77,6 +77,12 @@ def is_float(tensor: gs.Tensor) -> bool:
     return tensor.dtype is not None and np.dtype(tensor.dtype).kind == "f"
 
 
+def are_whole(tensor: gs.Tensor) -> bool:
+    """Whether a tensor is known to hold whole numbers."""
+    # onnx-graphsurgeon has ONNX's number where NumPy has no such type; all of those are floats.
+    return tensor.dtype is not None and not isinstance(tensor.dtype, int) and np.dtype(tensor.dtype).kind in "iu"
+
+
 def neutral(value: float) -> Callable[[gs.Node], gs.Tensor | None]:
     """The operand beside a constant that is ``value`` everywhere and broadcasts to it."""
 

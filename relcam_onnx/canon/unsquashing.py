@@ -12,6 +12,7 @@ from itertools import accumulate
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.canon.affine import read
 from relcam_onnx.canon.axes import RESHAPES, permutation
 from relcam_onnx.canon.edit import is_op, result_of
 from relcam_onnx.canon.identity import integers
@@ -132,17 +133,26 @@ def keeps(node: gs.Node) -> bool:
 
 
 def untouched(node: gs.Node, axis: int, start: int, end: int) -> gs.Tensor | None:
-    """What a node multiplies or shifts by constants that leave a part alone: those of boxes; ``axis`` from the end."""
+    """What a node scales or shifts by constants that leave a part alone: those of boxes; ``axis`` from the end."""
     nothing = {"Mul": 1, "Div": 1, "Add": 0, "Sub": 0}.get(node.op)
     computed = list(variables(node))
-    if nothing is None or len(computed) != 1 or len(node.inputs) != 2 or computed[0][1].shape is None:
+    if len(computed) != 1 or computed[0][1].shape is None:
         return None
-    (index, tensor), constant = computed[0], node.inputs[1 - computed[0][0]]
-    values = np.asarray(constant.values)
-    if values.ndim >= -axis and values.shape[axis] > 1:
-        values = values.take(range(start, end), axis=axis)
+    (index, tensor), rank = computed[0], len(node.outputs[0].shape or ())
+    if is_op(node, "BatchNormalization") and (spelled := read(node)) is not None:
+        parts = [
+            (spelled[1].shaped(values, rank), value) for values, value in ((spelled[1].scale, 1), (spelled[1].shift, 0))
+        ]
+    elif nothing is not None and len(node.inputs) == 2:
+        parts = [(np.asarray(node.inputs[1 - index].values), nothing)]
+    else:
+        return None
+    for values, neutral in parts:
+        own = values.take(range(start, end), axis=axis) if values.ndim >= -axis and values.shape[axis] > 1 else values
+        if (own != neutral).any():
+            return None
     alike = list(tensor.shape) == list(node.outputs[0].shape)
-    return tensor if alike and index <= (node.op in ("Mul", "Add")) and (values == nothing).all() else None
+    return tensor if alike and index <= (node.op in ("Mul", "Add")) else None
 
 
 def operand(model: Model, node: gs.Node, axis: int, start: int, end: int) -> gs.Tensor | None:

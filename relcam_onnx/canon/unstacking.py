@@ -1,8 +1,9 @@
 """Pictures, or crops of one, that are concatenated along the batch to share one encoder get a copy of it each.
 
 ``encoder(concat(a, b))``, taken apart or averaged behind it, is ``encoder(a)`` and ``encoder(b)``. What the encoder
-makes of each is a view of the file's tensor: some of its rows. Where a part of that is not known to work row by row,
-all stays.
+makes of each is a view of the file's tensor: some of its rows. They stand crop by crop, all images' first ones first,
+or image by image, where an axis of crops behind the batch is put into it. Where a part of that is not known to work row
+by row, all stays.
 """
 
 from __future__ import annotations
@@ -17,34 +18,39 @@ from relcam_onnx.canon.axes import RESHAPES, Size
 from relcam_onnx.canon.edit import detach, fresh, is_op, result_of, sweep, view
 from relcam_onnx.canon.fronted import WRITE, Home, over, read
 from relcam_onnx.canon.identity import WHOLE, integers
+from relcam_onnx.canon.joining import joined_parts, told
 from relcam_onnx.canon.leading import put
-from relcam_onnx.canon.size_rules import calculate, factors, named, quotient, ratio
+from relcam_onnx.canon.size_rules import factors, named, ratio
 from relcam_onnx.canon.sizes import READS_SIZES
-from relcam_onnx.model import Model, producer, variables
+from relcam_onnx.model import Model, producer
 from relcam_onnx.ops import TABLE, key
 
 
 def unstack(model: Model) -> None:
     """Rewrite every such encoder."""
     images = [tensor for tensor in model.graph.inputs if tensor.shape and len(tensor.shape) > 1]
+    batch = images[0].shape[0] if images else None
+    if not isinstance(batch, int | str):
+        return
     for node in list(model.graph.nodes):
-        if is_op(node, "Concat") and node.attrs["axis"] == 0 and len(list(variables(node))) == len(node.inputs):
-            batch = images[0].shape[0]
-            if isinstance(batch, int | str) and all((t.shape or (None,))[0] == batch for t in node.inputs):
-                Stack(model, node, batch).take_apart()
+        parts = joined_parts(node, batch) if node.inputs else []
+        if len(parts) > 1:
+            Stack(model, node.outputs[0], parts, batch, by_image=not is_op(node, "Concat")).take_apart()
     sweep(model)
 
 
 class Stack:
-    """Tensors whose rows are those of several images, one image's batch behind the other's."""
+    """Tensors whose rows are those of several images, one image's batch behind the other's, or all of one image."""
 
-    def __init__(self, model: Model, joining: gs.Node, batch: int | str) -> None:
-        self.model, self.batch, self.parts = model, batch, list(joining.inputs)
+    def __init__(
+        self, model: Model, joining: gs.Variable, parts: list[gs.Tensor], batch: int | str, *, by_image: bool
+    ) -> None:
+        self.model, self.batch, self.parts, self.by_image = model, batch, parts, by_image
         self.rows = times(len(self.parts), batch)
         self.stacked: dict[str, gs.Variable] = {}
-        self.apart: dict[str, str] = {}  # what has an axis of parts in front -> the stack that was reshaped to it
+        self.apart: dict[str, str] = {}  # what has an axis of parts beside the batch -> the stack that it was before
         self.merged: dict[str, gs.Variable] = {}  # what is reduced over its parts
-        self._take(joining.outputs[0])
+        self._take(joining)
 
     def _take(self, tensor: gs.Variable) -> None:
         tensor.shape = [self.rows, *tensor.shape[1:]]
@@ -58,11 +64,11 @@ class Stack:
             reads = [t for t in node.inputs if t.name in self.stacked or t.name in self.apart]
             if not reads or node.outputs[0].name in self.stacked or is_op(node, "Shape", "Size"):
                 continue
-            if self.by_rows(node):
+            if self.sets_apart(node):
+                self.apart[node.outputs[0].name] = node.inputs[0].name
+            elif self.by_rows(node):
                 self._take(node.outputs[0])
                 between.append(node)
-            elif self.sets_apart(node):
-                self.apart[node.outputs[0].name] = node.inputs[0].name
             elif self.merges(node):
                 self.merged[node.inputs[0].name] = node.inputs[0]
             elif places := self.parting(node):
@@ -92,17 +98,24 @@ class Stack:
         return written is not None and written[0] == Home()
 
     def sets_apart(self, node: gs.Node) -> bool:
-        """Whether a node gives the parts an axis of their own, in front."""
+        """Whether a node gives the parts an axis of their own, before the batch or behind it."""
         source, after = node.inputs[0], list(node.outputs[0].shape or ())
-        if not is_op(node, *RESHAPES) or source.name not in self.stacked or after[:1] != [len(self.parts)]:
+        if not is_op(node, *RESHAPES) or source.name not in self.stacked or len(after) < 2:
             return False
-        told = len(after) > 1 and (after[1] == self.batch or not isinstance(after[1], int))
+        own, batch = after[self.axis], after[1 - self.axis]
+        told = own == len(self.parts) and (batch == self.batch or not isinstance(batch, int))
         return told and over(source.shape[1:], after[2:]) == 1
+
+    @property
+    def axis(self) -> int:
+        """Where such an axis stands."""
+        return int(self.by_image)
 
     def merges(self, node: gs.Node) -> bool:
         """Whether a node takes the mean, the largest or the like of all parts."""
-        parted = node.inputs[0].name in self.apart or self.batch == 1
-        return parted and node.op.startswith("Reduce") and integers(node, 1) == [0]
+        parted = node.inputs[0].name in self.apart
+        axes = [self.axis if parted else 0] if parted or self.batch == 1 else None
+        return node.op.startswith("Reduce") and integers(node, 1) == axes
 
     def parting(self, node: gs.Node) -> list[int]:
         """Which part each output of a node is; nothing where they are no parts."""
@@ -111,7 +124,9 @@ class Stack:
             first, along = integers(node, 1), integers(node, 3) if is_op(node, "Slice") else [axis]
             wide = is_op(node, "Slice") and integers(node, 2) == [n + 1 for n in first or ()]
             one = is_op(node, "Gather") and not node.inputs[1].shape
-            return [n % count for n in first] if first and along == [0] and (wide or one) else []
+            return [n % count for n in first] if first and along == [self.axis] and (wide or one) else []
+        if self.by_image and self.batch != 1:
+            return []
         if is_op(node, "Split") and axis == 0:
             sizes = told(node.inputs[1]) if len(node.inputs) > 1 else [self.batch] * len(node.outputs)
             equal = sizes is not None and all(size == self.batch for size in sizes)
@@ -155,7 +170,8 @@ class Stack:
             source, results, one = node.inputs[0].name, list(node.outputs), is_op(node, "Gather")
             parts = made[self.apart.get(source, source)]
             if source in self.apart:
-                results[0].shape = [*[1] * (not one), self.batch, *node.inputs[0].shape[2:]]
+                rows = [self.batch] if one else [1, self.batch][:: 1 - 2 * self.axis]
+                results[0].shape = [*rows, *node.inputs[0].shape[2:]]
             detach(node)
             for number, result in zip(places, results, strict=True):
                 # An index drops an axis: that of the parts, or that of a batch of one.
@@ -163,52 +179,26 @@ class Stack:
 
         for name, whole in self.merged.items():
             parts = made[self.apart.get(name, name)]
+            axis = self.axis if name in self.apart else 0
             if name in self.apart:
-                lifted = [gs.Variable("", whole.dtype, [1, *whole.shape[1:]]) for _ in parts]
-                parts = [result_of(self.model, like, f"{name}/part", "Unsqueeze", part, np.array([0]))
+                sizes = [self.batch, *whole.shape[2:]]
+                lifted = [gs.Variable("", whole.dtype, [*sizes[:axis], 1, *sizes[axis:]]) for _ in parts]
+                parts = [result_of(self.model, like, f"{name}/part", "Unsqueeze", part, np.array([axis]))
                          for like, part in zip(lifted, parts, strict=True)]  # fmt: skip
             detach(producer(whole))
-            put(self.model, "Concat", {"axis": 0}, parts, whole)
+            put(self.model, "Concat", {"axis": axis}, parts, whole)
 
     def seen(self, tensor: gs.Variable, number: int) -> gs.Variable:
         """The rows of one part, as a view of the file's tensor."""
         like = gs.Variable("", tensor.dtype, [self.batch, *tensor.shape[1:]])
         name = fresh(self.model, f"{tensor.name}/{self.parts[number].name}")
-        return view(self.model, like, name, "Part", tensor, self.parts[number], part=number)
+        if not self.by_image:
+            return view(self.model, like, name, "Part", tensor, self.parts[number], part=number)
+        every = [np.array([value], np.int64) for value in (number, WHOLE, 0, len(self.parts))]
+        return view(self.model, like, name, "Slice", tensor, *every)
 
 
 def times(count: int, size: int | str) -> int | str:
     """A multiple of a size."""
     number, name = factors(size)
     return named(count * number, name)
-
-
-def told(tensor: gs.Tensor) -> list[Size] | None:
-    """A list of sizes as far as the file tells; None where it does not."""
-    found = sizes_of(tensor)
-    return None if found is None else found.reshape(-1).tolist()
-
-
-def sizes_of(tensor: gs.Tensor) -> np.ndarray | None:
-    """The same as an array of numbers, or of numbers and names."""
-    if isinstance(tensor, gs.Constant):
-        return np.asarray(tensor.values)
-    node = producer(tensor)
-    if is_op(node, "Shape"):
-        shape = [size if isinstance(size, int | str) else None for size in node.inputs[0].shape or ()]
-        return np.array(shape, object)[slice(node.attrs.get("start", 0), node.attrs.get("end"))] if shape else None
-    if (rounded := rounded_up(node)) is not None:
-        return np.array([rounded], object)
-    results = [] if node is None or tensor.is_empty() else calculate(node, [sizes_of(t) for t in node.inputs])
-    return results[0] if results else None
-
-
-def rounded_up(node: gs.Node | None) -> Size:
-    """A size over a number, rounded up as ``(size + number - 1) / number``; None where it is no such thing."""
-    above = producer(node.inputs[0]) if is_op(node, "Div") else None
-    if node is None or not is_op(above, "Add"):
-        return None
-    size, more, by = (told(t) or [None] for t in (*above.inputs, node.inputs[1]))
-    if len(size) != 1 or not isinstance(by[0], int) or more != [by[0] - 1]:
-        return None
-    return quotient(size, by)

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from relcam_onnx.analysis.choices import Choices
 from relcam_onnx.analysis.heads import BOX, Scores
+from relcam_onnx.analysis.sides import form_of, tells_y_first
 from relcam_onnx.pictures.geometry import Floats, Size
 from relcam_onnx.results.detections import CONFIDENCE
 from relcam_onnx.results.probabilities import probabilities
-from relcam_onnx.runners.boxes import corners, form_of, overlaps, tells_y_first
+from relcam_onnx.runners.boxes import corners, overlaps
 from relcam_onnx.runners.matching import matched
 
 OVERLAP, MOST = 0.5, 20
@@ -70,14 +71,14 @@ def told(values: Mapping[str, NDArray[Any]], scores: Scores, choices: Choices, s
     size
         Height and width of its input.
     """
-    head, y_first = scores.head, scores.head.rows is not None and scores.head.rows.y_first
+    head, y_first = scores.head, False
     boxes, raw = None, [np.asarray(values[name], np.float32) for name in head.levels or (scores.output,)]
     raw = [level[:, :, None] if level.ndim == 2 else level for level in raw]
     if head.boxes is not None:
         sides = [np.moveaxis(np.asarray(values[n], np.float32), head.boxes.axis, 2) for n in head.boxes.outputs]
         form = form_of(sides[0], head.boxes.form)
-        seen = tells_y_first(sides[0], form)
-        y_first = head.boxes.y_first if seen is None else seen
+        seen = tells_y_first(sides[0], form) if head.boxes.y_first is None else head.boxes.y_first
+        y_first = bool(seen)
         boxes = corners(sides, size, form, y_first=y_first)
     if head.joined is not None:
         shares = np.moveaxis(raw[0], head.joined, 2)[:, :, BOX:]

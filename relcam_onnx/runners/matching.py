@@ -42,7 +42,7 @@ def matched(
     size
         Height and width of the input.
     y_first
-        Whether rows tell y before x.
+        Whether the table tells y before x, and so rows of which nothing is known.
 
     Returns
     -------
@@ -54,7 +54,8 @@ def matched(
     wanted = np.asarray(marks > CONFIDENCE)
     told = np.where(wanted[..., None], sides, 0)  # others may be filled up with anything
     turned = rows.form == "turned"  # their angles stand elsewhere
-    framed = None if turned else corners([told], size, rows.form, y_first=y_first)
+    first = y_first if rows.y_first is None else rows.y_first
+    framed = None if turned else corners([told], size, rows.form, y_first=first, pixels=rows.pixels)
     known = np.full((*shares.shape[:2], 4), np.nan, np.float32) if boxes is None else boxes.copy()
     left, own = shares.copy(), len(marks) == len(shares)  # else the rows of all images are one table
     found: list[list[tuple[int, int]]] = [[] for _ in shares]

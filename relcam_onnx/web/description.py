@@ -10,6 +10,7 @@ from onnx import TensorProto, helper
 
 from relcam_onnx import __version__
 from relcam_onnx.analysis.heads import MOST_IN_CELL, STRIDES, Columns, Form
+from relcam_onnx.analysis.sides import APART, FEW_PLACES, FEW_REVERSED, NOISE, REVERSED
 from relcam_onnx.compiling.beginning import CLASSES, SCORES, TARGETS
 from relcam_onnx.compiling.writer import map_output, told_output
 from relcam_onnx.errors import InputError, OptionError
@@ -19,7 +20,7 @@ from relcam_onnx.prepare import Prepared
 from relcam_onnx.results import render, words
 from relcam_onnx.results.colormap import HEAT
 from relcam_onnx.results.detections import CONFIDENCE
-from relcam_onnx.runners.boxes import APART, FEW_PLACES, FEW_REVERSED, NOISE, NORMALISED, REVERSED
+from relcam_onnx.runners.boxes import NORMALISED
 from relcam_onnx.runners.fields import fields_of
 from relcam_onnx.runners.found import MOST, OVERLAP
 from relcam_onnx.runners.matching import ALIKE, SAME

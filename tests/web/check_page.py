@@ -22,17 +22,9 @@ from PIL import Image
 
 import relcam_onnx as rc
 from relcam_onnx.analysis.heads import MOST_IN_CELL, STRIDES
+from relcam_onnx.analysis.sides import APART, FEW_PLACES, FEW_REVERSED, NOISE, REVERSED, form_of
 from relcam_onnx.pictures.preprocess import Preprocess
-from relcam_onnx.runners.boxes import (
-    APART,
-    FEW_PLACES,
-    FEW_REVERSED,
-    NOISE,
-    NORMALISED,
-    REVERSED,
-    corners,
-    form_of,
-)
+from relcam_onnx.runners.boxes import NORMALISED, corners
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -384,7 +376,7 @@ def test_boxes_are_read_in_every_form(name: str, page: Any) -> None:
     got = page.evaluate(
         """async ([dims, data, form, reading]) => {
           const { boxesOf } = await import("./boxes.js");
-          const head = { boxes: { outputs: ["y"], axis: 2, form, y_first: false } };
+          const head = { boxes: { outputs: ["y"], axis: 2, form, y_first: null } };
           const boxes = boxesOf({ y: { dims, data } }, { head, reading }, [64, 64]);
           return boxes && Array.from(boxes);
         }""",

@@ -37,8 +37,12 @@ function formOf(level, form, { fewReversed }) {
   return turnedRound(all) <= fewReversed ? "corners" : "centred";
 }
 
-/** Boxes of one table that tells them by corners, by centre and size, or turned; of the former y may come first. */
-export function corners(level, form, size, { reversed, normalised }, first) {
+/**
+ * Boxes of one table that tells them by corners, by centre and size, or turned; of the former y may come first.
+ *
+ * @param pixels What a unit is across and down; null: values tell whether they are shares.
+ */
+export function corners(level, form, size, { reversed, normalised }, first, pixels = null) {
   let out = new Float32Array(level.places * BOX);
   for (let place = 0; place < level.places; place++) {
     const told = form === "turned" ? unturned(level, place) : numbers(level, place);
@@ -48,15 +52,17 @@ export function corners(level, form, size, { reversed, normalised }, first) {
   const sizes = form === "corners" && out.every((side) => side >= 0) && turnedRound(out) > reversed;
   if (form !== "corners" || sizes) out = aroundMiddles(out);
   if (turnedRound(out) > reversed) return null;
-  if (areShares(out, normalised)) for (let i = 0; i < out.length; i++) out[i] *= size[1 - (i % 2)];
+  const unit = pixels ?? (areShares(out, normalised) ? [size[1], size[0]] : [1, 1]);
+  for (let i = 0; i < out.length; i++) out[i] *= unit[i % 2];
   return out;
 }
 
-/** Whether boxes tell y before x: by where those of all places lie, else by what their output is called. */
-export function yFirst(outputs, { head: { boxes, rows }, reading }) {
-  if (boxes === null) return rows.y_first;
+/** Whether boxes tell y before x: as the graph tells, else by where those of all places lie. */
+export function yFirst(outputs, { head: { boxes }, reading }) {
+  if (boxes === null) return false;
+  if (boxes.y_first !== null) return boxes.y_first;
   const level = table(outputs[boxes.outputs[0]], boxes.axis);
-  return tellsYFirst(level, formOf(level, boxes.form, reading), reading) ?? boxes.y_first;
+  return tellsYFirst(level, formOf(level, boxes.form, reading), reading) ?? false;
 }
 
 /** What the order of places says of that, in which x changes and y does not; null where it says nothing. */

@@ -21,8 +21,8 @@ export function rowsOf(outputs, model, size, said, boxes) {
   const marks = columns(outputs[told.scores.output], told.scores);
   const wanted = (row) => marks.at(row, 0) > model.reading.confidence;
   const level = { places: marks.rows, count: BOX, at: (row, i) => (wanted(row) ? sides.at(row, i) : 0) };
-  const first = yFirst(outputs, model);
-  const framed = told.form === "turned" ? null : corners(level, told.form, size, model.reading, first);
+  const first = told.y_first ?? yFirst(outputs, model);
+  const framed = told.form === "turned" ? null : corners(level, told.form, size, model.reading, first, told.pixels);
   const left = Float32Array.from(said.shares);
   const found = [];
   let asked = false;
