@@ -20,22 +20,10 @@ GATES = frozenset({"Sigmoid", "HardSigmoid", "Softmax", "Tanh"})
 SCALING = frozenset({"Mul", "Div", "Add", "Sub"})
 JOINING = frozenset({"Add", "Concat", "Max", "Mean", "Min", "Mul", "Sum"})
 """What makes one gate of several."""
-SHAPING = frozenset(
-    {
-        "Reshape",
-        "Flatten",
-        "Squeeze",
-        "Unsqueeze",
-        "Transpose",
-        "Expand",
-        "Tile",
-        "Identity",
-        "Cast",
-        "Slice",
-        "Resize",
-    }
-    | {"QuantizeLinear", "DequantizeLinear"}
-)
+SHAPING = frozenset({
+    "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Expand", "Tile", "Identity", "Cast", "Slice", "Resize",
+    "QuantizeLinear", "DequantizeLinear",
+})  # fmt: skip
 
 
 def unbroadcast(f: Backend, s: Value, like: Value, output: Value) -> Value:
