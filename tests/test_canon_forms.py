@@ -73,6 +73,12 @@ def largest_behind(net: Drawn, width: int, value: float, last: bool = False) -> 
     return net("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2])
 
 
+def integers(net: Drawn, between: Callable[[str], str]) -> str:
+    """What is done to quantised values before they are dequantised."""
+    scale, zero = np.float32(0.05), np.int8(0)
+    return net("DequantizeLinear", between(net("QuantizeLinear", conv(net), scale, zero)), scale, zero)
+
+
 def padded(net: Drawn, value: float = 0.0, **options: str) -> str:
     pads = np.array([0, 0, 1, 1, 0, 0, 1, 1])
     y = net("Pad", relu(net), pads, np.float32(value), **options)
@@ -255,6 +261,11 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
     ),
     "- more around a maximum than its window": (
         lambda n: largest_behind(n, 3, -np.inf), ["Conv", "Pad", "MaxPool"],
+    ),
+    "- a number around a maximum of integers": (
+        lambda n: integers(n, lambda q: n("MaxPool", n("Pad", q, np.array([0, 0, 1, 1] * 2), np.int8(-128)),
+                                          kernel_shape=[3, 3], strides=[2, 2])),
+        ["Conv", "QuantizeLinear", "Pad", "MaxPool", "DequantizeLinear"],
     ),
     "- ones around a layer": (lambda n: padded(n, 1.0), ["Conv", "Relu", "Pad", "Conv"]),
     "- a mirror around a layer": (lambda n: padded(n, mode="reflect"), ["Conv", "Relu", "Pad", "Conv"]),

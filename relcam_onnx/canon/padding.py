@@ -13,7 +13,7 @@ import onnx_graphsurgeon as gs
 from relcam_onnx.canon.axes import permutation
 from relcam_onnx.canon.cut import Piece, pieces, places
 from relcam_onnx.canon.edit import fold, is_op, sweep
-from relcam_onnx.canon.identity import integers
+from relcam_onnx.canon.identity import integers, is_float
 from relcam_onnx.canon.moving import turned
 from relcam_onnx.canon.places import shape_of_one, traced
 from relcam_onnx.model import Model, consumers, producer
@@ -104,14 +104,15 @@ def padding(node: gs.Node) -> Padding | None:
         return None
     amounts, axes = integers(node, 1), integers(node, 3)
     value = node.inputs[2] if len(node.inputs) > 2 and not node.inputs[2].is_empty() else None
-    if not amounts or axes is None or min(amounts) < 0 or not (value is None or isinstance(value, gs.Constant)):
+    told = value is None or (isinstance(value, gs.Constant) and value.values.size == 1)
+    if not amounts or axes is None or min(amounts) < 0 or not told:
         return None
     rank = len(node.inputs[0].shape)
     axes = [axis % rank for axis in axes] or list(range(rank))
     before, after = [0] * rank, [0] * rank
     for place, axis in enumerate(axes):
         before[axis], after[axis] = amounts[place], amounts[place + len(axes)]
-    return Padding(before, after, 0.0 if value is None else float(value.values.reshape(-1)[0]))
+    return Padding(before, after, 0.0 if value is None else float(value.values.item()))
 
 
 def takes(node: gs.Node, found: Padding, nonnegative: bool) -> bool:
@@ -120,7 +121,8 @@ def takes(node: gs.Node, found: Padding, nonnegative: bool) -> bool:
         return False
     if node.op == "MaxPool":
         # Its own pads never win, nor does the lowest number, and zeros do not where nothing is negative.
-        loses = found.value <= np.finfo(node.inputs[0].dtype).min or (nonnegative and found.value == 0)
+        lowest = np.finfo(node.inputs[0].dtype).min if is_float(node.inputs[0]) else -np.inf
+        loses = found.value <= lowest or (nonnegative and found.value == 0)
         return bool(loses) and not node.attrs.get("ceil_mode")
     if node.op == "AveragePool":
         counted = node.attrs.get("count_include_pad") or not any(node.attrs.get("pads") or ())
@@ -140,5 +142,4 @@ def pad_behind(model: Model, node: gs.Node) -> None:
     bare = turned(model, source, perm, f"{result.name}/unpadded")
     before, after = ([side[axis] for axis in perm] for side in (found.before, found.after))
     node.op, node.attrs = "Pad", {"mode": "constant"}
-    value = gs.Constant(f"{bare.name}/value", np.array(found.value, bare.dtype))
-    node.inputs = [bare, gs.Constant(f"{bare.name}/pads", np.array(before + after)), value]
+    node.inputs = [bare, gs.Constant(f"{bare.name}/pads", np.array(before + after)), *pad.inputs[2:3]]
