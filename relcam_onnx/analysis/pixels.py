@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx
@@ -12,6 +12,7 @@ from relcam_onnx.analysis.heads import BOX, STRIDES
 from relcam_onnx.analysis.kinds import Kind, positions, product
 from relcam_onnx.canon.axes import RESHAPES
 from relcam_onnx.model import Model
+from relcam_onnx.onnx_file.protos import stored
 
 MOVES = {*RESHAPES, "Transpose", "Identity", "Cast"}
 ROUNDED = 1.5
@@ -26,9 +27,10 @@ def multiplied(model: Model, boxes: Kind) -> list[int]:
     cells = [product(positions(level, boxes.axis)) for level in boxes.levels]
     if boxes.count != BOX or len(cells) < 2 or None in cells:
         return []
-    found = []
+    makers = {output: node for node in model.proto.graph.node for output in node.output}
+    constants, found = stored(model.proto.graph), []
     for level, places in zip(boxes.levels, cells, strict=True):
-        found.append([(factor, factor**2 * (places or 0)) for factor in factors(model.proto, level.name)])
+        found.append([(factor, factor**2 * (places or 0)) for factor in factors(makers, constants, level.name)])
     for strides in zip(*found, strict=False):
         pixels = [each for _, each in strides]
         distinct = len({factor for factor, _ in strides}) == len(strides) == len(cells)
@@ -37,15 +39,10 @@ def multiplied(model: Model, boxes: Kind) -> list[int]:
     return []
 
 
-def factors(proto: onnx.ModelProto, name: str) -> Iterator[float]:
+def factors(
+    makers: Mapping[str, onnx.NodeProto], constants: Mapping[str, onnx.TensorProto], name: str
+) -> Iterator[float]:
     """The numbers that a tensor was multiplied by last, from the last one on."""
-    makers = {output: node for node in proto.graph.node for output in node.output}
-    constants = {tensor.name: tensor for tensor in proto.graph.initializer}
-    constants |= {
-        node.output[0]: node.attribute[0].t
-        for node in proto.graph.node
-        if node.op_type == "Constant" and node.attribute[0].HasField("t")
-    }
     while (node := makers.get(name)) is not None and node.op_type in MOVES | {"Mul"}:
         name = node.input[0]
         if node.op_type == "Mul":

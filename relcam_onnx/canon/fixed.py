@@ -1,8 +1,8 @@
 """Convolutions whose weights say that they learned nothing: means of windows, windows as channels, and copies.
 
 As tools write them that have no op for it: an average pool as equal taps, YOLOv5's Focus and pixel unshuffling as one
-tap each, a pixel shuffle or nearest upsampling as a transposed convolution. One whose result is bent is a layer like
-others, whatever its weights are.
+tap each, a pixel shuffle or nearest upsampling as a transposed convolution. But for these, one whose result is bent is
+a layer like others, whatever its weights are.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def name_fixed(model: Model) -> None:
         shift = layer.offset(node) if layer is not None else None
         if shift is None or len(node.inputs[1].shape) < 3 or np.prod(node.inputs[1].shape[2:]) == 1:
             continue
-        if is_op(node, "Conv") and any(is_op(reader, *BENT) for reader in reached(node, behind=True)):
-            continue
         if is_op(node, "Conv"):
+            if any(is_op(reader, *BENT) for reader in reached(node, behind=True)):
+                continue
             found = single_channels(node)
             if found is not None and not is_average(model, node, *found, shift) and not shift.any():
                 name_taps(model, node, *found)

@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from relcam_onnx.onnx_file.protos import graphs, nodes
+from relcam_onnx.onnx_file.protos import attribute, graphs, nodes, stored
 
 HANDED_ON = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 """Ops that leave values as they are, past which onnxruntime looks."""
@@ -28,15 +28,14 @@ WEIGHTS = frozenset({
 
 def spell_out(proto: onnx.ModelProto) -> None:
     """Write what dequantises the weights of products with floats as plain arithmetic, in place; opset 18 or newer."""
+    if not any(node.op_type == "DequantizeLinear" for node in nodes(proto)):
+        return
     makers: dict[str, onnx.NodeProto] = {}
-    stored: dict[str, onnx.TensorProto] = {}
+    held: dict[str, onnx.TensorProto] = {}
     for graph in graphs(proto.graph):  # inner ones read what outer ones hold
-        stored |= {tensor.name: tensor for tensor in graph.initializer}
+        held |= stored(graph)
         for node in graph.node:
             makers |= dict.fromkeys(node.output, node)
-            if node.op_type == "Constant":
-                tensors = [attribute.t for attribute in node.attribute if attribute.name == "value"]
-                stored |= dict(zip(node.output, tensors, strict=False))
     spelled: dict[str, list[onnx.NodeProto]] = {}
     for node in [node for graph in graphs(proto.graph) for node in graph.node]:
         if node.op_type not in ("MatMul", "Gemm") or is_dequantised(makers, *dequantising(makers, node, 0)):
@@ -45,12 +44,13 @@ def spell_out(proto: onnx.ModelProto) -> None:
         name = reader.input[place]
         if is_dequantised(makers, reader, place):
             if name not in spelled:
-                spelled[name] = arithmetic(makers[name], stored, makers)
+                spelled[name] = arithmetic(makers[name], held, makers)
             if spelled[name]:
                 reader.input[place] = spelled[name][-1].output[0]
     if any(spelled.values()):
+        read = {name for node in nodes(proto) for name in node.input}
         for graph in graphs(proto.graph):
-            write(graph, spelled, {name for node in nodes(proto) for name in node.input})
+            write(graph, spelled, read)
 
 
 def dequantising(makers: Mapping[str, onnx.NodeProto], node: onnx.NodeProto, place: int) -> tuple[onnx.NodeProto, int]:
@@ -67,19 +67,18 @@ def is_dequantised(makers: Mapping[str, onnx.NodeProto], reader: onnx.NodeProto,
 
 
 def arithmetic(
-    node: onnx.NodeProto, stored: Mapping[str, onnx.TensorProto], makers: Mapping[str, onnx.NodeProto]
+    node: onnx.NodeProto, held: Mapping[str, onnx.TensorProto], makers: Mapping[str, onnx.NodeProto]
 ) -> list[onnx.NodeProto]:
     """The nodes that make what a DequantizeLinear makes; none where that is no weight, or of another form."""
     whole, scale, *zero = filter(None, node.input)
     rounding = makers.get(whole)
     if rounding is not None and rounding.op_type == "QuantizeLinear":
-        weight, kind = stored.get(rounding.input[0]), stored.get(rounding.input[2]) if len(rounding.input) > 2 else None
+        weight, kind = held.get(rounding.input[0]), held.get(rounding.input[2]) if len(rounding.input) > 2 else None
     else:
-        weight = kind = stored.get(whole)
-    if weight is None or kind is None or kind.data_type not in WEIGHTS or not stored.keys() >= {scale, *zero}:
+        weight = kind = held.get(whole)
+    if weight is None or kind is None or kind.data_type not in WEIGHTS or not held.keys() >= {scale, *zero}:
         return []
-    told = {attribute.name: attribute.i for attribute in node.attribute}
-    sizes, axis, block = list(weight.dims), told.get("axis", 1), told.get("block_size", 0)
+    sizes, axis, block = list(weight.dims), attribute(node, "axis", 1), attribute(node, "block_size", 0)
     apart, around = sizes, [1] * len(sizes)  # the sizes as blocks; those of a scale for each of them
     if block:
         axis %= len(sizes)
@@ -87,7 +86,7 @@ def arithmetic(
             return []
         apart = [*sizes[:axis], sizes[axis] // block, block, *sizes[axis + 1 :]]
         around = [1 if place == axis + 1 else size for place, size in enumerate(apart)]
-    elif prod(stored[scale].dims) > 1:
+    elif prod(held[scale].dims) > 1:
         around[axis] = -1
     made: list[onnx.NodeProto] = []
 
@@ -107,7 +106,7 @@ def arithmetic(
     value = put("Sub", value, shaped(floats(zero[0]), around)) if zero else value
     value = put("Mul", value, shaped(floats(scale), around))
     value = shaped(value, sizes) if block else value
-    result = told.get("output_dtype") or stored[scale].data_type
+    result = attribute(node, "output_dtype", 0) or held[scale].data_type
     if result != TensorProto.FLOAT:
         put("Cast", value, to=result)
     return made

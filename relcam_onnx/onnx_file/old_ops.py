@@ -7,13 +7,12 @@ attributes that a Resize made from an old op must have.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from relcam_onnx.onnx_file.protos import graphs
+from relcam_onnx.onnx_file.protos import attribute, graphs, stored
 
 Attributes = Mapping[str, str]
 
@@ -30,7 +29,7 @@ def rewrite(proto: onnx.ModelProto, version: int) -> dict[str, Attributes]:
     used.update(name for graph in graphs(proto.graph) for node in graph.node for name in node.input)
     repairs: dict[str, Attributes] = {}
     for graph in graphs(proto.graph):
-        constants = _constants(graph)
+        constants = stored(graph)
         rewritten: list[onnx.NodeProto] = []
         for node in graph.node:
             if not node.domain:
@@ -57,22 +56,6 @@ def repair(graph: onnx.GraphProto, repairs: Mapping[str, Attributes]) -> None:
                 node.attribute.extend([*kept, *(helper.make_attribute(*item) for item in attributes.items())])
 
 
-def _constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
-    """Collect the tensors of a graph whose values stand in it."""
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    for node in graph.node:
-        for attribute in node.attribute:
-            if node.op_type == "Constant" and attribute.name == "value":
-                constants[node.output[0]] = attribute.t
-    return constants
-
-
-def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
-    """Get the value of an attribute, strings as ``str``."""
-    value = next((helper.get_attribute_value(item) for item in node.attribute if item.name == name), default)
-    return value.decode() if isinstance(value, bytes) else value
-
-
 def _sampling(node: onnx.NodeProto, version: int, constants: Mapping[str, onnx.TensorProto]) -> Attributes:
     """Say how an old Upsample or Resize picks its samples, in the attributes of today's Resize.
 
@@ -86,8 +69,8 @@ def _sampling(node: onnx.NodeProto, version: int, constants: Mapping[str, onnx.T
             "coordinate_transformation_mode": "asymmetric",
             "nearest_mode": "ceil" if shrinks else "floor",
         }
-    mode = _attribute(node, "coordinate_transformation_mode", "half_pixel")
-    if mode == "tf_half_pixel_for_nn" and _attribute(node, "nearest_mode", "round_prefer_floor") == "floor":
+    mode = attribute(node, "coordinate_transformation_mode", "half_pixel")
+    if mode == "tf_half_pixel_for_nn" and attribute(node, "nearest_mode", "round_prefer_floor") == "floor":
         return {"coordinate_transformation_mode": "half_pixel", "nearest_mode": "round_prefer_ceil"}
     return {}
 
@@ -99,7 +82,7 @@ def _hardmax(node: onnx.NodeProto, version: int) -> list[onnx.NodeProto]:
     [x], [y] = node.input, node.output
     return [
         helper.make_node("Shape", [x], [f"{y}/shape"]),
-        helper.make_node("Flatten", [x], [f"{y}/flat"], axis=_attribute(node, "axis", 1)),
+        helper.make_node("Flatten", [x], [f"{y}/flat"], axis=attribute(node, "axis", 1)),
         helper.make_node("Hardmax", [f"{y}/flat"], [f"{y}/max"], node.name, axis=1),
         helper.make_node("Reshape", [f"{y}/max", f"{y}/shape"], [y]),
     ]
@@ -107,10 +90,10 @@ def _hardmax(node: onnx.NodeProto, version: int) -> list[onnx.NodeProto]:
 
 def _batch_normalization(node: onnx.NodeProto, version: int) -> list[onnx.NodeProto]:
     """Spell out the ``spatial=0`` of opsets before 9: statistics per position, not per channel."""
-    if version >= 9 or _attribute(node, "spatial", 1):
+    if version >= 9 or attribute(node, "spatial", 1):
         return [node]
     (x, scale, bias, mean, var), y = node.input, node.output[0]
-    epsilon = np.array(_attribute(node, "epsilon", 1e-5), np.float32)
+    epsilon = np.array(attribute(node, "epsilon", 1e-5), np.float32)
     return [
         helper.make_node("Constant", [], [f"{y}/epsilon"], value=numpy_helper.from_array(epsilon)),
         helper.make_node("Add", [var, f"{y}/epsilon"], [f"{y}/stabilized"]),
@@ -125,7 +108,7 @@ def _batch_normalization(node: onnx.NodeProto, version: int) -> list[onnx.NodePr
 def _group_normalization(node: onnx.NodeProto, version: int) -> list[onnx.NodeProto]:
     """Repeat scale and bias for every channel; before opset 21 they stood per group."""
     (x, *parameters), y = node.input, node.output[0]
-    groups = numpy_helper.from_array(np.array([_attribute(node, "num_groups", 1)]))
+    groups = numpy_helper.from_array(np.array([attribute(node, "num_groups", 1)]))
     column, flat, one = (numpy_helper.from_array(np.array(shape)) for shape in ([-1, 1], [-1], [1]))
     added = [
         helper.make_node("Shape", [x], [f"{y}/channels"], start=1, end=2),

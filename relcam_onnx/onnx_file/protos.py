@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import onnx
 
@@ -42,6 +43,21 @@ def nodes(proto: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
             for inner in subgraphs(node):
                 for graph in graphs(inner):
                     yield from graph.node
+
+
+def stored(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+    """Name -> tensor, of those whose values stand in a graph: its initializers, and what its Constant nodes hold."""
+    found = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant":
+            found.update((node.output[0], held.t) for held in node.attribute if held.name == "value")
+    return found
+
+
+def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
+    """The value of an attribute, texts as ``str``; the default where a node does not name it."""
+    value = next((onnx.helper.get_attribute_value(held) for held in node.attribute if held.name == name), default)
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def tensors(proto: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorProto]]:

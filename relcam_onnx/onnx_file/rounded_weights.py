@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from relcam_onnx.onnx_file.protos import reads
+from relcam_onnx.onnx_file.protos import attribute, reads, stored
 from relcam_onnx.onnx_file.weights import HERE, is_large
 
 PASSED = ("Relu", "Clip")
@@ -23,6 +23,8 @@ PASSED = ("Relu", "Clip")
 
 def round_weights(proto: onnx.ModelProto, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Write what onnxruntime would round as integers and DequantizeLinear, in place; the large weights then."""
+    if not any(node.op_type == "QuantizeLinear" for node in proto.graph.node):
+        return dict(weights)
     writing = Rounding(proto, weights)
     for node in list(proto.graph.node):
         if node.op_type in ("Conv", "ConvTranspose", "Gemm") and len(node.input) > 1:
@@ -35,14 +37,11 @@ class Rounding:
 
     def __init__(self, proto: onnx.ModelProto, weights: Mapping[str, np.ndarray]) -> None:
         self.graph, self.weights = proto.graph, dict(weights)
-        self.stored = {tensor.name: tensor for tensor in self.graph.initializer}
+        self.stored = stored(self.graph)
         self.makers: dict[str, onnx.NodeProto] = {}
         self.readers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
         for node in self.graph.node:
             self.makers |= dict.fromkeys(node.output, node)
-            if node.op_type == "Constant":
-                tensors = [attribute.t for attribute in node.attribute if attribute.name == "value"]
-                self.stored |= dict(zip(node.output, tensors, strict=False))
             for name in set(reads(node)):
                 self.readers[name].append(node)
         self.before: dict[str, list[onnx.NodeProto]] = defaultdict(list)
@@ -55,14 +54,14 @@ class Rounding:
             return
         if bias and (bias not in self.stored or len(self.stored[bias].dims) != 1):
             return
-        scales, axis = self.scale_of(weight), number(self.makers.get(weight), "axis", 1)
-        by_column = node.op_type == "Gemm" and not number(node, "transB", 0)
+        scales = self.scale_of(weight)
+        by_column = node.op_type == "Gemm" and not attribute(node, "transB", 0)
         if scales is None:
             kind = self.stored[weight].data_type if weight in self.stored else None
             if kind != TensorProto.FLOAT:
                 return
             scales = self.round_weight(node)
-        elif scales.size > 1 and (scales.ndim > 1 or axis != by_column):
+        elif scales.size > 1 and (scales.ndim > 1 or attribute(self.makers[weight], "axis", 1) != by_column):
             return
         if bias:
             both = np.float32(scale.reshape(())) * scales.astype(np.float32)
@@ -74,7 +73,7 @@ class Rounding:
         maker = self.makers.get(name)
         if maker is None or maker.op_type != "DequantizeLinear" or maker.input[1] not in self.stored:
             return None
-        return None if number(maker, "block_size", 0) else self.values(maker.input[1])
+        return None if attribute(maker, "block_size", 0) else self.values(maker.input[1])
 
     def is_rounded_alone(self, node: onnx.NodeProto) -> bool:
         """Whether a node's result goes to a QuantizeLinear and nowhere else."""
@@ -126,9 +125,3 @@ class Rounding:
         del self.graph.node[:]
         self.graph.node.extend(part for node in nodes for part in (*self.before[node.output[0]], node))
         return self.weights
-
-
-def number(node: onnx.NodeProto | None, name: str, default: int) -> int:
-    """What an attribute of a node tells."""
-    told = () if node is None else node.attribute
-    return next((attribute.i for attribute in told if attribute.name == name), default)

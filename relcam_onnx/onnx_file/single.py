@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from relcam_onnx.onnx_file.protos import nodes
+from relcam_onnx.onnx_file.protos import nodes, stored
 
 COLOURS = (1, 3, 4)
 AXES_AS_INPUT = 13
@@ -57,8 +57,7 @@ def kept_by(value: onnx.ValueInfoProto, outputs: Iterable[onnx.ValueInfoProto]) 
 
 def is_given_one(proto: onnx.ModelProto, name: str) -> bool:
     """Whether the file itself puts a batch before the input, as many classes as it may have channels."""
-    told = {tensor.name: tensor for tensor in proto.graph.initializer}
-    told |= {node.output[0]: node.attribute[0].t for node in proto.graph.node if node.op_type == "Constant"}
+    told = stored(proto.graph)
     for node in proto.graph.node:
         if node.op_type == "Unsqueeze" and node.input[0] == name:
             axes = [axis for attribute in node.attribute for axis in attribute.ints]
