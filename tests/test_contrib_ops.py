@@ -45,11 +45,12 @@ FUSED: dict[str, tuple[str, list[Any], dict[str, Any]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("opset", [11, 18])
 @pytest.mark.parametrize("name", FUSED)
-def test_a_fused_op_is_what_it_was(name: str) -> None:
+def test_a_fused_op_is_what_it_was(name: str, opset: int) -> None:
     op, inputs, attrs = FUSED[name]
     tokens = op in ("SkipLayerNormalization", "Attention", "MultiHeadAttention")
-    net = Net(2, 3, 8) if tokens else Net(2, 3, 8, 8)
+    net = Net(2, 3, 8, opset=opset) if tokens else Net(2, 3, 8, 8, opset=opset)
     others = [i if isinstance(i, str) else net.normal(*i) for i in inputs]
     net(op, net.x, *others, domain="com.microsoft", name="y", **attrs)
     model = net.model("y", domains=["com.microsoft"])

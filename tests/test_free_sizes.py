@@ -239,3 +239,39 @@ def test_the_commands_advise_what_works(tmp_path: Path) -> None:
     assert said.exit_code == 2
     assert "--size" not in said.stderr
     assert relcam(*explain, "--backend", "eager").exit_code == 0
+
+
+def tokens_of(form: str) -> onnx.ModelProto:
+    """Attention of one head over as many tokens as there are; dense layers ``as rows`` where the sizes are computed."""
+    net = Net("N", 3, "H", "W")
+    columns = net.conv(net("Relu", net.conv(net.x, 3, 8, stride=2)), 8, 8, stride=2)
+    wide = net("Concat", net("Shape", columns, start=0, end=2), ints(-1), axis=0)
+    x = net("Transpose", net("Reshape", columns, wide), perm=[0, 2, 1])
+
+    def dense(read: str, before: int, after: int, *, like: str = "") -> str:
+        weight, bias = net.normal(before, after, scale=0.3), net.normal(after, scale=0.3)
+        if form == "as products":
+            return net("Add", net("MatMul", net("Reshape", read, ints(0, -1, before)), weight), bias)
+        rows = net("Gemm", net("Reshape", read, ints(-1, before)), weight, bias)
+        sizes = net("Concat", net("Slice", net("Shape", like or read), ints(0), ints(2), ints(0)), ints(after), axis=0)
+        return net("Reshape", rows, sizes)
+
+    parts = net("Reshape", dense(x, 8, 24), ints(0, -1, 3, 2, 4))
+    turned = net("Transpose", parts, perm=[2, 0, 3, 1, 4])
+    q, k, v = (net("Squeeze", net("Slice", turned, ints(i), ints(i + 1), ints(0)), ints(0)) for i in range(3))
+    weights = net("Softmax", net("MatMul", q, net("Transpose", k, perm=[0, 1, 3, 2])), axis=3)
+    heads = net("Transpose", net("MatMul", weights, v), perm=[0, 2, 1, 3])
+    joined = net("Reshape", heads, ints(0, -1, 8))
+    y = net("Add", x, dense(heads if form == "as rows" else joined, 8, 8, like=joined))
+    y = dense(net("Relu", dense(y, 8, 16)), 16, 8)
+    return net.model(net.dense(net("ReduceMean", y, ints(1), keepdims=0), 8, 5))
+
+
+@pytest.mark.parametrize("backend", ["eager", "compiled"])
+@pytest.mark.parametrize("size", SIZES)
+def test_rows_of_so_many_pictures_and_positions_are_positions(size: tuple[int, int], backend: str) -> None:
+    """As onnxsim writes dense layers, where neither the batch nor the picture's size is told."""
+    x, layers = picture(2, 3, *size), ["stages", "input"]
+    found = [rc.Explainer(tokens_of(form), layers, backend=backend)(x, 0) for form in ("as rows", "as products")]
+    for layer, value in found[1].maps.items():
+        agree(found[0].maps[layer], value, 1e-5)

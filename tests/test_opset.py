@@ -237,3 +237,26 @@ def test_model_zoo_skeletons_compute_what_they_did(name: str) -> None:
     x = RNG.standard_normal((1, 3, 224, 224)).astype(np.float32)
     [expected], [actual] = (run(proto, x) for proto in (onnx.load(path), load(path).proto))
     np.testing.assert_allclose(actual, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("op", ["Softmax", "LogSoftmax"])
+@pytest.mark.parametrize("axis", [2, -1])
+def test_a_softmax_over_the_last_axis_stays_one(op: str, axis: int) -> None:
+    """As paddle2onnx has it behind a Reshape to computed sizes, whose rank the converter does not see."""
+    whole = {"ends": [2], "starts": [0], "axes": [0]}
+    proto = small_model(
+        helper.make_node("Shape", ["x"], ["sizes"]),
+        *(
+            helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.array(value)))
+            for name, value in (whole | {"rest": [-1]}).items()
+        ),
+        helper.make_node("Slice", ["sizes", "starts", "ends", "axes"], ["first"]),
+        helper.make_node("Concat", ["first", "rest"], ["target"], axis=0),
+        helper.make_node("Reshape", ["x", "target"], ["rows"]),
+        helper.make_node(op, ["rows"], ["y"], "the op", axis=axis),
+    )
+    written = load(proto).proto
+    (node,) = (node for node in written.graph.node if node.output[0] == "y")
+    assert (node.op_type, list(node.input), node.name) == (op, ["rows"], "the op")
+    x = floats(2, 4, 3, 5)
+    np.testing.assert_allclose(run(written, x)[0], run(proto, x)[0], rtol=1e-6, atol=1e-6)

@@ -157,6 +157,20 @@ def test_names_that_a_file_looks_up_are_labels(tail: Tail) -> None:
     assert told.targets.tolist() == [[3]]  # what metadata tell counts first
 
 
+@pytest.mark.parametrize(("lines", "labels"), [
+    ("a\nb\n\u3000\nd\n<", ["a", "b", "\u3000", "d", "<"]),
+    ("a\nb\nc\nd", ["blank", "a", "b", "c", "d"]),
+    ("a\nb\nc", ["blank", "a", "b", "c", " "]),
+    ("<!DOCTYPE html>\n<html>", None),
+])  # fmt: skip
+def test_names_on_lines_are_labels(lines: str, labels: list[str] | None) -> None:
+    """RapidAI's models have them in metadata, recognisers without what stands before and behind."""
+    model = network()
+    model.metadata_props.add(key="character", value=lines)
+    told = {entry.key: entry.value for entry in rc.compile_model(model, "input").metadata_props}.get("relcam.labels")
+    assert (told and json.loads(told)) == labels
+
+
 def test_a_pool_that_ends_a_model_is_no_choice() -> None:
     """ReduceMax over positions makes the scores; over classes it chooses among them."""
     net = Net("N", 3, 16, 16)

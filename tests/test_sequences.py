@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from compare import same_maps
 from nets import Net, picture
@@ -78,13 +79,21 @@ def test_the_best_class_of_each_place(form: str) -> None:
         same_maps(rc.Explainer(model, **options)(x, targets), wanted(x, targets))
 
 
-def test_a_batch_that_cannot_be_brought_in_front_is_to_be_exported_there() -> None:
-    net = Net(2, 3, 16, 16)
+def test_what_no_rule_passes_may_have_the_batch_behind_too() -> None:
+    """An LSTM as CRNN has it, (places, N, classes): relevance cannot pass it, and masks need no rule."""
+    net = Net("N", 3, 16, 16)
     columns = net("ReduceMean", net("Relu", net.conv(net.x, 3, 8)), np.array([2]), keepdims=0)
-    mixed = net("CumSum", net("Transpose", columns, perm=[2, 0, 1]), np.array(0))  # an op that nobody turns
-    model = net.model(net("MatMul", mixed, net.normal(8, CLASSES)))
-    with pytest.raises(rc.UnsupportedModelError, match="export the model with a Transpose behind"):
+    gates = [net.normal(1, 20, size, scale=0.3) for size in (8, 5)]
+    hidden = net("LSTM", net("Transpose", columns, perm=[2, 0, 1]), *gates, hidden_size=5)
+    model = net.model(net("MatMul", net("Squeeze", hidden, np.array([1])), net.normal(5, CLASSES)))
+    with pytest.raises(rc.UnsupportedModelError, match="LSTM: the engine does not know this op"):
         rc.Explainer(model, head="detector")
+    x, targets = picture(2, 3, 16, 16), np.array([[[3, 2], [7, 0]]] * 2)
+    with rc.Explainer(model, "input", head="detector", method="occlusion") as explainer:
+        e = explainer(x, targets)
+    assert e.maps["input"].shape == (2, 2, 3, 16, 16)
+    wanted = ort.InferenceSession(model.SerializeToString()).run(None, {net.x: x})[0].transpose(1, 0, 2)
+    np.testing.assert_allclose(e.scores, wanted[np.arange(2)[:, None], targets[..., 0]], atol=1e-6)
 
 
 def test_a_blank_is_no_character() -> None:
@@ -95,53 +104,39 @@ def test_a_blank_is_no_character() -> None:
     assert not any(one.index == often for each in read for one in each)
 
 
-@pytest.mark.parametrize("backend", ["eager", "compiled"])
-def test_a_row_behind_a_plane_is_no_part_of_the_fused_map(backend: str) -> None:
+def columns_of(form: str, size: int | str = 24) -> onnx.ModelProto:
     """Convolutions over columns alone, as recognisers of text and sound have them once the height is pooled away."""
-    net = Net(1, 3, 16, 16)
+    net = Net(1, 3, 16, size)
     plane = net("Relu", net.conv(net.x, 3, 6, stride=2))
-    columns = net("Squeeze", net("ReduceMax", plane, np.array([2])), np.array([2]))
-    row = net("Relu", net("Conv", columns, net.normal(8, 6, 3, scale=0.3), strides=[2], pads=[1, 1]))
-    model = net.model(net.head(row, 8))
-    with rc.Explainer(model, ["stages", "fused"], backend=backend) as explainer:
-        maps = explainer(picture(1, 3, 16, 16), 0).maps
-    assert {name: heat.shape for name, heat in maps.items()} == {
-        "stride2": (1, 1, 1, 8), "stride4": (1, 1, 4), "fused": (1, 1, 1, 8),
-    }  # fmt: skip
+    weights, bias = net.normal(8, 6, 3, scale=0.3), net.normal(8, scale=0.3)
+    if form == "a plane":
+        tall = net("ReduceMax", plane, np.array([2]))
+        row = net("Relu", net("Conv", tall, weights[:, :, None], bias, strides=[1, 2], pads=[0, 1, 0, 1]))
+        return net.model(net.head(row, 8))
+    row = net("ReduceMax", plane, np.array([2]), keepdims=0)
+    if form == "squeezed":
+        row = net("Squeeze", net("MaxPool", plane, kernel_shape=[8, 1]), np.array([2]))
+    if form == "a plane again":
+        again = net("Unsqueeze", row, np.array([2]))
+        wide = net("Conv", again, weights[:, :, None], bias, strides=[1, 2], pads=[0, 1, 0, 1])
+        row = net("Relu", net("Squeeze", wide, np.array([2])))
+    else:
+        row = net("Relu", net("Conv", row, weights, bias, strides=[2], pads=[1, 1]))
+    return net.model(net.head(row, 8))
 
 
 @pytest.mark.parametrize("backend", ["eager", "compiled"])
-@pytest.mark.parametrize("batch", ["N", 1])
-@pytest.mark.parametrize("form", ["logits", "shares", "squeezed"])
-def test_classes_may_stand_before_the_places(form: str, batch: int | str, backend: str) -> None:
-    """(N, classes, places), as LPRNet has it: of logits places were taken for classes."""
-
-    def model(*, before: bool) -> onnx.ModelProto:
-        net = Net(batch, 3, 16, 16)
-        x = net.conv(net("Relu", net.conv(net.x, 3, 8, stride=2)), 8, CLASSES)
-        y = net("ReduceMean", x, np.array([2]), keepdims=int(form == "squeezed"))
-        y = net("Squeeze", y, np.array([2])) if form == "squeezed" else y
-        y = y if before else net("Transpose", y, perm=[0, 2, 1])
-        return net.model(net("Softmax", y, axis=1 if before else 2) if form == "shares" else y)
-
-    x, targets = picture(2, 3, 16, 16), np.array([[[1, 2], [7, 0]]] * 2)
-    options: dict[str, Any] = {"head": "detector", "layers": ["stages", "fused", "input"]}
-    wanted = rc.Explainer(model(before=False), backend="eager", **options)
-    found = rc.Explainer(model(before=True), backend=backend, **options)
-    assert found.settings.classes == CLASSES
-    same_maps(found(x, targets), wanted(x, targets))
-    (one, *_), (other, *_) = found(x).detections[0], wanted(x).detections[0]
-    assert (one.place, one.index, one.score) == (other.place, other.index, pytest.approx(other.score, rel=1e-4))
-
-
-@pytest.mark.parametrize("place", [0, CLASSES - 1])
-def test_a_blank_is_where_labels_say_and_nowhere_else(place: int) -> None:
-    """Lists of characters leave it out, and tools differ in where it stands: none is taken for the last class."""
-    characters, picture_ = list("abcd"), np.full((16, 16, 3), 90, np.uint8)
-    model = recogniser("shares", "N", first=True)
-    with pytest.raises(rc.OptionError, match=r"4 labels for 5 classes.*the blank of a recogniser among them"):
-        rc.explain(model, picture_, head="detector", labels=characters, preprocess="unit")
-    characters.insert(place, "blank")
-    found = rc.explain(model, picture_, head="detector", labels=characters, preprocess="unit")
-    assert found.count(0) > 0 or place == 0
-    assert all(each.index != place and each.label == characters[each.index] for each in found.detections[0])
+@pytest.mark.parametrize("size", [24, "W"])
+@pytest.mark.parametrize("form", ["squeezed", "reduced", "a plane again"])
+def test_a_row_is_a_plane_of_one_row(form: str, size: int | str, backend: str) -> None:
+    layers = ["stages", "fused", "input"]
+    with (
+        rc.Explainer(columns_of("a plane", size), layers) as wanted,
+        rc.Explainer(columns_of(form, size), layers, backend=backend) as found,
+    ):
+        x = picture(1, 3, 16, 24)
+        maps = found(x, 0).maps
+        same_maps(found(x, 0), wanted(x, 0))
+    assert {name: heat.shape[2:] for name, heat in maps.items()} == {
+        "stride2": (1, 12), "stride4": (1, 6), "input": (3, 16, 24), "fused": (1, 12),
+    }  # fmt: skip

@@ -12,6 +12,7 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.analysis.frames import frames_first
 from relcam_onnx.analysis.layout import Layout
+from relcam_onnx.analysis.lines import of_line, resized, without
 from relcam_onnx.analysis.merging import merged
 from relcam_onnx.analysis.products import is_pointwise, kept_by_product
 from relcam_onnx.analysis.rows import concatenated, cut, leaves_row, length_of
@@ -142,7 +143,7 @@ def of_node(node: gs.Node, layouts: Mapping[str, Layout]) -> Layout | None:
     if is_op(node, *RESHAPES) and arriving:
         return reshaped(node, *arriving[0])
     if arriving and (gone := taken_away(node)):
-        return without(arriving[0][1], gone)
+        return without(arriving[0][1], gone, node.outputs[0])
     if not fitting:
         return None
     # Where rows meet columns, the picture's own order counts, whichever is named first.
@@ -163,7 +164,7 @@ def of_node(node: gs.Node, layouts: Mapping[str, Layout]) -> Layout | None:
     if layout.grid and is_op(node, "Slice"):
         return cut(node, layout)
     if layout.grid and is_op(node, *SPATIAL) and list(tensor.shape[2:]) != list(node.outputs[0].shape[2:]):
-        return None
+        return resized(layout, node.outputs[0])
     if layout.grid and is_op(node, "Pad", "Tile", "Expand", "Resize") and lengthened(node, tensor, layout):
         return None
     return layout
@@ -180,14 +181,6 @@ def taken_away(node: gs.Node) -> set[int]:
     if is_op(node, "Gather") and is_constant(node.inputs[1]) and node.inputs[1].values.ndim == 0:
         return {int(node.attrs.get("axis", 0)) % len(node.inputs[0].shape or (0,))}
     return set() if node.attrs.get("keepdims", 1) else reduced(node)
-
-
-def without(layout: Layout, gone: set[int]) -> Layout | None:
-    """A layout without these axes; None where the batch or positions are among them."""
-    if gone & {0, *layout.axes}:
-        return None
-    axes = tuple(axis - sum(each < axis for each in gone) for axis in layout.axes)
-    return replace(layout, axes=axes, rank=layout.rank - len(gone))
 
 
 def disordered(node: gs.Node, tensor: gs.Tensor, layout: Layout) -> bool:
@@ -215,11 +208,12 @@ def reshaped(node: gs.Node, tensor: gs.Tensor, layout: Layout) -> Layout | None:
     before, after = tensor.shape, node.outputs[0].shape
     if before is None or after is None:
         return None
-    whole = [
-        (longer(old, before), longer(new, after))
-        for old, new in groups(before, after)
-        if any(axis in layout.axes for axis in old)
-    ]
+    every = [(old, new) for old, new in groups(before, after) if any(axis in layout.axes for axis in old)]
+    whole = [(longer(old, before), longer(new, after)) for old, new in every]
+    if (line := of_line(layout, before, after, node.outputs[0])) is not None:
+        return line
+    if len(every) == 1 and (row := in_row(tensor, layout, *every[0], after)) is not None:
+        return row
     if len(whole) > 1 and not layout.grid and whole[0][1] == [0]:  # frames go into the batch
         alone = all(len(old) == len(new) == 1 for old, new in whole[1:])
         return Layout(tuple(new[0] for _, new in whole[1:]), len(after)) if alone else None
@@ -228,15 +222,18 @@ def reshaped(node: gs.Node, tensor: gs.Tensor, layout: Layout) -> Layout | None:
         if not moved.keys() >= set(layout.axes):
             return None  # an axis of length one changes places with another
         return replace(layout, axes=tuple(moved[axis] for axis in layout.axes), rank=len(after))
-    if len(whole) != 1:
-        return None
-    (old, new), sizes = whole[0], tuple(before[axis] for axis in layout.axes)
-    if not layout.grid and tuple(old) == layout.axes and len(new) == 1:
-        return Layout((new[0],), len(after), sizes, tensor.name, layout.axes)
-    whole_row = layout.grid and old == list(layout.axes) and not (layout.before or layout.after)
-    if whole_row and tuple(after[axis] for axis in new) == layout.grid:
-        return Layout(tuple(new), len(after))
     return None
+
+
+def in_row(tensor: gs.Tensor, layout: Layout, old: list[int], new: list[int], after: Sequence[Size]) -> Layout | None:
+    """Positions that are put in a row, or in rows and columns again; None where they are not."""
+    if tuple(old) != layout.axes or layout.tokens:
+        return None
+    if layout.grid:
+        again = tuple(after[axis] for axis in new) == layout.grid
+        return Layout(tuple(new), len(after)) if again else None
+    sizes = tuple(tensor.shape[axis] for axis in old)
+    return Layout((new[0],), len(after), sizes, tensor.name, layout.axes) if len(new) == 1 < len(old) else None
 
 
 def longer(axes: list[int], shape: Sequence[Size]) -> list[int]:

@@ -15,7 +15,6 @@ from relcam_onnx.analysis.levels import of_levels
 from relcam_onnx.analysis.masks import made_of
 from relcam_onnx.analysis.paths import Paths
 from relcam_onnx.analysis.placed import is_bare_column, of_places, of_selection
-from relcam_onnx.analysis.sequences import batch_in_front, is_sequence
 from relcam_onnx.analysis.shifted import unshifted
 from relcam_onnx.analysis.stepping import chooser, chosen_from, class_axis, has_rows, is_table, step_back, tells_best
 from relcam_onnx.analysis.support import check_supported, problem
@@ -147,9 +146,7 @@ def no_table(model: Model, named: Sequence[gs.Tensor], output: str | None, head:
         check_supported(model, (node for node in model.graph.nodes if key(node) not in TABLE))
     inside = made_of(model, named) if head in (None, "segmenter") else None
     hint = "" if inside is None else f". Name the scores of pixels inside that it is made of, output={listed([inside])}"
-    if any(is_sequence(model, t) and batch_in_front(model, t) is t for t in named):
-        hint += ". Of (places, N, classes) the batch has to stand in front: export the model with a Transpose behind"
-    elif head is None and of_places(model, named, list(model.graph.outputs), "detector") is not None:
+    if head is None and of_places(model, named, list(model.graph.outputs), "detector") is not None:
         hint += ". head='detector' explains the class at each place of a table: a character, a slot, a query"
     if head in ("segmenter", "detector"):
         return UnsupportedModelError(

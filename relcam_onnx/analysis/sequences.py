@@ -45,23 +45,28 @@ def classes_along(tensor: gs.Tensor) -> int | None:
 
 
 def batch_in_front(model: Model, output: gs.Tensor) -> gs.Tensor:
-    """A sequence that the graph turns at its end alone, (N, places, classes) as before that; others as they are."""
+    """A sequence as (N, places, classes): before the turn that the graph ends in, else turned; others as they are."""
     if not is_sequence(model, output):
         return output
     node = producer(output)
     if is_op(node, "Transpose") and permutation(node) == [1, 0, 2]:
         return node.inputs[0]
-    current, shape = output, static_shape(output) or ()
+    current = output
     while (node := producer(current)) is not None and is_op(node, *RESHAPES):  # of one image a turn is one of these
         current = node.inputs[0]
-    before, wide = static_shape(current) or (), (1, shape[0], shape[2])
-    if before[:1] != (1,) or [size for size in before if size != 1] != [size for size in wide if size != 1]:
-        return output
-    squashed = node is not None and node.op in SQUASHING
-    table = made(model, "Reshape", [node.inputs[0] if node and squashed else current, np.array(wide)], wide)
-    if node is None or not squashed:
+    squashing = node if node is not None and node.op in SQUASHING else None
+    scores = current if squashing is None else squashing.inputs[0]
+    places, batch, classes = output.shape
+    before, wide = static_shape(scores), (batch, places, classes)
+    if before is not None and [size for size in before if size != 1] == [places, classes]:
+        table, along = made(model, "Reshape", [scores, np.array(wide)], wide), before
+    elif current is output:
+        table, along = made(model, "Transpose", [scores], wide, perm=[1, 0, 2]), (places, batch, classes)
+    else:
+        return made(model, "Transpose", [output], wide, perm=[1, 0, 2])
+    if squashing is None:
         return table
-    if node.op == "Sigmoid":
+    if squashing.op == "Sigmoid":
         return made(model, "Sigmoid", [table], wide)
-    over_classes = before[int(node.attrs.get("axis", -1))] == shape[2] != shape[0]
-    return made(model, node.op, [table], wide, axis=2) if over_classes else output
+    over_classes = along[int(squashing.attrs.get("axis", -1))] == classes != places
+    return made(model, squashing.op, [table], wide, axis=2) if over_classes else output

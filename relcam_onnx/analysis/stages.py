@@ -10,6 +10,7 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.analysis.frames import rows_for
 from relcam_onnx.analysis.layout import Layout
+from relcam_onnx.analysis.lines import along
 from relcam_onnx.analysis.paths import Paths, has_weights, receivers
 from relcam_onnx.analysis.positions import SPATIAL, follow, reduced
 from relcam_onnx.analysis.rows import leaves_row
@@ -76,13 +77,17 @@ class Stages:
         if (coarser := self._followed[1].get(node.outputs[0].name)) is not None:
             return coarser
         entry, layout = lookup(node).grids if key(node) in TABLE else None, self.layouts.get(tensor.name)
-        if entry is None or (layout is not None and layout.grid):
+        if entry is None:
             return ()
+        if layout is not None and layout.grid:
+            place = along(layout)
+            row = () if place is None or not is_op(node, *SPATIAL) else entry(node, list(layout.axes))
+            return tuple(row[0] if i == place else Grid() for i in range(layout.places)) if row else ()
         # Where positions were torn apart, an op that thins out finds them where ONNX has them.
         axes = tuple(range(2, len(tensor.shape or ()) or 4)) if layout is None else layout.axes
         # Windows lie along every axis behind the channels, be it one of length one that a picture has not.
-        along = list(range(2, len(tensor.shape or ()))) if is_op(node, *SPATIAL) and tensor.shape else sorted(axes)
-        told = dict(zip(along, entry(node, along), strict=False))
+        through = list(range(2, len(tensor.shape or ()))) if is_op(node, *SPATIAL) and tensor.shape else sorted(axes)
+        told = dict(zip(through, entry(node, through), strict=False))
         return tuple(told.get(axis, Grid()) for axis in axes)
 
     @cached_property

@@ -84,6 +84,7 @@ def settle_axes(model: Model) -> None:
     step_over_rounding(model)
     unstack(model)
     combine_stacks(model)
+    unfold_rows(model)
     front_batch(model)
     batch_first(model)
     trim_repeated(model)

@@ -13,7 +13,7 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.activations import ELEMENTWISE
 from relcam_onnx.canon.axes import RESHAPES
-from relcam_onnx.canon.edit import fresh, is_op, reshaped, sweep
+from relcam_onnx.canon.edit import detach, fresh, is_op, reshaped, sweep
 from relcam_onnx.model import Model, consumers, variables
 
 CURVED = ELEMENTWISE | {"Celu", "Elu", "Gelu", "HardSwish", "LeakyRelu", "Mish", "Selu", "Softsign", "Swish"}
@@ -23,8 +23,8 @@ NORMS = ("LayerNormalization", "RMSNormalization")
 def unfold_rows(model: Model) -> None:
     """Let whatever works row by row read the tensor with positions instead."""
     unfolded: dict[str, gs.Tensor] = {}
-    waiting = [node.outputs[0] for node in model.graph.nodes if is_table(node)]
-    tables = {table.name: table.inputs[0].inputs[0] for table in waiting}
+    tables = {node.outputs[0].name: source for node in model.graph.nodes if (source := in_rows(node)) is not None}
+    waiting = [node.outputs[0] for node in model.graph.nodes if node.outputs[0].name in tables]
     while waiting:
         table = waiting.pop(0)
         for reader in consumers(table):
@@ -35,15 +35,23 @@ def unfold_rows(model: Model) -> None:
     sweep(model)
 
 
-def is_table(node: gs.Node) -> bool:
-    """Whether a node puts positions into rows: (N, positions..., C) becomes (rows, C), more rows than images."""
+def in_rows(node: gs.Node) -> gs.Tensor | None:
+    """The positions that a node puts into rows: (N, positions..., C) becomes (rows, C), more rows than images.
+
+    Where heads stand behind the positions, (N, positions, heads, d), that is what the file itself makes of them beside.
+    """
     if not is_op(node, *RESHAPES):
-        return False
-    before, after = node.inputs[0].shape, node.outputs[0].shape
-    if before is None or after is None or len(before) < 3 or len(after) != 2:
-        return False
-    open_ = sum(not isinstance(size, int) for size in before)
-    return open_ <= 1 and before[-1] == after[-1] and before[0] != after[0] and None not in before
+        return None
+    source, after = node.inputs[0], node.outputs[0].shape
+    if source.shape is None or after is None or len(source.shape) < 3 or len(after) != 2:
+        return None
+    if None in source.shape or source.shape[0] == after[0]:
+        return None
+    if source.shape[-1] == after[-1]:
+        return source
+    joined = [*source.shape[:-2], after[-1]]
+    beside = (reader.outputs[0] for reader in consumers(source) if is_op(reader, "Reshape"))
+    return next((tensor for tensor in beside if list(tensor.shape or ()) == joined), None)
 
 
 def works_by_row(node: gs.Node, tables: Mapping[str, gs.Tensor]) -> bool:
@@ -53,6 +61,8 @@ def works_by_row(node: gs.Node, tables: Mapping[str, gs.Tensor]) -> bool:
     read = [(index, tables.get(tensor.name)) for index, tensor in variables(node)]
     sources = [source for _, source in read if source is not None]
     if len(sources) < len(read) or any(list(s.shape[:-1]) != list(sources[0].shape[:-1]) for s in sources):
+        return False
+    if sources and with_positions(node.outputs[0], sources[0])[0] is None:
         return False
     constants = [tensor for tensor in node.inputs if isinstance(tensor, gs.Constant)]
     if is_op(node, "MatMul", "Gemm"):
@@ -66,19 +76,36 @@ def works_by_row(node: gs.Node, tables: Mapping[str, gs.Tensor]) -> bool:
     return is_op(node, *CURVED) and all(len(t.shape) < 2 or t.shape[0] == 1 for t in constants)
 
 
+def with_positions(result: gs.Tensor, source: gs.Tensor) -> tuple[gs.Tensor | None, gs.Node | None]:
+    """What rows are like with the positions of a source, and the node that gives them these again.
+
+    None where several of the sizes are open and no tensor has them.
+    """
+    shape = [*source.shape[:-1], result.shape[-1]]
+    back = (node for node in consumers(result) if is_op(node, "Reshape") and list(node.outputs[0].shape or ()) == shape)
+    if (node := next(back, None)) is not None:
+        return node.outputs[0], node
+    if sum(not isinstance(size, int) for size in shape) < 2:
+        return gs.Variable("", result.dtype, shape), None
+    return (source if list(source.shape) == shape else None), None
+
+
 def unfold(model: Model, node: gs.Node, tables: Mapping[str, gs.Tensor]) -> gs.Tensor:
     """Let a node read tensors with positions; what it made is a Reshape of what it makes now."""
     result = node.outputs[0]
-    places = next(tables[tensor.name].shape[:-1] for _, tensor in variables(node))
+    source = next(tables[tensor.name] for _, tensor in variables(node))
+    whole, back = with_positions(result, source)
     for index, tensor in list(variables(node)):
         node.inputs[index] = tables[tensor.name]
     if is_op(node, "Gemm"):
         as_product(node)
     elif is_op(node, *NORMS):
-        node.attrs = {**node.attrs, "axes": [len(places)]}
+        node.attrs = {**node.attrs, "axes": [len(source.shape) - 1]}
         node.attrs.pop("axis", None)
-    shape = gs.Variable("", result.dtype, (*places, result.shape[-1]))
-    whole = reshaped(model, result, shape, fresh(model, f"{result.name}/positions"))
+    if back is not None:
+        detach(back)
+    elif whole is not None:
+        whole = reshaped(model, result, whole, fresh(model, f"{result.name}/positions"))
     node.outputs[0] = whole
     model.graph.nodes.append(gs.Node("Reshape", f"{result.name}/rows", {}, [whole], [result]))
     return result

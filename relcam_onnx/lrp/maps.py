@@ -240,4 +240,5 @@ def positions(f: Backend, layer: Layer, values: Mapping[str, Value]) -> tuple[Si
         return tuple(fixed)
     # The tensor that the row was made of: its positions are its last axes, or those before its channels.
     sizes = f.dims(values[layout.origin])
-    return tuple(sizes[axis] for axis in layout.origin_axes)
+    known = zip(layout.grid, layout.origin_axes, strict=True)
+    return tuple(size if isinstance(size, int) else sizes[axis] for size, axis in known)

@@ -1,4 +1,4 @@
-"""Names of classes that a file looks up itself: ZipMap, LabelEncoder, a list of words behind the chosen class."""
+"""Names of classes that a file tells elsewhere than as labels: ZipMap, LabelEncoder, words that it looks up, lines."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from onnx import numpy_helper
 
 TOLD = ("relcam.labels", "names")
 """Metadata that tell labels."""
+LINES = "character"
+"""Those of RapidAI's models, one a line; of a recogniser without the blank before them and the space behind."""
 
 
 def with_class_names(metadata: Mapping[str, str], graph: onnx.GraphProto) -> dict[str, str]:
-    """Metadata, and as labels the only names that nodes of a graph look up, where no metadata tell any."""
+    """Metadata, and as labels the only names that nodes of a graph look up, or lines of them, where none tell any."""
     words = {t.name: t for t in graph.initializer if t.data_type == onnx.TensorProto.STRING}
     lists = {tuple(names) for node in graph.node if (names := looked_up(node, words))}
+    if not lists and LINES in metadata:
+        lists = {tuple(names) for names in [of_lines(metadata[LINES], graph)] if names}
     if len(lists) != 1 or any(key in metadata for key in TOLD):
         return dict(metadata)
     return {**metadata, TOLD[0]: json.dumps(*lists)}
@@ -31,3 +35,11 @@ def looked_up(node: onnx.NodeProto, words: Mapping[str, onnx.TensorProto]) -> li
     elif node.op_type in ("ArrayFeatureExtractor", "Gather") and node.input[0] in words:
         names = numpy_helper.to_array(words[node.input[0]]).reshape(-1).tolist()
     return [name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in names]
+
+
+def of_lines(lines: str, graph: onnx.GraphProto) -> list[str]:
+    """The names that stand on lines, as many as an output has classes; none where they fit no output."""
+    names = lines.splitlines()
+    sizes = {dim.dim_value for output in graph.output for dim in output.type.tensor_type.shape.dim[1:]}
+    fitting = (names, ["blank", *names], ["blank", *names, " "])
+    return next((each for each in fitting if len(each) in sizes), [])

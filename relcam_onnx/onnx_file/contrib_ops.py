@@ -178,17 +178,20 @@ def mixes_none(node: onnx.NodeProto) -> bool:
     return node.op_type in (*pools, *REORDERS) and not channels_last
 
 
-def write_back(proto: onnx.ModelProto) -> None:
-    """Spell the fused ops of a model in standard ones, in place."""
+def write_back(proto: onnx.ModelProto) -> bool:
+    """Spell the fused ops of a model in standard ones, in place; whether there were any."""
     unblock(proto)
+    found = False
     opset = next((entry.version for entry in proto.opset_import if not entry.domain), 0)
     half = any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in proto.graph.initializer)
     for graph in graphs(proto.graph):
         if any(spelling(node, opset) for node in graph.node):
+            found = True
             truths = truth_values(graph)
             nodes = [part for node in graph.node for part in spelled(node, opset, truths, half=half)]
             del graph.node[:]
             graph.node.extend(nodes)
+    return found
 
 
 def spelling(node: onnx.NodeProto, opset: int) -> Callable[[Writer], None] | None:

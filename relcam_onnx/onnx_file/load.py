@@ -118,6 +118,8 @@ def _load(source: Source) -> Model:
         metadata = with_class_names({entry.key: entry.value for entry in proto.metadata_props}, proto.graph)
         scopes = read_scopes(proto.graph, metadata)
         raise_opset(proto)
+        if write_back(proto):  # what needs ops of the working opset
+            raise_opset(proto)
         spell_out(proto)
         graph = _graph(proto, weights)
     digested = digest.result()

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from relcam_onnx.onnx_file.protos import attribute, graphs, stored
+from relcam_onnx.onnx_file.protos import attribute, graphs, has_shape, stored
 
 Attributes = Mapping[str, str]
 
@@ -54,6 +54,26 @@ def repair(graph: onnx.GraphProto, repairs: Mapping[str, Attributes]) -> None:
                 kept = [attribute for attribute in node.attribute if attribute.name not in attributes]
                 del node.attribute[:]
                 node.attribute.extend([*kept, *(helper.make_attribute(*item) for item in attributes.items())])
+
+
+def join_rows(graph: onnx.GraphProto) -> None:
+    """Let a Softmax over the last axis be one again, in place, where a converter that knew no rank made rows first.
+
+    Before opset 13 axes from ``axis`` on were one, which the converter spells as Flatten, Softmax and Reshape.
+    """
+    makers = {name: node for node in graph.node for name in node.output}
+    told = {value.name: value for value in (*graph.value_info, *graph.input)}
+    ranks = {name: len(value.type.tensor_type.shape.dim) for name, value in told.items() if has_shape(value)}
+    for node in graph.node:
+        squashing, shape = (makers.get(name) for name in node.input) if node.op_type == "Reshape" else (None, None)
+        rows = makers.get(squashing.input[0]) if squashing and squashing.op_type in ("Softmax", "LogSoftmax") else None
+        if squashing is None or rows is None or shape is None or (rows.op_type, shape.op_type) != ("Flatten", "Shape"):
+            continue
+        x, axis = rows.input[0], attribute(rows, "axis", 1)
+        last = axis in (-1, ranks.get(x, 0) - 1) and attribute(squashing, "axis", -1) in (-1, 1)
+        if last and list(shape.input) == [x] and not shape.attribute:
+            node.CopyFrom(helper.make_node(squashing.op_type, [x], node.output, squashing.name, axis=-1))
+            squashing.name = ""
 
 
 def _sampling(node: onnx.NodeProto, version: int, constants: Mapping[str, onnx.TensorProto]) -> Attributes:

@@ -13,8 +13,8 @@ import onnx
 from onnx import version_converter
 
 from relcam_onnx.errors import ModelFileError
-from relcam_onnx.onnx_file.old_ops import repair, rewrite
-from relcam_onnx.onnx_file.protos import nodes
+from relcam_onnx.onnx_file.old_ops import join_rows, repair, rewrite
+from relcam_onnx.onnx_file.protos import has_shape, nodes
 from relcam_onnx.onnx_file.stale import forget_stale
 
 WORKING_OPSET = 18
@@ -52,6 +52,7 @@ def raise_opset(proto: onnx.ModelProto) -> None:
         skeleton.opset_import.extend(proto.opset_import)
     proto.ir_version = onnx.helper.find_min_ir_version_for(proto.opset_import, ignore_unknown=True)
     _infer_shapes(skeleton)
+    join_rows(skeleton.graph)
     for part in _REMADE:
         proto.graph.ClearField(part)
         getattr(proto.graph, part).extend(getattr(skeleton.graph, part))
@@ -72,7 +73,7 @@ def sized_skeleton(proto: onnx.ModelProto, sizes: Mapping[str, Sequence[int | No
         output.type.tensor_type.ClearField("shape")
     _infer_shapes(skeleton)
     for output, told in zip(graph.output, proto.graph.output, strict=True):
-        if not output.type.tensor_type.HasField("shape"):
+        if not has_shape(output):
             output.type.tensor_type.shape.CopyFrom(told.type.tensor_type.shape)
     return skeleton
 
@@ -118,14 +119,9 @@ def _infer_shapes(proto: onnx.ModelProto) -> None:
             return
         proto.graph.CopyFrom(inferred.graph)
         told = {value.name: value for value in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output)}
-        more = [n for n in blind if _is_known(told.get(n.input[0])) and not _is_known(told.get(n.output[0]))]
+        more = [n for n in blind if has_shape(told.get(n.input[0])) and not has_shape(told.get(n.output[0]))]
         if not more:
             return
         for node in more:
             value = told.get(node.output[0]) or proto.graph.value_info.add(name=node.output[0])
             value.type.CopyFrom(told[node.input[0]].type)
-
-
-def _is_known(value: onnx.ValueInfoProto | None) -> bool:
-    """Whether a tensor's shape is told."""
-    return value is not None and value.type.tensor_type.HasField("shape")

@@ -70,3 +70,8 @@ def tensors(proto: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorProto]]:
             if attribute.HasField("t"):
                 yield name, attribute.t
             yield from ((name, tensor) for tensor in attribute.tensors)
+
+
+def has_shape(value: onnx.ValueInfoProto | None) -> bool:
+    """Whether what is said of a tensor, if anything, tells its rank."""
+    return value is not None and value.type.tensor_type.HasField("shape")
