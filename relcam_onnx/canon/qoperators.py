@@ -9,75 +9,22 @@ ContribOperators.md has them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.canon.axes import RESHAPES
 from relcam_onnx.canon.constants import dequantise
 from relcam_onnx.canon.edit import detach, is_op, sweep
+from relcam_onnx.canon.integers import FORMS, Form, Meaning, meaning
 from relcam_onnx.model import Model, View, producer
 
 MICROSOFT = "com.microsoft"
 KEPT = ("Flatten", "Gather", "Identity", "MaxPool", "Pad", "Reshape", "Resize", "Slice", "Split", "Squeeze",
         "Transpose", "Unsqueeze")  # fmt: skip
 """Ops that work on integers as on floats: what they make means the same as what they read."""
-
-
-class Meaning(NamedTuple):
-    """What integers stand for: (q - zero) · scale, per channel along ``axis``."""
-
-    scale: gs.Tensor
-    zero: gs.Tensor | None = None
-    axis: int = -1
-
-
-def meaning(node: gs.Node, scale: int, zero: int, axis: int = -1) -> Meaning:
-    """What a node says of integers, in its inputs of these numbers."""
-    held = node.inputs[zero] if len(node.inputs) > zero and not node.inputs[zero].is_empty() else None
-    return Meaning(node.inputs[scale], held, axis)
-
-
-class Form(NamedTuple):
-    """A quantised op as the float op that it stands for.
-
-    Attributes
-    ----------
-    op
-        The float op.
-    operands
-        Where its inputs have their integers, scale and zero.
-    result
-        Where the scale and zero of its output stand.
-    bias
-        Where int32 of scale (the first operand's · the second's) stands, which is added.
-    plain
-        How many inputs before them are as they are.
-    """
-
-    op: str
-    operands: Sequence[tuple[int, int, int]]
-    result: tuple[int, int]
-    bias: int | None = None
-    plain: int = 0
-
-
-ONE, TWO = ((0, 1, 2),), ((0, 1, 2), (3, 4, 5))
-FORMS: dict[str, Form] = {
-    "QLinearConv": Form("Conv", TWO, (6, 7), 8),
-    "QLinearMatMul": Form("MatMul", TWO, (6, 7)),
-    "QGemm": Form("Gemm", TWO, (7, 8), 6),
-    "QLinearAdd": Form("Add", TWO, (6, 7)),
-    "QLinearMul": Form("Mul", TWO, (6, 7)),
-    "QLinearSigmoid": Form("Sigmoid", ONE, (3, 4)),
-    "QLinearLeakyRelu": Form("LeakyRelu", ONE, (3, 4)),
-    "QLinearSoftmax": Form("Softmax", ONE, (3, 4)),
-    "QLinearAveragePool": Form("AveragePool", ONE, (3, 4)),
-    "QLinearGlobalAveragePool": Form("GlobalAveragePool", ONE, (3, 4)),
-    "QLinearReduceMean": Form("ReduceMean", ONE, (3, 4)),
-    "QLinearWhere": Form("Where", ((1, 2, 3), (4, 5, 6)), (7, 8), plain=1),
-}
 
 
 def name_quantised(model: Model) -> None:
@@ -102,6 +49,25 @@ def padding(node: gs.Node, held: Meaning) -> list[gs.Tensor]:
     zero = held.zero.values if isinstance(held.zero, gs.Constant) else 0
     value = (np.asarray(told, np.float32) - zero) * np.asarray(held.scale.values, np.float32)
     return [amounts, gs.Constant(f"{node.outputs[0].name}/value", np.asarray(value, np.float32).reshape(())), *rest[1:]]
+
+
+def biased(node: gs.Node | None) -> list[Any]:
+    """A convolution of integers, and the bias that is added to it where that is rounded to each run's scale."""
+    if not is_op(node, "Add"):
+        return [node]
+    for whole, other in (node.inputs, node.inputs[::-1]):
+        scaled = producer(before(whole, *RESHAPES, "Cast", "Floor", "Round"))
+        told = before(scaled.inputs[0], *RESHAPES) if is_op(scaled, "Div") else None
+        if isinstance(told, gs.Constant) and is_op(producer(other), "ConvInteger"):
+            return [producer(other), gs.Constant(f"{node.outputs[0].name}/bias", np.asarray(told.values).reshape(-1))]
+    return [node]
+
+
+def before(tensor: gs.Tensor, *ops: str) -> gs.Tensor:
+    """What a tensor was before nodes of some ops, of which the first input counts."""
+    while (node := producer(tensor)) is not None and is_op(node, *ops):
+        tensor = node.inputs[0]
+    return tensor
 
 
 class Quantised:
@@ -162,7 +128,7 @@ class Quantised:
         """A Mul that scales a product of integers, cast, by both scales -> the product of what they mean."""
         for index, tensor in enumerate(node.inputs):
             cast, scaling = producer(tensor), producer(node.inputs[1 - index])
-            product = producer(cast.inputs[0]) if is_op(cast, "Cast") else None
+            product, *bias = biased(producer(cast.inputs[0])) if is_op(cast, "Cast") else [None]
             if not is_op(product, "ConvInteger", "MatMulInteger") or not is_op(scaling, "Mul"):
                 continue
             held = self.meanings.get(product.inputs[0].name)
@@ -171,7 +137,7 @@ class Quantised:
                 zero = product.inputs[3] if len(product.inputs) > 3 else None
                 op, axis = ("Conv", 0) if product.op == "ConvInteger" else ("MatMul", -1)
                 weight = self.read(product.inputs[1], Meaning(scaling.inputs[scales[0]], zero, axis))
-                self.put(node, op, [self.read(product.inputs[0], held), weight], dict(product.attrs), None)
+                self.put(node, op, [self.read(product.inputs[0], held), weight, *bias], dict(product.attrs), None)
                 return
 
     def write_matmul(self, node: gs.Node) -> None:

@@ -12,7 +12,8 @@ import onnx_graphsurgeon as gs
 from relcam_onnx.canon.axes import RESHAPES, permutation
 from relcam_onnx.canon.edit import bypass, detach, fresh, is_op, is_output, read_instead, reshaped, sweep, view
 from relcam_onnx.canon.identity import handed_on, merge_twins
-from relcam_onnx.canon.qoperators import Quantised, meaning
+from relcam_onnx.canon.integers import meaning
+from relcam_onnx.canon.qoperators import Quantised
 from relcam_onnx.model import Model, consumers, producer
 
 
