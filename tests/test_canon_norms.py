@@ -71,6 +71,16 @@ def instance_groups(net: Drawn, x: str) -> str:
     return net("Mul", net("Reshape", y, np.array([1, 4, 8, 8])), gain(net, *ACROSS))
 
 
+def turned_within(net: Drawn, x: str, mean_behind: bool) -> str:
+    """A layer norm over channels, turned behind its mean, or behind what is left without it, as optimisers do."""
+    middle = mean(net, x, [1])
+    if mean_behind:
+        rest = net("Sub", net("Transpose", x, perm=LAST), net("Transpose", middle, perm=LAST))
+    else:
+        rest = net("Transpose", net("Sub", x, middle), perm=LAST)
+    return net("Div", rest, deviation(net, rest, [3]))
+
+
 def over_positions(net: Drawn, x: str, mean: Callable[[Drawn, str], str]) -> str:
     """An instance norm by some mean."""
     rest = net("Sub", x, mean(net, x))
@@ -109,6 +119,12 @@ IN_ROWS = ["Reshape", "LayerNormalization", "Mul", "Add", "Reshape"]
 FORMS: dict[str, tuple[Write, list[str]]] = {
     "a layer norm over channels": (lambda n: normed(n, silu(n), [1]), [*SILU, "LayerNormalization"]),
     "its gain inside": (lambda n: with_gain_inside(n, silu(n), [1]), [*SILU, "LayerNormalization"]),
+    "one that is turned behind its mean": (
+        lambda n: turned_within(n, silu(n), True), [*SILU, "Transpose", "LayerNormalization"],
+    ),
+    "one that is turned without its mean": (
+        lambda n: turned_within(n, silu(n), False), [*SILU, "Transpose", "LayerNormalization"],
+    ),
     "one over channels and positions, its gain inside": (
         lambda n: with_gain_inside(n, silu(n), [1, 2, 3]), [*SILU, "LayerNormalization"],
     ),

@@ -275,3 +275,23 @@ def test_rows_of_so_many_pictures_and_positions_are_positions(size: tuple[int, i
     found = [rc.Explainer(tokens_of(form), layers, backend=backend)(x, 0) for form in ("as rows", "as products")]
     for layer, value in found[1].maps.items():
         agree(found[0].maps[layer], value, 1e-5)
+
+
+def test_signals_of_so_many_pictures_and_places_are_read_through_a_row() -> None:
+    """As Keras and Paddle write Conv1D: with neither the batch nor the length told, as convolutions of signals are."""
+
+    def signals(form: str) -> onnx.ModelProto:
+        net = Net("N", 4, "L")
+        weight, bias = net.normal(6, 4, 3, scale=0.3), net.normal(6, scale=0.3)
+        if form == "a row":
+            row = net("Conv", net("Unsqueeze", net.x, ints(2)), weight[:, :, None], bias, pads=[0, 1, 0, 1])
+            x = net("Relu", net("Squeeze", row, ints(2)))
+        else:
+            x = net("Relu", net("Conv", net.x, weight, bias, pads=[1, 1]))
+        return net.model(net.head(x, 6))
+
+    x = picture(2, 4, 12)
+    for backend in ("eager", "compiled"):
+        found = [rc.Explainer(signals(form), ["stages", "input"], backend=backend)(x, 0) for form in ("a row", "")]
+        for layer, value in found[1].maps.items():
+            agree(found[0].maps[layer], value, 1e-5)

@@ -127,8 +127,24 @@ def reshaped(model: Model, source: gs.Tensor, like: gs.Tensor, name: str) -> gs.
     """A tensor's values in the shape of another."""
     sizes = [size if isinstance(size, int) else -1 for size in like.shape]
     if sizes.count(-1) > 1:
+        for op, wide, thin in (("Squeeze", source, like), ("Unsqueeze", like, source)):
+            if (ones := more_ones(wide.shape, thin.shape)) is not None:
+                return view(model, like, name, op, source, np.array(ones, np.int64))
         return view(model, like, name, "Like", source, like)
     return view(model, like, name, "Reshape", source, np.array(sizes, np.int64))
+
+
+def more_ones(wide: Sequence[int | str | None], thin: Sequence[int | str | None]) -> list[int] | None:
+    """The axes of length one that a shape has more than another has; None where that is not all."""
+    rest, ones = list(thin), []
+    for axis, size in enumerate(wide):
+        if rest and rest[0] == size:
+            rest.pop(0)
+        elif size == 1:
+            ones.append(axis)
+        else:
+            return None
+    return None if rest else ones
 
 
 def fresh(model: Model, name: str) -> str:

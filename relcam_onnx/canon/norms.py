@@ -15,9 +15,10 @@ import onnx_graphsurgeon as gs
 from relcam_onnx.canon.activations import ELEMENTWISE
 from relcam_onnx.canon.axes import permutation
 from relcam_onnx.canon.cut import Piece, pieces, places
-from relcam_onnx.canon.edit import is_op, sweep
+from relcam_onnx.canon.edit import is_op, result_of, sweep
 from relcam_onnx.canon.fitting import Function, fitted, made, trials
 from relcam_onnx.canon.identity import over
+from relcam_onnx.canon.moving import turned
 from relcam_onnx.canon.taking import trimmed
 from relcam_onnx.model import Model, consumers, producer, static_shape, variables
 
@@ -65,17 +66,28 @@ def name_mean_variance(node: gs.Node) -> None:
 
 
 def reduce_behind(model: Model) -> None:
-    """Where a tensor is turned, and so is a mean of it, let the mean be of what was turned, as optimisers split it."""
+    """Where a tensor is turned, and so is a mean of it, let the mean be of what was turned, as optimisers split it.
+
+    So where what is left without the mean is turned.
+    """
     for node in list(model.graph.nodes):
-        mean = producer(node.inputs[0]) if is_op(node, "Transpose") else None
+        before = producer(node.inputs[0]) if is_op(node, "Transpose") else None
+        rest = before if before is not None and is_op(before, "Sub") else None
+        mean = before if rest is None else producer(rest.inputs[1])
         if not is_op(mean, *MEANS) or not mean.attrs.get("keepdims", 1) or not (axes := over(mean)):
             continue
         perm, source = permutation(node), mean.inputs[0]
-        turned = next((t for t in consumers(source) if is_op(t, "Transpose") and permutation(t) == perm), None)
-        if turned is not None:
-            there = gs.Constant(f"{node.outputs[0].name}/axes", np.array([perm.index(axis) for axis in axes], np.int64))
-            node.op = "ReduceMean" if is_op(mean, "GlobalAveragePool") else mean.op
-            node.attrs, node.inputs = {"keepdims": 1}, [turned.outputs[0], there]
+        behind = (t.outputs[0] for t in consumers(source) if is_op(t, "Transpose") and permutation(t) == perm)
+        whole, name = next(behind, None), node.outputs[0].name
+        there = np.array([perm.index(axis) for axis in axes], np.int64)
+        op = "ReduceMean" if is_op(mean, "GlobalAveragePool") else mean.op
+        if rest is None and whole is not None:
+            node.op, node.attrs, node.inputs = op, {"keepdims": 1}, [whole, gs.Constant(f"{name}/axes", there)]
+        elif rest is not None and rest.inputs[0] is source:
+            whole = whole or turned(model, source, perm, f"{name}/whole")
+            like = gs.Variable("", source.dtype, [1 if i in there else n for i, n in enumerate(whole.shape)])
+            less = result_of(model, like, f"{name}/mean", op, whole, there, keepdims=1)
+            node.op, node.attrs, node.inputs = "Sub", {}, [whole, less]
     sweep(model)
 
 
