@@ -115,3 +115,16 @@ def test_features_in_rows_are_no_pixels() -> None:
     with pytest.raises(rc.UnsupportedModelError):
         rc.Explainer(rows)
     same_maps(rc.Explainer(rows, head="segmenter")(X, 1), rc.Explainer(pixels(lambda net, z: z, 3))(X, 1))
+
+
+@pytest.mark.parametrize("end", ["Softmax", "Sigmoid", "ArgMax"])
+def test_scores_of_pixels_stand_beside_other_numbers_of_theirs(end: str) -> None:
+    """MTCNN's first network tells boxes before shares: those had been taken for four classes."""
+    net = Net("N", 3, 16, 16)
+    features = net("Relu", net.conv(net.x, 3, 8, stride=2))
+    boxes, scores = net.conv(features, 8, 4), net.conv(features, 8, 3)
+    told = net(end, scores, axis=1) if end != "Sigmoid" else net(end, scores)
+    explainer = rc.Explainer(net.model(boxes, told), "input")
+    e = explainer(picture(1, 3, 16, 16), 2)
+    assert explainer.prepared.scores.tensor.name == scores
+    assert e.maps["input"].any()

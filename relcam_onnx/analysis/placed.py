@@ -56,7 +56,7 @@ def of_places(
     fronts = {t.name: batch_in_front(model, t) for t in {t.name: t for t in (*named, *outputs)}.values()}
     named, outputs = ([fronts[t.name] for t in some] for some in (named, outputs))
     if len(named) > 1:
-        named = sorted(named, key=lambda tensor: beside_scores(tensor, outputs))
+        named = sorted(named, key=lambda tensor: (beside_scores(tensor, outputs), is_bare(tensor)))
     for output in named:
         others = [t for t in outputs if t is not output]
         alone = kind in (None, "detector") and not has_boxes(output, outputs)
@@ -97,6 +97,12 @@ def of_places(
             if bare is not None:
                 return bare
     return None
+
+
+def is_bare(tensor: gs.Tensor) -> bool:
+    """Whether numbers of pixels are told to be scores by no softmax, sigmoid or choice: those of boxes look so too."""
+    squashed = step_back(tensor, places=True).squashed_by is not None
+    return not squashed and len(tensor.shape or ()) >= GRID and chosen_among(tensor, masks=True)[0] is tensor
 
 
 def are_masks_of_queries(tensor: gs.Tensor, others: Iterable[gs.Tensor]) -> bool:
