@@ -31,7 +31,16 @@ def grouped(net: Drawn) -> str:
     return net("Reshape", conv(net), np.array([1, 2, 2, 8, 8]))
 
 
+def tiles(net: Drawn, x: str) -> str:
+    """Their sums, as a convolution, divided."""
+    summed = net("Conv", x, np.ones((4, 1, 2, 2), np.float32), group=4, strides=[2, 2])
+    return net("Div", summed, np.float32(4))
+
+
 FORMS: dict[str, tuple[Write, list[str]]] = {
+    "sums of tiles, divided, and their mean": (
+        lambda n: pool(n, tiles(n, relu(n)), (4, 4)), ["Conv", "Relu", "AveragePool"],
+    ),
     "rows, then columns": (lambda n: mean(n, mean(n, conv(n), 3), 2), ["Conv", "ReduceMean"]),
     "the same axis twice by number": (lambda n: mean(n, mean(n, conv(n), -1), -1), ["Conv", "ReduceMean"]),
     "kept and not": (

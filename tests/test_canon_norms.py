@@ -172,22 +172,28 @@ def test_the_form_of_a_norm(name: str) -> None:
     holds(*FORMS[name])
 
 
-@pytest.mark.parametrize("gains", ["behind", "in the row"])
+@pytest.mark.parametrize("gains", ["behind", "in the row", "of a product"])
 def test_a_norm_of_all_of_a_picture_in_a_row_is_one_of_the_picture(gains: str) -> None:
     """As a group norm of one group, which the stage is behind."""
     rng, x = np.random.default_rng(0), picture(2, 3, 16, 16)
+    pointwise, bias = rng.normal(0, 0.5, (6, 3, 1, 1)).astype(np.float32), rng.normal(0, 0.5, 6).astype(np.float32)
     gain, shift = np.exp(rng.normal(0, 0.3, 6)).astype(np.float32), rng.normal(0, 0.3, 6).astype(np.float32)
 
     def network(form: str) -> onnx.ModelProto:
         net = Net("N", 3, 16, 16, opset=21)
-        y = net.conv(net.x, 3, 6, stride=2)
+        if form == "of a product":  # of columns of pixels, with positions in a row
+            columns = net("Reshape", net("MaxPool", net.x, kernel_shape=[2, 2], strides=[2, 2]), np.array([0, 3, 64]))
+            y = net("Add", net("MatMul", pointwise[:, :, 0, 0], columns), bias[:, None])
+        else:
+            pooled = net("MaxPool", net.x, kernel_shape=[2, 2], strides=[2, 2])
+            y = net("Conv", pooled, pointwise, bias)
         if form == "group":
             y = net("GroupNormalization", y, gain, shift, num_groups=1)
         else:
             tables = [np.repeat(v, 64) for v in (gain, shift)] if form == "in the row" else [np.ones(384, np.float32)]
             row = net("LayerNormalization", net("Flatten", y), *tables)
             y = net("Reshape", row, np.array([-1, 6, 8, 8]))
-            if form == "behind":
+            if form != "in the row":
                 y = net("Add", net("Mul", y, gain[:, None, None]), shift[:, None, None])
         return net.model(net.head(net("Relu", net.conv(net("Relu", y), 6, 8, stride=2)), 8))
 

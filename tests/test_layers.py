@@ -187,3 +187,16 @@ def test_windows_that_are_undone_make_nothing_coarser() -> None:
     back = net("Reshape", net("Transpose", rows, perm=[0, 5, 1, 3, 2, 4]), np.array([0, 8, 16, 16]))
     model = net.model(net.head(net("Relu", net.conv(back, 8, 8, stride=2), name="behind"), 8))
     assert list(Explainer(model)(picture(1, 3, 32, 32)).maps) == ["stride2", "stride4", "fused"]
+
+
+@pytest.mark.parametrize("steps", [1, 8])
+def test_a_slice_of_one_row_has_the_stride_of_what_it_is_of(steps: int) -> None:
+    """The rest of a roll, as windows are shifted: its step leads nowhere."""
+    net = Net("N", 3, 16, 16)
+    x = net("Relu", net.conv(net.x, 3, 8, stride=2))
+    ends = np.array([1 if steps == 1 else 2**31 - 1])
+    parts = [net("Slice", x, np.array([1]), np.array([8]), np.array([2]))]
+    parts.append(net("Slice", x, np.array([0]), ends, np.array([2]), np.array([steps])))
+    x = net("Relu", net.conv(net("Concat", *parts, axis=2), 8, 8))
+    stages = layers_of(net.model(net.head(x, 8))).resolve("stages")
+    assert [layer.name for layer in stages] == ["stride2"]

@@ -131,6 +131,7 @@ def fold_into_layers(model: Model, *, batch_norm: bool) -> None:
     fold_affine(model, into_layers=batch_norm)
     drop_identities(model)
     if batch_norm:
+        join_pools(model)  # where factors stood between them that cancel, or are a layer's now
         stride_instead(model)
     while batch_norm and merge_parallel(model):
         fold_affine(model, into_layers=True)  # a scale of the sum goes into the layer that makes it now

@@ -12,7 +12,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.axes import RESHAPES
-from relcam_onnx.canon.edit import fresh, is_op, reshaped, sweep
+from relcam_onnx.canon.edit import fresh, is_op, reshaped, result_of, sweep
 from relcam_onnx.canon.moving import transposed, turned
 from relcam_onnx.model import Model, producer, variables
 
@@ -85,12 +85,14 @@ def in_rank(value: np.ndarray, rank: int) -> np.ndarray:
 
 def write_whole(model: Model, node: gs.Node, split: gs.Node, inner: Inner) -> bool:
     """All of each picture in a row, (N, C h w), normalised: the layer norm of it as it was, and is again behind."""
-    source, rows = split.inputs[0], list(inner.node.inputs[0].shape)
-    shape = list(source.shape or ())
-    if len(rows) != 2 or inner.axes != [1] or shape[:1] != rows[:1] or shape != list(node.outputs[0].shape or ()):
+    source, result, rows = split.inputs[0], node.outputs[0], list(inner.node.inputs[0].shape)
+    shape = list(result.shape or ())
+    if len(rows) != 2 or inner.axes != [1] or not list(source.shape or ())[:1] == shape[:1] == rows[:1]:
         return False
     if not all(isinstance(size, int) for size in shape[1:]):
         return False
+    if list(source.shape) != shape:  # positions in another shape
+        source = result_of(model, result, f"{result.name}/whole", "Reshape", source, np.array([-1, *shape[1:]]))
     node.op = "LayerNormalization"
     node.attrs = {"axes": list(range(1, len(shape))), "epsilon": inner.node.attrs.get("epsilon", 1e-5)}
     tables = [value.reshape(shape[1:] if value.size > 1 else [1]) for value in (inner.gain, inner.shift)]

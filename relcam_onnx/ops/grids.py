@@ -106,9 +106,10 @@ def slice_grids(node: gs.Node, axes: Sequence[int]) -> tuple[Grid, ...]:
     grids = dict.fromkeys(axes, Grid())
     for axis, start, step in zip(along, starts or [0] * count, steps or [1] * count, strict=False):
         if axis in grids:
-            (size,) = sizes_of(node.inputs[0], [axis])
+            (size,), (left,) = (sizes_of(tensor, [axis]) for tensor in (node.inputs[0], node.outputs[0]))
             first = start if start >= 0 else start + (size or -start)
-            grids[axis] = Grid(Fraction(step), Fraction(min(first, size - 1) if size else first))
+            apart = 1 if left == 1 else step  # of one position there is no step to the next
+            grids[axis] = Grid(Fraction(apart), Fraction(min(first, size - 1) if size else first))
     return tuple(grids.values())
 
 
