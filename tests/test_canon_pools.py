@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+from compare import same_maps
 from nets import Net, picture
 from test_canon_forms import Drawn, Write, conv, holds, per_channel, relu, shown, tokens
 
 import relcam_onnx as rc
 
 
-def pool(net: Drawn, x: str, op: str = "MaxPool", pads: int = 0, **options: int) -> str:
+def pool(net: Net, x: str, op: str = "MaxPool", pads: int = 0, **options: int) -> str:
     return net(op, x, kernel_shape=[2, 2], strides=[2, 2], pads=[pads] * 4, **options)
 
 
@@ -128,3 +129,24 @@ def test_channels_that_are_pruned_have_no_part_however_they_are_switched_off(pre
     for other in others:
         for layer, heat in one.items():
             np.testing.assert_allclose(other[layer], heat, rtol=0, atol=1e-5 * np.abs(heat).max())
+
+
+@pytest.mark.parametrize("backend", ["eager", "compiled"])
+def test_a_maximum_of_sums_of_tiles_is_read_as_one_of_their_means(backend: str) -> None:
+    """Their count is the dense layer's, so the walk reads a maximum that the file does not have."""
+    x = picture(1, 3, 16, 16)
+
+    def network(form: str) -> onnx.ModelProto:
+        net = Net("N", 3, 16, 16)
+        y = net("Relu", net.conv(net.x, 3, 6, stride=2))
+        dense, bias = net.normal(6, 5), net.normal(5)
+        if form == "sums":
+            y = net("Conv", y, np.ones((6, 1, 2, 2), np.float32), group=6, strides=[2, 2])
+        else:
+            y, dense = pool(net, y, "AveragePool"), 4 * dense
+        y = net("Flatten", net("GlobalAveragePool", pool(net, y)))
+        return net.model(net("Gemm", y, dense, bias))
+
+    forms = ("sums", "means")
+    got, wanted = (rc.Explainer(network(f), ["stages", "input"], backend=backend)(x, [[0, 1]]) for f in forms)
+    same_maps(got, wanted)

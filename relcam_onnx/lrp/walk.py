@@ -142,7 +142,8 @@ def seen(f: Backend, view: View, value: Callable[[str], T]) -> T:
     if view.op == "Part":
         rows, number = f.dims(inputs[1])[0], view.attrs["part"]
         return cast(T, f.Slice(inputs[0], [product([rows, number])], [product([rows, number + 1])], [0]))
-    return cast(T, getattr(f, view.op)(*inputs, **view.attrs))
+    made = getattr(f, view.op)(*inputs, **view.attrs)
+    return cast(T, made[0] if isinstance(made, tuple) else made)  # of MaxPool, not where the largest stand
 
 
 def value_of(f: Backend, tensor: gs.Tensor, values: Mapping[str, Value]) -> Value | None:
