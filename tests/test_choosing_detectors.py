@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from choosing_nets import FORMS, PYRAMIDS, ROOTS, SIDE, Choosing, choosing, column, pyramid, squares, suppressed
+from choosing_nets import CELL, FORMS, PYRAMIDS, ROOTS, SIDE, Choosing, choosing, column, pyramid, squares, suppressed
 from nets import Net, run
 from test_heads import planted, street
 
@@ -478,3 +478,37 @@ def test_four_classes_and_their_best_are_no_boxes() -> None:
     classes = net("Squeeze", shares, np.array([2]))
     model = net.model(classes, net("ReduceMax", classes, np.array([1]), keepdims=0))
     assert rc.Explainer(model).settings.head == "classifier"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_suppression_tells_which_columns_of_rows_are_what(backend: str) -> None:
+    """Boxes in pieces, key points, a column of ones and the shares of one class: RetinaFace as TensorFlow has it."""
+    net = Choosing(1, 3, SIDE, SIDE)
+    logits, boxes = squares(net)
+    red, places = net("Slice", logits, *map(net.whole, (0, 1, 2))), (SIDE // CELL) ** 2
+    two = net("Softmax", net("Concat", net("Mul", red, np.float32(0)), red, axis=2), axis=2)
+    share = net("Slice", two, *map(net.whole, (1, 2, 2)))
+    corners = [net("Slice", boxes, *map(net.whole, (first, first + 2, 2))) for first in (0, 2)]
+    points = net("Add", net("Mul", boxes, np.float32(0.5)), np.float32(3))
+    parts = (*corners, points, np.ones((1, places, 1), np.float32), share)
+    rows = net("Squeeze", net("Concat", *parts, axis=2), net.whole(0))
+    framed, marks = (net("Slice", rows, *map(net.whole, (*cut, 1))) for cut in ((0, 4), (-1, 2**31 - 1)))
+    kept = suppressed(net, net("Unsqueeze", framed, net.whole(0)), net("Reshape", marks, net.whole(1, 1, -1)))
+    model = net.model(net("Gather", rows, column(net, kept, 2), name="detections"))
+    options = {"preprocess": "unit", "layers": ["colours", "input"], "backend": backend}
+    found = rc.explain(model, street(), **options).detections[0]
+    wanted = [each for each in rc.explain(planted("corners"), street(), **OPTIONS).detections[0] if each.index == 0]
+    assert [(each.place, each.index) for each in found] == [(each.place, 0) for each in wanted]
+    for one, other in zip(found, wanted, strict=True):
+        assert (one.box, one.score) == (pytest.approx(other.box, abs=1e-3), pytest.approx(other.score, abs=1e-6))
+
+
+def test_rows_that_a_run_chose_are_no_pictures() -> None:
+    """Numbers of what was chosen, none of which says what it is: they had been taken for classes."""
+    net = Choosing(1, 3, SIDE, SIDE)
+    logits, boxes = squares(net)
+    kept = suppressed(net, boxes, net("Transpose", net("Sigmoid", logits), perm=[0, 2, 1]))
+    numbers = net("MatMul", net("Squeeze", boxes, net.whole(0)), net.normal(4, 7))
+    model = net.model(net("Gather", numbers, column(net, kept, 2), name="y"))
+    with pytest.raises(rc.UnsupportedModelError, match="no output is a table of scores"):
+        rc.Explainer(model, "input")

@@ -271,6 +271,11 @@ ONE_OF_TWO: dict[str, Tail] = {
     "what the other leaves": lambda net, z: net("Sub", 1.0, part(net, soft(net, z), 0, 1)),
     "clipped": lambda net, z: net("Clip", part(net, soft(net, z), 1, 2), 1e-6, 1 - 1e-6),
     "its logarithm": lambda net, z: part(net, net("LogSoftmax", z, axis=1), 1, 2),
+    "a part of a stack": lambda net, z: net(
+        "Squeeze",
+        net("Slice", soft(net, net("Unsqueeze", z, whole(2))), whole(1, 0), whole(2, 1), whole(1, 2)),
+        whole(2),
+    ),
 }
 
 

@@ -11,6 +11,7 @@ import onnx_graphsurgeon as gs
 from relcam_onnx.analysis.heads import BOX, holds_scores
 from relcam_onnx.analysis.kinds import GRID, TABLE
 from relcam_onnx.canon.edit import is_op
+from relcam_onnx.canon.identity import integers
 from relcam_onnx.canon.unsquashing import keeps
 from relcam_onnx.model import is_constant, producer, static_shape, variables
 
@@ -115,6 +116,8 @@ def values_of(node: gs.Node, tensor: gs.Tensor, over: frozenset[str]) -> list[gs
         return []  # sides in another order are other boxes
     if not over and is_op(node, *RESCALES) and any(map(is_constant, node.inputs)):
         return [t for _, t in variables(node)] if rescales(node) else []
+    if is_op(node, "Slice") and (joined := producer(node.inputs[0])) is not None and is_op(joined, "Concat"):
+        return parts_cut(node, joined)
     first = node.op == "TopK" and tensor is node.outputs[0]
     if first or node.op in MOVES | PICKS | BEST | over or (over and (is_op(node, "Sqrt") or keeps(node))):
         return [node.inputs[0]]
@@ -125,6 +128,21 @@ def values_of(node: gs.Node, tensor: gs.Tensor, over: frozenset[str]) -> list[gs
     if is_op(node, "Where"):
         return [t for t in node.inputs[1:] if not is_constant(t)]
     return [node.inputs[2]] if is_op(node, "ScatterND", "ScatterElements") else []
+
+
+def parts_cut(node: gs.Node, joined: gs.Node) -> list[gs.Tensor]:
+    """Of what was joined along an axis, that which a Slice along it reads; what was joined, where it reads several."""
+    starts, ends, axes, steps = (integers(node, i) or [] for i in range(1, 5))
+    rank = len(joined.outputs[0].shape or ())
+    along = int(joined.attrs["axis"]) % max(rank, 1)
+    sizes = [size for t in joined.inputs if (size := (static_shape(t) or (None,) * (along + 1))[along]) is not None]
+    if [axis % max(rank, 1) for axis in axes] != [along] or steps not in ([], [1]) or len(sizes) < len(joined.inputs):
+        return [joined.outputs[0]]
+    read = range(sum(sizes))[starts[0] : ends[0]]
+    begins = [sum(sizes[:i]) for i in range(len(sizes))]
+    parts = zip(joined.inputs, begins, sizes, strict=True)
+    within = [t for t, begin, size in parts if begin <= read.start and read.stop <= begin + size]
+    return [t for t in within if not is_constant(t)] or [joined.outputs[0]]
 
 
 def rescales(node: gs.Node) -> bool:
@@ -143,3 +161,11 @@ def is_pair(units: np.ndarray) -> bool:
 def chooses(node: gs.Node) -> bool:
     """Whether which values are told hangs on the picture."""
     return node.op in BEST | {"TopK", "Compress"} or (node.op in PICKS and not is_constant(node.inputs[1]))
+
+
+def are_picked(rows: gs.Tensor) -> bool:
+    """Whether rows are those that a run chose, of one image, and no image's each."""
+    node = producer(rows)
+    while is_op(node, *MOVES, *SQUASHES):
+        node = producer(node.inputs[0])
+    return is_op(node, *PICKS) and not is_constant(node.inputs[1])

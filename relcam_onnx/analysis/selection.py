@@ -16,7 +16,8 @@ import onnx_graphsurgeon as gs
 from relcam_onnx.analysis.heads import BOX, Columns, holds_scores
 from relcam_onnx.analysis.origins import MOVES, PICKS, SQUASHES, Origin, chooses, origin
 from relcam_onnx.canon.edit import is_op
-from relcam_onnx.model import is_constant, producer, static_shape
+from relcam_onnx.canon.identity import integers
+from relcam_onnx.model import consumers, is_constant, producer, static_shape
 
 ALTERS = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1}
 """What changes numbers by constants, and the one that changes nothing."""
@@ -130,7 +131,7 @@ class Part(NamedTuple):
 def parts_of(output: gs.Tensor) -> list[Part]:
     """What an output's columns are made of; nothing where it is not put together of columns."""
     current, picked, last = output, False, (static_shape(output) or (None,))[-1]
-    changed = np.zeros(last or 1, bool)
+    changed, read = np.zeros(last or 1, bool), [output]
     while (node := producer(current)) is not None:
         rows = [t for t in node.inputs if not is_filling(t)]
         if is_op(node, "Concat") and len(rows) > 1:
@@ -140,21 +141,54 @@ def parts_of(output: gs.Tensor) -> list[Part]:
                 starts = [sum(sizes[:i]) for i in range(len(sizes))]
                 told = zip(node.inputs, starts, sizes, strict=True)
                 own = np.broadcast_to(changed, sum(sizes))
-                return [
+                parts = [
                     Part(Columns(output.name, start, size), part, picked, bool(own[start : start + size].any()))
                     for part, start, size in told
                     if size
                 ]
+                return as_suppressed(parts, read)
         elif is_op(node, "ScatterND", "ScatterElements"):
             current = node.inputs[2]  # one image's rows among those of all
             continue
-        elif is_op(node, *ALTERS) and len(rows) == 1:
+        elif is_op(node, *ALTERS, "BatchNormalization") and len(rows) == 1:
             changed = changed | columns_changed(node, last)
         elif not is_op(node, "Concat", *MOVES, *PICKS) or is_op(node, "Transpose") or not rows:
             break
         picked |= chooses(node)
         current = rows[0] if is_op(node, "Concat", *ALTERS) else node.inputs[0]
+        read.append(current)
     return []
+
+
+def as_suppressed(parts: list[Part], rows: Sequence[gs.Tensor]) -> list[Part]:
+    """The box and the score of rows alone, where a suppression tells which of their columns these are; else all."""
+    told = [found for each in rows for reader in consumers(each) if (found := read_for(reader)) is not None]
+    boxes = [start for place, start, size in told if (place, size) == (0, BOX)]
+    marks = [start for place, start, size in told if (place, size) == (1, 1)]
+    if len(boxes) != 1 or len(marks) != 1:
+        return parts
+    wide = parts[-1].columns.first + parts[-1].columns.width
+    first, mark = (start % wide for start in (boxes[0], marks[0]))
+    framing = [part for part in parts if first <= part.columns.first < first + BOX]
+    scored = [part for part in parts if part.columns[1:] == (mark, 1)]
+    if sum(part.columns.width for part in framing) != BOX or not scored:
+        return parts
+    box = framing[0]._replace(columns=framing[0].columns._replace(width=BOX))
+    return [box if len(framing) == 1 else box._replace(changed=True), *scored]
+
+
+def read_for(node: gs.Node) -> tuple[int, int, int] | None:
+    """Where a suppression reads the columns that a Slice is of, boxes 0 or scores 1, the first one and how many."""
+    columns = (static_shape(node.outputs[0]) or (None,))[-1] if is_op(node, "Slice") else None
+    starts, axes = (integers(node, i) or [] for i in (1, 3))
+    if columns is None or [axis % len(node.outputs[0].shape) for axis in axes] != [len(node.outputs[0].shape) - 1]:
+        return None
+    current = node.outputs[0]
+    while len(readers := consumers(current)) == 1 and is_op(readers[0], *MOVES):
+        current = readers[0].outputs[0]
+    suppressing = next((reader for reader in readers if reader.op == "NonMaxSuppression"), None)
+    places = [] if suppressing is None else [i for i in (0, 1) if suppressing.inputs[i] is current]
+    return (places[0], starts[0], columns) if places else None
 
 
 def is_filling(tensor: gs.Tensor) -> bool:
@@ -164,6 +198,10 @@ def is_filling(tensor: gs.Tensor) -> bool:
 
 def columns_changed(node: gs.Node, wide: int | None) -> np.ndarray:
     """The columns of so many whose numbers a node changes by constants, (columns), or (1) for all alike."""
+    if is_op(node, "BatchNormalization"):  # as scales and shifts of what is joined are written
+        scale, shift, mean, variance = (np.asarray(t.values) for t in node.inputs[1:])
+        same = [np.allclose(told, (1, 0, 0, 1)) for told in zip(scale, shift, mean, variance, strict=True)]
+        return ~np.array(same if len(same) == wide else [False])
     behind = node.inputs[1] if is_op(node, "Sub", "Div") else next(t for t in node.inputs if is_filling(t))
     told = np.asarray(behind.values) if is_constant(behind) else np.empty(0)
     if (told.size != 1 and told.shape[-1:] != (wide,)) or told.size not in (1, wide):

@@ -10,6 +10,7 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.analysis.deciding import decides, factor, rounds, scales
 from relcam_onnx.analysis.heads import Scores, holds_scores
+from relcam_onnx.analysis.origins import are_picked
 from relcam_onnx.analysis.positions import follow
 from relcam_onnx.analysis.shifted import unshifted
 from relcam_onnx.canon.activations import ELEMENTWISE
@@ -138,7 +139,7 @@ def is_table(tensor: gs.Tensor) -> bool:
 def has_rows(model: Model, table: gs.Tensor) -> bool:
     """Whether a table has a row for each image, or for the frames of a clip; with the batch behind it has others."""
     batch, rows = fixed_batch(model.graph.inputs), (static_shape(table) or (None,))[0]
-    return batch is None or rows is None or batch % rows == 0
+    return batch is None or (not are_picked(table) if rows is None else batch % rows == 0)
 
 
 def looks_like_scores(tensor: gs.Tensor) -> bool:

@@ -27,23 +27,37 @@ def name_pairs(model: Model) -> None:
         for what, place in (("own", taken), ("other", 1 - taken)):
             bounds = [np.array([value], np.int64) for value in (place, place + 1, axis)]
             sides.append(result_of(model, like, f"{name}/{what}", "Slice", scores, *bounds))
-        node.op, node.attrs, node.inputs = "Sigmoid", {}, [result_of(model, like, f"{name}/ahead", "Sub", *sides)]
+        ahead, others = result_of(model, like, f"{name}/ahead", "Sub", *sides), cuts_beside(node, axis)
+        node.op, node.attrs, node.inputs = "Sigmoid", {}, [ahead]
         if is_op(squash, "LogSoftmax"):
             node.op, node.inputs = "Log", [result_of(model, like, f"{name}/share", "Sigmoid", *node.inputs)]
-        if len(node.outputs[0].shape or like.shape) < len(like.shape):
+        if others:
+            whole = result_of(model, like, f"{name}/whole", node.op, *node.inputs)
+            node.op, node.inputs = "Slice", [whole, *others]
+        elif len(node.outputs[0].shape or like.shape) < len(like.shape):
             whole = result_of(model, like, f"{name}/whole", node.op, *node.inputs)
             node.op, node.inputs = "Squeeze", [whole, gs.Constant(f"{name}/axis", np.array([axis], np.int64))]
     sweep(model)
 
 
 def taken_by(node: gs.Node, axis: int, rank: int) -> int | None:
-    """Which of the two a node takes alone; None where it takes both, or cuts along other axes."""
+    """Which of the two a node takes alone; None where it takes both."""
     if is_op(node, "Gather"):
         index = integers(node, 1)
         along = int(node.attrs.get("axis", 0)) % rank == axis and len(node.inputs[1].shape or ()) < 2
         return index[0] % 2 if along and index is not None and len(index) == 1 else None
     starts, ends, axes, steps = (integers(node, i) for i in range(1, 5))
-    if starts is None or ends is None or axes is None or [each % rank for each in axes] != [axis] or steps is None:
+    if starts is None or ends is None or axes is None or steps is None or axis not in [each % rank for each in axes]:
         return None
-    taken = list(range(2))[starts[0] : ends[0] : (steps or [1])[0]]
+    place = [each % rank for each in axes].index(axis)
+    taken = list(range(2))[starts[place] : ends[place] : (steps or [1] * len(axes))[place]]
     return taken[0] if len(taken) == 1 else None
+
+
+def cuts_beside(node: gs.Node, axis: int) -> list[gs.Constant]:
+    """The starts, ends, axes and steps by which a Slice cuts along other axes too; none where it does not."""
+    starts, ends, axes, steps = (integers(node, i) or [] for i in range(1, 5)) if is_op(node, "Slice") else 4 * [[]]
+    told = zip(starts, ends, axes, steps or [1] * len(axes), strict=True)
+    others = [each for each in told if each[2] % len(node.inputs[0].shape) != axis]
+    name = node.outputs[0].name
+    return [gs.Constant(f"{name}/{i}", np.array(part, np.int64)) for i, part in enumerate(zip(*others, strict=True))]
