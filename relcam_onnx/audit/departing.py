@@ -24,23 +24,30 @@ def by_activations(pictures: Sequence[finding.Found], model: Audited, reference:
     common = common_layers(model, reference)
     if not common:
         return
-    readings = []
-    for side, audited in enumerate((model, reference)):
-        plan = reading_plan(audited.prepared.paths, [pair[side] for pair in common.values()])
+    readings, common_sides = [], [{name: pair[side] for name, pair in common.items()} for side in (0, 1)]
+    for layers, audited in zip(common_sides, (model, reference), strict=True):
+        plan = reading_plan(audited.prepared.paths, list(layers.values()))
         readings.append(Reading.of(audited.prepared.model, plan, audited.settings, spinning=False))
     for picture in pictures:
 
         def measure(source: Source, picture: finding.Found = picture) -> Found:
-            values = [
-                reading.run(audited.feeds(audited.read(picture.path)[None]))[1]
-                for reading, audited in zip(readings, (model, reference), strict=True)
-            ]
-            return {AUDITED: {
-                name: {"difference": apart(values[0][pair[0].tensor.name], values[1][pair[1].tensor.name])}
-                for name, pair in common.items()
-            }}  # fmt: skip
+            mine, theirs = (
+                activations(picture, *each) for each in zip(readings, (model, reference), common_sides, strict=True)
+            )
+            return {AUDITED: {name: {"difference": apart(mine[name], theirs[name])} for name in common}}
 
         yield Item(picture.name, measure, 2, 0)
+
+
+def activations(
+    picture: finding.Found, reading: Reading, audited: Audited, layers: Mapping[str, Layer]
+) -> dict[str, np.ndarray]:
+    """A file's activations of one picture at some layers, without the rows that fill up a fixed batch."""
+    feeds = audited.feeds(audited.read(picture.path)[None])
+    rows = len(feeds[audited.prepared.layers.picture.tensor.name])
+    _, read = reading.run(feeds)
+    values = {name: read[layer.tensor.name] for name, layer in layers.items()}
+    return {name: value[: -(-len(value) // rows)] if value.ndim else value for name, value in values.items()}
 
 
 def apart(mine: np.ndarray, theirs: np.ndarray) -> float:
@@ -53,15 +60,28 @@ def apart(mine: np.ndarray, theirs: np.ndarray) -> float:
 
 
 def common_layers(model: Audited, reference: Audited) -> dict[str, tuple[Layer, Layer]]:
-    """The layers that both have under one name, in the model's order; a stage by its stride, each tensor once."""
+    """The layers that both have under one name, in the model's order; a stage by its stride, each tensor once.
+
+    Pictures are no layers where one file has what is done to them inside and the other has not, nor are numbers names
+    where the files have other layers: then they count otherwise.
+    """
     mine, its = (named_layers(audited) for audited in (model, reference))
+    alike = model.pictures.preprocess == reference.pictures.preprocess
+    counted = [list(layers) for layers in (mine, its)]
     found: dict[str, tuple[Layer, Layer]] = {}
-    taken: set[str] = set()
+    taken: set[str] = set() if alike else pictures_of(model)
     for name, layer in mine.items():
-        if name in its and layer.tensor.name not in taken:
+        same = name in its and (not name.isdigit() or counted[0] == counted[1])
+        if same and layer.tensor.name not in taken:
             taken.add(layer.tensor.name)
             found[name] = (layer, its[name])
     return found
+
+
+def pictures_of(audited: Audited) -> set[str]:
+    """The tensors that hold pictures, and what is done to them before the first layer."""
+    paths = audited.prepared.paths
+    return {tensor.name for tensor in paths.pictures} | set(paths.raw)
 
 
 def named_layers(audited: Audited) -> Mapping[str, Layer]:

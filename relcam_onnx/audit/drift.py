@@ -68,8 +68,12 @@ class OtherFile:
         return [self._reference.prepared.model.sha256, repr(self._reference.pictures.preprocess)]
 
     def notes(self, subjects: Sequence[Subject]) -> list[str]:
-        """See `Reference`."""
-        return []
+        """See `Reference`: whether both files see the same part of pictures, in the same size."""
+        sizes = [audited.pictures.preprocess for audited in (self._reference, self._model)]
+        if len({(how.size, how.resize, how.resize_size) for how in sizes}) == 1:
+            return []
+        how = [f"{each.resize} to {each.size or each.resize_size or 'the size that they have'}" for each in sizes]
+        return [f"the reference reads pictures {how[0]}, the model {how[1]}: what differs may be due to that alone"]
 
     def look(self, subject: Subject) -> tuple[dict[str, float], Maps]:
         """See `Reference`."""

@@ -33,6 +33,8 @@ class Item(NamedTuple):
     scored: int
     explained: int
     """How many pictures the model answers and how many are explained for it, a mosaic of four as four."""
+    shared: int = 0
+    """How many it answers once for all sources."""
 
 
 def each(maps: Mapping[str, Maps], measure: Callable[[Floats], dict[str, float]]) -> Found:
@@ -149,7 +151,7 @@ def by_deleting(
     @lru_cache(count)
     def falls(subject: Subject) -> tuple[Floats, Floats]:
         """By how much logits and log-probabilities of both classes fall without each patch, (16, 2)."""
-        classes, without = [subject.label, subject.second], metrics.without_patches(subject.array)
+        classes, without = [subject.label, subject.second], metrics.without_patches(subject.array, model.nothing)
         scores, shares = model.answers(without, subject.spot)
         logits = subject.scores[classes] - scores[:, classes]
         logs = log(subject.probabilities)[classes] - log(shares)[:, classes]
@@ -178,14 +180,15 @@ def by_deleting(
             for row, layers in maps.items():
                 if FUSED in layers and not subject.spot.quantity:
                     ends = faded(subject), subject.probability
-                    found[row][FUSED] |= of_curves(probability, ends, x, layers[FUSED][0], curves)
+                    found[row][FUSED] |= of_curves(probability, ends, x, layers[FUSED][0], curves, model.nothing)
             return found
 
-        yield Item(subject.name, measure, metrics.PATCHES**2 + curves.passes * (not subject.spot.quantity), 1)
+        told = not subject.spot.quantity
+        yield Item(subject.name, measure, curves.passes * told, 1, metrics.PATCHES**2 + told)
 
 
 def of_curves(
-    probability: metrics.Score, ends: tuple[float, float], x: Floats, heat: Floats, curves: Curves
+    probability: metrics.Score, ends: tuple[float, float], x: Floats, heat: Floats, curves: Curves, nothing: Floats
 ) -> dict[str, float]:
     """What deleting and keeping pixels in one map's order does to a probability; ``ends``: of the blur, the picture."""
     found = {}
@@ -193,8 +196,8 @@ def of_curves(
         found["insertion"] = metrics.insertion(probability, x, heat, ends)
         found["deletion"] = metrics.deletion(probability, x, heat, ends)
     if curves.masking and ends[1] >= 0:  # of a negative cosine no share can be left
-        usual = metrics.left(probability, ends[1], metrics.times_map(x, heat))
-        half = metrics.left(probability, ends[1], metrics.first_half(x, heat))
+        usual = metrics.left(probability, ends[1], metrics.times_map(x, heat, nothing))
+        half = metrics.left(probability, ends[1], metrics.first_half(x, heat, nothing))
         found |= {"drop": usual.drop, "increase": usual.increase}
         found |= {"drop-half": half.drop, "increase-half": half.increase}
     if curves.road:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -14,6 +14,7 @@ from PIL import Image
 
 from relcam_onnx.analysis.layers import INPUT
 from relcam_onnx.audit.asking import Asking, check_alone
+from relcam_onnx.audit.laying import as_taken, channels_first, nothing
 from relcam_onnx.audit.planes import Maps, planes, spread
 from relcam_onnx.audit.sound import sound, sound_explanation
 from relcam_onnx.audit.spots import Likeness, Said, Spot, box_at
@@ -221,7 +222,7 @@ class Audited:
 
     def _laid(self, file: Path) -> tuple[Floats, Geometry]:
         array, geometry = self.pictures.preprocess.apply(read_pixels(file, self.pictures.preprocess.needed))
-        return self._first(array), geometry
+        return channels_first(array, self.pictures.preprocess), geometry
 
     def upright(self, file: Path) -> Size:
         """A picture's height and width, as people see it: turned by what its file says."""
@@ -229,20 +230,17 @@ class Audited:
 
     def seen(self, picture: Image.Image) -> Floats:
         """The same for a picture in memory."""
-        return self._first(self.pictures.preprocess.apply(picture)[0])
-
-    def _first(self, array: NDArray[Any]) -> Floats:
-        placed = array.transpose(2, 0, 1) if self._last else array
-        return np.ascontiguousarray(placed, np.float32)
+        return channels_first(self.pictures.preprocess.apply(picture)[0], self.pictures.preprocess)
 
     def _placed(self, x: Floats) -> NDArray[Any]:
         """Pictures as the model takes them."""
-        placed = x.transpose(0, 2, 3, 1) if self._last else x
-        return np.ascontiguousarray(placed, self.pictures.preprocess.dtype)
+        return as_taken(x, self.pictures.preprocess)
 
-    @property
-    def _last(self) -> bool:
-        return self.pictures.preprocess.layout == "NHWC"
+    @cached_property
+    def nothing(self) -> Floats:
+        """What a hidden pixel is, (C, 1, 1): the mean colour."""
+        name = self.prepared.layers.picture.tensor.name
+        return nothing(self.pictures.preprocess, self.prepared.model.scalings.get(name))
 
     @property
     def free(self) -> bool:

@@ -121,14 +121,19 @@ class Plan:
 
     @property
     def passes(self) -> int:
-        """How many pictures the models answer for all of it, by one forward pass each."""
+        """How many pictures the models answer for all of it, by one forward pass each, what they show included."""
         each = self.model.passes(self.subjects[0].array[None]) if self.subjects else 0
-        return sum(
-            # Baselines are three maps, and no explanation.
-            3 * (work.item.scored if work.experiment == "deletion" else 0)
-            if work.source == BASELINE
-            else work.item.scored + work.item.explained * (each if work.source == AUDITED else 1)
-            for work in self.work
+        shared = {(work.experiment, work.item.name): work.item.shared for work in self.work}
+        return (
+            len(self.pictures)
+            + sum(shared.values())
+            + sum(
+                # Baselines are three maps, and no explanation.
+                3 * (work.item.scored if work.experiment == "deletion" else 0)
+                if work.source == BASELINE
+                else work.item.scored + work.item.explained * (each if work.source == AUDITED else 1)
+                for work in self.work
+            )
         )
 
     def run(self) -> Iterator[Work]:

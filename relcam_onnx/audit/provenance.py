@@ -19,6 +19,7 @@ from relcam_onnx.analysis.layers import note_on
 from relcam_onnx.audit.model import Audited
 from relcam_onnx.audit.subjects import Subject
 from relcam_onnx.compiling.compile import compile_prepared
+from relcam_onnx.errors import OptionError
 from relcam_onnx.files import sha256
 from relcam_onnx.lrp.methods import Probe
 from relcam_onnx.ops import key
@@ -71,9 +72,18 @@ def of_pictures(pictures: Sequence[Found], subjects: Sequence[Subject]) -> Itera
 
 
 def told_time() -> str:
-    """Now, UTC; `SOURCE_DATE_EPOCH` stands for it where it is set, as it does for other tools."""
+    """Now, UTC; `SOURCE_DATE_EPOCH` stands for it where it is set, as it does for other tools.
+
+    Raises
+    ------
+    OptionError
+        That is no time.
+    """
     fixed = os.environ.get("SOURCE_DATE_EPOCH")
-    moment = datetime.now(UTC) if fixed is None else datetime.fromtimestamp(int(fixed), UTC)
+    try:
+        moment = datetime.now(UTC) if fixed is None else datetime.fromtimestamp(int(fixed), UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise OptionError(f"SOURCE_DATE_EPOCH is {fixed!r}; it must be seconds since 1970, or not be set") from error
     return moment.isoformat(timespec="seconds")
 
 

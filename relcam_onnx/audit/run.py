@@ -22,6 +22,7 @@ from relcam_onnx.audit.model import Audited
 from relcam_onnx.audit.options import EXTENTS
 from relcam_onnx.audit.outlines import Outlines, no_masks, read_boxes, read_masks
 from relcam_onnx.audit.plan import Plan, Work
+from relcam_onnx.audit.provenance import told_time
 from relcam_onnx.audit.store import Store
 from relcam_onnx.audit.subjects import Subject, read_subjects
 from relcam_onnx.audit.thresholds import Outcome, Threshold, check
@@ -142,6 +143,7 @@ def audit(
         Nothing could be measured: a model, an option, the pictures or the folder is at fault.
     """
     require("an audit needs", "audit", *NEEDED)
+    told_time()  # what is none is said before anything is done
     if request.reference is None and (alone := [t for t in request.thresholds if t.name.startswith("drift.")]):
         raise OptionError(f"{alone[0].said} is about how far a model is from another: name that with --reference")
     found, missing = find_pictures(request.pictures)

@@ -26,9 +26,15 @@ def check_same_task(model: Audited, reference: Audited) -> None:
         raise InputError(f"the reference tells {its} classes apart, the model {mine}: {other}")
     if model.kind != "embedding":  # there they are names of pictures, and the same
         check_labels(model, dict(enumerate(reference.labels or ())))
-    sizes = [static_shape(each.prepared.layers.picture.tensor) for each in (model, reference)]
-    if any(a and b and a != b for a, b in zip(*((s or ())[1:] for s in sizes), strict=False)):
+    sizes = [taken(each) for each in (model, reference)]
+    if any(a and b and a != b for a, b in zip(*sizes, strict=False)):
         raise InputError(f"the reference takes pictures {sizes[1]}, the model {sizes[0]}: {other}")
+
+
+def taken(audited: Audited) -> tuple[int | None, ...]:
+    """Channels, height and width of a model's pictures; None for what only a run knows."""
+    sizes = (static_shape(audited.prepared.layers.picture.tensor) or ())[1:]
+    return (*sizes[-1:], *sizes[:-1]) if audited.pictures.preprocess.layout == "NHWC" else sizes
 
 
 def check_labels(model: Audited, labels: Mapping[int, str | None]) -> None:

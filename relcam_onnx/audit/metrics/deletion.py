@@ -19,6 +19,8 @@ from relcam_onnx.results.render import resize_map
 Floats: TypeAlias = NDArray[np.float32]
 Score: TypeAlias = Callable[[Floats], Floats]
 
+NOTHING = np.zeros((1, 1, 1), np.float32)
+"""What a hidden pixel is where preprocessing centres colours."""
 PATCHES = 4
 """A side, as in Hesse et al. 2024."""
 STEPS = 8
@@ -36,11 +38,11 @@ SHARES = (0.3, 0.7)
 """Of the pixels that ROAD takes away."""
 
 
-def without_patches(x: Floats, patches: int = PATCHES) -> Floats:
-    """The picture without each of its patches in turn, (patches², C, H, W): 0 there, which is the mean colour."""
+def without_patches(x: Floats, nothing: Floats = NOTHING, patches: int = PATCHES) -> Floats:
+    """The picture without each of its patches in turn, (patches², C, H, W): ``nothing``, the mean colour, is there."""
     rows, columns = (np.arange(size) * patches // size for size in x.shape[1:])
     gone = [(rows[:, None] == i) & (columns == j) for i in range(patches) for j in range(patches)]
-    return np.where(np.array(gone)[:, None], np.float32(0), x)
+    return np.where(np.array(gone)[:, None], nothing, x)
 
 
 def single_deletion(drops: NDArray[np.floating], heat: Map) -> float:

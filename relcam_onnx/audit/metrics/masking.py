@@ -1,4 +1,4 @@
-"""How much of a score is left where only what a map marks is shown; the rest is 0, which is the mean colour.
+"""How much of a score is left where only what a map marks is shown; the rest is ``nothing``, the mean colour.
 
 A score is a function of pictures, (N, C, H, W) to (N,): the probability of the class that the map is of.
 """
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from relcam_onnx.audit.metrics.deletion import Floats, Score, order_of
+from relcam_onnx.audit.metrics.deletion import NOTHING, Floats, Score, order_of
 from relcam_onnx.audit.metrics.places import Map
 from relcam_onnx.results.render import resize_map
 
@@ -24,22 +24,23 @@ class Left(NamedTuple):
     increase: float
 
 
-def times_map(x: Floats, heat: Map) -> Floats:
+def times_map(x: Floats, heat: Map, nothing: Floats = NOTHING) -> Floats:
     """The picture times the map's positive part over its maximum: the usual protocol.
 
     Chattopadhay et al. 2018 (Grad-CAM++), arXiv:1710.11063.
     """
     shown = np.maximum(resize_map(np.asarray(heat, np.float32), (x.shape[1], x.shape[2])), np.float32(0))
-    return np.asarray(x * (shown / max(float(shown.max()), float(np.finfo(np.float32).tiny))), np.float32)
+    share = shown / max(float(shown.max()), float(np.finfo(np.float32).tiny))
+    return np.asarray(nothing + (x - nothing) * share, np.float32)
 
 
-def first_half(x: Floats, heat: Map) -> Floats:
+def first_half(x: Floats, heat: Map, nothing: Floats = NOTHING) -> Floats:
     """The picture where the map is highest, half of its pixels: Score-CAM's protocol and Relevance-CAM's.
 
     Wang et al. 2020, arXiv:1910.01279, section 4.2: no map gains by how its values are spread.
     """
     place = order_of(heat, (x.shape[1], x.shape[2]))
-    return np.where(place < HALF * place.size, x, np.float32(0))
+    return np.where(place < HALF * place.size, x, nothing)
 
 
 def left(score: Score, before: float, shown: Floats) -> Left:
