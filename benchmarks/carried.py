@@ -61,3 +61,9 @@ TEXT = Carried(
     "d2a7720d45a54257208b1e13e36a8479894cb74155a5efe29462512d42f49da9",
 )
 """A segmenter of text."""
+READER = Carried(
+    "rapidocr==3.10.0",
+    "rapidocr/models/PP-OCRv6_rec_small.onnx",
+    "6f327246b50388f3c176ae304bd95767ea6dc0c9ae92153ef8cbe210b3c14884",
+)
+"""A recogniser of lines of text, which names its characters itself."""

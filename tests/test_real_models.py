@@ -11,9 +11,7 @@ from PIL import Image
 from skimage import data
 
 import relcam_onnx as rc
-from benchmarks.carried import PICODET, TEXT, YOLO, Carried
-
-PARTS = [f"part {number}" for number in range(10)]
+from benchmarks.carried import PICODET, READER, TEXT, YOLO, Carried
 
 
 def fetched(carried: Carried) -> Path:
@@ -81,8 +79,8 @@ def test_backends_agree_on_a_yolo() -> None:
 def test_a_picodet_looks_at_the_parts_of_a_page() -> None:
     known = {"size": [800, 608], "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
     page = np.stack([data.page()] * 3, axis=-1)
-    found = rc.explain(fetched(PICODET), page, preprocess=known, labels=PARTS, layers=["stages"])
-    assert found.detections[0]
+    found = rc.explain(fetched(PICODET), page, preprocess=known, layers=["stages"])
+    assert {each.label for each in found.detections[0]} == {"title"}
     for each in found.detections[0]:
         assert each.box is not None
         assert 0 <= each.box[0] < each.box[2] <= page.shape[1]
@@ -98,3 +96,17 @@ def test_a_segmenter_of_text_looks_at_text() -> None:
     light = page[..., 0].astype(float)
     ink = light < light.mean() - light.std()
     assert (heat * ink).sum() / heat.sum() > 1.5 * ink.mean()
+
+
+def test_a_recogniser_looks_at_the_characters_that_it_reads() -> None:
+    """The best twenty; a character is some twelve pixels wide, a place 7.5."""
+    line = np.stack([data.page()[8:36, :300]] * 3, axis=-1)
+    known = {"size": [48, 320], "resize": "squash", "mean": [0.5] * 3, "std": [0.5] * 3, "channels": "BGR"}
+    found = rc.explain(fetched(READER), line, preprocess=known, head="detector", layers=["stages", "fused"])
+    read = sorted(found.detections[0], key=lambda each: each.place)
+    letters = iter("Region-based segmentation")
+    assert len(read) == 20
+    assert all(each.label in letters for each in read)
+    for number, each in enumerate(found.detections[0]):
+        peak = int(np.maximum(found.heat("fused", 0, number), 0).sum(axis=0).argmax())
+        assert abs(peak - 7.5 * (each.place + 0.5)) < 12
