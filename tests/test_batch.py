@@ -229,6 +229,15 @@ def test_asking_for_labels_that_are_not_there_is_said_at_once(folder, tmp_path):
     assert not list((tmp_path / "out").iterdir())
 
 
+def test_a_number_that_is_a_label_and_an_index_is_told_as_explain_tells_it(model, folder, tmp_path):
+    (tmp_path / "names.txt").write_text("3\n4\n0\n1\n2")
+    asked = ["--labels", tmp_path / "names.txt", "--target", "3"]
+    result = relcam(folder, "-o", tmp_path / "rows", "-m", model, *asked)
+    assert result.exit_code == 0
+    assert result.stderr.count("relcam: note: target '3' is the label of class 0, which is taken") == 1
+    assert {row["targets"][0]["index"] for row in rows(tmp_path / "rows")} == {0}
+
+
 def test_sheets_are_what_explain_draws(done, model, folder, tmp_path):
     assert relcam(folder / "0003.png", "-o", tmp_path / "out", "-m", model, "--sheets").exit_code == 0
     (row,) = rows(tmp_path / "out")

@@ -48,7 +48,7 @@ def run(request: Request, shown: Shown) -> Summary:
     units, listing = find_units(request.sources, request.dest, request.shard, request.column)
     with Worker(request, folder.write) as worker:
         settle(folder, worker.asked(listing))
-        plan, before = Plan(units, shards_done(folder, units)), errors_there(folder)
+        plan, before = Plan(units, shards_done(folder, units), worker.notes), errors_there(folder)
         if request.engine == "local":
             return _followed(steps(worker, folder, plan.work), plan, folder, shown, before)
     return _followed(steps_on_ray(request, plan), plan, folder, shown, before)

@@ -35,10 +35,13 @@ class Plan:
         All of them.
     left
         Those that are not complete: number -> shards that are there.
+    notes
+        What is to be said beforehand.
     """
 
     units: Sequence[Unit]
     left: dict[int, int]
+    notes: Sequence[str] = ()
 
     @property
     def work(self) -> list[tuple[Unit, int]]:

@@ -27,6 +27,7 @@ from relcam_onnx.explainer import Explainer
 from relcam_onnx.explaining import PictureExplainer
 from relcam_onnx.files import plain, shortened
 from relcam_onnx.pictures.finding import Failed
+from relcam_onnx.pictures.labels import notes_on
 from relcam_onnx.pictures.reading import allowing
 from relcam_onnx.results.explanation import Explanation
 from relcam_onnx.results.segment import read_rule
@@ -82,6 +83,7 @@ class Worker:
                     "this model takes clips, and each picture of a batch is explained alone: relcam explain"
                 )
             self._targets = self.pictorial.indices(list(request.targets)) or None
+            self.notes = notes_on(request.targets, self.pictorial.labels)
             self._where = None if condition is None else Forecast(condition, self.pictorial)
             self._closing = stack.pop_all()
         self.at_once = runs + max(1, cores // 2)

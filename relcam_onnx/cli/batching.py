@@ -60,8 +60,10 @@ def batch_pictures(request: Request) -> int:
 
 
 def following(steps: Iterable[Step], plan: Plan) -> Iterator[Step]:
-    """The same steps; each failed picture gets a line on stderr, and how far it is is shown."""
+    """The same steps; what the plan notes and each failed picture get a line on stderr, and how far it is is shown."""
     pictures, size, start = 0, 0.0, time.monotonic()
+    for note in plan.notes:
+        say("note", note)
     with bar() if sys.stderr.isatty() else lines() as show:
         for step in steps:
             pictures, size = pictures + step.pictures, size + step.size

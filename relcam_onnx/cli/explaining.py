@@ -21,7 +21,7 @@ from relcam_onnx.explaining import PictureExplainer, Result
 from relcam_onnx.files import cannot_write, make_folder
 from relcam_onnx.lrp.methods import METHODS, Probe
 from relcam_onnx.pictures.finding import Found, as_clips, find_pictures
-from relcam_onnx.pictures.labels import which_was_taken
+from relcam_onnx.pictures.labels import notes_on
 from relcam_onnx.pictures.reading import allowing
 from relcam_onnx.results import words
 from relcam_onnx.results.animation import check_moving
@@ -93,9 +93,8 @@ def explain_pictures(
             pictures, left_over = as_clips(pictures, pictorial.frames)
             missing = [*missing, *left_over]
         classes = pictorial.indices(list(targets)) or None
-        for target in targets:
-            if isinstance(target, str) and (taken := which_was_taken(target, pictorial.labels)):
-                say("note", taken)
+        for note in notes_on(targets, pictorial.labels):
+            say("note", note)
         # A picture's file and, where that is a link, what it leads to.
         files = [file for p in pictures for file in (p.path.parent.resolve() / p.path.name, p.path.resolve())]
         kept = [file.name for file in files if file.parent == out.resolve()]

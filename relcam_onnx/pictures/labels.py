@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +129,12 @@ def find_label(text: str, labels: Sequence[str] | None) -> list[int]:
         raise TargetError(f"target {text!r} fits {len(partial)} labels ({shown}{more}); name one, or its index")
     hint = nearest(wanted, {name: None for each in names for name in each[1:]}, MOST_SHOWN)
     raise TargetError(f"target {text!r} is no label of this model's {len(labels)}{hint}; an index works too")
+
+
+def notes_on(targets: Iterable[object], labels: Sequence[str] | None) -> list[str]:
+    """What is to be said of targets that could have meant another class."""
+    texts = (target for target in targets if isinstance(target, str))
+    return [taken for text in texts if (taken := which_was_taken(text, labels))]
 
 
 def which_was_taken(text: str, labels: Sequence[str] | None) -> str | None:
