@@ -29,6 +29,12 @@ def fallen(net: Net, x: str, height: float) -> str:
     return net("Mul", net("Sub", net("Exp", x), 1.0), height)
 
 
+def unhidden(net: Net, x: str, zeros: str | np.ndarray) -> str:
+    """Exponential units as JAX has them: zeros hide what is large from the exponential."""
+    below = net("Where", net("Greater", x, 0.0), zeros, x)
+    return net("Where", net("Greater", x, 0.0), x, fallen(net, below, 0.7))
+
+
 SPELLINGS: dict[str, tuple[str, Callable[[Net, str], str]]] = {
     "silu": ("Swish", lambda n, x: n("Mul", x, n("Sigmoid", x))),
     "silu, turned": ("Swish", lambda n, x: n("Mul", n("Sigmoid", x), x)),
@@ -64,6 +70,14 @@ SPELLINGS: dict[str, tuple[str, Callable[[Net, str], str]]] = {
         lambda n, x: n("Add", n("Max", x, 0.0), n("Min", fallen(n, x, 0.7), 0.0)),
     ),
     "elu by rectifiers": ("Elu", lambda n, x: n("Sub", n("Relu", x), n("Relu", fallen(n, x, -0.7)))),
+    "elu that zeros hide a part of": (
+        "Elu",
+        lambda n, x: unhidden(n, x, n("Expand", np.float32(0), n("Shape", x))),
+    ),
+    "elu that a constant of zeros hides a part of": (
+        "Elu",
+        lambda n, x: unhidden(n, x, np.zeros((1, 4, 8, 8), np.float32)),
+    ),
     "celu by a choice": (
         "Celu",
         lambda n, x: n("Where", n("Less", x, 0.0), fallen(n, n("Div", x, 0.5), 0.5), x),
