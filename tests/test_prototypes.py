@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 import pytest
+from compare import same_maps
 from nets import Net, canonical, ops, picture
 
 import relcam_onnx as rc
@@ -84,3 +85,26 @@ def test_a_bias_that_all_classes_share_is_none_behind_a_softmax() -> None:
     wanted, got = (rc.Explainer(built(scores(shift)), preset="paper")(x, [[0, 1]]).maps for shift in (0.0, 3.0))
     for name, values in wanted.items():
         np.testing.assert_allclose(got[name], values, atol=TOLERANCE * np.abs(values).max())
+
+
+@pytest.mark.parametrize("preset", ["default", "paper", "epsilon-gamma-box"])
+@pytest.mark.parametrize("form", ["product", "kept", "mean"])
+def test_a_template_of_each_class_is_a_dense_layer(form: str, preset: str) -> None:
+    """(N, 1, C, h, w) times (K, C, h, w), summed over all but the classes."""
+
+    def network(form: str) -> onnx.ModelProto:
+        net = Net("N", 3, 16, 16)
+        x = net("Relu", net.conv(net.x, 3, 6, stride=4))
+        templates = net.normal(5, 6, 4, 4, scale=0.3)
+        if form == "Gemm":
+            return net.model(net("Gemm", net("Flatten", x), templates.reshape(5, -1), transB=1))
+        product = net("Mul", net("Unsqueeze", x, np.array([1])), templates * np.float32(96 if form == "mean" else 1))
+        axes = np.array([2, 3, 4])
+        summed = net("ReduceMean" if form == "mean" else "ReduceSum", product, axes, keepdims=int(form == "kept"))
+        return net.model(net("Flatten", summed) if form == "kept" else summed)
+
+    x = picture(2, 3, 16, 16)
+    found = [
+        rc.Explainer(network(each), ["stages", "input"], preset=preset)(x, [[-1, 0]] * 2) for each in (form, "Gemm")
+    ]
+    same_maps(*found)

@@ -12,7 +12,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.edit import fresh, is_op, reshaped, sweep, view
-from relcam_onnx.canon.identity import integers
+from relcam_onnx.canon.identity import over
 from relcam_onnx.canon.moving import transposed, turned
 from relcam_onnx.model import Model, producer, static_shape, variables
 from relcam_onnx.ops.einsum import einsum_refuses, labels
@@ -106,15 +106,18 @@ def name_products(model: Model) -> None:
         product = producer(node.inputs[0]) if is_op(node, "ReduceSum", "ReduceMean") and node.inputs else None
         if is_op(product, "Mul") and (found := layer_of(node, product)) is not None:
             x, weight = found
-            if weight.ndim == 2 and len(x.shape) == 3:
-                rows = gs.Variable("", x.dtype, tuple(x.shape[a] for a in range(3) if a == 0 or x.shape[a] != 1))
-                rows = reshaped(model, x, rows, fresh(model, f"{node.outputs[0].name}/rows"))
+            name, result = node.outputs[0].name, node.outputs[0]
+            if len(x.shape) > 2:
+                like = gs.Variable("", x.dtype, (x.shape[0], len(weight)))
+                rows = reshaped(model, x, like, fresh(model, f"{name}/rows"))
                 model.graph.nodes.append(gs.Node("Reshape", rows.name, {}, [x], [rows]))
                 x = rows
             node.op, node.attrs = "MatMul", {}
-            node.inputs = [x, gs.Constant(f"{node.outputs[0].name}/weight", weight)]
-            if len(node.outputs[0].shape) == 3:
-                narrow(model, node)
+            node.inputs = [x, gs.Constant(f"{name}/weight", weight)]
+            if len(result.shape) > 2:
+                like = gs.Variable("", result.dtype, (result.shape[0], weight.shape[1]))
+                node.outputs = [reshaped(model, result, like, fresh(model, f"{name}/table"))]
+                model.graph.nodes.append(gs.Node("Reshape", name, {}, list(node.outputs), [result]))
     if len(model.graph.nodes) > before:
         sweep(model)
 
@@ -131,38 +134,25 @@ def widen(model: Model, node: gs.Node) -> None:
     model.graph.nodes.append(gs.Node("Squeeze", result.name, {}, inputs, [result]))
 
 
-def narrow(model: Model, node: gs.Node) -> None:
-    """Let a product make a table, and what had an axis of length one beside its numbers be that with the axis again."""
-    result = node.outputs[0]
-    alone = next(axis for axis in (1, 2) if result.shape[axis] == 1)
-    table = gs.Variable("", result.dtype, (result.shape[0], result.shape[3 - alone]))
-    table = reshaped(model, result, table, fresh(model, f"{result.name}/table"))
-    node.outputs = [table]
-    axis = gs.Constant(f"{table.name}/axis", np.array([alone]))
-    model.graph.nodes.append(gs.Node("Unsqueeze", result.name, {}, [table, axis], [result]))
-
-
 def layer_of(node: gs.Node, product: gs.Node) -> tuple[gs.Tensor, np.ndarray] | None:
-    """What is multiplied, (N, D), or with an axis of length one for the classes, and the weights (D, classes)."""
-    axes, kept, shape = integers(node, 1), bool(node.attrs.get("keepdims", 1)), node.outputs[0].shape
+    """What is multiplied, (N, D), or with axes of length one for the classes, and the weights (D, classes).
+
+    D may be several axes, as of a template (C, h, w) that each class has.
+    """
+    axes, kept, shape = over(node), bool(node.attrs.get("keepdims", 1)), node.outputs[0].shape
     both = [t for t in product.inputs if isinstance(t, gs.Constant)], [t for _, t in variables(product)]
-    if not axes or len(axes) != 1 or shape is None or [len(part) for part in both] != [1, 1]:
+    if not axes or shape is None or [len(part) for part in both] != [1, 1] or len(product.outputs[0].outputs) > 1:
         return None
     weight, x = np.asarray(both[0][0].values, np.float32), both[1][0]
     sizes = static_shape(x)
-    if (
-        sizes is None
-        or weight.ndim > len(sizes)
-        or not isinstance(x, gs.Variable)
-        or len(product.outputs[0].outputs) > 1
-    ):
+    if sizes is None or weight.ndim > len(sizes) or not isinstance(x, gs.Variable) or 0 in axes:
         return None
-    features = axes[0] % len(sizes)
     whole = weight.reshape([1] * (len(sizes) - weight.ndim) + list(weight.shape))
-    others = [axis for axis in range(1, len(sizes)) if axis != features]
+    others = [axis for axis in range(1, len(sizes)) if axis not in axes]
     single = len(sizes) == 2 and kept
-    apart = len(sizes) == 3 and sizes[others[0]] == 1 and sizes[features] not in (None, 1)
-    if features == 0 or not (single or apart) or whole.shape[0] != 1 or whole.shape[features] != sizes[features]:
+    apart = len(others) == 1 and sizes[others[0]] == 1 and all(sizes[axis] != 1 for axis in axes)
+    if not (single or apart) or whole.shape[0] != 1 or any(whole.shape[axis] != sizes[axis] for axis in axes):
         return None
-    table = np.moveaxis(whole[0], features - 1, 0).reshape(whole.shape[features], -1)
+    table = whole[0].transpose([axis - 1 for axis in (*axes, *others)])
+    table = table.reshape(np.prod([whole.shape[axis] for axis in axes], dtype=int), -1)
     return x, np.ascontiguousarray(table / (len(table) if node.op == "ReduceMean" else 1))
