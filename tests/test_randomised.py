@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -315,7 +316,7 @@ def test_few_pictures_have_several_draws_each_and_the_cost_says_so(count: int, d
     made, sources = Counter[str](), []
 
     def source(row: str, **options: Any) -> Any:
-        sources.append(options["model"].SerializeToString())
+        sources.append(options["model"].sha256)
         return own
 
     own = model.source("audited")
@@ -347,3 +348,15 @@ def test_weights_in_functions_are_drawn(tmp_path: Path) -> None:
     folder(tmp_path / "in", 1)
     assert relcam("audit", saved(model, tmp_path / "m.onnx"), tmp_path / "in", "-o", tmp_path / "out").exit_code == 0
     assert figure(report(tmp_path / "out"), "sanity.weights", "fused, 3 of 3")["size"] > 0
+
+
+def test_what_lies_beside_a_file_holds_for_it_with_other_weights(tmp_path: Path) -> None:
+    """Two labels make one score two classes: the model whose weights were drawn anew had one, which ended the audit."""
+    net = Net("N", 3, 32, 32)
+    x = net("Relu", net.conv(net.x, 3, 8))
+    model = saved(net.model(net("Sigmoid", net.head(x, 8, 1))), tmp_path / "m.onnx")
+    (tmp_path / "config.json").write_text(json.dumps({"id2label": {"0": "no", "1": "yes"}}))
+    pictures = [str(file) for file in folder(tmp_path / "in", 1).rglob("*.png")]
+    found = audit(Request(model, pictures, tmp_path / "out", preprocess="unit"))
+    assert found.model.prepared.choices.paired
+    assert [f for f in found.figures if (f.name, f.layer) == ("sanity.weights", "fused, 2 of 2")]
