@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 
 from benchmarks.cost import LITE, ROOT
 from benchmarks.page import table
@@ -27,6 +26,7 @@ from relcam_onnx.audit.metrics import bootstrap
 from relcam_onnx.audit.model import Audited, Source
 from relcam_onnx.audit.store import Store
 from relcam_onnx.audit.subjects import Subject
+from relcam_onnx.audit.weights import weights_of
 from relcam_onnx.lrp.methods import METHODS, Probe
 
 PAGE = ROOT / "docs" / "quality" / "methods.md"
@@ -104,9 +104,8 @@ def weights(store: Store, model: Audited, subjects: list[Subject], row: str, mad
     todo = [s for s in experiments.sampled(subjects, WEIGHTS) if not store.has("weights", row, s.name)]
     if not todo:
         return
-    proto = onnx.load(model.file)
-    drawn = metrics.randomised(proto, len(metrics.weights_from_the_top(proto)))
-    other = model.source(row, model=drawn, **ROWS[row])
+    learned = weights_of(model.prepared)
+    other = model.source(row, model=learned.randomised(len(learned.found)), **ROWS[row])
     for subject in todo:
         x, classes = subject.array[None], [subject.label, subject.second]
         pairs = made(x, classes)[row], other(x, classes)[row]

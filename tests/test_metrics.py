@@ -12,6 +12,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from relcam_onnx.audit import metrics
+from relcam_onnx.audit.weights import Weights
 
 MAP = np.array([[5, 1], [-7, 3], [0, 1]], np.float32)
 MASK = np.array([[True, False], [True, False], [False, True]])
@@ -148,13 +149,14 @@ def test_correlation() -> None:
 
 def test_weights_are_drawn_anew_from_the_top() -> None:
     model = plain()
-    names = metrics.weights_from_the_top(model)
+    weights = Weights(model)
+    names = [weight.name for weight in weights.found]
     assert len(names) == 4
-    drawn = metrics.randomised(model, 2)
+    drawn = weights.randomised(2)
     before, after = ({t.name: onnx.numpy_helper.to_array(t) for t in m.graph.initializer} for m in (model, drawn))
     changed = [name for name in before if not np.array_equal(before[name], after[name])]
     assert set(changed) == set(names[:2])
     assert before[names[0]].shape == (5, 16)
     assert after[names[1]].std() == pytest.approx(before[names[1]].std(), rel=0.1)
     with pytest.raises(ValueError, match="4 weights"):
-        metrics.randomised(model, 5)
+        weights.randomised(5)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from functools import cache, partial
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
-import onnx
 
 from relcam_onnx.audit import metrics
 from relcam_onnx.audit.experiments import Item, each, sampled
 from relcam_onnx.audit.model import Audited, Source
+from relcam_onnx.audit.planes import Maps
 from relcam_onnx.audit.rows import AUDITED
 from relcam_onnx.audit.store import Found
 from relcam_onnx.audit.subjects import Subject
+from relcam_onnx.audit.weights import weights_of
 from relcam_onnx.errors import InputError
-from relcam_onnx.onnx_file.functions import inlined
+from relcam_onnx.onnx_file.load import load
 from relcam_onnx.pictures.geometry import Floats
 from relcam_onnx.results.render import resize_map
 
@@ -24,6 +27,10 @@ NEAR = 20
 """Places in ImageNet's order, which is WordNet's: as far apart as that, two classes are siblings as a rule."""
 DEPTHS = (0.0, 0.1, 0.25, 0.5, 1.0)
 """Of the weights, from the top, that are drawn anew; 0 is the classifier alone."""
+DRAWS = 5
+"""How often weights are drawn anew, at least, over all pictures."""
+NAMED = 3
+"""Weights that are named in a note."""
 NOISE = 0.02
 """The deviation of a small noise, of the picture's range."""
 
@@ -57,46 +64,62 @@ def by_class(subjects: Sequence[Subject], count: int, seed: int = 0) -> Iterator
 
 
 def by_weights(
-    subjects: Sequence[Subject], count: int, model: Audited, depths: Sequence[float] = DEPTHS, seed: int = 0
+    subjects: Sequence[Subject],
+    count: int,
+    model: Audited,
+    depths: Sequence[float] = DEPTHS,
+    seed: int = 0,
+    note: Callable[[str], None] = lambda said: None,
 ) -> Iterator[Item]:
     """Maps against those of the model with the top weights drawn anew: the classifier, then all below (Adebayo 2018).
 
-    ``r``, and its magnitude, for each layer and number of weights, as a layer ``<layer>, <number> of <all>``.
+    ``r``, and its magnitude, for each layer and number of weights, as a layer ``<layer>, <number> of <all>``. One draw
+    may be anything: each picture has draws of its own, so that an interval over pictures is one over draws, too. Of few
+    pictures each has several, whose mean counts. What cannot be drawn is told to ``note``.
 
     Raises
     ------
     InputError
-        The file holds no weights that are known as such.
+        No weight can be drawn.
     """
-    proto = onnx.load(model.file)
-    if proto.functions:
-        proto = inlined(proto)
-    total = len(metrics.weights_from_the_top(proto))
-    if not total and depths:
-        raise InputError("no convolution and no dense layer reads a weight that the file holds as it is")
-    numbers = sorted({max(1, round(total * share)) for share in depths})
+    right = sampled(subjects, count, seed)
+    if not right or not depths:
+        return
+    weights = weights_of(model.prepared)
+    total = len(weights)
+    if not weights.found:
+        why = f": {'; '.join(weights.left[:NAMED])}" if weights.left else ""
+        raise InputError(f"no convolution and no dense layer has a weight that could be drawn anew{why}")
+    if weights.left:
+        told = "; ".join(weights.left[:NAMED])
+        note(f"sanity.weights: {len(weights.left)} of {total} weights are never drawn anew, such as {told}")
+    numbers = sorted({max(1, round(len(weights.found) * share)) for share in depths})
+    draws = -(-DRAWS // len(right))
 
-    @cache
-    def randomised(depth: int) -> Source:
-        return model.source(AUDITED, model=metrics.randomised(proto, depth, seed))
+    def drawn(depth: int, subject: Subject, draw: int) -> Maps:
+        proto = weights.randomised(depth, [seed, draw, *os.fsencode(subject.name)])
+        anew = replace(load(proto), path=model.file)  # what lies beside the file tells of it, too
+        with warnings.catch_warnings():  # what maps of a model lack that nobody has says nothing of the model
+            warnings.simplefilter("ignore")
+            return model.source(AUDITED, model=anew)(subject.array[None], subject.pair)[AUDITED]
 
-    for subject in sampled(subjects, count, seed) if numbers else ():
+    for subject in right:
 
         def measure(source: Source, subject: Subject = subject) -> Found:
             found: Found = {}
             own = source(subject.array[None], subject.pair)
             for depth in numbers:
-                drawn = randomised(depth)(subject.array[None], subject.pair)[AUDITED]
+                others = [drawn(depth, subject, draw) for draw in range(draws)]
                 for row, layers in own.items():
                     of_row = found.setdefault(row, {})
                     for layer, heat in layers.items():
-                        if layer not in drawn:
-                            continue
-                        r = metrics.correlation(heat[0], drawn[layer][0])
-                        of_row[f"{layer}, {depth} of {total}"] = {"r": r, "magnitude": abs(r)}
+                        r = [metrics.correlation(heat[0], other[layer][0]) for other in others if layer in other]
+                        if r:
+                            of_layer = {"r": float(np.mean(r)), "magnitude": float(np.mean(np.abs(r)))}
+                            of_row[f"{layer}, {depth} of {total}"] = of_layer
             return found
 
-        yield Item(subject.name, measure, 0, 1 + len(numbers))
+        yield Item(subject.name, measure, 0, 1 + draws * len(numbers))
 
 
 def by_disturbing(subjects: Sequence[Subject], count: int, seed: int = 0) -> Iterator[Item]:

@@ -30,7 +30,7 @@ from relcam_onnx.audit.metrics.places import (
     points_at_tile,
     rank_accuracy,
 )
-from relcam_onnx.audit.metrics.sensitivity import correlation, randomised, weights_from_the_top
+from relcam_onnx.audit.metrics.sensitivity import correlation, drawn
 from relcam_onnx.audit.metrics.statistics import Estimate, auroc, bootstrap, spearman
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "correlation",
     "cosine",
     "deletion",
+    "drawn",
     "entropy",
     "first_half",
     "imputed",
@@ -60,7 +61,6 @@ __all__ = [
     "mass_accuracy",
     "points",
     "points_at_tile",
-    "randomised",
     "rank",
     "rank_accuracy",
     "region_iou",
@@ -69,6 +69,5 @@ __all__ = [
     "single_deletion",
     "spearman",
     "times_map",
-    "weights_from_the_top",
     "without_patches",
 ]
