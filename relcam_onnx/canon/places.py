@@ -70,5 +70,5 @@ def chains_to(result: gs.Tensor, order: Mapping[str, int], rank: int) -> Iterato
     for piece in reversed(found):
         sizes = shape_of_one(piece.source)
         came = traced(piece.source, piece.nodes) if sizes is not None and len(sizes) == rank else None
-        if sizes is not None and came is not None:
+        if sizes is not None and came is not None and came.dtype == np.int64:  # no stored values stand among them
             yield Moved(piece.source, sizes, came, piece.nodes)

@@ -14,6 +14,7 @@ from math import prod
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from relcam_onnx.canon.baked import fix_batch, name_batch
 from relcam_onnx.canon.constants import fold_constants
 from relcam_onnx.canon.edit import is_op, sweep
 from relcam_onnx.canon.pools import round_down
@@ -30,11 +31,19 @@ SMALL = 4096
 
 def infer_sizes(model: Model) -> None:
     """Fold constants, let sizes flow through the graph, and again where something large has become constant."""
+    named = name_batch(model)
     fold_constants(model)
-    if any(map(may_tell_more, model.graph.nodes)):
+    if named or any(map(may_tell_more, model.graph.nodes)):
+        flow(model)
+    if fix_batch(model):
+        flow(model)
+
+
+def flow(model: Model) -> None:
+    """Let sizes flow until no more becomes constant."""
+    Flow(model).run()
+    while fold_constants(model):
         Flow(model).run()
-        while fold_constants(model):
-            Flow(model).run()
 
 
 def tell_targets(model: Model) -> None:
