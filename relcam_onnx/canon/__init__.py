@@ -46,6 +46,7 @@ from relcam_onnx.canon.split import slice_splits
 from relcam_onnx.canon.stacks import combine_stacks
 from relcam_onnx.canon.strided import name_strided
 from relcam_onnx.canon.sums import flatten_sums, unfold_means
+from relcam_onnx.canon.terms import gather_terms
 from relcam_onnx.canon.thinned import name_single_pools, stride_instead
 from relcam_onnx.canon.unstacking import unstack
 from relcam_onnx.canon.weighted import name_weighted_sums
@@ -62,6 +63,7 @@ def canonicalise(model: Model, *, batch_norm: bool, output: str | None = None) -
     settle_axes(model)
     if batch_norm:
         unfold_means(model)
+        gather_terms(model)
         narrow_signals(model)
         lift_constants(model)
     drop_identities(model)
