@@ -15,6 +15,7 @@ from onnx import helper
 
 from relcam_onnx.onnx_file import learned_ops
 from relcam_onnx.onnx_file.attention_ops import attention, fused_attention, multi_head
+from relcam_onnx.onnx_file.packed_ops import matmul_bits
 from relcam_onnx.onnx_file.protos import graphs
 from relcam_onnx.onnx_file.writing import Writer
 
@@ -149,11 +150,12 @@ SPELLINGS: dict[str, Callable[[Writer], None]] = {
     "SkipLayerNormalization": skip_layer_norm,
     "Attention": fused_attention,
     "MultiHeadAttention": multi_head,
+    "MatMulNBits": matmul_bits,
 }
 """The fused ops that have a standard spelling."""
 RAISED = frozenset({
     "Gelu", "BiasGelu", "FastGelu", "QuickGelu", "SkipLayerNormalization", "LayerNormalization",
-    "SimplifiedLayerNormalization",
+    "SimplifiedLayerNormalization", "MatMulNBits",
 })  # fmt: skip
 """Those that compute in float32 in a file of half precision; the others' weights stay as they are stored."""
 
@@ -188,7 +190,8 @@ def write_back(proto: onnx.ModelProto) -> bool:
         if any(spelling(node, opset) for node in graph.node):
             found = True
             truths = truth_values(graph)
-            nodes = [part for node in graph.node for part in spelled(node, opset, truths, half=half)]
+            packed = frozenset(t.name for t in graph.initializer if t.data_type == onnx.TensorProto.UINT8)
+            nodes = [part for node in graph.node for part in spelled(node, opset, truths, packed, half=half)]
             del graph.node[:]
             graph.node.extend(nodes)
     return found
@@ -220,12 +223,14 @@ def truth_values(graph: onnx.GraphProto) -> frozenset[str]:
     return frozenset({*stored, *(value.name for value in told), *made})
 
 
-def spelled(node: onnx.NodeProto, opset: int, truths: frozenset[str], *, half: bool) -> Iterator[onnx.NodeProto]:
+def spelled(
+    node: onnx.NodeProto, opset: int, truths: frozenset[str], packed: frozenset[str], *, half: bool
+) -> Iterator[onnx.NodeProto]:
     """A node, or what it is made of."""
     spell = spelling(node, opset) if node.output else None
     if spell is None:
         yield node
         return
-    writer = Writer(node, opset, truths, half=half, raised=node.op_type in RAISED)
+    writer = Writer(node, opset, truths, packed, half=half, raised=node.op_type in RAISED)
     spell(writer)
     yield from writer.nodes

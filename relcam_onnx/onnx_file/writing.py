@@ -17,6 +17,7 @@ class Writer:
 
     In a file of ``half`` precision numbers are cast to what the node's first input is; where the node is ``raised`` all
     that it reads is float32 instead, and what it makes is cast back: it is computed so inside the fused op.
+    ``truths`` and ``packed`` name tensors of truth values and of bytes.
     """
 
     def __init__(
@@ -24,11 +25,12 @@ class Writer:
         node: onnx.NodeProto,
         opset: int,
         truths: frozenset[str] = frozenset(),
+        packed: frozenset[str] = frozenset(),
         *,
         half: bool = False,
         raised: bool = False,
     ) -> None:
-        self.node, self.opset, self.truths = node, opset, truths
+        self.node, self.opset, self.truths, self.packed = node, opset, truths, packed
         self.half, self.raised = half and not raised, half and raised
         self.nodes: list[onnx.NodeProto] = []
         self.result = node.output[0]
