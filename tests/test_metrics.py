@@ -13,6 +13,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from relcam_onnx.audit import metrics
 from relcam_onnx.audit.weights import Weights
+from relcam_onnx.onnx_file.load import load
 
 MAP = np.array([[5, 1], [-7, 3], [0, 1]], np.float32)
 MASK = np.array([[True, False], [True, False], [False, True]])
@@ -149,10 +150,10 @@ def test_correlation() -> None:
 
 def test_weights_are_drawn_anew_from_the_top() -> None:
     model = plain()
-    weights = Weights(model)
+    weights = Weights(load(model))
     names = [weight.name for weight in weights.found]
     assert len(names) == 4
-    drawn = weights.randomised(2)
+    drawn = weights.randomised(2).proto
     before, after = ({t.name: onnx.numpy_helper.to_array(t) for t in m.graph.initializer} for m in (model, drawn))
     changed = [name for name in before if not np.array_equal(before[name], after[name])]
     assert set(changed) == set(names[:2])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -19,7 +18,6 @@ from relcam_onnx.audit.store import Found
 from relcam_onnx.audit.subjects import Subject
 from relcam_onnx.audit.weights import weights_of
 from relcam_onnx.errors import InputError
-from relcam_onnx.onnx_file.load import load
 from relcam_onnx.pictures.geometry import Floats
 from relcam_onnx.results.render import resize_map
 
@@ -97,8 +95,7 @@ def by_weights(
     draws = -(-DRAWS // len(right))
 
     def drawn(depth: int, subject: Subject, draw: int) -> Maps:
-        proto = weights.randomised(depth, [seed, draw, *os.fsencode(subject.name)])
-        anew = replace(load(proto), path=model.file)  # what lies beside the file tells of it, too
+        anew = weights.randomised(depth, [seed, draw, *os.fsencode(subject.name)])
         with warnings.catch_warnings():  # what maps of a model lack that nobody has says nothing of the model
             warnings.simplefilter("ignore")
             return model.source(AUDITED, model=anew)(subject.array[None], subject.pair)[AUDITED]

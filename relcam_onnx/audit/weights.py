@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -14,34 +16,15 @@ from onnx import helper, numpy_helper
 
 from relcam_onnx.analysis.paths import has_weights
 from relcam_onnx.audit import metrics
+from relcam_onnx.audit.factors import DEQUANTISING, FACTORS, KEEPING, SHAPING, axes_of
 from relcam_onnx.errors import RelcamError
 from relcam_onnx.model import Model, producer
 from relcam_onnx.onnx_file.float_products import WEIGHTS as INTEGERS
-from relcam_onnx.onnx_file.protos import attribute, graphs, reads, stored, subgraphs
-from relcam_onnx.onnx_file.weights import whole
+from relcam_onnx.onnx_file.load import with_sizes
+from relcam_onnx.onnx_file.protos import graphs, reads, stored, subgraphs
+from relcam_onnx.onnx_file.weights import forget_unread
 from relcam_onnx.prepare import Prepared
 from relcam_onnx.runners.session import SessionSettings, open_session, run_session
-
-DENSE: dict[str, tuple[int, ...]] = {
-    **dict.fromkeys(("FusedGemm", "FusedMatMul", "Gemm", "MatMul", "MatMulInteger", "MatMulIntegerToFloat"), (0, 1)),
-    **dict.fromkeys(("Attention", "DynamicQuantizeMatMul"), (1,)),
-    **dict.fromkeys(("QGemm", "QLinearMatMul"), (0, 3)),
-}
-"""Products of matrices -> where their factors stand, each of which may be the weight."""
-FACTORS = {
-    **DENSE,
-    **dict.fromkeys(("Conv", "ConvInteger", "ConvTranspose", "DeformConv", "FusedConv"), (1,)),
-    **dict.fromkeys(("GRU", "LSTM", "RNN"), (1, 2)),
-    "Einsum": tuple(range(8)),
-    "QLinearConv": (3,),
-}
-"""Layers -> the same."""
-KEEPING = frozenset({"Cast", "DequantizeLinear", "Identity", "QuantizeLinear", "Transpose"})
-"""What may stand between a weight as it is stored and as it is read: its numbers stay apart."""
-SHAPING = frozenset({"Expand", "Flatten", "Reshape", "Squeeze", "Tile", "Unsqueeze"})
-"""What else may where a run alone knows the sizes."""
-DEQUANTISING = KEEPING | SHAPING | {"Mul", "Sub"}
-"""What else may behind integers: `relcam_onnx.onnx_file.float_products` writes so what dequantises them."""
 
 
 class Weight(NamedTuple):
@@ -65,8 +48,8 @@ class Weights:
 
     Parameters
     ----------
-    proto
-        The model, its functions inlined, with all weights in it.
+    model
+        The model.
     scores
         The tensors that the layers lead to; the outputs unless told.
 
@@ -78,8 +61,8 @@ class Weights:
         What cannot be drawn anew, and why.
     """
 
-    def __init__(self, proto: onnx.ModelProto, scores: Collection[str] = ()) -> None:
-        self.proto = proto
+    def __init__(self, model: Model, scores: Collection[str] = ()) -> None:
+        self.model, proto = model, model.proto
         self._held = stored(proto.graph)
         self._makers = {name: node for node in proto.graph.node for name in node.output if name}
         self._constant = set(self._held)
@@ -110,11 +93,12 @@ class Weights:
     def __len__(self) -> int:
         return len(self.found) + len(self.left)
 
-    def randomised(self, count: int, seed: int | Sequence[int] = 0) -> onnx.ModelProto:
+    def randomised(self, count: int, seed: int | Sequence[int] = 0) -> Model:
         """The model with the first ``count`` drawn anew, normal with each one's mean and deviation: `metrics.drawn`.
 
         One: the classifier alone. More and more of them: cascading randomisation, the model parameter randomisation
-        test of Adebayo et al. 2018 (arXiv:1810.03292). What fewer draw with one seed is drawn alike by more.
+        test of Adebayo et al. 2018 (arXiv:1810.03292). What fewer draw with one seed is drawn alike by more. All else
+        is shared with the model.
 
         Raises
         ------
@@ -123,26 +107,28 @@ class Weights:
         """
         if not 0 <= count <= len(self.found):
             raise ValueError(f"the model has {len(self.found)} weights that can be drawn anew, not {count}")
-        rng, anew = np.random.default_rng(seed), {}
+        rng, anew = np.random.default_rng(seed), dict[str, NDArray[Any]]()
         for name, value, axes in self.found[:count]:
             drawn = metrics.drawn(value.transpose(axes), rng).transpose(np.argsort(axes))
-            anew[name] = numpy_helper.from_array(np.ascontiguousarray(drawn), name)
-        copy = onnx.ModelProto()
-        copy.CopyFrom(self.proto)
-        for node in copy.graph.node:  # what made them stays, for nobody
-            node.output[:] = [f"{name} as it was" if name in anew else name for name in node.output]
-        for tensor in copy.graph.initializer:
-            if tensor.name in anew:
-                tensor.CopyFrom(anew.pop(tensor.name))
-        copy.graph.initializer.extend(anew.values())
-        return copy
+            anew[name] = np.ascontiguousarray(drawn)
+        proto, apart = onnx.ModelProto(), {name for name in anew if name in self.model.weights}
+        proto.CopyFrom(self.model.proto)
+        graph = proto.graph
+        held = [tensor for tensor in graph.initializer if tensor.name not in anew or tensor.name in apart]
+        held += [numpy_helper.from_array(value, name) for name, value in anew.items() if name not in apart]
+        del graph.initializer[:]
+        graph.initializer.extend(held)
+        leave_read(graph, anew.keys())
+        weights = self.model.weights | {name: anew[name] for name in apart}
+        digest = hashlib.sha256(f"{self.model.sha256} {count} {seed}".encode()).hexdigest()
+        return with_sizes(replace(self.model, proto=proto, weights=forget_unread(proto, weights), sha256=digest), {})
 
     def _read(self, scores: Collection[str]) -> Iterator[tuple[onnx.NodeProto, int | None]]:
         """The layers that lead to the scores and where their factors stand, the nearest first; of inner graphs None."""
         above = dict.fromkeys(scores, 0)
         """Tensor -> the most layers that lie between it and the scores."""
         layers: list[tuple[int, onnx.NodeProto, int | None]] = []
-        for node in reversed(self.proto.graph.node):
+        for node in reversed(self.model.proto.graph.node):
             depth = max((above[name] for name in node.output if name in above), default=None)
             if depth is None or self._constant.issuperset(node.output):
                 continue
@@ -174,23 +160,33 @@ class Weights:
     def _value(self, name: str) -> NDArray[Any]:
         """What a tensor of constants holds, computed where it is not stored."""
         if name in self._held:
-            return numpy_helper.to_array(self._held[name])
-        wanted, nodes = {name}, []
-        for node in reversed(self.proto.graph.node):
-            if not wanted.isdisjoint(node.output):
-                nodes.append(node)
-                wanted.update(reads(node))
-        held = [tensor for tensor in self.proto.graph.initializer if tensor.name in wanted]
-        graph = helper.make_graph(nodes[::-1], "constants", [], [onnx.ValueInfoProto(name=name)], held)
-        part = helper.make_model(graph, opset_imports=self.proto.opset_import, ir_version=self.proto.ir_version)
-        (value,) = run_session(open_session(part, SessionSettings(threads=1)), [name], {})
+            apart = self.model.weights.get(name)
+            return numpy_helper.to_array(self._held[name]) if apart is None else apart
+        part = onnx.ModelProto(ir_version=self.model.proto.ir_version, opset_import=self.model.proto.opset_import)
+        part.graph.CopyFrom(helper.make_graph(self.model.proto.graph.node, "constants", [], []))
+        part.graph.initializer.extend(self.model.proto.graph.initializer)
+        part.graph.output.add(name=name)
+        leave_read(part.graph)
+        weights = forget_unread(part, self.model.weights)
+        (value,) = run_session(open_session(part, SessionSettings(threads=1), weights), [name], {})
         return value
+
+
+def leave_read(graph: onnx.GraphProto, held: Collection[str] = ()) -> None:
+    """Drop the nodes whose results nothing reads, those that made what is ``held`` now included."""
+    wanted, kept = {value.name for value in graph.output}, []
+    for node in reversed(graph.node):
+        if any(name in wanted and name not in held for name in node.output):
+            kept.append(node)
+            wanted.update(reads(node))
+    del graph.node[:]
+    graph.node.extend(reversed(kept))
 
 
 def weights_of(prepared: Prepared) -> Weights:
     """The weights that a model's explained scores hang on."""
     model = prepared.model
-    return Weights(whole(model.proto, model.weights), set(in_file(model, prepared.scores.tensor)))
+    return Weights(model, set(in_file(model, prepared.scores.tensor)))
 
 
 def in_file(model: Model, tensor: gs.Tensor) -> Iterator[str]:
@@ -211,32 +207,3 @@ def in_file(model: Model, tensor: gs.Tensor) -> Iterator[str]:
             open_ += [part for part in view.inputs if isinstance(part, gs.Tensor)]
         elif node is not None:
             open_ += node.inputs
-
-
-def axes_of(node: onnx.NodeProto, place: int, between: Sequence[onnx.NodeProto], rank: int) -> tuple[int, ...]:
-    """The axes of a stored weight, as many as ``rank``: those of its layer's outputs before those that it sums over."""
-    if any(each.op_type in SHAPING for each in between):
-        return tuple(range(rank))
-    axes = list(range(rank))
-    if node.op_type == "Einsum":
-        axes = outputs_first(attribute(node, "equation", ""), place, rank)
-    elif node.op_type in DENSE and rank > 1:
-        first = place == 0
-        if attribute(node, "transA" if first else "transB", 0) == first:
-            axes[-2:] = axes[:-3:-1]
-    for each in between:
-        if each.op_type == "Transpose":
-            order = attribute(each, "perm", range(rank)[::-1])
-            axes = [order[axis] for axis in axes]
-    return tuple(axes)
-
-
-def outputs_first(equation: str, place: int, rank: int) -> list[int]:
-    """Of an operand of Einsum: the axes that stand in the output, in its order, then the others."""
-    left, arrow, result = equation.replace(" ", "").partition("->")
-    own = left.split(",")[place]
-    if not arrow:
-        result = "".join(sorted(letter for letter in own if left.count(letter) == 1))
-    if "." in own:
-        return list(range(rank))
-    return sorted(range(rank), key=lambda axis: (result.find(own[axis]) % (len(result) + 1), axis))
