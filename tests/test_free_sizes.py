@@ -11,8 +11,10 @@ import onnx
 import pytest
 from compare import agree
 from nets import Net, picture
+from onnxruntime.quantization import QuantFormat
 from PIL import Image
 from test_compile import explained, results
+from test_qoperators import quantised
 from typer.testing import CliRunner
 
 import relcam_onnx as rc
@@ -295,3 +297,12 @@ def test_signals_of_so_many_pictures_and_places_are_read_through_a_row() -> None
         found = [rc.Explainer(signals(form), ["stages", "input"], backend=backend)(x, 0) for form in ("a row", "")]
         for layer, value in found[1].maps.items():
             agree(found[0].maps[layer], value, 1e-5)
+
+
+def test_tokens_of_a_quantised_file_are_compiled_for_any_size() -> None:
+    """Where the plane that they are made of is not told apart any more, the stage is the tokens."""
+    model = quantised(tokens_of("as products"), quant_format=QuantFormat.QDQ)
+    x, layers = picture(1, 3, 17, 19), ["stages", "input"]
+    found = results(rc.compile_model(model, layers), x=x, relcam_targets=TARGETS)
+    for layer, value in explained(model, x, TARGETS, layers=layers).maps.items():
+        agree(found[f"relevance/{layer}" if layer == "input" else f"cam/{layer}"], value, 1e-4)

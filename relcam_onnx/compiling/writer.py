@@ -29,7 +29,8 @@ from relcam_onnx.compiling.beginning import SCORES, SEED, TARGETS, Beginning
 from relcam_onnx.errors import UnsupportedModelError
 from relcam_onnx.lrp.fusing import resize, to_unit
 from relcam_onnx.lrp.heads import as_scores
-from relcam_onnx.lrp.maps import make_maps, positions
+from relcam_onnx.lrp.laid import positions
+from relcam_onnx.lrp.maps import make_maps
 from relcam_onnx.lrp.seeds import GIVEN
 from relcam_onnx.lrp.walk import activation, activations
 from relcam_onnx.ops import Size

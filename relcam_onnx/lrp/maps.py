@@ -10,11 +10,11 @@ import numpy as np
 
 from relcam_onnx.analysis.layers import Layer, unique
 from relcam_onnx.analysis.layout import Layout
+from relcam_onnx.lrp.laid import activations, channels_first, positions
 from relcam_onnx.lrp.methods import METHODS, Probe, Walked
 from relcam_onnx.lrp.plan import Plan
 from relcam_onnx.lrp.walk import walk
-from relcam_onnx.ops import Backend, Size, Value
-from relcam_onnx.ops.records import product
+from relcam_onnx.ops import Backend, Value
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def make_maps(
         relevance = f.each(activation) * 0.0 if message is None else message.relevance(f)
         if layer.layout is not None and layer.layout.tokens:
             tokens[layer.name] = beside_positions(f, layer.layout, relevance)
-        activation, relevance = (channels_first(f, layer, value, values) for value in (activation, relevance))
+        relevance, activation = channels_first(f, layer, relevance, values), activations(f, layer, values)
         if layer.is_input:
             own = how.explains_input_alone
             by_layer[layer.name] = how.make(f, activation, relevance, 1) if own else relevance
@@ -197,7 +197,7 @@ def of_clips(f: Backend, layer: Layer, value: Value, values: Mapping[str, Value]
     places = positions(f, layer, values)
     if not maps.has_channels(layer.name):
         return f.Reshape(value, [-1, layer.frames, *places])
-    channels = f.dims(channels_first(f, layer, values[layer.tensor.name], values))[1]
+    channels = f.dims(activations(f, layer, values))[1]
     apart = f.Reshape(value, [-1, layer.frames, channels, *places])
     return f.Transpose(apart, perm=[0, 2, 1, *range(3, 3 + len(places))])
 
@@ -209,36 +209,3 @@ def beside_positions(f: Backend, layout: Layout, relevance: Value) -> Value:
     parts += [f.Slice(relevance, [-layout.after], [end], [row])] if layout.after else []
     whole = parts[0] if len(parts) == 1 else f.Concat(*parts, axis=row)
     return f.ReduceSum(whole, list(layout.channels), keepdims=0)
-
-
-def channels_first(f: Backend, layer: Layer, value: Value, values: Mapping[str, Value]) -> Value:
-    """A layer's activation or relevance as (N, C, positions...), wherever its positions sit; as it is without any."""
-    layout = layer.layout
-    if layout is None or layout.plain:
-        return value
-    if layout.tokens:
-        row = layout.axes[0]
-        value = f.Slice(value, [layout.before], [-layout.after or np.iinfo(np.int32).max], [row])
-    dims = f.dims(values[layer.tensor.name])
-    if layout.axes != tuple(range(layout.rank - len(layout.axes), layout.rank)):
-        value = f.Transpose(value, perm=[0, *layout.channels, *layout.axes])
-    if len(layout.channels) == 1 and not layout.grid:
-        return value
-    channels = product([dims[axis] for axis in layout.channels])
-    return f.Reshape(value, [-1, channels, *positions(f, layer, values)])
-
-
-def positions(f: Backend, layer: Layer, values: Mapping[str, Value]) -> tuple[Size, ...]:
-    """The sizes of a layer's map."""
-    dims, layout = f.dims(values[layer.tensor.name]), layer.layout
-    if layout is None:
-        return tuple(dims[2:])
-    if not layout.grid:
-        return tuple(dims[axis] for axis in layout.axes)
-    fixed = [size for size in layout.grid if isinstance(size, int)]
-    if len(fixed) == len(layout.grid):
-        return tuple(fixed)
-    # The tensor that the row was made of: its positions are its last axes, or those before its channels.
-    sizes = f.dims(values[layout.origin])
-    known = zip(layout.grid, layout.origin_axes, strict=True)
-    return tuple(size if isinstance(size, int) else sizes[axis] for size, axis in known)

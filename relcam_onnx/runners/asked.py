@@ -10,7 +10,7 @@ import numpy as np
 from relcam_onnx.analysis.layers import Layer
 from relcam_onnx.backends.eager import Eager
 from relcam_onnx.lrp.heads import Table, aim, as_table, begin, ranking
-from relcam_onnx.lrp.maps import channels_first, positions
+from relcam_onnx.lrp.laid import channels_first, positions
 from relcam_onnx.lrp.plan import reading_plan
 from relcam_onnx.prepare import Prepared
 from relcam_onnx.probing.subject import Floats, Subject
