@@ -20,7 +20,7 @@ from relcam_onnx.audit.completeness import by_account
 from relcam_onnx.audit.drift import of_maps
 from relcam_onnx.audit.experiments import Curves
 from relcam_onnx.audit.figures import Figure
-from relcam_onnx.audit.looking import cells, where
+from relcam_onnx.audit.looking import cells, looked_through, where
 from relcam_onnx.audit.measures import MEASURES
 from relcam_onnx.audit.metrics import Estimate
 from relcam_onnx.audit.model import Audited, Floats, Maps
@@ -285,3 +285,31 @@ def test_verdicts_of_embeddings_speak_of_what_pictures_are_like() -> None:
         assert ("probability" in said, "class" in said) == (kind == "classifier",) * 2
         assert said.count("--like") == (2 if kind == "embedding" else 0)
         assert ("area under the cosine" in said) == (kind == "embedding")
+
+
+def test_subgroups_do_not_hide_what_a_class_has_in_common() -> None:
+    """A mark on all of one class, whose pictures two cameras made, or that two folders hold."""
+    corner = [(0.9, 0.9)] * 24
+    marked, clean = bumps(corner), bumps(scattered(24, 1))
+    by_class = {"marked": marked, "clean": clean}
+    cameras = {name: {f"{kind} {k}": v for kind, own in by_class.items() for k, v in list(own.items())[side::2]}
+               for side, name in enumerate("AB")}  # fmt: skip
+    first, *_ = clusters({**by_class, **cameras}, kinds={kind: kind for kind in by_class})
+    assert (first.group, round(first.reasons["count"]), len(first.names)) == ("marked", 24, 24)
+    folders = {f"marked/{side}": dict(list(marked.items())[side::2]) for side in range(2)}
+    kinds = {**{kind: kind for kind in by_class}, **dict.fromkeys(folders, "marked")}
+    raised = {each.group for each in clusters({**by_class, **folders}, kinds=kinds) if each.raised}
+    assert raised >= {"marked", *folders}
+
+
+def test_of_several_detections_of_a_picture_one_counts() -> None:
+    heat = np.ones((1, 4, 4), np.float32)
+    subjects = [
+        Subject(f"{picture} #{k}", Path(picture), k % 2, True, X[0, 0], X[0, 0], f"g{k % 2}", picture=picture)
+        for picture in "ab" for k in range(4)
+    ]  # fmt: skip
+    maps = {subject.name: {"fused": heat * number} for number, subject in enumerate(subjects)}
+    found, kinds = looked_through(subjects, maps, lambda kind: f"class {kind}")
+    assert {group: list(own) for group, own in found.items()} == {"class 0": ["a", "b"], "class 1": ["a", "b"]}
+    assert kinds == {"class 0": "class 0", "class 1": "class 1", "g0": "class 0", "g1": "class 1"}
+    assert found["class 1"]["b"].max() == 5

@@ -61,7 +61,9 @@ class Cluster:
         return self.suspicion >= RAISED
 
 
-def clusters(maps: Mapping[str, Mapping[str, Floats]], seed: int = 0) -> list[Cluster]:
+def clusters(
+    maps: Mapping[str, Mapping[str, Floats]], seed: int = 0, kinds: Mapping[str, str] | None = None
+) -> list[Cluster]:
     """Spectral clusters of each group's maps (SpRAy), the most suspicious first, one for each place where they peak.
 
     Parameters
@@ -70,6 +72,9 @@ def clusters(maps: Mapping[str, Mapping[str, Floats]], seed: int = 0) -> list[Cl
         Group -> picture -> its fused map, (h, w).
     seed
         Of the clusters' first centres.
+    kinds
+        Group -> the class that all of it are of; those of one class are not held against each other. None: groups are
+        classes.
 
     Notes
     -----
@@ -77,20 +82,27 @@ def clusters(maps: Mapping[str, Mapping[str, Floats]], seed: int = 0) -> list[Cl
     Laplacian; as many clusters as the widest gap between them says.
     """
     found: list[Cluster] = []
+    kinds = {group: group for group in maps} if kinds is None else kinds
     for group, named in maps.items():
         names = [name for name, heat in named.items() if cells(heat).any()]
         if len(names) < FEWEST:
             continue
         shares = np.array([cells(named[name]) for name in names])
-        others = np.array([cells(heat) for key, rest in maps.items() if key != group for heat in rest.values()])
+        beside = [own for key, own in maps.items() if key != group and are_apart(kinds.get(group), kinds.get(key))]
+        others = np.array([cells(heat) for own in beside for heat in own.values()])
         every = [*spectral(shares.reshape(len(shares), -1), seed), *at_one_place(shares)]
         members = [m for m in every if len(m) >= SMALLEST]
         found += [described(group, names, shares, own, others) for own in members]
     first: list[Cluster] = []
-    for cluster in sorted(found, key=lambda cluster: (-cluster.suspicion, -cluster.reasons["agree"])):
+    for cluster in sorted(found, key=lambda each: (-each.suspicion, -each.reasons["agree"], -len(each.names))):
         if not any(cluster.group == other.group and at_place_of(cluster, other) for other in first):
             first.append(cluster)
     return first
+
+
+def are_apart(kind: str | None, other: str | None) -> bool:
+    """Whether two groups may be held against each other: of two classes, or both of several."""
+    return kind != other if kind and other else kind is other is None
 
 
 def at_place_of(one: Cluster, other: Cluster) -> bool:
@@ -150,7 +162,7 @@ def suspicion(reasons: Mapping[str, float]) -> float:
     rate = 1 - ((side - 2 * RIM) / side) ** 2
     edge = sum(comb(total, k) * rate**k * (1 - rate) ** (total - k) for k in range(rim, total + 1))
     chance = min(1.0, TRIED * max(0.0, place), max(0.0, edge))
-    return min(1.0, -log10(max(10.0**-CERTAIN, chance)) / CERTAIN)
+    return min(1.0, log10(1 / max(10.0**-CERTAIN, chance)) / CERTAIN)
 
 
 def peaks(shares: NDArray[np.float64]) -> NDArray[np.intp]:

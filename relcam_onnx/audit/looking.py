@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,30 @@ def by_group(subjects: Iterable[Subject], maps: Mapping[str, Mapping[str, Floats
         if FUSED in maps[subject.name]:
             named[subject.name] = maps[subject.name][FUSED][0]
     return found
+
+
+def looked_through(
+    subjects: Iterable[Subject], maps: Mapping[str, Mapping[str, Floats]], called: Callable[[int], str]
+) -> tuple[dict[str, dict[str, Floats]], dict[str, str]]:
+    """Class, or subgroup -> picture -> the fused map of what is surest in it; and the class that all of a group are of.
+
+    ``called`` names classes. Several detections of one picture are one: what they have in common is the picture.
+    """
+    found: dict[str, dict[str, Floats]] = {}
+    kinds: dict[str, set[str]] = {}
+    for subject in subjects:
+        kind = called(subject.label)
+        for group in dict.fromkeys((kind, subject.group)):
+            kinds.setdefault(group, set()).add(kind)
+            if FUSED in maps[subject.name]:
+                found.setdefault(group, {}).setdefault(subject.picture, maps[subject.name][FUSED][0])
+    single = {group: next(iter(own)) for group, own in kinds.items() if len(own) == 1}
+    whole = {
+        group
+        for group, kind in single.items()
+        if group != kind and found.get(group, {}).keys() == found.get(kind, {}).keys()
+    }
+    return {group: own for group, own in found.items() if group not in whole}, single
 
 
 def mean_maps(maps: Mapping[str, Mapping[str, Floats]]) -> dict[str, NDArray[np.float64]]:

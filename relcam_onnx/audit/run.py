@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from relcam_onnx.audit.clusters import Cluster, clusters
 from relcam_onnx.audit.drift import read_reference
 from relcam_onnx.audit.figures import Figure, figures
 from relcam_onnx.audit.kept import REFERENCE, Kept
-from relcam_onnx.audit.looking import by_group
+from relcam_onnx.audit.looking import looked_through
 from relcam_onnx.audit.matching import Unmatched, unmatched
 from relcam_onnx.audit.model import Audited
 from relcam_onnx.audit.options import EXTENTS
@@ -26,7 +27,7 @@ from relcam_onnx.audit.provenance import told_time
 from relcam_onnx.audit.store import Store
 from relcam_onnx.audit.subjects import Subject, read_subjects
 from relcam_onnx.audit.thresholds import Outcome, Threshold, check
-from relcam_onnx.audit.told import of_csv, of_folders
+from relcam_onnx.audit.told import named, of_csv, of_folders
 from relcam_onnx.errors import InputError, OptionError
 from relcam_onnx.extras import require
 from relcam_onnx.files import make_folder, sha256
@@ -197,9 +198,10 @@ def audit(
     told_figures = figures(kept.store, request.random_state)
     maps = {subject.name: kept.maps(subject.name) for subject in subjects}
     others = {subject.name: kept.maps(subject.name, REFERENCE) for subject in subjects} if reference else {}
+    looked, kinds = looked_through(subjects, maps, partial(named, model))
     return Audit(
         request, model, other, pictures, subjects, [*missing, *failed], told_figures,
-        check(request.thresholds, told_figures), clusters(by_group(subjects, maps), request.random_state), maps, others,
+        check(request.thresholds, told_figures), clusters(looked, request.random_state, kinds), maps, others,
         unmatched(pictures, model, other), plan.notes, plan.passes, kept.store,
     )  # fmt: skip
 

@@ -141,7 +141,9 @@ def of_clusters(audit: Audit) -> Iterator[Finding]:
     """Clusters that may be shortcuts."""
     for cluster in audit.clusters:
         if cluster.raised:
-            said = f"maps of {len(cluster.names)} pictures of '{cluster.group}' lie in one place, or at the edge"
+            count, whole = (round(cluster.reasons[name]) for name in ("count", "of"))
+            count = max(count, round(cluster.reasons["rim"]))
+            said = f"maps of {count} of {whole} pictures of '{cluster.group}' lie in one place, or at the edge"
             yield Finding("look", "clusters", f"{said}, more than chance has it: a watermark, a border, a background?")
 
 
