@@ -57,13 +57,15 @@ def test_targets_that_do_not_fit(targets: Any, says: str) -> None:
 
 @pytest.mark.parametrize("backend", ["eager", "compiled"])
 def test_a_batch_that_the_file_only_pretends_to_take(backend: str) -> None:
+    """What a node inside tells of it is the batch: pictures are explained one at a time."""
     net = Net("N", 3, 16, 16)
     means = net("GlobalAveragePool", net("Relu", net("Conv", net.x, net.normal(4, 3, 3, 3), strides=[2, 2])))
     model = net.model(net("Reshape", means, np.array([1, 4])))
     x = picture(2, 3, 16, 16)
-    with rc.Explainer(model, backend=backend) as explainer, pytest.raises(rc.InputError, match="max_batch=1"):
-        explainer(x)
-    assert rc.Explainer(model, backend=backend, max_batch=1)(x).maps["fused"].shape[:2] == (2, 1)
+    with rc.Explainer(model, backend=backend) as explainer:
+        both, second = explainer(x), explainer(x[1:])
+    assert both.maps["fused"].shape[:2] == (2, 1)
+    np.testing.assert_array_equal(both.maps["fused"][1:], second.maps["fused"])
 
 
 @pytest.mark.parametrize(

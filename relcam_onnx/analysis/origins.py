@@ -12,6 +12,7 @@ from relcam_onnx.analysis.heads import BOX, holds_scores
 from relcam_onnx.analysis.kinds import GRID, TABLE
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.canon.identity import integers
+from relcam_onnx.canon.repeated import number_of
 from relcam_onnx.canon.unsquashing import keeps
 from relcam_onnx.model import is_constant, producer, static_shape, variables
 
@@ -116,8 +117,9 @@ def values_of(node: gs.Node, tensor: gs.Tensor, over: frozenset[str]) -> list[gs
         return []  # sides in another order are other boxes
     if not over and is_op(node, *RESCALES) and any(map(is_constant, node.inputs)):
         return [t for _, t in variables(node)] if rescales(node) else []
-    if is_op(node, "Slice") and (joined := producer(node.inputs[0])) is not None and is_op(joined, "Concat"):
-        return parts_cut(node, joined)
+    joined = producer(node.inputs[0]) if is_op(node, "Slice") else None
+    if joined is not None and is_op(joined, "Concat") and any(map(is_filled, joined.inputs)):
+        return parts_cut(node, joined)  # with columns of one number it is no table of scores
     first = node.op == "TopK" and tensor is node.outputs[0]
     if first or node.op in MOVES | PICKS | BEST | over or (over and (is_op(node, "Sqrt") or keeps(node))):
         return [node.inputs[0]]
@@ -128,6 +130,11 @@ def values_of(node: gs.Node, tensor: gs.Tensor, over: frozenset[str]) -> list[gs
     if is_op(node, "Where"):
         return [t for t in node.inputs[1:] if not is_constant(t)]
     return [node.inputs[2]] if is_op(node, "ScatterND", "ScatterElements") else []
+
+
+def is_filled(tensor: gs.Tensor) -> bool:
+    """Whether a tensor is told by the file, or filled with one number."""
+    return is_constant(tensor) or number_of(tensor) is not None
 
 
 def parts_cut(node: gs.Node, joined: gs.Node) -> list[gs.Tensor]:
@@ -142,7 +149,7 @@ def parts_cut(node: gs.Node, joined: gs.Node) -> list[gs.Tensor]:
     begins = [sum(sizes[:i]) for i in range(len(sizes))]
     parts = zip(joined.inputs, begins, sizes, strict=True)
     within = [t for t, begin, size in parts if begin <= read.start and read.stop <= begin + size]
-    return [t for t in within if not is_constant(t)] or [joined.outputs[0]]
+    return [t for t in within if not is_filled(t)] or [joined.outputs[0]]
 
 
 def rescales(node: gs.Node) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.analysis.heads import BOX, Columns, holds_scores
-from relcam_onnx.analysis.origins import MOVES, PICKS, SQUASHES, Origin, chooses, origin
+from relcam_onnx.analysis.origins import MOVES, PICKS, SQUASHES, Origin, chooses, is_filled, origin
 from relcam_onnx.canon.edit import is_op
 from relcam_onnx.canon.identity import integers
 from relcam_onnx.model import consumers, is_constant, producer, static_shape
@@ -133,7 +133,7 @@ def parts_of(output: gs.Tensor) -> list[Part]:
     current, picked, last = output, False, (static_shape(output) or (None,))[-1]
     changed, read = np.zeros(last or 1, bool), [output]
     while (node := producer(current)) is not None:
-        rows = [t for t in node.inputs if not is_filling(t)]
+        rows = [t for t in node.inputs if not is_filled(t)]
         if is_op(node, "Concat") and len(rows) > 1:
             sizes = [size or 0 for t in node.inputs if (size := (static_shape(t) or (None,))[-1]) is not None]
             along = int(node.attrs["axis"]) in (-1, len(node.inputs[0].shape or ()) - 1)
@@ -191,18 +191,13 @@ def read_for(node: gs.Node) -> tuple[int, int, int] | None:
     return (places[0], starts[0], columns) if places else None
 
 
-def is_filling(tensor: gs.Tensor) -> bool:
-    """Whether a tensor is told by the file, or filled with one number."""
-    return is_constant(tensor) or is_op(producer(tensor), "ConstantOfShape")
-
-
 def columns_changed(node: gs.Node, wide: int | None) -> np.ndarray:
     """The columns of so many whose numbers a node changes by constants, (columns), or (1) for all alike."""
     if is_op(node, "BatchNormalization"):  # as scales and shifts of what is joined are written
         scale, shift, mean, variance = (np.asarray(t.values) for t in node.inputs[1:])
         same = [np.allclose(told, (1, 0, 0, 1)) for told in zip(scale, shift, mean, variance, strict=True)]
         return ~np.array(same if len(same) == wide else [False])
-    behind = node.inputs[1] if is_op(node, "Sub", "Div") else next(t for t in node.inputs if is_filling(t))
+    behind = node.inputs[1] if is_op(node, "Sub", "Div") else next(t for t in node.inputs if is_filled(t))
     told = np.asarray(behind.values) if is_constant(behind) else np.empty(0)
     if (told.size != 1 and told.shape[-1:] != (wide,)) or told.size not in (1, wide):
         return np.ones(1, bool)
