@@ -19,6 +19,7 @@ from PIL import Image
 from test_audit_cli import figure, relcam, report
 from test_heads import CELL, SIDE, levels, planted, street, with_objectness
 
+from relcam_onnx.audit.clusters import FEWEST
 from relcam_onnx.audit.completeness import by_account
 from relcam_onnx.audit.experiments import by_deleting
 from relcam_onnx.audit.matching import compared, pairs
@@ -272,6 +273,26 @@ def test_faithfulness_is_that_of_the_detection(here: Path) -> None:
     assert values["insertion"] > values["deletion"]
     assert values["drop-half"] == pytest.approx(0, abs=1e-4)
     assert item.scored > 16
+
+
+@pytest.mark.parametrize("head", ["detector", "segmenter"])
+def test_clusters_of_many_pictures_name_what_the_report_lists(head: str, here: Path, tmp_path: Path) -> None:
+    """Red keeps its place in all of them, one member a picture however many detections it has; green moves about."""
+    (tmp_path / "in").mkdir()
+    for place in range(FEWEST + 2):
+        picture = street(64, 64)
+        picture[: 2 * CELL] = np.roll(picture[: 2 * CELL], 2 * CELL * place, axis=1)
+        Image.fromarray(picture).save(tmp_path / "in" / f"{place}.png")
+    result = relcam("audit", here / f"{head}.onnx", tmp_path / "in", "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    found = report(tmp_path / "out")
+    red = next(cluster for cluster in found["clusters"] if cluster["group"] == "red")
+    listed = {entry["name"]: entry["picture"] for entry in found["pictures"]}
+    for cluster in found["clusters"]:
+        assert len({listed[name] for name in cluster["pictures"]}) == len(cluster["pictures"])
+    assert len(red["pictures"]) == FEWEST + 2
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert all(f'alt="{name}"' in page for name in red["pictures"][:4])
 
 
 def coco(root: Path, objects: list[tuple[int, str, tuple[int, ...]]]) -> Path:

@@ -310,6 +310,8 @@ def test_of_several_detections_of_a_picture_one_counts() -> None:
     ]  # fmt: skip
     maps = {subject.name: {"fused": heat * number} for number, subject in enumerate(subjects)}
     found, kinds = looked_through(subjects, maps, lambda kind: f"class {kind}")
-    assert {group: list(own) for group, own in found.items()} == {"class 0": ["a", "b"], "class 1": ["a", "b"]}
+    assert {group: list(own) for group, own in found.items()} == {
+        "class 0": ["a #0", "b #0"], "class 1": ["a #1", "b #1"],
+    }  # fmt: skip
     assert kinds == {"class 0": "class 0", "class 1": "class 1", "g0": "class 0", "g1": "class 1"}
-    assert found["class 1"]["b"].max() == 5
+    assert found["class 1"]["b #1"].max() == 5

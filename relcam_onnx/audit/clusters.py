@@ -40,7 +40,7 @@ class Cluster:
     group
         The class or subgroup they are of.
     names
-        The pictures, the most typical first.
+        What was explained, one a picture, the most typical first.
     mean
         Their mean map, (GRID, GRID), a share in each cell.
     suspicion

@@ -60,18 +60,21 @@ def by_group(subjects: Iterable[Subject], maps: Mapping[str, Mapping[str, Floats
 def looked_through(
     subjects: Iterable[Subject], maps: Mapping[str, Mapping[str, Floats]], called: Callable[[int], str]
 ) -> tuple[dict[str, dict[str, Floats]], dict[str, str]]:
-    """Class, or subgroup -> picture -> the fused map of what is surest in it; and the class that all of a group are of.
+    """Class, or subgroup -> subject -> its fused map, one a picture; and the class that all of a group are of.
 
-    ``called`` names classes. Several detections of one picture are one: what they have in common is the picture.
+    ``called`` names classes. Several detections of one picture are one, the surest: what they have in common is the
+    picture.
     """
     found: dict[str, dict[str, Floats]] = {}
     kinds: dict[str, set[str]] = {}
+    seen: set[tuple[str, str]] = set()
     for subject in subjects:
         kind = called(subject.label)
         for group in dict.fromkeys((kind, subject.group)):
             kinds.setdefault(group, set()).add(kind)
-            if FUSED in maps[subject.name]:
-                found.setdefault(group, {}).setdefault(subject.picture, maps[subject.name][FUSED][0])
+            if FUSED in maps[subject.name] and (group, subject.picture) not in seen:
+                seen.add((group, subject.picture))
+                found.setdefault(group, {})[subject.name] = maps[subject.name][FUSED][0]
     single = {group: next(iter(own)) for group, own in kinds.items() if len(own) == 1}
     whole = {
         group
