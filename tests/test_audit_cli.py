@@ -280,6 +280,19 @@ def test_what_cannot_be_done_is_one_line(case: str, here: Path, tmp_path: Path) 
     assert "Traceback" not in result.output
 
 
+def test_where_no_picture_can_be_read_the_first_are_named(here: Path, tmp_path: Path) -> None:
+    for place in range(run.TOLD + 3):
+        (tmp_path / f"{place}.png").write_bytes(b"no picture")
+    result = relcam("audit", here / "model.onnx", tmp_path, "missing.png", "-o", tmp_path / "out")
+    assert result.exit_code == 2
+    assert f"none of {run.TOLD + 3} pictures could be read; " in result.stderr
+    assert "missing.png" in result.stderr
+    assert [f"{place}.png" in result.stderr for place in range(run.TOLD + 3)] == [
+        place < run.TOLD - 1 for place in range(run.TOLD + 3)
+    ]
+    assert result.stderr.strip().endswith("; and 4 more")
+
+
 def test_what_is_not_installed_is_said_before_anything_runs(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

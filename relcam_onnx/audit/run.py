@@ -39,6 +39,8 @@ NEEDED = ("jinja2", "matplotlib", "scipy", "sklearn")
 """What the extra ``audit`` brings."""
 USUAL = 32
 """Pictures that stand for the usual, for methods that need baselines."""
+TOLD = 5
+"""Pictures whose failure is told where no report is written."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ def audit(
         raise OptionError(f"{alone[0].said} is about how far a model is from another: name that with --reference")
     found, missing = find_pictures(request.pictures)
     if not found:
-        raise InputError(missing[0].error if missing else "no picture was named")
+        raise InputError(why(missing) if missing else "no picture was named")
     model = Audited(request.model, request.preprocess, request.labels, request.explaining, request.like)
     classes, notes = of_folders(found, request.pictures, model)
     if request.classes is not None:
@@ -171,7 +173,7 @@ def audit(
     unread = {each.file for each in failed}
     pictures = [picture for picture in found if str(picture.path) not in unread]
     if not pictures:
-        raise InputError(f"none of {len(found)} pictures could be read; {failed[0].error}")
+        raise InputError(f"none of {len(found)} pictures could be read; {why([*missing, *failed])}")
     if not subjects and other is None:
         raise InputError(f"the model finds nothing in {len(pictures)} pictures that could be explained")
     if reference is not None:
@@ -194,7 +196,7 @@ def audit(
     pictures = [picture for picture in pictures if picture.name not in plan.failed]
     subjects = [subject for subject in subjects if subject.picture not in plan.failed]
     if not pictures:
-        raise InputError(f"none of {len(found)} pictures could be used; {failed[0].error}")
+        raise InputError(f"none of {len(found)} pictures could be used; {why([*missing, *failed])}")
     told_figures = figures(kept.store, request.random_state)
     maps = {subject.name: kept.maps(subject.name) for subject in subjects}
     others = {subject.name: kept.maps(subject.name, REFERENCE) for subject in subjects} if reference else {}
@@ -204,6 +206,12 @@ def audit(
         check(request.thresholds, told_figures), clusters(looked, request.random_state, kinds), maps, others,
         unmatched(pictures, model, other), plan.notes, plan.passes, kept.store,
     )  # fmt: skip
+
+
+def why(failed: Sequence[Failed]) -> str:
+    """What is said of pictures where no report is written that could name each of them."""
+    rest = f"; and {len(failed) - TOLD} more" if len(failed) > TOLD else ""
+    return "; ".join(each.error for each in failed[:TOLD]) + rest
 
 
 def told_of(model: Audited, pictures: Sequence[Found], subjects: Sequence[Subject], *, outlined: bool) -> list[str]:
