@@ -267,3 +267,61 @@ def test_weights_that_share_a_zero_point(backend: str, operators: bool, options:
     with rc.Explainer(model, backend=backend, session_options=options, **OPTIONS) as explainer:
         same(explainer(X[:1], TARGETS[:1]), wanted)
     assert model.SerializeToString() == before
+
+
+def flattened(*, integers: bool) -> onnx.ModelProto:
+    """As TensorFlow Lite's files: what is pooled is turned and flattened, as integers or as what those mean."""
+    net = Net("N", 3, 16, 16)
+    parts = (2 * STEP, np.uint8(0))
+    x = straight(net, net("Relu", net.conv(net.x, 3, 8)), *parts)
+    x = net("QuantizeLinear", net("MaxPool", x, kernel_shape=[4, 4], strides=[4, 4]), *parts)
+    x = x if integers else net("DequantizeLinear", x, *parts)
+    x = net("Reshape", net("Transpose", x, perm=[0, 2, 3, 1]), np.array([-1, 128]))
+    x = net("DequantizeLinear", x, *parts) if integers else x
+    return net.model(net.dense(x, 128, 5, name="scores"))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("preset", ["default", "gradient"])
+def test_stages_of_integers_are_what_those_mean(backend: str, preset: str) -> None:
+    wanted = explained(flattened(integers=False), X, TARGETS, preset=preset, **OPTIONS)
+    with rc.Explainer(flattened(integers=True), preset=preset, backend=backend, **OPTIONS) as explainer:
+        same(explainer(X, TARGETS), wanted)
+
+
+def rounded_by_a_run(net: Net, x: str) -> str:
+    """DynamicQuantizeLinear, and what it made dequantised."""
+    names = [f"{len(net.nodes)} {part}" for part in ("whole", "scale", "zero")]
+    net.nodes.append(onnx.helper.make_node("DynamicQuantizeLinear", [x], names))
+    return net("DequantizeLinear", *names)
+
+
+def rounding_bias(*, dynamic: bool) -> onnx.ModelProto:
+    """A dense layer whose bias a run rounds, or which has it rounded."""
+    net = Net("N", 3, 16, 16)
+    bias = net.constant(np.array([0, 51, 102, 204, 255]) * STEP)  # what 8 bits hold
+    x = net("ReduceMean", net("Relu", net.conv(net.x, 3, 8), name="stage"), np.array([2, 3]), keepdims=0)
+    made = rounded_by_a_run(net, bias) if dynamic else bias
+    return net.model(net("Add", net("MatMul", x, net.normal(8, 5)), made, name="scores"))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_constant_that_a_run_would_round_is_one(backend: str) -> None:
+    wanted = explained(rounding_bias(dynamic=False), X, TARGETS, **OPTIONS)
+    with rc.Explainer(rounding_bias(dynamic=True), backend=backend, **OPTIONS) as explainer:
+        same(explainer(X, TARGETS), wanted)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_activations_that_a_run_rounds_pass_straight_through(backend: str) -> None:
+    """As files of dynamic range have them, whose weights are integers and whose sums are floats."""
+    maps = {}
+    for dynamic in (False, True):
+        net = Net("N", 3, 16, 16)
+        x = net("Relu", net.conv(net.x, 3, 8), name="stage")
+        x = net("Flatten", net("MaxPool", x, kernel_shape=[4, 4], strides=[4, 4]))
+        x = rounded_by_a_run(net, x) if dynamic else x
+        with rc.Explainer(net.model(net.dense(x, 128, 5, name="scores")), backend=backend, **OPTIONS) as explainer:
+            maps[dynamic] = explainer(X[:1], [[0]]).maps
+    for name, value in maps[False].items():
+        agree(maps[True][name], value, share=0.02)

@@ -119,23 +119,25 @@ def foldable(graph: gs.Graph) -> gs.Graph | None:
 
 
 def dequantise(model: Model) -> bool:
-    """QuantizeLinear and DequantizeLinear of constants -> their values; whether there were any."""
+    """What quantises or dequantises constants -> its values; whether there was any."""
     seen = False
     stored = {tensor.name for tensor in model.proto.graph.initializer}
     for node in model.graph.nodes:
         constant = all(isinstance(t, gs.Constant) or t.is_empty() for t in node.inputs)
-        if node.op not in ("QuantizeLinear", "DequantizeLinear") or not constant or not node.outputs:
+        if node.op not in DEQUANTISED or not constant or not node.outputs:
             continue
         arrays = [None if t.is_empty() else np.asarray(t.values) for t in node.inputs]
-        value = np.asarray(getattr(Eager(), node.op)(*arrays, **node.attrs))
-        (result,) = node.outputs
+        made = getattr(Eager(), node.op)(*arrays, **node.attrs)
+        values, results = made if isinstance(made, tuple) else (made,), list(node.outputs)
         node.outputs.clear()
-        result.to_constant(value)
+        for result, value in zip(results, values, strict=True):
+            result.to_constant(np.asarray(value))
         seen = True
         if node.op == "DequantizeLinear":
             # onnxruntime folds no DequantizeLinear: what is made of its result would be computed in every run.
             whole = node.inputs[0].name in stored and not node.attrs.get("block_size")
-            model.derived[result.name] = spelled_out(node) if whole else Derived("", value.dtype, np.ones(()))
+            told = spelled_out(node) if whole else Derived("", results[0].values.dtype, np.ones(()))
+            model.derived[results[0].name] = told
     return seen
 
 

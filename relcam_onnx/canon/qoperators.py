@@ -34,12 +34,19 @@ def name_quantised(model: Model) -> None:
             node.domain = None  # of 16 bits, which ONNX's own take from opset 21 on
             told = node.inputs[2] if node.op == "QuantizeLinear" else node.inputs[1]
             node.outputs[0].dtype = node.outputs[0].dtype or told.dtype
-    if any(node.op.startswith("QLinear") or "Integer" in node.op or node.op == "QGemm" for node in model.graph.nodes):
+    if any(computes(node) for node in model.graph.nodes):
         writing = Quantised(model)
         for node in list(model.graph.nodes):
             writing.visit(node)
         dequantise(model)
         sweep(model)
+
+
+def computes(node: gs.Node) -> bool:
+    """Whether a node computes in integers, makes them for a run, or moves them on to where they are floats again."""
+    if is_op(node, *KEPT):
+        return bool(node.inputs) and is_op(producer(before(node.inputs[0], *KEPT)), "QuantizeLinear")
+    return node.op.startswith("QLinear") or "Integer" in node.op or node.op in ("QGemm", "DynamicQuantizeLinear")
 
 
 def padding(node: gs.Node, held: Meaning) -> list[gs.Tensor]:
@@ -87,7 +94,7 @@ class Quantised:
             self.write(node, Form("Concat", [(i, i + 1, i + 2) for i in range(2, len(node.inputs), 3)], (0, 1)))
         elif is_op(node, "QuantizeLinear"):
             self.meanings[node.outputs[0].name] = meaning(node, 1, 2, int(node.attrs.get("axis", 1)))
-        elif is_op(node, "DynamicQuantizeLinear"):
+        elif is_op(node, "DynamicQuantizeLinear") and isinstance(node.inputs[0], gs.Variable):
             result, scale, zero = node.outputs
             node.op, node.inputs, node.outputs = "QuantizeLinear", [node.inputs[0], scale, zero], [result]
             self.meanings[result.name] = Meaning(scale, zero)
