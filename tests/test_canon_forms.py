@@ -262,11 +262,6 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
     "- more around a maximum than its window": (
         lambda n: largest_behind(n, 3, -np.inf), ["Conv", "Pad", "MaxPool"],
     ),
-    "- a number around a maximum of integers": (
-        lambda n: integers(n, lambda q: n("MaxPool", n("Pad", q, np.array([0, 0, 1, 1] * 2), np.int8(-128)),
-                                          kernel_shape=[3, 3], strides=[2, 2])),
-        ["Conv", "QuantizeLinear", "Pad", "MaxPool", "DequantizeLinear"],
-    ),
     "- ones around a layer": (lambda n: padded(n, 1.0), ["Conv", "Relu", "Pad", "Conv"]),
     "- a mirror around a layer": (lambda n: padded(n, mode="reflect"), ["Conv", "Relu", "Pad", "Conv"]),
     "twins": (lambda n: twice(n, "Relu", "Relu"), ["Conv", "Relu", "Add"]),
@@ -324,6 +319,9 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
     "a sigmoid by tanh": (
         lambda n: n("Add", n("Mul", n("Tanh", n("Mul", conv(n), np.float32(0.5))), np.float32(0.5)), np.float32(0.5)),
         ["Conv", "Sigmoid"],
+    ),
+    "the one image picked by its place": (
+        lambda n: n("Relu", n("Unsqueeze", n("GatherND", conv(n), np.array([0])), np.array([0]))), ["Conv", "Relu"],
     ),
     "two Transposes that undo each other": (there_and_back, ["Conv", "Relu"]),
     "two Transposes that undo each other, the first returned": (

@@ -44,18 +44,28 @@ def halved(net: Net, x: str, antialias: int) -> str:
     return net("Resize", x, None, scales, mode="linear", antialias=antialias)
 
 
+def windows(net: Net, x: str) -> str:
+    """A mask that differs from one of four windows to the next."""
+    apart = net("Transpose", net("Reshape", x, np.array([1, 8, 2, 5, 2, 6])), perm=[0, 2, 4, 1, 3, 5])
+    mask = np.random.default_rng(1).random((4, 1, 5, 6)) < 0.5
+    chosen = net("Where", mask, net("Reshape", apart, np.array([4, 8, 5, 6])), np.float32(0))
+    back = net("Transpose", net("Reshape", chosen, np.array([1, 2, 2, 8, 5, 6])), perm=[0, 3, 1, 4, 2, 5])
+    return net("Reshape", back, np.array([1, 8, 10, 12]))
+
+
 NETWORKS: dict[str, Callable[[Net, str], str]] = {
     "squeeze and excitation": excited,
     "over the mean": normalised,
     "product": product,
     "sum with itself": doubled,
+    "windows": windows,
     "Resize": lambda net, x: halved(net, x, 0),
     "Resize, antialiased": lambda net, x: halved(net, x, 1),
 }
 
 
 def network(name: str) -> onnx.ModelProto:
-    net = Net("N", 3, 10, 12)
+    net = Net(1 if name == "windows" else "N", 3, 10, 12)
     x = NETWORKS[name](net, net("Relu", net.conv(net.x, 3, 8), name="first"))
     return net.model(net.head(net("Tanh", net.conv(x, 8, 8), name="behind"), 8))
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from compare import agree
 from nets import Net, picture, run
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 import relcam_onnx as rc
 from relcam_onnx.runners.found import Told, corners, detections
@@ -59,8 +59,23 @@ def scores_of(model: onnx.ModelProto) -> np.ndarray:
     return np.asarray(run(copy, "scores", x=X)[0])
 
 
+def in_another_order() -> onnx.ModelProto:
+    """The same scores, picked from a layer that makes them in another order."""
+    model, order = pixels(), np.roll(np.arange(CLASSES), 1)
+    layer, last = (next(node for node in model.graph.node if name in node.output) for name in ("small", "scores"))
+    for tensor in model.graph.initializer:
+        if tensor.name in layer.input:
+            values = numpy_helper.to_array(tensor)[np.argsort(order)]
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    model.graph.initializer.append(numpy_helper.from_array(order, "order"))
+    last.output[0] = "made"
+    model.graph.node.append(helper.make_node("Gather", ["made", "order"], ["scores"], axis=1))
+    return model
+
+
 FORMS: dict[str, Callable[[], onnx.ModelProto]] = {
     "scores": pixels,
+    "in another order": in_another_order,
     "softmax": lambda: pixels("Softmax"),
     "channels last": lambda: pixels(last=True),
     "channels last, softmax": lambda: pixels("Softmax", last=True),

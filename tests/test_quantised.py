@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -269,23 +270,36 @@ def test_weights_that_share_a_zero_point(backend: str, operators: bool, options:
     assert model.SerializeToString() == before
 
 
-def flattened(*, integers: bool) -> onnx.ModelProto:
-    """As TensorFlow Lite's files: what is pooled is turned and flattened, as integers or as what those mean."""
+def turned(net: Net, x: str, zero: Any) -> str:
+    return net("Reshape", net("Transpose", x, perm=[0, 2, 3, 1]), np.array([-1, 128]))
+
+
+def padded(net: Net, x: str, zero: Any) -> str:
+    """Room around windows, of which the largest counts: what is put there means 0."""
+    x = net("Pad", x, np.array([0, 0, 1, 1, 0, 0, 1, 1]), zero)
+    return net("Flatten", net("MaxPool", x, kernel_shape=[2, 2], strides=[1, 1]))
+
+
+def on_integers(moves: Callable[[Net, str, Any], str], *, integers: bool) -> onnx.ModelProto:
+    """What is pooled and rounded is moved as integers, as TensorFlow Lite's files have it, or as what those mean."""
     net = Net("N", 3, 16, 16)
     parts = (2 * STEP, np.uint8(0))
     x = straight(net, net("Relu", net.conv(net.x, 3, 8)), *parts)
     x = net("QuantizeLinear", net("MaxPool", x, kernel_shape=[4, 4], strides=[4, 4]), *parts)
-    x = x if integers else net("DequantizeLinear", x, *parts)
-    x = net("Reshape", net("Transpose", x, perm=[0, 2, 3, 1]), np.array([-1, 128]))
-    x = net("DequantizeLinear", x, *parts) if integers else x
-    return net.model(net.dense(x, 128, 5, name="scores"))
+    if integers:
+        x = net("DequantizeLinear", moves(net, x, np.uint8(0)), *parts)
+    else:
+        x = moves(net, net("DequantizeLinear", x, *parts), np.float32(0))
+    return net.model(net.dense(x, 128 if moves is turned else 200, 5, name="scores"))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("preset", ["default", "gradient"])
-def test_stages_of_integers_are_what_those_mean(backend: str, preset: str) -> None:
-    wanted = explained(flattened(integers=False), X, TARGETS, preset=preset, **OPTIONS)
-    with rc.Explainer(flattened(integers=True), preset=preset, backend=backend, **OPTIONS) as explainer:
+@pytest.mark.parametrize("moves", [turned, padded])
+@pytest.mark.filterwarnings("ignore:the map of")
+def test_what_moves_integers_moves_what_those_mean(moves: Any, backend: str, preset: str) -> None:
+    wanted = explained(on_integers(moves, integers=False), X, TARGETS, preset=preset, **OPTIONS)
+    with rc.Explainer(on_integers(moves, integers=True), preset=preset, backend=backend, **OPTIONS) as explainer:
         same(explainer(X, TARGETS), wanted)
 
 

@@ -219,7 +219,8 @@ def reads_several(node: gs.Node) -> bool:
 def hands_on(node: gs.Node) -> bool:
     """Whether a node only moves, joins, adds, bends or enlarges what a head's scores are made of."""
     bends = node.op in CURVED and len(list(variables(node))) == 1
-    return bends or moves(node) or is_op(node, *JOINS) or node.outputs[0].name.startswith(MADE)
+    picks = is_op(node, "Gather") and isinstance(node.inputs[1], gs.Constant)
+    return bends or picks or moves(node) or is_op(node, *JOINS) or node.outputs[0].name.startswith(MADE)
 
 
 def meeting(grids: Sequence[Grid]) -> Grid:
@@ -232,4 +233,13 @@ def meeting(grids: Sequence[Grid]) -> Grid:
 def is_moved(tensor: gs.Tensor) -> bool:
     """Whether a tensor only holds another's values elsewhere, or with zeros around them."""
     node = producer(tensor)
-    return moves(node) or is_op(node, "Pad")
+    return moves(node) or is_op(node, "Pad") or (node is not None and reorders(node))
+
+
+def reorders(node: gs.Node) -> bool:
+    """Whether a Gather reads all there is along its axis once, in another order."""
+    indices = node.inputs[1] if is_op(node, "Gather") else None
+    if not isinstance(indices, gs.Constant) or indices.values.ndim != 1 or not node.inputs[0].shape:
+        return False
+    size = node.inputs[0].shape[int(node.attrs.get("axis", 0))]
+    return isinstance(size, int) and sorted(indices.values % max(size, 1)) == list(range(size))

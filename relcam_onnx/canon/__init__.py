@@ -111,9 +111,9 @@ def name_ops(model: Model, *, batch_norm: bool) -> None:
     name_groups(model)
     if batch_norm:
         name_log_sums(model)
+        name_single_pools(model)
         name_scales(model)
         name_fixed(model)
-        name_single_pools(model)
         join_resizes(model)
         name_patches(model)
         lift_constants(model)  # before the moves that this left
@@ -134,9 +134,8 @@ def fold_into_layers(model: Model, *, batch_norm: bool) -> None:
     drop_identities(model)
     if batch_norm:
         join_pools(model)  # where factors stood between them that cancel, or are a layer's now
-        stride_instead(model)
-    while batch_norm and merge_parallel(model):
-        fold_affine(model, into_layers=True)  # a scale of the sum goes into the layer that makes it now
+    while batch_norm and (stride_instead(model) or merge_parallel(model)):
+        fold_affine(model, into_layers=True)  # a scale of the result goes into the layer that makes it now
         drop_identities(model)
     if batch_norm:
         bend_first(model)

@@ -70,7 +70,7 @@ def name_gather(model: Model, node: gs.Node) -> None:
     if len(sizes) < count:
         return
     places = np.moveaxis(np.asarray(indices.values, np.int64), -1, 0)
-    picked = np.ravel_multi_index(tuple(places % np.reshape(sizes, [-1] + [1] * (places.ndim - 1))), sizes)
+    picked = np.asarray(np.ravel_multi_index(tuple(places % np.reshape(sizes, [-1] + [1] * (places.ndim - 1))), sizes))
     if count > 1:
         like = gs.Variable("", source.dtype, (int(np.prod(sizes)), *source.shape[count:]))
         flat = reshaped(model, source, like, fresh(model, f"{node.outputs[0].name}/flat"))
@@ -81,23 +81,25 @@ def name_gather(model: Model, node: gs.Node) -> None:
 
 
 def slice_gather(node: gs.Node) -> None:
-    """A Gather of consecutive indices reads a range."""
+    """A Gather of indices at equal steps reads a range."""
     indices, shape = integers(node, 1), static_shape(node.inputs[0])
     axis = int(node.attrs.get("axis", 0))
     if not indices or node.inputs[1].shape is None or len(node.inputs[1].shape) != 1 or shape is None:
         return
-    start, end = indices[0], indices[0] + len(indices)
-    size = shape[axis]
-    if start < 0 or axis == 0 or (size is not None and end > size) or indices != list(range(start, end)):
+    start, step = indices[0], indices[1] - indices[0] if len(indices) > 1 else 1
+    size, end = shape[axis], indices[-1] + 1
+    if min(start, step - 1) < 0 or axis == 0 or (size is not None and end > size):
         return
-    node.op, node.attrs = "Slice", {}
-    set_range(node, axis, start, end)
+    if indices == list(range(start, end, step)):
+        node.op, node.attrs = "Slice", {}
+        # The last step may reach beyond: what leaves positions out between others leaves out no end.
+        set_range(node, axis, start, end if step == 1 or size is None or end + step <= size else size, step)
 
 
-def set_range(node: gs.Node, axis: int, start: int, end: int) -> None:
-    """Let a Slice read the indices from ``start`` up to ``end`` of its first input's ``axis``."""
+def set_range(node: gs.Node, axis: int, start: int, end: int, step: int = 1) -> None:
+    """Let a Slice read the indices from ``start`` up to ``end`` of its first input's ``axis``, by ``step``."""
     name = node.outputs[0].name
-    bounds = (("start", start), ("end", end), ("axis", axis))
+    bounds = (("start", start), ("end", end), ("axis", axis), *([("step", step)] if step > 1 else []))
     node.inputs = [
         node.inputs[0],
         *(gs.Constant(f"{name}/{what}", np.array([value], np.int64)) for what, value in bounds),

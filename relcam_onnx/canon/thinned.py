@@ -14,6 +14,7 @@ from relcam_onnx.canon.edit import detach, fold, is_op, only_reader, sweep, take
 from relcam_onnx.canon.identity import integers
 from relcam_onnx.model import Model, producer
 
+WINDOWS = ("AveragePool", "Conv", "MaxPool")
 END = 2**31 - 1
 """An end behind every axis."""
 
@@ -45,15 +46,20 @@ def slice_steps(node: gs.Node, steps: list[int]) -> None:
     node.op, node.attrs, node.inputs = "Slice", {}, [node.inputs[0], *constants]
 
 
-def stride_instead(model: Model) -> None:
-    """Let convolutions make only those positions that are read, and pointwise ones read only those that they need."""
+def stride_instead(model: Model) -> bool:
+    """Let convolutions and pools make only what is read of them, and pointwise layers read only what they need.
+
+    Whether there was any such.
+    """
+    seen = False
     for node in list(model.graph.nodes):
         found = thinning(node) if is_op(node, "Slice") else None
         if found is None:
             continue
         before = producer(node.inputs[0])
-        if is_op(before, "Conv") and only_reader(model, node.inputs[0]) is node and makes_fewer(before, found):
+        if is_op(before, *WINDOWS) and only_reader(model, node.inputs[0]) is node and makes_fewer(before, found):
             take_over(model, before, node)
+            seen = True
             continue
         source, thin = node.inputs[0], node.outputs[0]
         reader = only_reader(model, thin)
@@ -62,7 +68,9 @@ def stride_instead(model: Model) -> None:
             reader.inputs[0] = source
             fold(model, thin, reader.outputs[0])
             detach(node)
+            seen = True
     sweep(model)
+    return seen
 
 
 def thinning(node: gs.Node) -> Thinning | None:
@@ -83,9 +91,9 @@ def thinning(node: gs.Node) -> Thinning | None:
 
 
 def makes_fewer(layer: gs.Node, found: Thinning) -> bool:
-    """Let a convolution make only what is kept; False where its windows would begin behind the first position."""
+    """Let a layer make only what is kept; False where its windows would begin behind the first position."""
     rank = len(found.steps)
-    if layer.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+    if layer.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID") or layer.attrs.get("ceil_mode"):
         return False
     pads, own = layer.attrs.get("pads") or [0] * 2 * rank, layer.attrs.get("strides") or [1] * rank
     begins = [pad - start * step for pad, start, step in zip(pads[:rank], found.starts, own, strict=True)]

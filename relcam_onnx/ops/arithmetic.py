@@ -21,8 +21,8 @@ SCALING = frozenset({"Mul", "Div", "Add", "Sub"})
 JOINING = frozenset({"Add", "Concat", "Max", "Mean", "Min", "Mul", "Sum"})
 """What makes one gate of several."""
 SHAPING = frozenset({
-    "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Expand", "Tile", "Identity", "Cast", "Slice", "Resize",
-    "QuantizeLinear", "DequantizeLinear",
+    "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Expand", "Tile", "Identity", "Cast", "Slice", "Gather",
+    "Resize", "QuantizeLinear", "DequantizeLinear",
 })  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import onnx_graphsurgeon as gs
 
-from relcam_onnx.ops.arithmetic import passed, unbroadcast
+from relcam_onnx.ops.arithmetic import factor, passed, unbroadcast
 from relcam_onnx.ops.backend import Backend, Value
 from relcam_onnx.ops.grids import window_grids
 from relcam_onnx.ops.indexing import spread
@@ -147,7 +147,7 @@ def operands(node: gs.Node) -> tuple[int, ...]:
 @op("Where", receivers=operands, nonnegative=where_nonnegative)
 def where(f: Backend, call: Call) -> Relay:
     """Where, opset 16."""
-    condition = call.value(0) if call.constant(0) else f.each(call.value(0))
+    condition = factor(f, call, 0)
 
     def parts(s: Value) -> dict[int, Value]:
         chosen = {1: f.Where(condition, s, 0.0), 2: f.Where(condition, 0.0, s)}

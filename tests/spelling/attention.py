@@ -194,13 +194,25 @@ class Attention(Parts):
                 ),
             )
 
+        def by_picking() -> str:
+            """Each head by itself."""
+            shares, flat = self.softmax(scores, 3), (n, 1, count, each)
+            heads = []
+            for head in range(HEADS_OF):
+                a, b = (
+                    self.put((n, count, side), "Gather", tensor, np.array(head), axis=1)
+                    for tensor, side in ((shares, count), (v, each))
+                )
+                heads.append(self.put(flat, "Unsqueeze", self.put((n, count, each), "MatMul", a, b), np.array([1])))
+            return self.put(whole, "Concat", *heads, axis=1)
+
         def turned() -> str:
             """Keys before queries."""
             shares = self.softmax(self.transpose(scores, [0, 1, 3, 2]), 2)
             across = self.put((n, HEADS_OF, each, count), "MatMul", self.transpose(v, [0, 1, 3, 2]), shares)
             return self.transpose(across, [0, 1, 3, 2])
 
-        y = self.one_of(first, first, turned)
+        y = self.one_of(first, first, turned, by_picking)
 
         def joined() -> str:
             table = self.put((n, count, c), "Reshape", self.transpose(y, [0, 2, 1, 3]), np.array((n, count, c)))

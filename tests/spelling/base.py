@@ -77,6 +77,27 @@ class Base(Net):
     def one_of(self, *ways: Callable[[], str]) -> str:
         return ways[self.pick(len(ways))]()
 
+    def thinned(self, x: str) -> str:
+        """Every second position of either axis, from the first one on."""
+        n, c, h, w = self.shapes[x]
+        out, tall, ends = (n, c, -(-h // 2), -(-w // 2)), (n, c, -(-h // 2), w), np.array([BIG] * 2)
+
+        def gathered() -> str:
+            rows = self.put(tall, "Gather", x, np.arange(0, h, 2), axis=2)
+            return self.put(out, "Gather", rows, np.arange(0, w, 2), axis=3)
+
+        def axis_by_axis() -> str:
+            rows = self.put(tall, "Slice", x, np.array([0]), ends[:1], np.array([2]), np.array([2]))
+            return self.put(out, "Slice", rows, np.array([0]), ends[:1], np.array([3]), np.array([2]))
+
+        return self.one_of(
+            lambda: self.put(out, "Slice", x, np.array([0, 0]), ends, np.array([2, 3]), np.array([2, 2])),
+            lambda: self.put(out, "MaxPool", x, kernel_shape=[1, 1], strides=[2, 2]),
+            lambda: self.put(out, "AveragePool", x, kernel_shape=[1, 1], strides=[2, 2]),
+            axis_by_axis,
+            *([] if self.plan.free else [gathered]),
+        )
+
     def idle(self, x: str) -> str:
         """Perhaps a node that changes no value."""
         shape = self.shapes[x]

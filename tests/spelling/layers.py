@@ -82,6 +82,12 @@ class Layers(Base):
                 lambda: self.biased(self.put(out, "Conv", source, w, **attrs), bias),
             )
 
+        def thin() -> str:
+            """At every position, of which few are kept."""
+            full = (n, len(w), *(s + 2 * pad - w.shape[2] + 1 for s in (h, width)))
+            y = self.put(full, "Conv", x, w, *([] if bias is None else [bias]), group=group, pads=[pad] * 4)
+            return self.thinned(y)
+
         def as_matmul() -> str:
             last = self.transpose(x, [0, 2, 3, 1])
             y = self.put((n, h, width, len(w)), "MatMul", last, w[:, :, 0, 0].T.copy())
@@ -132,7 +138,7 @@ class Layers(Base):
             return self.total(wide, self.conv_of(x, inner, None, stride, pad - around, group, whole=True))
 
         pointwise = w.shape[2] == 1 and stride == 1 and group == 1
-        ways = [own, own, as_matmul, as_einsum] if pointwise else [own]
+        ways = [own, own, as_matmul, as_einsum] if pointwise else [own, own, thin] if stride == 2 else [own]
         if not whole and w.shape[2] % 2 and pad >= w.shape[2] // 2:
             ways.append(in_branches)
         alone = [as_rows, as_table] if pointwise else [as_columns] if group == 1 and w.shape[2] > 1 else []

@@ -97,6 +97,10 @@ class Parts(Norms):
         def whole() -> str:
             return self.put(small, op, x, kernel_shape=[2, 2], strides=[2, 2])
 
+        def dense() -> str:
+            """Windows at every position, of which every second one is kept."""
+            return self.thinned(self.put((n, c, h - 1, w - 1), op, x, kernel_shape=[2, 2]))
+
         def apart() -> str:
             sizes = (n, c, h // 2, 2, w // 2, 2)
             return self.put(
@@ -130,7 +134,7 @@ class Parts(Norms):
         layers = [as_layer] if op == "AveragePool" else []
         if layers and not (self.plan.free or h % 2 or w % 2):
             layers.append(as_resize)
-        return self.one_of(whole, stripes, *layers, *([] if self.plan.free or h % 2 or w % 2 else [apart, last]))
+        return self.one_of(whole, stripes, dense, *layers, *([] if self.plan.free or h % 2 or w % 2 else [apart, last]))
 
     def joined(self, *parts: str) -> str:
         n, _, h, w = self.shapes[parts[0]]
@@ -354,27 +358,6 @@ class Parts(Norms):
             lambda: copied("Expand", wide),
             lambda: copied("Tile", (1, 1, 1, 2, 1, 2)),
             gathered,
-        )
-
-    def thinned(self, x: str) -> str:
-        """Every second position of either axis, from the first one on."""
-        n, c, h, w = self.shapes[x]
-        out, tall, ends = (n, c, -(-h // 2), -(-w // 2)), (n, c, -(-h // 2), w), np.array([BIG] * 2)
-
-        def gathered() -> str:
-            rows = self.put(tall, "Gather", x, np.arange(0, h, 2), axis=2)
-            return self.put(out, "Gather", rows, np.arange(0, w, 2), axis=3)
-
-        def axis_by_axis() -> str:
-            rows = self.put(tall, "Slice", x, np.array([0]), ends[:1], np.array([2]), np.array([2]))
-            return self.put(out, "Slice", rows, np.array([0]), ends[:1], np.array([3]), np.array([2]))
-
-        return self.one_of(
-            lambda: self.put(out, "Slice", x, np.array([0, 0]), ends, np.array([2, 3]), np.array([2, 2])),
-            lambda: self.put(out, "MaxPool", x, kernel_shape=[1, 1], strides=[2, 2]),
-            lambda: self.put(out, "AveragePool", x, kernel_shape=[1, 1], strides=[2, 2]),
-            axis_by_axis,
-            *([] if self.plan.free else [gathered]),
         )
 
     def shortcut(self, x: str, after: int) -> str:
