@@ -280,12 +280,40 @@ def test_what_cannot_be_done_is_one_line(case: str, here: Path, tmp_path: Path) 
     assert "Traceback" not in result.output
 
 
+def test_rows_that_a_file_has_no_maps_for_are_left_out(here: Path, tmp_path: Path) -> None:
+    """Dense layers alone: no stage is there for the methods that stand beside the audited one."""
+    net = Net("N", 3, 32, 32)
+    saved(net.model(net.dense(net("Relu", net.dense(net("Flatten", net.x), 3072, 8)), 8, 4)), tmp_path / "dense.onnx")
+    pictures = sorted((here / "pictures").rglob("*.png"))[:2]
+    asked = ("--full", "--method", "lrp", "--layer", "input", "--preprocess", "unit")
+    result = relcam("audit", tmp_path / "dense.onnx", *pictures, "-o", tmp_path / "out", *asked)
+    assert result.exit_code == 0, result.output
+    found = report(tmp_path / "out")
+    assert {f["row"] for f in found["figures"]} >= {"audited", "centre"}
+    notes = " ".join(found["notes"])
+    for row in ("grad-cam", "layer-cam", "relevance-cam"):
+        assert f"not measured beside it: {row}: " in notes
+
+
+def test_a_link_that_leads_nowhere_has_failed(here: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    shutil.copy(next((here / "pictures").rglob("*.png")), tmp_path / "in" / "a.png")
+    (tmp_path / "in" / "b.png").symlink_to(tmp_path / "gone.png")
+    for command in ("audit", "explain"):
+        result = relcam(command, here / "model.onnx", tmp_path / "in", "-o", tmp_path / command)
+        assert result.exit_code == 1
+        assert "b.png: there is no such file" in result.stderr
+    result = relcam("batch", tmp_path / "in", "-m", here / "model.onnx", "-o", tmp_path / "batch")
+    assert result.exit_code == 1
+    assert "b.png" in result.stderr
+
+
 def test_where_no_picture_can_be_read_the_first_are_named(here: Path, tmp_path: Path) -> None:
     for place in range(run.TOLD + 3):
         (tmp_path / f"{place}.png").write_bytes(b"no picture")
     result = relcam("audit", here / "model.onnx", tmp_path, "missing.png", "-o", tmp_path / "out")
     assert result.exit_code == 2
-    assert f"none of {run.TOLD + 3} pictures could be read; " in result.stderr
+    assert f"none of {run.TOLD + 3} pictures could be used; " in result.stderr
     assert "missing.png" in result.stderr
     assert [f"{place}.png" in result.stderr for place in range(run.TOLD + 3)] == [
         place < run.TOLD - 1 for place in range(run.TOLD + 3)

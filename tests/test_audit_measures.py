@@ -26,7 +26,7 @@ from relcam_onnx.audit.metrics import Estimate
 from relcam_onnx.audit.model import Audited, Floats, Maps
 from relcam_onnx.audit.outlines import no_masks
 from relcam_onnx.audit.report.plots import along, intervals
-from relcam_onnx.audit.report.verdict import findings
+from relcam_onnx.audit.report.verdict import findings, of_clusters
 from relcam_onnx.audit.rows import AUDITED, baselines
 from relcam_onnx.audit.subjects import Subject, read_subjects
 from relcam_onnx.pictures.finding import find_pictures
@@ -300,6 +300,27 @@ def test_subgroups_do_not_hide_what_a_class_has_in_common() -> None:
     kinds = {**{kind: kind for kind in by_class}, **dict.fromkeys(folders, "marked")}
     raised = {each.group for each in clusters({**by_class, **folders}, kinds=kinds) if each.raised}
     assert raised >= {"marked", *folders}
+
+
+def test_what_a_group_has_at_its_edge_is_said_once() -> None:
+    """Twelve maps peak at three places of the edge: three clusters of one finding."""
+    maps = {}
+    for place, (row, column) in enumerate([(1, 8), (14, 5), (8, 14)] * 4):
+        heat = np.zeros((16, 16), np.float32)
+        heat[row - 1 : row + 2, column - 1 : column + 2] = 1
+        maps[str(place)] = heat
+    found = clusters({"a": maps})
+    assert [cluster.raised for cluster in found] == [True] * 3
+    said = [finding.said for finding in of_clusters(SimpleNamespace(clusters=found))]  # type: ignore[arg-type]
+    assert len(said) == 1
+    assert said[0].startswith("maps of 12 of 12 pictures of 'a' lie at the edge")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (1, 40), (40, 3), (9, 6)])
+def test_baselines_of_few_pixels(size: tuple[int, int]) -> None:
+    for row in baselines(normal(1, 3, *size), [0, 1]).values():
+        assert row[FUSED].shape == (2, *(max(1, side // 4) for side in size))
+        assert np.isfinite(row[FUSED]).all()
 
 
 def test_of_several_detections_of_a_picture_one_counts() -> None:

@@ -109,6 +109,26 @@ def test_maps_of_pictures_called_alike_are_each_their_own(here: Path, tmp_path: 
     assert (one["low"], one["size"]) == (pytest.approx(1, abs=1e-5), 8)
 
 
+@pytest.mark.parametrize("layers", [("input",), ("stages",), ("input", "fused")])
+def test_maps_of_the_layers_that_are_asked_are_compared(layers: tuple[str, ...], here: Path, tmp_path: Path) -> None:
+    """The last one stands for the fused map where none is asked for: in a folder of maps as in a file."""
+    options = ("--method", "lrp", *(part for layer in layers for part in ("--layer", layer)))
+    saved(seeing(shift=0.05), tmp_path / "other.onnx")
+    root = tmp_path / "root"
+    root.mkdir()
+    shutil.copy(tmp_path / "other.onnx", root / "model.onnx")
+    shutil.copytree(here / "in", root / "in")
+    found = []
+    for number, reference in enumerate((root / "model.onnx", explained(root, tmp_path / "maps", "--top", 4, *options))):
+        out = tmp_path / f"out{number}"
+        assert audited(here, out, *options, "--reference", reference).exit_code == 0
+        told = report(out)["figures"]
+        found.append({(f["name"], f["layer"]): f["mean"] for f in told if f["name"] in ("drift.cosine", "drift.iou")})
+    assert found[0].keys() == found[1].keys() >= {("drift.cosine", "fused"), ("drift.iou", "fused")}
+    for key, value in found[0].items():
+        assert found[1][key] == pytest.approx(value, abs=1e-5)
+
+
 def test_of_how_many_pictures_there_are_maps_is_said(here: Path, tmp_path: Path) -> None:
     maps = shutil.copytree(here / "maps", tmp_path / "maps")
     results = json.loads((maps / "results.json").read_text())

@@ -39,6 +39,11 @@ def tokens(net: Drawn, x: str) -> str:
     return net("Transpose", net("Reshape", x, np.array([1, 4, 64])), perm=[0, 2, 1])
 
 
+def shares(net: Drawn, x: str) -> str:
+    """How much each position counts."""
+    return net("Softmax", net("MatMul", x, net.normal(4, 1)), axis=1)
+
+
 def shown(net: Drawn, x: str) -> str:
     """A tensor that the file returns too."""
     net.shown.append(x)
@@ -261,6 +266,17 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
     ),
     "- more around a maximum than its window": (
         lambda n: largest_behind(n, 3, -np.inf), ["Conv", "Pad", "MaxPool"],
+    ),
+    "a maximum of all, with a stride": (
+        lambda n: n("MaxPool", relu(n), kernel_shape=[8, 8], strides=[8, 8]), ["Conv", "Relu", "MaxPool"],
+    ),
+    "- a sigmoid of positions before a mean": (
+        lambda n: n("GlobalAveragePool", n("Mul", y := relu(n), n("Sigmoid", conv(n, y, 4, 1, 1)))),
+        ["Conv", "Relu", "Conv", "Sigmoid", "Mul", "GlobalAveragePool"],
+    ),
+    "a softmax of positions before a sum": (
+        lambda n: n("ReduceSum", n("Mul", y := tokens(n, relu(n)), shares(n, y)), np.array([1])),
+        ["Conv", "Relu", "Reshape", "Transpose", "MatMul", "Softmax", "Transpose", "MatMul"],
     ),
     "- ones around a layer": (lambda n: padded(n, 1.0), ["Conv", "Relu", "Pad", "Conv"]),
     "- a mirror around a layer": (lambda n: padded(n, mode="reflect"), ["Conv", "Relu", "Pad", "Conv"]),

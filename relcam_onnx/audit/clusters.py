@@ -149,20 +149,31 @@ def evidence(own: NDArray[np.float64], group: NDArray[np.float64], others: NDArr
 
 
 def suspicion(reasons: Mapping[str, float]) -> float:
-    """How unlikely that is, -log10 of its chance over `CERTAIN`: so many at one place, or so many at the edge.
+    """How unlikely that is, 0..1: so many at one place, or so many at the edge, whichever is less likely."""
+    return max(of_place(reasons), of_edge(reasons))
 
-    At one place by Poisson's tail: half a picture more is expected than was seen elsewhere, since nothing seen does
-    not mean that nothing can be; and so many places were looked at. At the edge by the binomial tail of maps that peak
-    anywhere.
+
+def of_place(reasons: Mapping[str, float]) -> float:
+    """How unlikely so many peaks at one place are, by Poisson's tail.
+
+    Half a picture more is expected than was seen elsewhere, since nothing seen does not mean that nothing can be; and
+    so many places were looked at.
     """
     count, expected = round(reasons["count"]), reasons["expected"] + 0.5
-    place = 1 - sum(exp(k * log(expected) - expected - lgamma(k + 1)) for k in range(count))
+    return doubted(TRIED * (1 - sum(exp(k * log(expected) - expected - lgamma(k + 1)) for k in range(count))))
+
+
+def of_edge(reasons: Mapping[str, float]) -> float:
+    """How unlikely so many of the group's peaks at the picture's edge are, by the binomial tail of peaks anywhere."""
     total, rim = round(reasons["of"]), round(reasons["rim"])
     side = GRID - PLACE + 1
     rate = 1 - ((side - 2 * RIM) / side) ** 2
-    edge = sum(comb(total, k) * rate**k * (1 - rate) ** (total - k) for k in range(rim, total + 1))
-    chance = min(1.0, TRIED * max(0.0, place), max(0.0, edge))
-    return min(1.0, log10(1 / max(10.0**-CERTAIN, chance)) / CERTAIN)
+    return doubted(sum(comb(total, k) * rate**k * (1 - rate) ** (total - k) for k in range(rim, total + 1)))
+
+
+def doubted(chance: float) -> float:
+    """A chance as a suspicion: its -log10 over `CERTAIN`, 0..1."""
+    return min(1.0, log10(1 / min(1.0, max(10.0**-CERTAIN, chance))) / CERTAIN)
 
 
 def peaks(shares: NDArray[np.float64]) -> NDArray[np.intp]:

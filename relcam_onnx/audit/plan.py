@@ -23,13 +23,15 @@ from relcam_onnx.audit.rows import AUDITED, baselines
 from relcam_onnx.audit.shattering import by_confidence, by_shattering
 from relcam_onnx.audit.store import Found
 from relcam_onnx.audit.subjects import Subject
-from relcam_onnx.errors import InputError
+from relcam_onnx.errors import InputError, LayerError, UnsupportedModelError
 from relcam_onnx.pictures import finding
 
 BASELINE = "baselines"
 """The source of baselines."""
 NEEDED = ("picture", "drift", "outputs")
 """Experiments without which a picture cannot be used."""
+BEYOND = (InputError, LayerError, UnsupportedModelError)
+"""What a picture, or a file that has maps of one method alone, may not suffice for."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +82,9 @@ class Plan:
         if not model.prepared.maps.stages:
             last = model.prepared.maps.names[-1]
             self.notes.append(f"no fused map was asked for: what is called so here is the map of {last!r}")
-        self.sources: dict[str, Callable[[], Source]] = {
-            AUDITED: lambda: model.source(AUDITED),
-            **{row: partial(model.source, row, **options) for row, options in extent.beside.items()},
-            BASELINE: lambda: baselines,
-        }
-        own, others = [AUDITED], list(extent.beside)
+        beside = self._beside(extent)
+        self.sources: dict[str, Source] = {AUDITED: model.source(AUDITED), **beside, BASELINE: baselines}
+        own, others = [AUDITED], list(beside)
         few = pictures[: extent.activations]
         none: Iterator[Item] = iter(())
         # Experiment, what it is done for, its items. Baselines see neither class nor network.
@@ -120,6 +119,16 @@ class Plan:
             for item in listed
         ]
 
+    def _beside(self, extent: Extent) -> dict[str, Source]:
+        """The methods beside the audited one that the file has maps for."""
+        found: dict[str, Source] = {}
+        for row, options in extent.beside.items():
+            try:
+                found[row] = self.model.source(row, **options)
+            except BEYOND as error:
+                self.notes.append(f"not measured beside it: {row}: {error}")
+        return found
+
     @property
     def passes(self) -> int:
         """How many pictures the models answer for all of it, by one forward pass each, what they show included."""
@@ -140,21 +149,20 @@ class Plan:
     def run(self) -> Iterator[Work]:
         """Measure what is not there yet, and say what was done."""
         store = self._kept.store
-        made: dict[str, Source] = {}
         gone: set[str] = set()
         unmeasured: dict[str, dict[str, str]] = {}
         for work in self.work:
             done = store.has(work.experiment, work.source, work.item.name)
             if not done and work.item.name not in gone:
-                if work.source not in made:
-                    made[work.source] = self.sources[work.source]()
                 try:
-                    found = work.item.measure(made[work.source])
-                except InputError as error:
-                    if work.experiment in NEEDED:
+                    found = work.item.measure(self.sources[work.source])
+                except BEYOND as error:
+                    if work.experiment not in NEEDED:
+                        unmeasured.setdefault(work.experiment, {})[work.item.name] = str(error)
+                    elif isinstance(error, InputError):
                         gone |= self._failed(work.item.name, error)
                     else:
-                        unmeasured.setdefault(work.experiment, {})[work.item.name] = str(error)
+                        raise
                 else:
                     store.add(work.experiment, work.source, work.item.name, finite(found))
             yield work
@@ -164,10 +172,10 @@ class Plan:
             self.notes.append(f"not measured of {len(items)}, such as {name}: {measures_of(experiment)}: {why}")
 
     def _listed(self, kind: str, found: Callable[[], Iterator[Item]]) -> list[Item]:
-        """The items of an experiment; none, and a note why, where the pictures do not suffice."""
+        """The items of an experiment; none, and a note why, where the pictures or the model do not suffice."""
         try:
             return list(found())
-        except InputError as error:
+        except BEYOND as error:
             self.notes.append(f"not measured: {measures_of(kind)}: {error}")
             return []
 

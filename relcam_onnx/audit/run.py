@@ -173,7 +173,7 @@ def audit(
     unread = {each.file for each in failed}
     pictures = [picture for picture in found if str(picture.path) not in unread]
     if not pictures:
-        raise InputError(f"none of {len(found)} pictures could be read; {why([*missing, *failed])}")
+        raise InputError(f"none of {len(found)} pictures could be used; {why([*missing, *failed])}")
     if not subjects and other is None:
         raise InputError(f"the model finds nothing in {len(pictures)} pictures that could be explained")
     if reference is not None:
@@ -211,7 +211,8 @@ def audit(
 def why(failed: Sequence[Failed]) -> str:
     """What is said of pictures where no report is written that could name each of them."""
     rest = f"; and {len(failed) - TOLD} more" if len(failed) > TOLD else ""
-    return "; ".join(each.error for each in failed[:TOLD]) + rest
+    said = (e.error if e.error.startswith(e.file) else f"{e.file}: {e.error}" for e in failed[:TOLD])
+    return "; ".join(said) + rest
 
 
 def told_of(model: Audited, pictures: Sequence[Found], subjects: Sequence[Subject], *, outlined: bool) -> list[str]:

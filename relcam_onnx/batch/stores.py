@@ -85,11 +85,16 @@ def listed(source: str) -> tuple[str, list[Item]]:
 def _local(source: str) -> tuple[str, list[Item]]:
     path = Path(source)
     if path.is_dir():
-        return source, [Item(str(p), p.stat().st_size) for p in files_below(path)]
+        return source, list(map(_item, files_below(path)))
     if path.exists() or not glob.has_magic(source):
         return str(path.parent), [Item(source, path.stat().st_size)] if path.exists() else []
     root, matches = files_like(source)
-    return str(root), [Item(str(p), p.stat().st_size) for p in matches]
+    return str(root), list(map(_item, matches))
+
+
+def _item(path: Path) -> Item:
+    """A file; a link that leads nowhere fails where it is read."""
+    return Item(str(path), path.stat().st_size if path.exists() else 0)
 
 
 def _remote(source: str) -> tuple[str, list[Item]]:

@@ -47,7 +47,7 @@ from relcam_onnx.canon.stacks import combine_stacks
 from relcam_onnx.canon.strided import name_strided
 from relcam_onnx.canon.sums import flatten_sums, unfold_means
 from relcam_onnx.canon.terms import gather_terms
-from relcam_onnx.canon.thinned import name_single_pools, stride_instead
+from relcam_onnx.canon.thinned import drop_steps, name_single_pools, stride_instead
 from relcam_onnx.canon.unstacking import unstack
 from relcam_onnx.canon.weighted import name_weighted_sums
 from relcam_onnx.model import Model
@@ -78,6 +78,7 @@ def settle_axes(model: Model) -> None:
     """Float ops over tensors whose first axis is the batch, and whose sizes are told as far as the file tells them."""
     name_quantised(model)
     infer_sizes(model)
+    drop_steps(model)
     name_contractions(model)
     name_einsums(model)
     name_strided(model)

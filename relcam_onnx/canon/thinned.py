@@ -35,6 +35,25 @@ def name_single_pools(model: Model) -> None:
             slice_steps(node, node.attrs.get("strides") or [1] * rank)
 
 
+def drop_steps(model: Model) -> None:
+    """Let layers and pools of one window go on by no step: there is none to be left out."""
+    for node in model.graph.nodes:
+        shape = node.inputs[0].shape if is_op(node, *WINDOWS) else None
+        if shape is None or node.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+            continue
+        rank = len(shape) - 2
+        kernel = node.attrs.get("kernel_shape") or node.inputs[1].shape[2:]
+        steps, wide = (list(node.attrs.get(name) or [1] * rank) for name in ("strides", "dilations"))
+        pads = list(node.attrs.get("pads") or [0] * 2 * rank)
+        for axis, (size, k) in enumerate(zip(shape[2:], kernel, strict=True)):
+            if isinstance(size, int) and steps[axis] > 1:
+                more = size + pads[axis] + pads[rank + axis] - (k - 1) * wide[axis] - 1
+                if 0 <= more <= min(pads[rank + axis], steps[axis] - 1):  # of padding alone, if anything, is unread
+                    steps[axis], pads[rank + axis] = 1, pads[rank + axis] - more
+        if steps != list(node.attrs.get("strides") or [1] * rank):
+            node.attrs |= {"strides": steps, "pads": pads}
+
+
 def slice_steps(node: gs.Node, steps: list[int]) -> None:
     """Make a node the Slice of every so manieth position of its first input."""
     rank, result = len(steps), node.outputs[0]

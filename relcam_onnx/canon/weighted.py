@@ -28,6 +28,7 @@ from relcam_onnx.canon.edit import (
 from relcam_onnx.canon.identity import over
 from relcam_onnx.canon.moving import turned
 from relcam_onnx.model import Model, producer, variables
+from relcam_onnx.ops.product import is_shares
 
 SUMS = ("ReduceSum", "ReduceMean", "GlobalAveragePool")
 
@@ -61,9 +62,18 @@ def divide_weights(model: Model, node: gs.Node, product: gs.Node) -> None:
 
 
 def contract(model: Model, node: gs.Node, product: gs.Node) -> None:
-    """Write the sum of a product as a MatMul, the factor whose own axes come first on the left."""
+    """Write the sum of a product as a MatMul, the factor whose own axes come first on the left.
+
+    Where one is of shares: a sigmoid before a mean of positions is a gate.
+    """
     factors, axes, shape = [t for _, t in variables(product)], over(node), node.outputs[0].shape
-    if len(factors) < 2 or axes is None or 0 in axes or any(t.shape is None for t in (*factors, product.outputs[0])):
+    if (
+        len(factors) < 2
+        or not any(map(is_shares, factors))
+        or axes is None
+        or 0 in axes
+        or any(t.shape is None for t in (*factors, product.outputs[0]))
+    ):
         return
     whole = list(product.outputs[0].shape)
     if shape is None or any(len(t.shape) != len(whole) for t in factors):

@@ -33,31 +33,41 @@ def is_product(node: gs.Node) -> bool:
     return node.op in ("MatMul", "Einsum") and len(node.inputs) == 2 and len(list(variables(node))) == 2
 
 
-def is_mixing(tensor: gs.Tensor) -> bool:
-    """Whether a tensor is made of gates alone, by what moves, scales and sums them."""
-    waiting, seen, found = [tensor], {tensor.name}, False
+def gates_of(tensor: gs.Tensor) -> frozenset[str]:
+    """The gates that a tensor is made of alone, by what moves, scales and sums them; none where of anything else too.
+
+    ``Div`` is among them where some are divided by others.
+    """
+    waiting, seen, found = [tensor], {tensor.name}, set()
     while waiting:
         node = producer(waiting.pop())
         if node is None or len(seen) > FAR:
-            return False
+            return frozenset()
         if node.op in GATES:
-            found = True
+            found.add(node.op)
             continue
         # What a Where chooses by is none of what it hands on: exporters guard attention as Where(IsNaN(p), 0, p).
         computed = [t for i, t in variables(node) if (node.op, i) != ("Where", 0)]
         if node.op not in MIXED or (node.op in ("MatMul", "Einsum") and len(computed) > 1):
-            return False
+            return frozenset()
+        if node.op == "Div" and len(computed) > 1:
+            found.add("Div")
         fresh = [t for t in computed if t.name not in seen]
         waiting += fresh
         seen.update(t.name for t in fresh)
-    return found
+    return frozenset(found) if found != {"Div"} else frozenset()
+
+
+def is_shares(tensor: gs.Tensor) -> bool:
+    """Whether a tensor is made of a softmax, or of gates divided by their sum: what attention weighs by."""
+    return bool(gates_of(tensor) & {"Softmax", "Div"})
 
 
 def mixed(node: gs.Node) -> tuple[int, ...]:
     """The factors of a product that get relevance: all but the one that mixes; both where neither or both do."""
     if HELD in node.attrs:
         return (1 - int(node.attrs[HELD]),)
-    mixing = [index for index in (0, 1) if is_mixing(node.inputs[index])]
+    mixing = [index for index in (0, 1) if gates_of(node.inputs[index])]
     return (1 - mixing[0],) if len(mixing) == 1 else (0, 1)
 
 
@@ -79,8 +89,10 @@ def role(node: gs.Node) -> str:
 
 
 def attends(node: gs.Node) -> bool:
-    """Whether a node is attention's product, with one factor that mixes the other."""
-    return is_product(node) and len(mixed(node)) == 1
+    """Whether a node is attention's product: one factor, of shares, mixes the other, or is held."""
+    if not is_product(node) or len(own := mixed(node)) > 1:
+        return False
+    return HELD in node.attrs or is_shares(node.inputs[1 - own[0]])
 
 
 def product_refuses(node: gs.Node) -> str | None:

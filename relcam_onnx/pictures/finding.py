@@ -121,13 +121,18 @@ def files_below(folder: Path) -> Iterator[Path]:
         chain = above.pop(parent) | {os.path.realpath(parent)}
         folders[:] = [name for name in sorted(folders) if os.path.realpath(os.path.join(parent, name)) not in chain]
         above |= {os.path.join(parent, name): chain for name in folders}
-        yield from (path for name in names if (path := Path(parent, name)).is_file())
+        yield from (path for name in names if is_listed(path := Path(parent, name)))
+
+
+def is_listed(path: Path) -> bool:
+    """Whether a path is a file, or a link that leads nowhere: that fails by its name, where it is read."""
+    return path.is_file() or (path.is_symlink() and not path.exists())
 
 
 def files_like(pattern: str) -> tuple[Path, list[Path]]:
     """The fixed part of a glob, and the files that match, without those that links lead to in a circle."""
     root = Path(*takewhile(lambda part: not glob.has_magic(part), Path(pattern).parts))
-    matches = [path for path in map(Path, glob.glob(pattern, recursive=True)) if path.is_file()]
+    matches = [path for path in map(Path, glob.glob(pattern, recursive=True)) if is_listed(path)]
     straight = {folder: _straight(folder, root) for folder in {path.parent for path in matches}}
     return root, [path for path in matches if straight[path.parent]]
 

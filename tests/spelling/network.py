@@ -173,8 +173,12 @@ class Speller(Gates, Heads):
             ),
         ]
         if not self.plan.free:
+            sides = [h, w]
             ways += [
-                lambda: self.put((n, c), "Flatten", self.put(pooled, "AveragePool", x, kernel_shape=[h, w])),
+                lambda: self.put((n, c), "Flatten", self.put(pooled, "AveragePool", x, kernel_shape=sides)),
+                lambda: self.put(
+                    (n, c), "Flatten", self.put(pooled, "AveragePool", x, kernel_shape=sides, strides=sides)
+                ),
                 lambda: self.put(
                     (n, c), "Div", self.put((n, c), "ReduceSum", x, np.array([2, 3]), keepdims=0), np.float32(h * w)
                 ),
@@ -195,6 +199,9 @@ class Speller(Gates, Heads):
                     ),
                 ),
             ]
+            if not self.plan.free:  # windows over all that is there, which step over nothing
+                whole = {"kernel_shape": [h, w], "strides": [h, w]}
+                ways.append(lambda: self.put((n, c), "Flatten", self.put(pooled, "MaxPool", x, **whole)))
         y = self.one_of(*ways)
         if self.plan.head == "deep":
             hidden = self.dense(y, 8)

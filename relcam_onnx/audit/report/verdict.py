@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from relcam_onnx.analysis.layers import FUSED
+from relcam_onnx.audit.clusters import RAISED, of_place
 from relcam_onnx.audit.drift import OUTPUTS
 from relcam_onnx.audit.figures import Figure
 from relcam_onnx.audit.matching import Unmatched
@@ -138,13 +139,18 @@ def may_hold(audit: Audit, layer: str) -> bool:
 
 
 def of_clusters(audit: Audit) -> Iterator[Finding]:
-    """Clusters that may be shortcuts."""
+    """Clusters that may be shortcuts; what all of a group have at the edge is said once."""
+    edges: set[str] = set()
     for cluster in audit.clusters:
-        if cluster.raised:
-            count, whole = (round(cluster.reasons[name]) for name in ("count", "of"))
-            count = max(count, round(cluster.reasons["rim"]))
-            said = f"maps of {count} of {whole} pictures of '{cluster.group}' lie in one place, or at the edge"
-            yield Finding("look", "clusters", f"{said}, more than chance has it: a watermark, a border, a background?")
+        alone = of_place(cluster.reasons) >= RAISED
+        if not cluster.raised or (not alone and cluster.group in edges):
+            continue
+        if not alone:
+            edges.add(cluster.group)
+        count, where = ("count", "lie in one place") if alone else ("rim", "lie at the edge")
+        said = f"maps of {round(cluster.reasons[count])} of {round(cluster.reasons['of'])} pictures of"
+        asked = "more than chance has it: a watermark, a border, a background?"
+        yield Finding("look", "clusters", f"{said} '{cluster.group}' {where}, {asked}")
 
 
 def mean(audit: Audit, name: str, layer: str) -> float | None:
