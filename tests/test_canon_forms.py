@@ -39,6 +39,11 @@ def tokens(net: Drawn, x: str) -> str:
     return net("Transpose", net("Reshape", x, np.array([1, 4, 64])), perm=[0, 2, 1])
 
 
+def rowed(net: Drawn) -> str:
+    """Each channel as a row."""
+    return net("Reshape", relu(net), np.array([1, 4, 64]))
+
+
 def shares(net: Drawn, x: str) -> str:
     """How much each position counts."""
     return net("Softmax", net("MatMul", x, net.normal(4, 1)), axis=1)
@@ -277,6 +282,34 @@ FORMS: dict[str, tuple[Write, list[str]]] = {
     "a softmax of positions before a sum": (
         lambda n: n("ReduceSum", n("Mul", y := tokens(n, relu(n)), shares(n, y)), np.array([1])),
         ["Conv", "Relu", "Reshape", "Transpose", "MatMul", "Softmax", "Transpose", "MatMul"],
+    ),
+    "a mean by an Einsum with equal numbers": (
+        lambda n: n("Einsum", relu(n), np.full((8, 8), 1 / 64, np.float32), equation="nchw,hw->nc"),
+        ["Conv", "Relu", "ReduceMean"],
+    ),
+    "a mean by a product with ones and a share": (
+        lambda n: n("Mul", n("MatMul", rowed(n), np.ones((64, 1), np.float32)), 1 / 64),
+        ["Conv", "Relu", "Reshape", "ReduceMean"],
+    ),
+    "- a mean of unequal numbers": (
+        lambda n: n("MatMul", rowed(n), n.normal(64, 1)), ["Conv", "Relu", "Reshape", "MatMul"],
+    ),
+    "centred by a matrix": (
+        lambda n: n("MatMul", tokens(n, relu(n)), (np.eye(4) - 1 / 4).astype(np.float32)),
+        ["Conv", "Relu", "Reshape", "Transpose", "ReduceMean", "Mul", "Add"],
+    ),
+    "- turned by a matrix": (
+        lambda n: n("MatMul", tokens(n, relu(n)), n.normal(4, 4)), ["Conv", "Relu", "Reshape", "Transpose", "MatMul"],
+    ),
+    "a choice that is made": (
+        lambda n: n("Where", np.array(True), n("Pow", relu(n), np.float32(1)), np.float32(0)), ["Conv", "Relu"],
+    ),
+    "- a choice by place": (
+        lambda n: n("Where", np.eye(8, dtype=bool), relu(n), np.float32(0)), ["Conv", "Relu", "Where"],
+    ),
+    "a place counted from the end": (
+        lambda n: n("Unsqueeze", n("Gather", relu(n), np.array(-8), axis=2), np.array([2])),
+        ["Conv", "Relu", "Slice"],
     ),
     "- ones around a layer": (lambda n: padded(n, 1.0), ["Conv", "Relu", "Pad", "Conv"]),
     "- a mirror around a layer": (lambda n: padded(n, mode="reflect"), ["Conv", "Relu", "Pad", "Conv"]),

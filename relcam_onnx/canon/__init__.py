@@ -13,7 +13,7 @@ from relcam_onnx.canon.dilated import name_dilated
 from relcam_onnx.canon.dividing import divide_first
 from relcam_onnx.canon.einsums import name_einsums, name_products
 from relcam_onnx.canon.elus import name_elus
-from relcam_onnx.canon.exponentials import name_log_sums
+from relcam_onnx.canon.exponentials import name_log_sums, name_softmaxes
 from relcam_onnx.canon.fixed import name_fixed
 from relcam_onnx.canon.folding import fold_affine
 from relcam_onnx.canon.fronting import front_batch
@@ -49,7 +49,7 @@ from relcam_onnx.canon.sums import flatten_sums, unfold_means
 from relcam_onnx.canon.terms import gather_terms
 from relcam_onnx.canon.thinned import drop_steps, name_single_pools, stride_instead
 from relcam_onnx.canon.unstacking import unstack
-from relcam_onnx.canon.weighted import name_weighted_sums
+from relcam_onnx.canon.weighted import name_weighted_sums, share_weights
 from relcam_onnx.model import Model
 
 
@@ -99,7 +99,7 @@ def name_ops(model: Model, *, batch_norm: bool) -> None:
     """Let what is spelled out be the op that it is."""
     hold_texts(model)
     name_prototypes(model)
-    name_weighted_sums(model)
+    share_weights(model)
     divide_first(model)
     name_activations(model)
     name_elus(model)
@@ -109,6 +109,8 @@ def name_ops(model: Model, *, batch_norm: bool) -> None:
     if batch_norm:
         join_reductions(model)
     name_norms(model)
+    name_softmaxes(model)
+    name_weighted_sums(model)  # by shares, which have their names now
     name_groups(model)
     if batch_norm:
         name_log_sums(model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx_graphsurgeon as gs
 
 from relcam_onnx.canon.edit import detach, fold, is_op, is_output, sweep
+from relcam_onnx.canon.identity import over
 from relcam_onnx.model import Model, consumers, producer
 
 NAME = "ReduceLogSumExp"
@@ -20,6 +21,27 @@ def name_log_sums(model: Model) -> None:
         elif is_op(node, "Add") and (found := shifted(node)) is not None:
             become(model, node, *found)
     sweep(model)
+
+
+def name_softmaxes(model: Model) -> None:
+    """Write every Exp of a LogSoftmax, or of values less the logarithm of their sum of exponentials, as a Softmax."""
+    for node in model.graph.nodes:
+        before = producer(node.inputs[0]) if is_op(node, "Exp") else None
+        if is_op(before, "LogSoftmax"):
+            axis = int(before.attrs.get("axis", -1))
+        elif is_op(before, "Sub") and len(axes := less_its_sum(before)) == 1:
+            (axis,) = axes
+        else:
+            continue
+        node.op, node.attrs, node.inputs = "Softmax", {"axis": axis}, [before.inputs[0]]
+    sweep(model)
+
+
+def less_its_sum(node: gs.Node) -> list[int]:
+    """The axes of the sum of exponentials whose logarithm a Sub takes from the very values; [] where it does not."""
+    taken = producer(node.inputs[1])
+    own = is_op(taken, NAME) and taken.inputs[0] is node.inputs[0] and taken.attrs.get("keepdims", 1)
+    return (over(taken) or []) if own and taken is not None else []
 
 
 def shifted(node: gs.Node) -> tuple[gs.Tensor, gs.Node] | None:

@@ -103,6 +103,16 @@ def neutral(value: float) -> Callable[[gs.Node], gs.Tensor | None]:
     return other
 
 
+def always(node: gs.Node) -> gs.Tensor | None:
+    """What a Where chooses everywhere, where that is as large as its result."""
+    told, result = node.inputs[0], node.outputs[0]
+    if not isinstance(told, gs.Constant) or not (told.values.all() or not told.values.any()):
+        return None
+    chosen = node.inputs[1 if told.values.all() else 2]
+    same = chosen.shape is not None and result.shape is not None and list(chosen.shape) == list(result.shape)
+    return chosen if same and None not in chosen.shape and not isinstance(chosen, gs.Constant) else None
+
+
 def integers(node: gs.Node, index: int) -> list[int] | None:
     """A constant input as integers, [] where it is left out; None where a run computes it."""
     if len(node.inputs) <= index or node.inputs[index].is_empty():
@@ -196,10 +206,9 @@ HANDS_ON: dict[str, Callable[[gs.Node], gs.Tensor | None]] = {
     "CastLike": first_if(lambda node: is_float(node.inputs[0]) and is_float(node.outputs[0])),
     "Transpose": first_if(lambda node: permutation(node) == sorted(permutation(node)) != []),
     **dict.fromkeys((*RESHAPES, "Expand", "Tile", "Resize"), first_if(same_shape)),
-    "Add": neutral(0.0),
-    "Sub": neutral(0.0),
-    "Mul": neutral(1.0),
-    "Div": neutral(1.0),
+    **dict.fromkeys(("Add", "Sub"), neutral(0.0)),
+    **dict.fromkeys(("Div", "Mul", "Pow"), neutral(1.0)),
+    "Where": always,
     "Sum": lambda node: node.inputs[0] if alone(node) else neutral(0.0)(node),
     **dict.fromkeys(("Concat", "Max", "Min", "Mean"), first_if(alone)),
     "Pad": first_if(lambda node: integers(node, 1) is not None and not any(integers(node, 1) or ())),

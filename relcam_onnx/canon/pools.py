@@ -15,7 +15,7 @@ import onnx_graphsurgeon as gs
 
 from relcam_onnx.backends._windows import Axis, layout
 from relcam_onnx.canon.affine import read
-from relcam_onnx.canon.edit import is_op, only_reader, result_of, sweep, take_over
+from relcam_onnx.canon.edit import is_op, only_reader, result_of, scaled, sweep, take_over
 from relcam_onnx.canon.identity import over
 from relcam_onnx.model import Model, producer, static_shape, variables
 
@@ -59,30 +59,58 @@ def round_down(node: gs.Node) -> None:
 def name_means(model: Model) -> None:
     """Make a ReduceMean of each ReduceSum that what alone reads it divides by how many numbers it is of.
 
-    And of a product with as many equal shares of 1.
+    And of a product with equal numbers.
     """
     for node in list(model.graph.nodes):
-        if is_op(node, "MatMul") and len(node.inputs) == 2:
-            name_equal_shares(node)
+        if is_op(node, "MatMul", "Einsum") and len(node.inputs) == 2:
+            name_equal_shares(model, node)
+        if is_op(node, "MatMul") and isinstance(node.inputs[1], gs.Constant):
+            name_centring(model, node)
         if is_op(node, "ReduceSum") and (share := only_reader(model, node.outputs[0])) is not None:
             name_mean(model, node, share)
     sweep(model)
 
 
-def name_equal_shares(node: gs.Node) -> None:
-    """Make a product with a row or a column of 1 / n, n times, the mean that it is."""
+def name_equal_shares(model: Model, node: gs.Node) -> None:
+    """Make a product with one number for all that is summed the mean or the sum that it is."""
     for index in (0, 1):
         constant, computed = node.inputs[index], node.inputs[1 - index]
         if not isinstance(constant, gs.Constant) or isinstance(computed, gs.Constant) or len(computed.shape or ()) < 2:
             continue
-        rank, values = constant.values.ndim, constant.values
-        axis, count = (-1, constant.shape[0]) if index and rank else (-2, constant.shape[-1] if rank else 1)
-        alone = rank <= len(computed.shape) and values.size == count > 1
-        if alone and np.allclose(values, 1 / count, rtol=1e-6, atol=0):
-            axes = gs.Constant(f"{node.outputs[0].name}/axes", np.array([axis], np.int64))
-            node.op, node.attrs = "ReduceMean", {"keepdims": int(rank > 1)}
-            node.inputs = [computed, axes]
+        values, axes = np.asarray(constant.values), summed_axes(node, index)
+        share = float(values.flat[0]) if axes and values.size > 1 else 0.0
+        if share and np.allclose(values, share, rtol=1e-6, atol=0):
+            is_mean = np.isclose(share, 1 / values.size, rtol=1e-6, atol=0)
+            kept = is_op(node, "MatMul") and values.ndim > 1
+            node.op, node.attrs = "ReduceMean" if is_mean else "ReduceSum", {"keepdims": int(kept)}
+            node.inputs = [computed, gs.Constant(f"{node.outputs[0].name}/axes", np.array(axes, np.int64))]
+            if not is_mean and share != 1:
+                scaled(model, node, share)
             return
+
+
+def name_centring(model: Model, node: gs.Node) -> None:
+    """Make a product with I - 1 / n the difference from the mean that it is: tools for accelerators centre so."""
+    x, table, result = node.inputs[0], np.asarray(node.inputs[1].values), node.outputs[0]
+    if table.ndim != 2 or len(set(table.shape)) != 1 or len(table) < 2 or x.shape is None:
+        return
+    if np.allclose(table, np.eye(len(table)) - 1 / len(table), rtol=0, atol=1e-6):
+        like = gs.Variable("", result.dtype, [*x.shape[:-1], 1])
+        mean = result_of(model, like, f"{result.name}/mean", "ReduceMean", x, np.array([-1]), keepdims=1)
+        node.op, node.attrs, node.inputs = "Sub", {}, [x, mean]
+
+
+def summed_axes(node: gs.Node, index: int) -> list[int]:
+    """The axes of a product's other factor that one without axes of its own, input ``index``, is summed along."""
+    constant, rank = node.inputs[index].values, len(node.inputs[1 - index].shape)
+    if is_op(node, "MatMul"):
+        count = constant.shape[0 if index else -1] if constant.ndim else 1
+        return [rank - (1 if index else 2)] if constant.ndim <= rank and constant.size == count else []
+    terms, _, result = node.attrs["equation"].replace(" ", "").partition("->")
+    own, other = terms.split(",")[index], terms.split(",")[1 - index]
+    rest = "".join(label for label in other if label not in own)
+    alone = "." not in terms and len(set(other)) == len(other) and set(own) <= set(other)
+    return [other.index(label) for label in own] if alone and result == rest else []
 
 
 def name_mean(model: Model, node: gs.Node, share: gs.Node) -> None:

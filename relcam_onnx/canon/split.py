@@ -81,13 +81,19 @@ def name_gather(model: Model, node: gs.Node) -> None:
 
 
 def slice_gather(node: gs.Node) -> None:
-    """A Gather of indices at equal steps reads a range."""
+    """A Gather counts from the first; one of indices at equal steps reads a range."""
     indices, shape = integers(node, 1), static_shape(node.inputs[0])
     axis = int(node.attrs.get("axis", 0))
-    if not indices or node.inputs[1].shape is None or len(node.inputs[1].shape) != 1 or shape is None:
+    if not indices or node.inputs[1].shape is None or shape is None:
+        return
+    size = shape[axis]
+    if size is not None and min(indices) < 0:
+        node.inputs[1] = gs.Constant(f"{node.outputs[0].name}/indices", np.asarray(node.inputs[1].values % size))
+        indices = [index % size for index in indices]
+    if len(node.inputs[1].shape) != 1:
         return
     start, step = indices[0], indices[1] - indices[0] if len(indices) > 1 else 1
-    size, end = shape[axis], indices[-1] + 1
+    end = indices[-1] + 1
     if min(start, step - 1) < 0 or axis == 0 or (size is not None and end > size):
         return
     if indices == list(range(start, end, step)):

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -33,14 +33,26 @@ from relcam_onnx.ops.product import is_shares
 SUMS = ("ReduceSum", "ReduceMean", "GlobalAveragePool")
 
 
+def share_weights(model: Model) -> None:
+    """Divide weights where the weighted sum is divided by theirs: what makes them may be a softmax in pieces."""
+    for node, product in weighted_sums(model):
+        divide_weights(model, node, product)
+    sweep(model)
+
+
 def name_weighted_sums(model: Model) -> None:
-    """Rewrite every such sum where each other axis but the batch is one factor's alone."""
+    """Rewrite every such sum by shares where each other axis but the batch is one factor's alone."""
+    for node, product in weighted_sums(model):
+        contract(model, node, product)
+    sweep(model)
+
+
+def weighted_sums(model: Model) -> Iterator[tuple[gs.Node, gs.Node]]:
+    """The sums of a product that nothing else reads, and the product."""
     for node in list(model.graph.nodes):
         product = producer(node.inputs[0]) if is_op(node, *SUMS) and node.inputs else None
         if is_op(product, "Mul") and only_reader(model, product.outputs[0]) is node:
-            divide_weights(model, node, product)
-            contract(model, node, product)
-    sweep(model)
+            yield node, product
 
 
 def divide_weights(model: Model, node: gs.Node, product: gs.Node) -> None:

@@ -80,7 +80,12 @@ class Attention(Parts):
 
         def shares(y: str) -> str:
             exp = self.same(x, "Exp", y)
-            total = self.put(small, "ReduceSum", exp, np.array([axis]), keepdims=1)
+            ones = np.ones((self.shapes[x][axis], 1), np.float32)
+            total = (
+                self.put(small, "MatMul", exp, ones)
+                if axis == len(small) - 1 and self.pick(3) > 1
+                else self.put(small, "ReduceSum", exp, np.array([axis]), keepdims=1)
+            )
             return self.one_of(
                 lambda: self.same(x, "Div", exp, total),
                 lambda: self.same(x, "Mul", exp, self.put(small, "Reciprocal", total)),
@@ -90,11 +95,18 @@ class Attention(Parts):
             largest = self.put(small, "ReduceMax", x, np.array([axis]), keepdims=1)
             return shares(self.same(x, "Sub", x, largest))
 
+        def of_logarithms() -> str:
+            if self.pick(2):
+                return self.same(x, "Exp", self.same(x, "LogSoftmax", x, axis=axis))
+            total = self.put(small, "ReduceLogSumExp", x, np.array([axis]), keepdims=1)
+            return self.same(x, "Exp", self.same(x, "Sub", x, total))
+
         return self.one_of(
             lambda: self.same(x, "Softmax", x, axis=axis - len(self.shapes[x])),
             lambda: self.same(x, "Softmax", x, axis=axis),
             lambda: shares(x),
             less_the_largest,
+            of_logarithms,
         )
 
     def heads_of(self, x: str) -> str:
