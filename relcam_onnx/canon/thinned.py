@@ -42,7 +42,9 @@ def drop_steps(model: Model) -> None:
         if shape is None or node.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
             continue
         rank = len(shape) - 2
-        kernel = node.attrs.get("kernel_shape") or node.inputs[1].shape[2:]
+        kernel = node.attrs.get("kernel_shape") or (node.inputs[1].shape or ())[2:]
+        if len(kernel) != rank or not all(isinstance(size, int) for size in kernel):
+            continue
         steps, wide = (list(node.attrs.get(name) or [1] * rank) for name in ("strides", "dilations"))
         pads = list(node.attrs.get("pads") or [0] * 2 * rank)
         for axis, (size, k) in enumerate(zip(shape[2:], kernel, strict=True)):
