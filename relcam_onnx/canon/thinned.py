@@ -50,7 +50,8 @@ def drop_steps(model: Model) -> None:
         for axis, (size, k) in enumerate(zip(shape[2:], kernel, strict=True)):
             if isinstance(size, int) and steps[axis] > 1:
                 more = size + pads[axis] + pads[rank + axis] - (k - 1) * wide[axis] - 1
-                if 0 <= more <= min(pads[rank + axis], steps[axis] - 1):  # of padding alone, if anything, is unread
+                unread = 0 if node.attrs.get("ceil_mode") else min(pads[rank + axis], steps[axis] - 1)
+                if 0 <= more <= unread:  # of padding alone, if anything
                     steps[axis], pads[rank + axis] = 1, pads[rank + axis] - more
         if steps != list(node.attrs.get("strides") or [1] * rank):
             node.attrs |= {"strides": steps, "pads": pads}
