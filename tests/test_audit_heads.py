@@ -195,6 +195,10 @@ def test_a_model_that_detects_nothing(here: Path, tmp_path: Path) -> None:
     found = report(tmp_path / "b")
     assert figure(found, "drift.lost", "outputs")["mean"] == 3
     assert (found["pictures"], len(found["unmatched"])) == ([], 9)
+    itself = ("audit", blind, here / "in", "-o", tmp_path / "c", "--reference", blind)
+    assert relcam(*itself).exit_code == 0
+    said = [finding["said"] for finding in report(tmp_path / "c")["verdict"]["findings"]]
+    assert said == ["the model finds nothing in 3 pictures: no map was made"]
 
 
 def test_maps_of_a_detector_in_a_folder_are_a_reference(here: Path, tmp_path: Path) -> None:

@@ -58,9 +58,11 @@ def of_thresholds(audit: Audit) -> Iterator[Finding]:
 
 
 def of_pictures(audit: Audit) -> Iterator[Finding]:
-    """Pictures that could not be read, and wrong answers."""
+    """Pictures that could not be read, wrong answers, and none at all."""
     if audit.failed:
         yield Finding("failed", "pictures", f"{len(audit.failed)} pictures could not be used; they are named below")
+    if not audit.subjects:
+        yield Finding("look", "pictures", f"the model finds nothing in {len(audit.pictures)} pictures: no map was made")
     told = [s for s in audit.subjects if s.told]
     wrong = [s for s in told if not s.right]
     if wrong:
