@@ -36,25 +36,20 @@ def name_single_pools(model: Model) -> None:
 
 
 def drop_steps(model: Model) -> None:
-    """Let layers and pools of one window go on by no step: there is none to be left out."""
+    """Let windows over all that is there go on by no step: there is none to be left out.
+
+    One with padding may be a detector's coarsest level, and one over rows alone a recogniser's line: those keep theirs.
+    """
     for node in model.graph.nodes:
         shape = node.inputs[0].shape if is_op(node, *WINDOWS) else None
         if shape is None or node.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
             continue
         rank = len(shape) - 2
         kernel = node.attrs.get("kernel_shape") or (node.inputs[1].shape or ())[2:]
-        if len(kernel) != rank or not all(isinstance(size, int) for size in kernel):
-            continue
-        steps, wide = (list(node.attrs.get(name) or [1] * rank) for name in ("strides", "dilations"))
-        pads = list(node.attrs.get("pads") or [0] * 2 * rank)
-        for axis, (size, k) in enumerate(zip(shape[2:], kernel, strict=True)):
-            if isinstance(size, int) and steps[axis] > 1:
-                more = size + pads[axis] + pads[rank + axis] - (k - 1) * wide[axis] - 1
-                unread = 0 if node.attrs.get("ceil_mode") else min(pads[rank + axis], steps[axis] - 1)
-                if 0 <= more <= unread:  # of padding alone, if anything
-                    steps[axis], pads[rank + axis] = 1, pads[rank + axis] - more
-        if steps != list(node.attrs.get("strides") or [1] * rank):
-            node.attrs |= {"strides": steps, "pads": pads}
+        wide = node.attrs.get("dilations") or [1] * rank
+        reach = [(k - 1) * by + 1 for k, by in zip(kernel, wide, strict=False) if isinstance(k, int)]
+        if list(shape[2:]) == reach and not any(node.attrs.get("pads") or ()):
+            node.attrs["strides"] = [1] * rank
 
 
 def slice_steps(node: gs.Node, steps: list[int]) -> None:
