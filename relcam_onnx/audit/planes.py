@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -42,13 +42,18 @@ def spread(usual: Iterable[Floats], x: Floats) -> Floats:
 def planes(found: Explanation) -> Maps:
     """The maps of an explanation of one picture that lie in its plane, channels summed: layer -> (K, h, w).
 
-    Where none is fused, the last one stands for it under that name.
+    Named as `as_compared` has it.
     """
     kept = {}
     for layer, values in found.maps.items():
         summed = values[0].sum(axis=1) if layer in found.maps.with_channels else values[0]
         if summed.ndim == 3:
             kept[layer] = np.asarray(summed, np.float32)
-    if kept and FUSED not in kept:
-        kept[FUSED] = kept.pop(list(kept)[-1])
-    return kept
+    return as_compared(kept, list(kept))
+
+
+def as_compared(maps: Maps, layers: Sequence[str]) -> Maps:
+    """Maps by the names that an audit of these layers has: where none is fused, the last one stands for it."""
+    if FUSED in layers:
+        return maps
+    return {FUSED if layer == layers[-1] else layer: values for layer, values in maps.items() if layer != FUSED}

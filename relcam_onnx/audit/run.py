@@ -211,8 +211,7 @@ def audit(
 def why(failed: Sequence[Failed]) -> str:
     """What is said of pictures where no report is written that could name each of them."""
     rest = f"; and {len(failed) - TOLD} more" if len(failed) > TOLD else ""
-    said = (e.error if e.error.startswith(e.file) else f"{e.file}: {e.error}" for e in failed[:TOLD])
-    return "; ".join(said) + rest
+    return "; ".join(each.said for each in failed[:TOLD]) + rest
 
 
 def told_of(model: Audited, pictures: Sequence[Found], subjects: Sequence[Subject], *, outlined: bool) -> list[str]:

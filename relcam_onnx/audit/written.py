@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from relcam_onnx.analysis.layers import FUSED
 from relcam_onnx.audit.by_name import by_name
 from relcam_onnx.audit.matching import pairs
 from relcam_onnx.audit.model import Audited
-from relcam_onnx.audit.planes import Maps
+from relcam_onnx.audit.planes import Maps, as_compared
 from relcam_onnx.audit.same_task import check_labels
 from relcam_onnx.audit.sound import sound_maps
 from relcam_onnx.audit.spots import Likeness, Place
@@ -123,13 +122,8 @@ class WrittenMaps:
                 plane = value.sum(axis=0) if value.ndim == 3 else value
                 if plane.ndim == 2:
                     found[layer] = plane[None]
-        mine = self._model.prepared.maps.names
-        if FUSED not in mine:  # the last of the audit's own stands for it, as `planes` has it
-            found.pop(FUSED, None)
-            if mine[-1] in found:
-                found[FUSED] = found.pop(mine[-1])
         sound_maps(self._where, found)
-        return {}, found
+        return {}, as_compared(found, self._model.prepared.maps.names)
 
     def _place(self, subject: Subject) -> int | None:
         """Which of a picture's targets a subject is."""

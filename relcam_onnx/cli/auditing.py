@@ -42,7 +42,7 @@ def audit_model(request: Request) -> int:
         return NOTHING_DONE
     found = findings(done)
     for failed in done.failed:
-        say("failed", failed.error if failed.error.startswith(failed.file) else f"{failed.file}: {failed.error}")
+        say("failed", failed.said)
     tell(heading(found))
     for finding in found:
         tell(f"- {'failed: ' if finding.level == 'failed' else ''}{finding.said}")

@@ -20,7 +20,7 @@ from relcam_onnx.explainer import Explainer
 from relcam_onnx.explaining import PictureExplainer, Result
 from relcam_onnx.files import cannot_write, make_folder
 from relcam_onnx.lrp.methods import METHODS, Probe
-from relcam_onnx.pictures.finding import Found, as_clips, find_pictures
+from relcam_onnx.pictures.finding import Failed, Found, as_clips, find_pictures
 from relcam_onnx.pictures.labels import notes_on
 from relcam_onnx.pictures.reading import allowing
 from relcam_onnx.results import words
@@ -188,7 +188,7 @@ def _fail(report: Report, file: str, error: Exception, *, debug: bool) -> None:
         traceback.print_exception(error)
     why = str(error) if isinstance(error, RelcamError) else unexpected(error)
     report.fail(file, why)
-    say("failed", why if why.startswith(file) else f"{file}: {why}")
+    say("failed", Failed(file, why).said)
 
 
 def _shown(results: Iterable[Result], total: int) -> Iterator[Result]:

@@ -44,6 +44,11 @@ class Failed:
     file: str
     error: str
 
+    @property
+    def said(self) -> str:
+        """Both in one line; errors of reading begin with the file."""
+        return self.error if self.error.startswith(self.file) else f"{self.file}: {self.error}"
+
 
 def find_pictures(sources: Sequence[str | Path], out: Path | None = None) -> tuple[list[Found], list[Failed]]:
     """List the pictures that files, folders (searched through) and globs (``**`` too) name, each path once.
